@@ -1,0 +1,189 @@
+"""The same thing without a terminal: evaluate models on tasks from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalsuite import config
+from evalsuite.errors import UsageError
+from evalsuite.executors.devices import choose_precision, parse_devices
+from evalsuite.executors.local import LocalExecutor
+from evalsuite.models.base import ImageModel
+from evalsuite.models.loading import load_model
+from evalsuite.models.modules import wrap_module
+from evalsuite.models.names import ResolvedModel, resolve
+from evalsuite.protocols import PROTOCOLS
+from evalsuite.records import Result
+from evalsuite.report.leaderboard import Leaderboard, build_leaderboard
+from evalsuite.results.published import load_published
+from evalsuite.results.store import ResultStore, load_results
+from evalsuite.runner.job import Jobs
+from evalsuite.runner.loop import make_jobs, run_jobs
+from evalsuite.runner.settings import Reporter, RunSettings
+from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Results", "evaluate", "leaderboard", "load_model", "load_task", "prepare", "wrap_module"]
+
+
+class Results(Sequence[Result]):
+    """Results of a run, in the order of models, tasks and protocols."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self._results = list(results)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._results[index]
+        return Results(found) if isinstance(index, slice) else found
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self._results)
+
+    def __repr__(self) -> str:
+        rows = [f"  {r.model} {r.task} {r.protocol}: {_value(r)}" for r in self._results]
+        return "\n".join([f"{len(rows)} results", *rows])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a result: model, task, protocol, status, metric, value, low, high, n, top1, error ..."""
+        import pandas as pd
+
+        return pd.DataFrame([_row(result) for result in self._results])
+
+
+def evaluate(
+    models: str | ImageModel | Sequence[str | ImageModel],
+    tasks: str | TaskSpec | Sequence[str | TaskSpec] = "embedded",
+    protocols: str | Sequence[str] = config.PROTOCOLS,
+    *,
+    data_root: str | Path | None = None,
+    output: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    limit: int | None = None,
+    prompts: str = "default",
+    seed: int = 0,
+    include_paths: Sequence[str | Path] = (),
+    trust_adapters: bool = False,
+    offline: bool = False,
+    overwrite: bool = False,
+    skip_missing: bool = False,
+    log_samples: bool = False,
+    reporter: Reporter | None = None,
+) -> Results:
+    """Evaluate models on tasks and return a result for each (model, task, protocol).
+
+    models: names (`evalsuite ls models`), or ready models: an `ImageModel`, or a torch module made one by
+    `evalsuite.wrap_module(module, preprocess, tokenizer)`. tasks: names, groups, `tag:...`, globs, paths, or
+    specs. data_root: folder of the datasets. output, cache_dir: where results and features are kept; what is
+    stored there already is not computed again. The other arguments are those of `evalsuite run`.
+    Raises UsageError for what is wrong before any work; what goes wrong later is in the results.
+    """
+    settings = RunSettings(
+        output=Path(output) if output is not None else config.default_output(),
+        cache_dir=Path(cache_dir) if cache_dir is not None else config.default_cache(),
+        data_root=Path(data_root) if data_root is not None else config.default_data_root(),
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        prompts=prompts,
+        seed=seed,
+        offline=config.is_offline(offline),
+        overwrite=overwrite,
+        skip_missing=skip_missing,
+        log_samples=log_samples,
+        trust_adapters=trust_adapters,
+        command="evalsuite.evaluate",
+    )
+    chosen = [protocols] if isinstance(protocols, str) else list(protocols)
+    index = TaskIndex([Path(path) for path in include_paths])
+    listening = reporter or Reporter()
+    jobs = prepare(_listed(models), _specs(tasks, index), chosen, settings, device, precision, listening)
+    return Results(run_jobs(jobs, settings, listening))
+
+
+def prepare(
+    models: Sequence[str | ImageModel],
+    tasks: Sequence[TaskSpec],
+    protocols: Sequence[str],
+    settings: RunSettings,
+    device: str,
+    precision: str,
+    reporter: Reporter,
+) -> list[Jobs]:
+    """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
+    for name, value in (("--batch-size", settings.batch_size), ("--limit", settings.limit)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} {value}: give a number of 1 or more.")
+    for name in protocols:
+        PROTOCOLS.get(name)
+    if not models or not tasks:
+        raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
+    devices = parse_devices(device)
+    executor = LocalExecutor(devices, choose_precision(precision, devices[0]))
+    resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
+    prompted = [apply_prompts(task, settings.prompts) for task in tasks]
+    ResultStore(settings.output).check_writable()
+    ResultStore(settings.cache_dir).check_writable()
+    return make_jobs(resolved, prompted, protocols, settings, executor, reporter)
+
+
+def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> TaskSpec:
+    """Return a task by name or by the path of its file."""
+    return TaskIndex([Path(path) for path in include_paths]).load(str(name))
+
+
+def leaderboard(
+    output: str | Path | Sequence[str | Path] | None = None, published: Sequence[str] = (), **filters: Any
+) -> Leaderboard:
+    """Return the table of the results in one folder or several, with published rows beside them.
+
+    published: "all", "clip-paper" or names of published models. filters: see `build_leaderboard`.
+    """
+    given = [config.default_output()] if output is None else _listed(output)
+    results, _ = load_results([Path(folder) for folder in given])
+    rows = load_published(published) if published else ()
+    return build_leaderboard(results, rows, **filters)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+
+def _specs(tasks: str | TaskSpec | Sequence[str | TaskSpec], index: TaskIndex) -> list[TaskSpec]:
+    specs: list[TaskSpec] = []
+    for task in _listed(tasks):
+        specs.extend([task] if isinstance(task, TaskSpec) else index.select(str(task).split(",")))
+    return specs
+
+
+def _value(result: Result) -> str:
+    return result.status if result.metric is None else f"{result.metric.name} {100 * result.metric.value:.2f} %"
+
+
+def _row(result: Result) -> dict[str, Any]:
+    metric = result.metric
+    interval = metric.interval if metric else None
+    return {
+        "model": result.model,
+        "task": result.task,
+        "protocol": result.protocol,
+        "status": result.status,
+        "metric": metric.name if metric else None,
+        "value": metric.value if metric else None,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "n": metric.n if metric else None,
+        **result.metrics,
+        "split_fidelity": result.data.split_fidelity.get("level") if result.data else None,
+        "error": result.error.message if result.error else None,
+    }

@@ -1,0 +1,71 @@
+"""The command line: one file a subcommand, each a call into the library.
+
+Nothing heavy is imported here: `evalsuite --help` must answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from evalsuite import __version__
+from evalsuite.cli.options import Group
+from evalsuite.errors import EvalsuiteError, UsageError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+COMMANDS = {
+    "run": ("evalsuite.cli.run:run", "Evaluate models on tasks."),
+    "leaderboard": ("evalsuite.cli.leaderboard:leaderboard", "Show results as a table of models and tasks."),
+    "ls": ("evalsuite.cli.ls:ls", "List tasks, groups or models."),
+    "validate": ("evalsuite.cli.validate:validate", "Check task files and the data they describe."),
+    "new": ("evalsuite.cli.new:new", "Write a commented file to start from."),
+    "cache": ("evalsuite.cli.cache:cache", "Look after the stored features."),
+}
+
+
+@click.group(
+    cls=Group,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="""
+    evalsuite run                                       pocket and pixels on the embedded task, no download
+    evalsuite run -m ViT-B/32 -t all --data-root DIR    the paper's 27 datasets
+    evalsuite leaderboard --published resnet/50         the results, with a row of the paper
+    evalsuite ls models                                 what can be evaluated
+    evalsuite new task my_birds.yaml                    add a dataset of your own
+    """,
+)
+@click.version_option(__version__, prog_name="evalsuite")
+def evalsuite() -> None:
+    """Benchmark image encoders: zero-shot classification and linear probes over the CLIP paper's datasets."""
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one message and an exit code, not a traceback."""
+    try:
+        code = evalsuite.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        _interrupted()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except EvalsuiteError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
+    except KeyboardInterrupt:
+        _interrupted()
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing more to say, and nothing went wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _interrupted() -> None:
+    click.echo("\nInterrupted. What is done is stored; the same command goes on from there.", err=True)
+    sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,178 @@
+"""evalsuite cache: look after the stored features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from evalsuite.cli.options import (
+    Command,
+    Group,
+    cache_dir_option,
+    data_root_option,
+    include_path_option,
+    split_commas,
+    trust_adapters_option,
+)
+
+if TYPE_CHECKING:
+    from evalsuite.data.base import Pool
+    from evalsuite.features.catalog import Entry
+
+SHOWN_PROBLEMS = 10
+
+models_filter = click.option(
+    "-m", "--model", "--models", "models", multiple=True, metavar="PATTERN", help="Only these."
+)
+tasks_filter = click.option("-t", "--tasks", "--task", "tasks", multiple=True, metavar="PATTERN", help="Only these.")
+
+
+@click.group(cls=Group)
+def cache() -> None:
+    """Look after the stored features."""
+
+
+@cache.command("ls", cls=Command, epilog="evalsuite cache ls -m 'clip/*'    what is stored of some models")
+@models_filter
+@tasks_filter
+@cache_dir_option
+def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | None) -> None:
+    """List what is stored and how large it is."""
+    from tabulate import tabulate
+
+    chosen = _chosen(cache_dir, models, tasks)
+    rows = [[e.origin.model, e.origin.task, e.origin.pool, e.origin.precision, _size(e.bytes)] for e in chosen]
+    click.echo(tabulate(rows, ["model", "task", "pool", "precision", "size"], colalign=("left",) * 4 + ("right",)))
+    click.echo(f"\n{len(chosen)} pools, {_size(sum(e.bytes for e in chosen))} in {_folder(cache_dir)}")
+
+
+@cache.command(
+    cls=Command,
+    epilog="""
+    evalsuite cache rm -m 'my_model*'        what is stored of one model
+    evalsuite cache rm --all --yes           everything, without being asked
+    """,
+)
+@models_filter
+@tasks_filter
+@click.option("--all", "everything", is_flag=True, help="Everything.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@cache_dir_option
+def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> None:
+    """Remove stored features; results stay. They are computed again when they are needed."""
+    from evalsuite.errors import UsageError
+    from evalsuite.features.catalog import remove
+
+    if not (models or tasks or everything):
+        raise UsageError("Say what to remove: -m PATTERN, -t PATTERN or --all.")
+    chosen = _chosen(cache_dir, models, tasks)
+    if not chosen:
+        click.echo("Nothing matches.")
+        return
+    if not yes:
+        click.confirm(f"Remove {len(chosen)} pools, {_size(sum(e.bytes for e in chosen))}?", abort=True)
+    for entry in chosen:
+        remove(entry)
+    click.echo(f"Removed {len(chosen)} pools.")
+
+
+@cache.command(
+    cls=Command,
+    epilog="""
+    evalsuite cache verify --data-root DIR   compare the bytes of every image with what was encoded
+    """,
+)
+@models_filter
+@tasks_filter
+@data_root_option
+@cache_dir_option
+@include_path_option
+@trust_adapters_option
+def verify(
+    models: tuple[str, ...],
+    tasks: tuple[str, ...],
+    data_root: Path | None,
+    cache_dir: Path | None,
+    include_paths: tuple[Path, ...],
+    trust_adapters: bool,
+) -> int:
+    """Check that stored files can be read and that the images are still the ones that were encoded.
+
+    Exit code 1 if anything is wrong; `evalsuite cache rm` and another run mend it.
+    """
+    from evalsuite.features.catalog import verify as verify_entry
+
+    chosen = _chosen(cache_dir, models, tasks)
+    if not chosen:
+        click.echo(f"Nothing matches in {_folder(cache_dir)}.")
+    wrong = 0
+    for entry in chosen:
+        pool, note = _pool(entry, data_root, cache_dir, include_paths, trust_adapters)
+        problems = verify_entry(entry, pool)
+        wrong += bool(problems)
+        state = f"{len(problems)} problems" if problems else "ok"
+        click.echo(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
+        for problem in problems[:SHOWN_PROBLEMS]:
+            click.echo(f"  {problem}")
+        if len(problems) > SHOWN_PROBLEMS:
+            click.echo(f"  and {len(problems) - SHOWN_PROBLEMS} more")
+    return 1 if wrong else 0
+
+
+def _pool(
+    entry: Entry,
+    data_root: Path | None,
+    cache_dir: Path | None,
+    include_paths: tuple[Path, ...],
+    trust_adapters: bool,
+) -> tuple[Pool | None, str]:
+    from evalsuite import config
+    from evalsuite.data.opening import open_task
+    from evalsuite.errors import EvalsuiteError
+    from evalsuite.tasks import TaskIndex
+
+    index = TaskIndex(include_paths)
+    if entry.origin.task not in index.files:
+        return None, " (files of the store only; no task of this name is known: give its folder with --include-path)"
+    try:
+        task = index.load(entry.origin.task)
+        root = data_root or config.default_data_root()
+        opened = open_task(task, root, offline=True, trust_adapters=trust_adapters, cache_dir=_folder(cache_dir))
+        pool = opened.open_pool(entry.origin.pool)
+    except EvalsuiteError as error:
+        return None, f" (files of the store only; the images cannot be looked at: {str(error).splitlines()[0]})"
+    if pool.fingerprint != entry.origin.fingerprint:
+        return None, " (files of the store only; the dataset here is another copy)"
+    return pool, ""
+
+
+def _chosen(cache_dir: Path | None, models: tuple[str, ...], tasks: tuple[str, ...]) -> list[Entry]:
+    from evalsuite.features.catalog import entries
+
+    return [
+        entry
+        for entry in entries(_folder(cache_dir))
+        if _matches(entry.origin.model, models) and _matches(entry.origin.task, tasks)
+    ]
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    import fnmatch
+
+    return not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in split_commas(patterns))
+
+
+def _folder(cache_dir: Path | None) -> Path:
+    from evalsuite import config
+
+    return cache_dir or config.default_cache()
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"

@@ -1,0 +1,102 @@
+"""evalsuite ls: tasks, groups and models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalsuite.cli.options import Command, Group, cache_dir_option, data_root_option, include_path_option
+
+
+@click.group(cls=Group)
+def ls() -> None:
+    """List tasks, groups or models."""
+
+
+@ls.command(
+    cls=Command,
+    epilog="""
+    evalsuite ls tasks                       every task, and whether its data is there
+    evalsuite ls tasks 'cifar*' tag:ocr      some of them
+    evalsuite ls tasks --data-root DIR       as seen from another data folder
+    """,
+)
+@click.argument("choices", nargs=-1, metavar="[TASK]...")
+@data_root_option
+@cache_dir_option
+@include_path_option
+def tasks(
+    choices: tuple[str, ...], data_root: Path | None, cache_dir: Path | None, include_paths: tuple[Path, ...]
+) -> None:
+    """List tasks with their classes, metric and the state of their data."""
+    from tabulate import tabulate
+
+    from evalsuite import config
+    from evalsuite.cli.options import split_commas
+    from evalsuite.data.opening import data_state
+    from evalsuite.tasks import TaskIndex
+
+    rows = []
+    for task in TaskIndex(include_paths).select(split_commas(choices) or ["*"]):
+        state = data_state(task, data_root or config.default_data_root(), cache_dir=cache_dir or config.default_cache())
+        rows.append([task.name, len(task.class_list), task.metric, state.state, ", ".join(task.tags), task.title])
+    click.echo(tabulate(rows, ["task", "classes", "metric", "data", "tags", "title"], tablefmt="simple"))
+
+
+@ls.command(cls=Command, epilog="evalsuite ls groups    names for --tasks that stand for several tasks")
+@include_path_option
+def groups(include_paths: tuple[Path, ...]) -> None:
+    """List groups of tasks and the tags."""
+    from tabulate import tabulate
+
+    from evalsuite.tasks import TaskIndex
+
+    index = TaskIndex(include_paths)
+    rows: list[list[str]] = []
+    for name, members in index.groups.items():
+        there = [member for member in members if member in index.files]
+        count = f"{len(there)}" if len(there) == len(members) else f"{len(there)} of {len(members)}"
+        rows.append([name, count, ", ".join(there)])
+    tagged: dict[str, list[str]] = {}
+    for task in index.select(["*"]):
+        for tag in task.tags:
+            tagged.setdefault(tag, []).append(task.name)
+    rows += [[f"tag:{tag}", str(len(names)), ", ".join(names)] for tag, names in sorted(tagged.items())]
+    click.echo(
+        tabulate(rows, ["group", "tasks", "members with a task file"], tablefmt="simple", maxcolwidths=[None, None, 80])
+    )
+
+
+@ls.command(
+    cls=Command,
+    epilog="""
+    evalsuite ls models                      models with a short name
+    evalsuite ls models 'clip/*'             some of them
+    """,
+)
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+def models(patterns: tuple[str, ...]) -> None:
+    """List the models that have a short name; any open_clip or timm model can be named, too."""
+    import fnmatch
+
+    from tabulate import tabulate
+
+    from evalsuite.models.aliases import aliases
+    from evalsuite.models.names import FORMS
+
+    rows: list[list[Any]] = [
+        ["pocket", "", "built in", 32, None, None, "exact", "yes"],
+        ["pixels", "", "built in", None, None, None, "exact", "no"],
+    ]
+    for alias in aliases().values():
+        weights = f"{alias.backend}:{alias.target}"
+        text = "yes" if alias.backend == "open_clip" else "no"
+        millions = alias.parameters / 1e6
+        names = ", ".join(alias.names)
+        rows.append([alias.slug, names, weights, alias.input_size, millions, alias.gflops, alias.weight_fidelity, text])
+    kept = [row for row in rows if not patterns or any(fnmatch.fnmatch(str(row[0]), pattern) for pattern in patterns)]
+    headers = ["model", "also", "weights", "pixels", "million parameters", "GFLOPs", "fidelity", "text"]
+    click.echo(tabulate(kept, headers, tablefmt="simple", floatfmt=".1f", missingval="-"))
+    click.echo(f"\nA model is one of:\n{FORMS}")

@@ -1,0 +1,178 @@
+"""Options that several subcommands share: the same name, the same meaning everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    TextType = click.ParamType[str]
+    NumberType = click.ParamType[int | None]
+else:  # not generic before click 8.2
+    TextType = NumberType = click.ParamType
+
+
+class Command(click.Command):
+    """A command whose options may also be written with underscores, and whose epilog keeps its lines."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read `--data_root` as `--data-root`, as some people's fingers type it."""
+        return super().parse_args(ctx, [_with_dashes(argument) for argument in args])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples as they are, a line each."""
+        if self.epilog:
+            formatter.write_paragraph()
+            formatter.write("Examples:\n")
+            for line in self.epilog.strip().splitlines():
+                formatter.write(f"  {line.strip()}\n")
+
+
+class Group(click.Group):
+    """A group whose subcommands are imported when they are called, so that --help is quick.
+
+    lazy: subcommand -> ("module:attribute", first line of its help).
+    """
+
+    command_class = Command
+
+    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = lazy or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the subcommands in the order they are declared."""
+        return [*self._lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the subcommand, or find it among those that are there."""
+        if cmd_name not in self._lazy:
+            return super().get_command(ctx, cmd_name)
+        import importlib
+
+        module, _, attribute = self._lazy[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        if not self._lazy:
+            super().format_commands(ctx, formatter)
+            return
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand; for a wrong one, offer the nearest."""
+        if args and self.get_command(ctx, args[0]) is None:
+            from evalsuite.registry import did_you_mean
+
+            known = self.list_commands(ctx)
+            hint = did_you_mean(args[0], known)
+            ctx.fail(f"No such command {args[0]!r}.{hint} Commands: {', '.join(known)}.")
+        return super().resolve_command(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples as they are, a line each."""
+        Command.format_epilog(self, ctx, formatter)  # type: ignore[arg-type]
+
+
+def _with_dashes(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("_", "-") + equals + value
+
+
+def split_commas(values: Sequence[str]) -> list[str]:
+    """Return the items of repeated, comma-separated options, each once, in order."""
+    items = [item.strip() for value in values for item in value.split(",")]
+    return list(dict.fromkeys(item for item in items if item))
+
+
+def _tasks_of_this_machine() -> list[str]:
+    from evalsuite.tasks import TaskIndex
+
+    index = TaskIndex()
+    return [*index.groups, *sorted(index.files)]
+
+
+class TaskName(TextType):
+    """A task, a group, tag:..., a glob or a path; completes names when the shell asks."""
+
+    name = "task"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Offer the names that begin as typed."""
+        from click.shell_completion import CompletionItem
+
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + name) for name in _tasks_of_this_machine() if name.startswith(last)]
+
+
+class ModelName(TextType):
+    """A model name; completes the known ones when the shell asks."""
+
+    name = "model"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Offer the names that begin as typed."""
+        from click.shell_completion import CompletionItem
+
+        from evalsuite.models.aliases import alias_names
+
+        names = ["pocket", "pixels", *alias_names()]
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
+
+
+models_option = click.option(
+    "-m",
+    "--model",
+    "--models",
+    "models",
+    multiple=True,
+    type=ModelName(),
+    metavar="NAME",
+    help="Model; repeat it or separate names by commas. `evalsuite ls models` shows them.",
+)
+tasks_option = click.option(
+    "-t",
+    "--tasks",
+    "--task",
+    "tasks",
+    multiple=True,
+    type=TaskName(),
+    metavar="NAME",
+    help="Task, group (all, embedded), tag:TAG, glob or YAML file; repeat it or separate by commas. "
+    "`all` is the paper's 27, '*' every known task.",
+)
+data_root_option = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the datasets, as torchvision lays them out. [default: $EVALSUITE_DATA]",
+)
+cache_dir_option = click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the stored features. [default: $EVALSUITE_CACHE or the user's cache folder]",
+)
+include_path_option = click.option(
+    "--include-path",
+    "include_paths",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with more task files; repeatable.",
+)
+offline_option = click.option("--offline", is_flag=True, help="Touch no network (also HF_HUB_OFFLINE=1).")
+trust_adapters_option = click.option(
+    "--trust-adapters", is_flag=True, help="Run Python adapters that are named by task files outside the package."
+)

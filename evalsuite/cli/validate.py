@@ -1,0 +1,97 @@
+"""evalsuite validate: prove task files against the data they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalsuite.cli.options import (
+    Command,
+    TaskName,
+    cache_dir_option,
+    data_root_option,
+    include_path_option,
+    offline_option,
+    split_commas,
+    trust_adapters_option,
+)
+
+if TYPE_CHECKING:
+    from evalsuite.data.validation import Check
+    from evalsuite.tasks import TaskSpec
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+    evalsuite validate my_birds.yaml                 before the first run
+    evalsuite validate mnist cifar10 --data-root DIR
+    evalsuite validate '*'                           every known task whose data is there
+    """,
+)
+@click.argument("choices", nargs=-1, type=TaskName(), metavar="[TASK|FILE]...")
+@data_root_option
+@cache_dir_option
+@include_path_option
+@trust_adapters_option
+@offline_option
+@click.option("--schema", is_flag=True, help="Print the JSON schema of task files and stop (for editors).")
+def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
+    """Check task files: schema, prompts, label maps, sizes, labels, and that images decode.
+
+    Tasks whose data is not there are checked as far as their files go. Exit code 1 if anything fails.
+    """
+    from tabulate import tabulate
+
+    from evalsuite.errors import SpecError
+    from evalsuite.tasks import TaskIndex
+
+    if schema:
+        from evalsuite.tasks.schema import task_schema
+
+        click.echo(task_schema())
+        return 0
+    index = TaskIndex(options["include_paths"])
+    rows = []
+    failed = 0
+    names = [name for choice in split_commas(choices) or ["*"] for name in index.expand(choice)]
+    for name in names:
+        try:
+            task = index.load(name)
+            checks = _checks(task, options)
+        except SpecError as error:
+            click.echo(f"{error}", err=True)
+            rows.append([name, "file", "failed", "see above"])
+            failed += 1
+            continue
+        failed += any(check.state == "failed" for check in checks)
+        rows += [[task.name, check.name, check.state, check.text] for check in checks]
+    click.echo(tabulate(rows, ["task", "check", "state", ""], tablefmt="simple", maxcolwidths=[None, None, None, 100]))
+    click.echo(f"\n{len(names)} tasks, {failed} failed.")
+    return 1 if failed else 0
+
+
+def _checks(task: TaskSpec, options: dict[str, Any]) -> list[Check]:
+    from evalsuite import config
+    from evalsuite.data.opening import data_state, open_task
+    from evalsuite.data.validation import Check, check_data, check_definition
+    from evalsuite.errors import EvalsuiteError
+
+    root: Path = options["data_root"] or config.default_data_root()
+    cache = options["cache_dir"] or config.default_cache()
+    found = list(check_definition(task))
+    offline = config.is_offline(options["offline"])
+    state = data_state(task, root, offline=offline, cache_dir=cache, trust_adapters=options["trust_adapters"])
+    if state.state != "ready":
+        failed = state.state == "partial"
+        return [
+            *found,
+            Check("data", "failed" if failed else "skipped", f"{state.state}: {state.missing}".rstrip(": ")),
+        ]
+    try:
+        data = open_task(task, root, offline=offline, trust_adapters=options["trust_adapters"], cache_dir=cache)
+        return [*found, Check("data", "ok", data.source), *check_data(task, data)]
+    except EvalsuiteError as error:
+        return [*found, Check("data", "failed", str(error))]

@@ -1,0 +1,51 @@
+"""Where things are kept by default, and the options of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from evalsuite import resources
+
+ProtocolName = Literal["zero_shot", "linear_probe"]
+PROTOCOLS: tuple[ProtocolName, ...] = ("zero_shot", "linear_probe")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+
+
+def home() -> Path:
+    """Return $EVALSUITE_HOME, else the platform's folder for user data."""
+    if value := os.environ.get("EVALSUITE_HOME"):
+        return Path(value).expanduser()
+    import platformdirs
+
+    return platformdirs.user_data_path("evalsuite")
+
+
+def default_output() -> Path:
+    """Return where results go: results/runs of a checkout, else the `results` folder of `home()`."""
+    checkout = resources.checkout_dir()
+    return checkout / "results" / "runs" if checkout else home() / "results"
+
+
+def default_cache() -> Path:
+    """Return where features go: $EVALSUITE_CACHE, else the platform's cache folder."""
+    if value := os.environ.get("EVALSUITE_CACHE"):
+        return Path(value).expanduser()
+    if os.environ.get("EVALSUITE_HOME"):
+        return home() / "cache"
+    import platformdirs
+
+    return platformdirs.user_cache_path("evalsuite")
+
+
+def default_data_root() -> Path:
+    """Return where datasets are looked for: $EVALSUITE_DATA, else the `data` folder of `home()`."""
+    if value := os.environ.get("EVALSUITE_DATA"):
+        return Path(value).expanduser()
+    return home() / "data"
+
+
+def is_offline(asked: bool = False) -> bool:
+    """Return whether the network must not be touched: asked for, or HF_HUB_OFFLINE is set."""
+    return asked or os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "on", "yes", "true"}

@@ -1,0 +1,120 @@
+"""What a source offers: an index of each pool, and a reader of its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+IGNORED = -1
+"""Multi-label target of a class that is neither there nor absent ("difficult" in VOC)."""
+
+
+@dataclass(frozen=True)
+class LoadedSample:
+    """One image, and the bytes it was made from (they are hashed during the image pass)."""
+
+    image: Image.Image
+    content: bytes
+
+
+class SampleReader(Protocol):
+    """Reads samples of a pool by row. Instances are pickled to worker processes: open files lazily."""
+
+    def __call__(self, row: int) -> LoadedSample:
+        """Read one sample; DataError names a sample that cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """The raw labels of one multi-label sample; what is in neither list is absent."""
+
+    present: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+
+
+RawLabel = str | int | MultiLabel
+
+
+@dataclass(frozen=True)
+class RawPool:
+    """A pool as its source sees it, before labels are mapped to classes. Adapters return this.
+
+    ids: path relative to the source, or the row number written with eight digits.
+    sizes: (n,) int64, bytes of each sample. mtimes: (n,) int64 nanoseconds where each sample is a file
+    of its own, else None. content: identity of the files that hold the samples when those are shared
+    (sha256 of an archive, a parquet file ...), "" where each sample is a file of its own.
+    """
+
+    ids: Sequence[str]
+    labels: Sequence[RawLabel]
+    read: SampleReader
+    sizes: NDArray[np.int64]
+    mtimes: NDArray[np.int64] | None = None
+    content: str = ""
+    groups: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One stored split of a source, its labels in this project's class order.
+
+    labels: (n,) int64 class indices, or (n, classes) int8 with 1, 0 and IGNORED for multi-label tasks.
+    fingerprint: changes when the samples of the pool come from other files.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    labels: NDArray[Any]
+    read: SampleReader
+    sizes: NDArray[np.int64]
+    mtimes: NDArray[np.int64] | None
+    groups: tuple[str, ...] | None
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples of one pool, by row."""
+
+    pool: str
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A train/validation/test split; tasks without folds have one. val None: the protocol holds out."""
+
+    train: Split
+    val: Split | None
+    test: Split
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The pools and splits of a task, opened from one source. Pools open on first use."""
+
+    task: str
+    source: str
+    open_pool: Callable[[str], Pool]
+    folds: Callable[[], tuple[Fold, ...]]
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataState:
+    """Whether a task's data is under the data root: `missing` says what is not, and what to do."""
+
+    state: str  # ready | downloadable | partial | absent
+    source: str
+    missing: str = ""

@@ -1,0 +1,119 @@
+"""Bytes to images, for every source whose images are files or bytes."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import PurePath
+from typing import Any, Literal
+
+from PIL import Image, UnidentifiedImageError
+
+from evalsuite.errors import DataError, MissingExtraError
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit for an error: a larger picture is taken for a decompression bomb."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF", "TGA", "ICO")
+"""What is decoded. Left out on purpose: EPS (runs Ghostscript) and stubs that call other programs."""
+
+VIDEO_FORMATS = {
+    ".avi": "avi",
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".webm": "matroska",
+    ".mkv": "matroska",
+}
+"""Extension to demuxer. It is named, never guessed: a playlist in disguise could open other files or URLs."""
+
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, EOFError, struct.error, zlib.error)
+
+
+def decode_image(content: bytes, sample: str, file: str = "") -> Image.Image:
+    """Decode an image completely, in its own mode.
+
+    sample, file: the sample id and the file that holds it, for the message.
+    Raises DataError for a truncated, corrupt, unknown or far too large image.
+    """
+    where = _where(sample, file)
+    try:
+        image = Image.open(io.BytesIO(content), formats=_known_formats())
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{width} x {height} pixels")
+        image.load()
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"The image {where} says it has more than {MAX_PIXELS:,} pixels ({error}), which looks like a "
+            "decompression bomb. Replace it by a smaller copy if it is meant to be so large."
+        ) from error
+    except _DECODE_ERRORS as error:
+        raise DataError(
+            f"The image {where} cannot be decoded ({_reason(content, error)}). Fetch or copy this file again; "
+            "if the dataset is published so, allow for it with `max_unreadable` in the task file."
+        ) from error
+    return image
+
+
+def decode_file(content: bytes, sample: str, file: str = "", frame: Literal["middle"] | None = None) -> Image.Image:
+    """Decode the content of an image file, or take a frame of a video where `frame` asks for one."""
+    if frame == "middle":
+        return decode_middle_frame(content, sample, file)
+    return decode_image(content, sample, file)
+
+
+def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Image:
+    """Return frame n // 2 (counted from 0) of a video of n frames, as RGB.
+
+    The frames are counted by decoding them: the count in a video's header is often wrong.
+    """
+    av = _import_av()
+    where = _where(sample, file)
+    suffix = PurePath(sample).suffix.lower()
+    if suffix not in VIDEO_FORMATS:
+        known = ", ".join(sorted(VIDEO_FORMATS))
+        raise DataError(f"The video {where} is of an unknown kind {suffix!r}; known: {known}.")
+    try:
+        count = sum(1 for _ in _frames(av, content, VIDEO_FORMATS[suffix]))
+        for index, frame in enumerate(_frames(av, content, VIDEO_FORMATS[suffix])):
+            if index == count // 2:
+                image: Image.Image = frame.to_image()
+                return image
+    except (av.error.FFmpegError, *_DECODE_ERRORS) as error:
+        raise DataError(f"The video {where} cannot be decoded ({error}). Fetch or copy this file again.") from error
+    raise DataError(f"The video {where} has no frame. Fetch or copy this file again.")
+
+
+def _frames(av: Any, content: bytes, container_format: str) -> Any:
+    with av.open(io.BytesIO(content), format=container_format) as container:
+        yield from container.decode(video=0)
+
+
+def _import_av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError("av", "video", "Reading frames of videos") from error
+    return av
+
+
+def _known_formats() -> list[str]:
+    """Return the safe formats this Pillow can read; it raises KeyError for a name it does not know."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _where(sample: str, file: str) -> str:
+    return f"{sample!r} ({file})" if file and file != sample else repr(sample)
+
+
+def _reason(content: bytes, error: BaseException) -> str:
+    if not content:
+        return "the file is empty"
+    if content.lstrip()[:1] == b"<":
+        return "it is a web page or XML, not an image"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image of a known format"
+    return str(error) or type(error).__name__

@@ -1,0 +1,146 @@
+"""Raw labels of a source to this project's class indices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.data.base import IGNORED, MultiLabel, RawLabel
+from evalsuite.errors import DataError, SpecError
+from evalsuite.registry import nearest
+from evalsuite.tasks.sources import ByCode, LabelMap
+from evalsuite.tasks.spec import TaskSpec
+
+_PRINTED = 5
+
+
+@dataclass(frozen=True)
+class _ClassMap:
+    """Looks up the class index of a raw label.
+
+    index: raw label as text -> class index. rule: the map's name in the task file.
+    """
+
+    index: dict[str, int]
+    rule: str
+    positions: int | None = None
+
+    def find(self, raw: str | int) -> int | None:
+        if self.positions is not None and isinstance(raw, str):
+            # Text labels of archives and tables: "7" and "07" are the number 7.
+            raw = raw.strip()
+            return self.index.get(str(int(raw))) if raw.isdecimal() else None
+        return self.index.get(str(raw))
+
+
+def wants_names(labels: LabelMap, names: Sequence[str]) -> bool:
+    """Say whether the map speaks of a source's class names rather than of its integers.
+
+    A source that has both (a ClassLabel column, torchvision's `classes`) gives names to `by_key`, integers
+    to `by_index`, and to `by_code` the names if any of the codes is one of them.
+    """
+    if labels == "by_key":
+        return True
+    return isinstance(labels, ByCode) and not set(labels.by_code).isdisjoint(names)
+
+
+def map_labels(
+    task: TaskSpec, source: str, labels: LabelMap, raw: Sequence[RawLabel], ids: Sequence[str]
+) -> NDArray[Any]:
+    """Return (n,) int64 class indices, or (n, classes) int8 with 1, 0 and IGNORED for multi-label tasks.
+
+    Raises SpecError for a map that does not fit the classes, DataError for a raw label without a class.
+    """
+    classes = _class_map(task, source, labels)
+    if task.multilabel:
+        return _matrix(task, source, classes, raw, ids)
+    indices = np.empty(len(raw), np.int64)
+    seen: dict[RawLabel, int] = {}
+    for row, label in enumerate(raw):
+        index = seen.get(label)
+        if index is None:
+            if isinstance(label, MultiLabel):
+                raise DataError(
+                    f"{_place(task, source)}: the sample {ids[row]!r} has a list of labels "
+                    f"({', '.join(label.present)}), but the task is not `multilabel: true`."
+                )
+            index = seen[label] = _lookup(task, source, classes, label, ids[row])
+        indices[row] = index
+    return indices
+
+
+def _matrix(
+    task: TaskSpec, source: str, classes: _ClassMap, raw: Sequence[RawLabel], ids: Sequence[str]
+) -> NDArray[np.int8]:
+    matrix = np.zeros((len(raw), len(task.class_keys)), np.int8)
+    for row, label in enumerate(raw):
+        several = label if isinstance(label, MultiLabel) else MultiLabel((str(label),))
+        for name in several.ignored:
+            matrix[row, _lookup(task, source, classes, name, ids[row])] = IGNORED
+        for name in several.present:
+            matrix[row, _lookup(task, source, classes, name, ids[row])] = 1
+    return matrix
+
+
+def _class_map(task: TaskSpec, source: str, labels: LabelMap) -> _ClassMap:
+    keys = task.class_keys
+    position = {key: index for index, key in enumerate(keys)}
+    if labels == "by_key":
+        return _ClassMap(position, "by_key")
+    if isinstance(labels, ByCode):
+        _check_keys(task, source, "by_code", list(labels.by_code.values()))
+        return _ClassMap({raw: position[key] for raw, key in labels.by_code.items()}, "by_code")
+    order = keys if labels.by_index == "classes" else labels.by_index
+    _check_keys(task, source, "by_index", order)
+    if len(set(order)) != len(order):
+        twice = next(key for key in order if order.count(key) > 1)
+        raise SpecError(f"{_place(task, source)}: `by_index` lists the class key {twice!r} twice.")
+    return _ClassMap({str(row): position[key] for row, key in enumerate(order)}, "by_index", len(order))
+
+
+def _check_keys(task: TaskSpec, source: str, rule: str, mapped: Sequence[str]) -> None:
+    keys = task.class_keys
+    strange = [key for key in mapped if key not in set(keys)]
+    absent = [key for key in keys if key not in set(mapped)]
+    if not strange and not absent:
+        return
+    parts = []
+    if strange:
+        near = nearest(strange[0], keys)
+        hint = f" (did you mean {', '.join(near)}?)" if near else ""
+        parts.append(f"{_some(strange)} is no class key{hint}")
+    if absent:
+        parts.append(f"no label stands for {_some(absent)}")
+    raise SpecError(f"{_place(task, source)}: `{rule}` does not fit the classes: {'; '.join(parts)}.")
+
+
+def _lookup(task: TaskSpec, source: str, classes: _ClassMap, raw: str | int, sample: str) -> int:
+    index = classes.find(raw)
+    if index is not None:
+        return index
+    text = f"{_place(task, source)}: the label {raw!r} of the sample {sample!r} has no class. "
+    if classes.positions is not None:
+        raise DataError(text + f"`by_index` needs integers from 0 to {classes.positions - 1}.")
+    if classes.rule == "by_key" and isinstance(raw, int):
+        raise DataError(
+            text + "The labels of this source are integers: say in what order with `labels: {by_index: [...]}` "
+            "(or `by_index: classes` where it is the order of the task's classes)."
+        )
+    near = nearest(str(raw), classes.index)
+    known = f"Nearest: {', '.join(near)}." if near else f"Known: {_some(list(classes.index))}."
+    what = "codes" if classes.rule == "by_code" else "class keys"
+    raise DataError(text + f"It is none of the {len(classes.index)} {what}. {known}")
+
+
+def _place(task: TaskSpec, source: str) -> str:
+    return f"Task {task.name!r}, source {source}"
+
+
+def _some(values: Sequence[str]) -> str:
+    shown = ", ".join(repr(value) for value in values[:_PRINTED])
+    more = len(values) - _PRINTED
+    return f"{shown} and {more} more" if more > 0 else shown

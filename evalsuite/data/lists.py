@@ -1,0 +1,130 @@
+"""Lists of samples that come with a source: official splits and folds in text files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.data.base import Pool
+from evalsuite.data.readers import row_id
+from evalsuite.errors import DataError, DataMissingError, SpecError
+from evalsuite.tasks.sources import ListFile
+
+_LOG = logging.getLogger(__name__)
+_PRINTED = 3
+
+
+@dataclass(frozen=True)
+class SampleList:
+    """One list: a file of sample ids (line None), or line `line` of a file of row numbers.
+
+    files: where the file may be, the first that exists counts.
+    """
+
+    name: str
+    pool: str
+    files: tuple[Path, ...]
+    line: int | None = None
+
+
+def expand_lists(lists: Mapping[str, ListFile], folders: Sequence[Path]) -> dict[str, SampleList]:
+    """Return the lists of a source by name, one for each number that {} stands for.
+
+    folders: the source's folder, then the task file's (which may bring lists of its own).
+    Lists of `index_lines` are numbered by line; the others by file, unless there is only one.
+    """
+    expanded: dict[str, SampleList] = {}
+    for name, entry in lists.items():
+        if entry.count > 1 and "{}" not in name:
+            raise SpecError(f"The list {name!r} stands for {entry.count} lists; its name needs a {{}}.")
+        if entry.count > 1 and entry.format == "paths" and "{}" not in entry.file:
+            raise SpecError(f"The list {name!r} stands for {entry.count} files; `file` needs a {{}}.")
+        for position in range(entry.count):
+            number = str(entry.first + position)
+            file = entry.file.replace("{}", number)
+            line = position if entry.format == "index_lines" else None
+            title = name.replace("{}", number)
+            paths = tuple(folder / file for folder in folders)
+            expanded[title] = SampleList(title, entry.pool, paths, line)
+    return expanded
+
+
+def read_list(sample_list: SampleList, pool: Pool, allowed_missing: int = 0) -> NDArray[np.int64]:
+    """Return the sorted rows of the pool that are in the list.
+
+    Names in the list without a sample in the pool are a DataMissingError, or logged when there are no more
+    of them than `allowed_missing`.
+    """
+    path = _find(sample_list)
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    position = {sample: row for row, sample in enumerate(pool.ids)}
+    if sample_list.line is None:
+        wanted = [_sample_name(line, position) for line in lines if line.strip()]
+    else:
+        wanted = _numbered(sample_list, path, lines, pool)
+    absent = [name for name in wanted if name not in position]
+    if absent:
+        _report_absent(sample_list, path, absent, len(wanted), allowed_missing)
+    rows = [position[name] for name in wanted if name in position]
+    if len(set(rows)) != len(rows):
+        twice = next(name for name in wanted if wanted.count(name) > 1)
+        raise DataError(f"The list {sample_list.name!r} ({path}) names the sample {twice!r} more than once.")
+    return np.array(sorted(rows), np.int64)
+
+
+def _find(sample_list: SampleList) -> Path:
+    for path in sample_list.files:
+        if path.is_file():
+            return path
+    places = " or ".join(str(path) for path in sample_list.files) or "a folder under the data root"
+    raise DataMissingError(
+        f"The file of the list {sample_list.name!r} is missing: put it at {places}. "
+        "It comes with the dataset's official download."
+    )
+
+
+def _sample_name(line: str, known: Mapping[str, int]) -> str:
+    """Return the id a line begins with: all of it, or what stands before a tab, a comma or a label."""
+    whole = line.strip().removeprefix("./").lstrip("/")
+    candidates = (
+        whole,
+        whole.split("\t", 1)[0].strip(),
+        whole.split(",", 1)[0].strip(),
+        whole.rsplit(None, 1)[0],
+        whole.split(None, 1)[0],
+    )
+    return next((name for name in candidates if name in known), candidates[-1])
+
+
+def _numbered(sample_list: SampleList, path: Path, lines: Sequence[str], pool: Pool) -> list[str]:
+    line = sample_list.line or 0
+    filled = [text for text in lines if text.strip()]
+    if line >= len(filled):
+        raise DataError(f"The list {sample_list.name!r} is line {line + 1} of {path}, which has {len(filled)} lines.")
+    if any(sample != row_id(row) for row, sample in enumerate(pool.ids)):
+        raise SpecError(
+            f"The list {sample_list.name!r} gives row numbers, but the samples of the pool {pool.name!r} are "
+            "named by files, whose order is not a property of the dataset. Use `format: paths`."
+        )
+    try:
+        return [row_id(int(text)) for text in filled[line].split()]
+    except ValueError as error:
+        raise DataError(f"Line {line + 1} of {path} must hold row numbers: {error}.") from error
+
+
+def _report_absent(sample_list: SampleList, path: Path, absent: Sequence[str], total: int, allowed: int) -> None:
+    shown = ", ".join(repr(name) for name in absent[:_PRINTED])
+    text = (
+        f"{len(absent)} of the {total} samples in the list {sample_list.name!r} ({path}) are not in the pool "
+        f"{sample_list.pool!r}: {shown}{' ...' if len(absent) > _PRINTED else ''}"
+    )
+    if len(absent) > allowed:
+        raise DataMissingError(
+            f"{text}. Complete the images, or allow for missing ones with `max_unreadable` in the task file."
+        )
+    _LOG.warning("%s; allowed by max_unreadable: %d", text, allowed)

@@ -1,0 +1,119 @@
+"""Readers of samples that are files or arrays, and the pools made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from evalsuite.data.base import LoadedSample, RawLabel, RawPool
+from evalsuite.data.decoding import decode_file
+from evalsuite.errors import DataError
+
+Frame = Literal["middle"] | None
+
+
+def row_id(row: int) -> str:
+    """Return the id of a sample that has no name of its own: its row number with eight digits."""
+    return f"{row:08d}"
+
+
+def image_bytes(image: Image.Image) -> bytes:
+    """Return the pixels of an image with its mode and size in front, for sources without encoded files."""
+    return f"{image.mode}:{image.width}x{image.height}:".encode() + image.tobytes()
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Read samples that are files under a folder."""
+
+    root: str
+    ids: tuple[str, ...]
+    frame: Frame = None
+
+    def __call__(self, row: int) -> LoadedSample:
+        """Read and decode one file."""
+        sample = self.ids[row]
+        path = Path(self.root) / sample
+        content = read_content(path, sample)
+        return LoadedSample(decode_file(content, sample, str(path), self.frame), content)
+
+
+@dataclass(frozen=True)
+class ArrayReader:
+    """Read samples that are uint8 arrays in memory."""
+
+    images: Sequence[NDArray[np.uint8]]
+
+    def __call__(self, row: int) -> LoadedSample:
+        """Make an image of one array."""
+        image = Image.fromarray(self.images[row])
+        return LoadedSample(image, image_bytes(image))
+
+
+def read_content(path: Path, sample: str) -> bytes:
+    """Read a file; DataError names the sample."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"The sample {sample!r} cannot be read from {path}: {error.strerror or error}.") from error
+
+
+def stat_files(root: Path, ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return sizes in bytes and modification times in nanoseconds, both (n,) int64."""
+    sizes = np.empty(len(ids), np.int64)
+    mtimes = np.empty(len(ids), np.int64)
+    for row, sample in enumerate(ids):
+        try:
+            status = (root / sample).stat()
+        except OSError as error:
+            raise DataError(f"The sample {sample!r} is not at {root / sample}: {error.strerror}.") from error
+        sizes[row], mtimes[row] = status.st_size, status.st_mtime_ns
+    return sizes, mtimes
+
+
+def raw_pool_from_files(
+    root: Path,
+    ids: Sequence[str],
+    labels: Sequence[RawLabel],
+    groups: Sequence[str] | None = None,
+    frame: Frame = None,
+) -> RawPool:
+    """Make a pool of image files (or videos, with `frame`).
+
+    ids: paths relative to `root`, with forward slashes.
+    """
+    sizes, mtimes = stat_files(root, ids)
+    reader = FileReader(str(root), tuple(ids), frame)
+    return RawPool(tuple(ids), tuple(labels), reader, sizes, mtimes, "", groups and tuple(groups))
+
+
+def raw_pool_from_arrays(
+    images: Sequence[NDArray[Any]],
+    labels: Sequence[RawLabel],
+    ids: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> RawPool:
+    """Make a pool of arrays in memory.
+
+    images: uint8 arrays, (height, width) for grey or (height, width, 3) for RGB; others are a DataError.
+    ids: one a sample; default: the row number with eight digits.
+    """
+    digest = hashlib.sha256()
+    for row, image in enumerate(images):
+        if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+            raise DataError(
+                f"The image of row {row} is a {image.dtype} array of shape {image.shape}; "
+                "it must be uint8 of shape (height, width) or (height, width, 3)."
+            )
+        digest.update(f"{image.shape}:".encode())
+        digest.update(np.ascontiguousarray(image).tobytes())
+    names = tuple(ids) if ids is not None else tuple(row_id(row) for row in range(len(images)))
+    sizes = np.array([image.nbytes for image in images], np.int64)
+    return RawPool(names, tuple(labels), ArrayReader(images), sizes, None, digest.hexdigest(), groups and tuple(groups))

@@ -1,0 +1,138 @@
+"""The splits of a task: the three rules, their sizes, and what the protocols draw from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+
+import numpy as np
+
+from evalsuite.data.base import Fold, Pool, Split
+from evalsuite.data.drawing import Amount, draw_split, hold_out, stratified_limit
+from evalsuite.data.lists import SampleList, read_list
+from evalsuite.errors import DataError, DataMissingError, SpecError
+from evalsuite.tasks.spec import FoldSplits, OfficialSplits, SampledSplits, TaskSpec
+
+__all__ = ["check_sizes", "hold_out", "resolve_folds", "stratified_limit"]
+
+_NAMES = ("train", "val", "test")
+
+
+def resolve_folds(
+    task: TaskSpec, open_pool: Callable[[str], Pool], lists: Mapping[str, SampleList]
+) -> tuple[Fold, ...]:
+    """Return the train/validation/test splits of a task, one Fold, or several for the rule `folds`.
+
+    A name of the rules `official` and `folds` is a list of the source, else a pool of it. The rule
+    `sample` draws from one pool, as `evalsuite.data.drawing.draw_split` says, train first, then val and
+    test. Splits of one fold that share a sample are a DataError.
+    """
+    rule = task.splits
+    folds: tuple[Fold, ...]
+    if isinstance(rule, SampledSplits):
+        folds = (_sampled(task, rule, open_pool(rule.pool)),)
+    elif isinstance(rule, FoldSplits):
+        known: dict[str, Split] = {}  # a test set that serves all folds is resolved once
+        folds = tuple(
+            _named(task, rule, open_pool, lists, str(rule.first + position), known) for position in range(rule.count)
+        )
+    else:
+        folds = (_named(task, rule, open_pool, lists, None, {}),)
+    for number, fold in enumerate(folds):
+        _check_disjoint(task, fold, number if len(folds) > 1 else None, open_pool)
+    return folds
+
+
+def check_sizes(task: TaskSpec, folds: tuple[Fold, ...]) -> None:
+    """Compare the splits with the sizes the task file states, if it calls them exact.
+
+    Raises DataMissingError where samples are missing, DataError where there are too many.
+    """
+    sizes = task.sizes
+    for name in _NAMES:
+        expected = getattr(sizes, name)
+        if expected is None or not sizes.exact:
+            continue
+        per_fold = expected if isinstance(expected, list) else [expected] * len(folds)
+        if len(per_fold) != len(folds):
+            raise SpecError(f"Task {task.name!r}: `sizes.{name}` lists {len(per_fold)} numbers for {len(folds)} folds.")
+        for number, (fold, wanted) in enumerate(zip(folds, per_fold, strict=True)):
+            split: Split | None = getattr(fold, name)
+            found = 0 if split is None else len(split)
+            if found == wanted:
+                continue
+            where = f" of fold {number}" if len(folds) > 1 else ""
+            kind = DataMissingError if found < wanted else DataError
+            raise kind(
+                f"Task {task.name!r}: the split {name!r}{where} has {found} samples where the task file "
+                f"says exactly {wanted}. The data is {'incomplete' if found < wanted else 'another edition'}; "
+                "get the official one, or, if it is right, mend `sizes` in the task file (or `exact: false`)."
+            )
+
+
+def _sampled(task: TaskSpec, rule: SampledSplits, pool: Pool) -> Fold:
+    parts: list[Amount] = [rule.train, rule.test] if rule.val is None else [rule.train, rule.val, rule.test]
+    _check_amounts(task, parts)
+    try:
+        rows = draw_split(pool.ids, pool.labels, parts, rule.seed, task.class_keys)
+    except DataError as error:
+        raise DataError(f"Task {task.name!r}, pool {pool.name!r}: {error}") from error
+    splits = [Split(pool.name, part) for part in rows]
+    return Fold(splits[0], None if rule.val is None else splits[1], splits[-1])
+
+
+def _check_amounts(task: TaskSpec, parts: list[Amount]) -> None:
+    place = f"Task {task.name!r}: `splits`"
+    if parts.count("rest") > 1:
+        raise SpecError(f"{place}: only one split can be the `rest`.")
+    shares = [part for part in parts if isinstance(part, float)]
+    if any(not 0 < share < 1 for share in shares) or sum(shares) > 1 + 1e-9:
+        raise SpecError(f"{place}: shares must lie between 0 and 1 and sum to 1 at most; they are {shares}.")
+    numbers = [part for part in parts if isinstance(part, int)]
+    if any(number < 1 for number in numbers):
+        raise SpecError(f"{place}: numbers a class must be 1 or more; they are {numbers}.")
+    if numbers and task.multilabel:
+        raise SpecError(f"{place}: samples a class have no meaning where a sample has several classes.")
+
+
+def _named(
+    task: TaskSpec,
+    rule: OfficialSplits | FoldSplits,
+    open_pool: Callable[[str], Pool],
+    lists: Mapping[str, SampleList],
+    number: str | None,
+    known: dict[str, Split],
+) -> Fold:
+    def split(name: str) -> Split:
+        title = name if number is None else name.replace("{}", number)
+        if title not in known:
+            known[title] = _find_split(task, title, open_pool, lists)
+        return known[title]
+
+    return Fold(split(rule.train), None if rule.val is None else split(rule.val), split(rule.test))
+
+
+def _find_split(task: TaskSpec, title: str, open_pool: Callable[[str], Pool], lists: Mapping[str, SampleList]) -> Split:
+    if title not in lists:
+        return Split(title, np.arange(len(open_pool(title)), dtype=np.int64))
+    sample_list = lists[title]
+    pool = open_pool(sample_list.pool)
+    return Split(pool.name, read_list(sample_list, pool, task.max_unreadable))
+
+
+def _check_disjoint(task: TaskSpec, fold: Fold, number: int | None, open_pool: Callable[[str], Pool]) -> None:
+    splits = [(name, getattr(fold, name)) for name in _NAMES if getattr(fold, name) is not None]
+    where = "" if number is None else f" of fold {number}"
+    for name, split in splits:
+        if len(split) == 0:
+            raise DataMissingError(f"Task {task.name!r}: the split {name!r}{where} has no sample.")
+    for (name, split), (other_name, other) in combinations(splits, 2):
+        if split.pool != other.pool:
+            continue
+        common = np.intersect1d(split.rows, other.rows)
+        if len(common):
+            sample = open_pool(split.pool).ids[int(common[0])]
+            raise DataError(
+                f"Task {task.name!r}: the splits {name!r} and {other_name!r}{where} share {len(common)} "
+                f"samples, such as {sample!r}; a score on them would be worth nothing. Mend the lists."
+            )

@@ -1,0 +1,268 @@
+"""Datasets in the layout of torchvision, read by torchvision's own classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.data.base import DataState, LoadedSample, RawLabel, RawPool
+from evalsuite.data.context import SourceContext
+from evalsuite.data.hashing import tree_sha256
+from evalsuite.data.labels import wants_names
+from evalsuite.data.readers import image_bytes, read_content, row_id, stat_files
+from evalsuite.errors import DataError, DataMissingError, MissingExtraError, SpecError
+from evalsuite.registry import did_you_mean
+from evalsuite.tasks.sources import TorchvisionSource
+
+_LABEL_LISTS = ("targets", "labels", "_labels", "y")
+_PAIR_LISTS = ("_samples", "samples", "imgs")
+_FILE_LISTS = ("_image_files", "_samples", "samples", "imgs", "_images", "images")
+_ARCHIVES = (".gz", ".tgz", ".zip", ".tar", ".rar", ".7z", ".bz2", ".xz")
+_EXTRAS = {"h5py": "hdf5", "av": "video"}
+_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+
+
+def open_raw_pool(spec: TorchvisionSource, pool: str, context: SourceContext) -> RawPool:
+    """Construct the class and index it; images stay closed where it has lists of labels and files.
+
+    Samples that are files are named by their path under `path` and sorted; others by their row number.
+    """
+    root, base = _root(spec, context), context.under_root(spec.path)
+    if root is None or base is None or not base.exists():
+        raise DataMissingError(f"{describe(spec)}: {_what_is_missing(spec, context)}")
+    dataset = construct(spec.dataset, root, spec.pools[pool], pool)
+    if len(dataset) == 0:
+        raise DataMissingError(f"{describe(spec)}: the pool {pool!r} ({_call(spec, pool, root)}) is empty.")
+    labels = _raw_labels(spec, dataset, pool)
+    folder_ = base if base.is_dir() else base.parent
+    files = _files(dataset)
+    if files is None:
+        order: list[int] = list(range(len(dataset)))
+        ids = tuple(row_id(row) for row in order)
+        content = tree_sha256(folder_, _data_files(base), context.cache_dir)
+        sizes, mtimes = _memory_sizes(dataset), None
+    else:
+        order, ids = sorted_ids(files, folder_)
+        content = ""
+        sizes, mtimes = stat_files(folder_, ids)
+    reader = TorchvisionReader(spec.dataset, str(root), spec.pools[pool], pool, str(folder_))
+    reader.attach(dataset)
+    return RawPool(ids, tuple(labels[row] for row in order), reader, sizes, mtimes, content)
+
+
+def state(spec: TorchvisionSource, context: SourceContext) -> DataState:
+    """Say whether `path` is there; whether it is complete is found out by torchvision when a pool opens."""
+    base = context.under_root(spec.path)
+    if base is not None and (base.is_file() or (base.is_dir() and any(base.iterdir()))):
+        return DataState("ready", spec.kind)
+    return DataState("absent", spec.kind, _what_is_missing(spec, context))
+
+
+def folder(spec: TorchvisionSource, context: SourceContext) -> Path | None:
+    """Return the folder `path`, or the one the file `path` is in."""
+    base = context.under_root(spec.path)
+    return base.parent if base is not None and base.is_file() else base
+
+
+def image_options(spec: TorchvisionSource, pool: str) -> dict[str, Any]:
+    """Return the class and its arguments."""
+    return {"dataset": spec.dataset, "arguments": spec.pools[pool]}
+
+
+def describe(spec: TorchvisionSource) -> str:
+    """Name the source in a message."""
+    return f"torchvision {spec.dataset}"
+
+
+def construct(name: str, root: Path, arguments: dict[str, Any], pool: str) -> Any:
+    """Make the dataset, without any download; errors say what torchvision says and what to do."""
+    import torchvision
+
+    cls = getattr(torchvision.datasets, name, None)
+    if not isinstance(cls, type):
+        raise SpecError(
+            f"torchvision {torchvision.__version__} has no dataset class {name!r}."
+            f"{did_you_mean(name, torchvision.datasets.__all__)}"
+        )
+    place = f"torchvision {name} cannot open the pool {pool!r} under {root}"
+    try:
+        return cls(str(root), **arguments)
+    except TypeError as error:
+        raise SpecError(f"{place}: its arguments {arguments} do not fit ({error}).") from error
+    except (ImportError, RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
+        for package, extra in _EXTRAS.items():
+            if package in str(error) and isinstance(error, ImportError | RuntimeError):
+                raise MissingExtraError(package, extra, f"The dataset {name}") from error
+        raise DataMissingError(
+            f"{place}: {error} The files are incomplete, damaged or another edition: complete them, or remove "
+            "them and download the dataset again."
+        ) from error
+
+
+class TorchvisionReader:
+    """Reads samples by the dataset's own loader, without a transform.
+
+    What is pickled is how to construct the dataset again: some hold gigabytes, some cannot be pickled.
+    """
+
+    def __init__(self, name: str, root: str, arguments: dict[str, Any], pool: str, folder_: str) -> None:
+        self._arguments = (name, root, arguments, pool, folder_)
+        self._dataset: Any = None
+        self._order: list[int] = []
+        self._ids: tuple[str, ...] | None = None
+
+    def attach(self, dataset: Any) -> None:
+        """Use a dataset that is constructed already."""
+        files = _files(dataset)
+        self._order, self._ids = ([], None) if files is None else sorted_ids(files, Path(self._arguments[4]))
+        self._dataset = dataset
+
+    def __call__(self, row: int) -> LoadedSample:
+        """Load one sample. Its content is the file's, or the pixels where there is no file."""
+        if self._dataset is None:
+            name, root, arguments, pool, _ = self._arguments
+            self.attach(construct(name, Path(root), arguments, pool))
+        if self._ids is None:
+            image = self._load(row, row_id(row))
+            return LoadedSample(image, image_bytes(image))
+        sample = self._ids[row]
+        path = Path(self._arguments[4]) / sample
+        content = read_content(path, sample)
+        if content.startswith(_POSTSCRIPT):  # Pillow would hand it to Ghostscript, which runs it
+            raise DataError(f"The image {sample!r} ({path}) is a PostScript program, which is not run.")
+        return LoadedSample(self._load(self._order[row], f"{sample} ({path})"), content)
+
+    def _load(self, index: int, sample: str) -> Any:
+        from PIL import Image
+
+        try:
+            image = self._dataset[index][0]
+            if isinstance(image, Image.Image):
+                image.load()
+        except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
+            raise DataError(
+                f"The image {sample} cannot be decoded ({error}). Fetch or copy this file again; if the "
+                "dataset is published so, allow for it with `max_unreadable` in the task file."
+            ) from error
+        if not isinstance(image, Image.Image):
+            raise DataError(
+                f"torchvision {self._arguments[0]} gives {type(image).__name__} for the sample {sample}, not a PIL "
+                "image. A Python adapter beside the task file can read it."
+            )
+        return image
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_arguments": self._arguments, "_dataset": None, "_order": [], "_ids": None}
+
+
+def sorted_ids(files: Sequence[str], folder_: Path) -> tuple[list[int], tuple[str, ...]]:
+    """Return the rows in the order of their ids, and the ids: paths under the folder, with forward slashes.
+
+    Some classes list folders in the order of the file system, which differs between machines.
+    """
+    names = [Path(os.path.relpath(file, folder_)).as_posix() for file in files]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return order, tuple(names[row] for row in order)
+
+
+def _files(dataset: Any) -> list[str] | None:
+    """Return the image files of a dataset in its order, if it has a list of them."""
+    for name in _FILE_LISTS:
+        entries = getattr(dataset, name, None)
+        if not isinstance(entries, list | tuple) or len(entries) != len(dataset):
+            continue
+        paths = [entry[0] if isinstance(entry, tuple | list) and entry else entry for entry in entries]
+        if all(isinstance(path, str | os.PathLike) for path in paths):
+            return [os.fspath(path) for path in paths]
+    return None
+
+
+def _raw_labels(spec: TorchvisionSource, dataset: Any, pool: str) -> list[RawLabel]:
+    targets = _targets(dataset)
+    if targets is None:  # the class tells a label only together with its image
+        targets = _integers([dataset[row][1] for row in range(len(dataset))])
+    if targets is None or (targets and min(targets) < 0):
+        raise DataError(
+            f"{describe(spec)}: the pool {pool!r} has no integer label for each image. "
+            "A Python adapter beside the task file can make them."
+        )
+    names = _class_names(dataset)
+    if names is not None and wants_names(spec.labels, names) and max(targets) < len(names):
+        return [names[target] for target in targets]
+    return list(targets)
+
+
+def _targets(dataset: Any) -> list[int] | None:
+    for name in _LABEL_LISTS:
+        found = _integers(getattr(dataset, name, None))
+        if found is not None and len(found) == len(dataset):
+            return found
+    for name in _PAIR_LISTS:
+        pairs = getattr(dataset, name, None)
+        if isinstance(pairs, list) and all(isinstance(pair, tuple | list) and len(pair) > 1 for pair in pairs):
+            return _integers([pair[1] for pair in pairs])
+    return None
+
+
+def _integers(values: Any) -> list[int] | None:
+    """Return a list, array or tensor of integers as Python's, None if it is anything else."""
+    if values is None or isinstance(values, str):
+        return None
+    listed = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(listed, list | tuple):
+        return None
+    numbers = [value.item() if hasattr(value, "item") else value for value in listed]
+    if all(isinstance(number, int) for number in numbers):
+        return [int(number) for number in numbers]
+    return None
+
+
+def _class_names(dataset: Any) -> list[str] | None:
+    """Return `classes`; where these are lists of synonyms, the `wnids` that name the folders."""
+    for name in ("classes", "wnids"):
+        names = getattr(dataset, name, None)
+        if isinstance(names, list | tuple) and names and all(isinstance(entry, str) for entry in names):
+            return [str(entry) for entry in names]
+    return None
+
+
+def _memory_sizes(dataset: Any) -> NDArray[np.int64]:
+    """Return the bytes of each sample in a dataset's array, 0 where it has none."""
+    data = getattr(dataset, "data", None)
+    shape: tuple[int, ...] = tuple(getattr(data, "shape", ()))
+    each = int(np.prod(shape[1:])) if len(shape) > 1 and shape[0] == len(dataset) else 0
+    return np.full(len(dataset), each, np.int64)
+
+
+def _data_files(base: Path) -> list[Path]:
+    """Return the files that hold the samples, sorted; archives they were unpacked from do not count."""
+    if base.is_file():
+        return [base]
+    files = [path for path in base.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    unpacked = [path for path in files if path.suffix.lower() not in _ARCHIVES]
+    return sorted(unpacked or files)
+
+
+def _root(spec: TorchvisionSource, context: SourceContext) -> Path | None:
+    return context.under_root(spec.root)
+
+
+def _call(spec: TorchvisionSource, pool: str, root: Path, extra: str = "") -> str:
+    arguments = "".join(f", {key}={value!r}" for key, value in spec.pools[pool].items())
+    return f"torchvision.datasets.{spec.dataset}({str(root)!r}{arguments}{extra})"
+
+
+def _what_is_missing(spec: TorchvisionSource, context: SourceContext) -> str:
+    text = f"needs {context.place(spec.path)}, which is not there or empty."
+    if not spec.download:
+        return f"{text} torchvision cannot download it: see the task's homepage."
+    if context.data_root is None:
+        return f"{text} torchvision can download it once a data root is given."
+    root = context.data_root / spec.root
+    calls = "; ".join(dict.fromkeys(_call(spec, pool, root, ", download=True") for pool in spec.pools))
+    return f'{text} torchvision can download it: python -c "import torchvision; {calls}"'

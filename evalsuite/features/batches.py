@@ -1,0 +1,126 @@
+"""From sample rows to batches of preprocessed images: decoding in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from evalsuite.data.base import Pool
+from evalsuite.errors import DataError
+from evalsuite.features.blocks import Stamp
+
+Preprocess = Callable[[Image.Image], torch.Tensor]
+
+WORKERS_PAY_FROM = 2_000
+"""Samples below which starting worker processes takes longer than decoding in this one."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample: its preprocessed image, or why it cannot be read."""
+
+    row: int
+    stamp: Stamp
+    image: torch.Tensor | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Preprocessed images of one shape, (n, channels, height, width) float32, and what they are."""
+
+    images: torch.Tensor
+    rows: list[int]
+    stamps: list[Stamp]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A sample that cannot be read, and why."""
+
+    identifier: str
+    problem: str
+
+
+class _Samples(Dataset[Item]):
+    """The samples of a pool at some rows, for a DataLoader."""
+
+    def __init__(self, pool: Pool, rows: Sequence[int], preprocess: Preprocess) -> None:
+        self._pool = pool
+        self._rows = rows
+        self._preprocess = preprocess
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Item:
+        row = self._rows[index]
+        try:
+            sample = self._pool.read(row)
+        except DataError as error:
+            return Item(row, Stamp(int(self._pool.sizes[row]), 0, ""), None, str(error))
+        stamp = stamp_of(self._pool, row, sample.content)
+        return Item(row, stamp, self._preprocess(sample.image))
+
+
+def stamp_of(pool: Pool, row: int, content: bytes) -> Stamp:
+    """Return what identifies the bytes of a sample."""
+    mtime = int(pool.mtimes[row]) if pool.mtimes is not None else 0
+    return Stamp(int(pool.sizes[row]), mtime, hashlib.sha256(content).hexdigest())
+
+
+def read_batches(
+    pool: Pool,
+    rows: Sequence[int],
+    preprocess: Preprocess,
+    *,
+    batch_size: int,
+    workers: int,
+    on_unreadable: Callable[[Unreadable], None],
+) -> Iterator[Batch]:
+    """Yield the samples at `rows` in order, in batches of equal shape.
+
+    Images of several shapes (only models without a fixed input size see them) make several batches.
+    """
+    loader = DataLoader(
+        _Samples(pool, rows, preprocess),
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=list,
+        prefetch_factor=2 if workers else None,
+        worker_init_fn=_one_thread if workers else None,
+    )
+    for items in loader:
+        for item in items:
+            if item.image is None:
+                on_unreadable(Unreadable(pool.ids[item.row], item.problem))
+        yield from _by_shape([item for item in items if item.image is not None])
+
+
+def worker_count(asked: int | None, samples: int) -> int:
+    """Return how many worker processes to start; none asked for: by the processors and the work there is."""
+    if asked is not None:
+        return asked
+    if samples < WORKERS_PAY_FROM:
+        return 0
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
+
+
+def _by_shape(items: Iterable[Item]) -> Iterator[Batch]:
+    groups: dict[torch.Size, list[Item]] = {}
+    for item in items:
+        if item.image is not None:
+            groups.setdefault(item.image.shape, []).append(item)
+    for group in groups.values():
+        images = torch.stack([item.image for item in group if item.image is not None])
+        yield Batch(images, [item.row for item in group], [item.stamp for item in group])
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

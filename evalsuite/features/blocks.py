@@ -1,0 +1,121 @@
+"""What the files of the feature store hold: rows of features, and what the samples behind them were.
+
+A shard is a safetensors file with its manifest inside: it is there entirely or not at all. A
+compacted folder has one `.npy` file a layer, which readers map into memory, and a manifest; it is
+written under a temporary name and renamed, so it too is there entirely or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from evalsuite import atomic
+
+ROWS_AT_A_TIME = 65_536
+"""Rows copied between two look-ups while compacting: bounds the memory, not the file."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What identifies the bytes of a sample: size, modification time in ns (0: no file of its own), sha256."""
+
+    size: int
+    mtime: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one file of the store: layer -> (n, dim) array, and a stamp for each id."""
+
+    ids: list[str]
+    stamps: list[Stamp]
+    layers: Mapping[str, NDArray[Any]]
+
+
+def write_shard(path: Path, block: Block) -> None:
+    """Write a block as one safetensors file, atomically."""
+    manifest = {"ids": block.ids, "stamps": [[s.size, s.mtime, s.sha256] for s in block.stamps]}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in block.layers.items()}
+    atomic.write_with(path, lambda name: save_file(tensors, name, {"manifest": json.dumps(manifest)}))
+
+
+def read_shard(path: Path) -> Block:
+    """Read a block that `write_shard` wrote."""
+    with safe_open(path, framework="np") as file:
+        manifest = json.loads(file.metadata()["manifest"])
+        layers = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    return Block(manifest["ids"], [Stamp(*values) for values in manifest["stamps"]], layers)
+
+
+def read_compacted(folder: Path) -> Block:
+    """Map a compacted folder into memory."""
+    table = pq.read_table(folder / "manifest.parquet")
+    stamps = zip(*(table[name].to_pylist() for name in ("size", "mtime", "sha256")), strict=True)
+    layers = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+    return Block(table["id"].to_pylist(), [Stamp(*values) for values in stamps], layers)
+
+
+def write_compacted(
+    folder: Path,
+    ids: Sequence[str],
+    stamps: Sequence[Stamp],
+    blocks: Sequence[Block],
+    places: NDArray[np.int64],
+) -> None:
+    """Write `folder` with one row for each of `ids`.
+
+    places: (n, 2) int64, number of the block and row in it where each id is now.
+    """
+    temporary = folder.parent / f"{atomic.TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}"
+    temporary.mkdir(parents=True)
+    try:
+        for layer, example in blocks[0].layers.items():
+            shape = (len(ids), example.shape[1])
+            target = np.lib.format.open_memmap(temporary / f"{layer}.npy", "w+", example.dtype, shape)
+            for start in range(0, len(ids), ROWS_AT_A_TIME):
+                part = slice(start, start + ROWS_AT_A_TIME)
+                target[part] = gather(blocks, layer, places[part])
+            target.flush()
+            del target
+        write_manifest(temporary, ids, stamps)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_manifest(folder: Path, ids: Sequence[str], stamps: Sequence[Stamp]) -> None:
+    """Write the manifest of a compacted folder."""
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "size": pa.array([s.size for s in stamps], pa.int64()),
+        "mtime": pa.array([s.mtime for s in stamps], pa.int64()),
+        "sha256": pa.array([s.sha256 for s in stamps], pa.string()),
+    }
+    atomic.write_with(folder / "manifest.parquet", lambda name: pq.write_table(pa.table(columns), name))
+
+
+def gather(blocks: Sequence[Block], layer: str, places: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the rows at `places` ((n, 2): block, row) as an (n, dim) array."""
+    example = blocks[0].layers[layer]
+    rows = np.empty((len(places), example.shape[1]), dtype=example.dtype)
+    for number, block in enumerate(blocks):
+        here = places[:, 0] == number
+        if here.any():
+            rows[here] = block.layers[layer][places[here, 1]]
+    return rows

@@ -1,0 +1,94 @@
+"""Look after the feature store as a whole: list, verify, remove."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evalsuite import atomic
+from evalsuite.data.base import Pool
+from evalsuite.errors import DataError, EvalsuiteError
+from evalsuite.features.batches import stamp_of
+from evalsuite.features.store import PoolFeatures
+
+FEATURES = "features"
+ENTRY_FILE = "pool.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a folder of features was computed from."""
+
+    model: str
+    task: str
+    pool: str
+    precision: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the store, its size on the disk in bytes."""
+
+    folder: Path
+    origin: Origin
+    bytes: int
+
+
+def note_origin(folder: Path, origin: Origin) -> None:
+    """Write down what `folder` holds, once."""
+    path = folder / ENTRY_FILE
+    if not path.is_file():
+        atomic.write_json(path, asdict(origin))
+
+
+def entries(cache_dir: Path) -> Iterator[Entry]:
+    """Yield the folders of the store, by model and task."""
+    for path in sorted((cache_dir / FEATURES).glob(f"*/*/{ENTRY_FILE}")):
+        origin = Origin(**json.loads(path.read_text("utf-8")))
+        size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
+        yield Entry(path.parent, origin, size)
+
+
+def remove(entry: Entry) -> None:
+    """Delete a folder of the store, and its model's folder when nothing else is in it."""
+    features = PoolFeatures(entry.folder)
+    with features.lock():
+        shutil.rmtree(entry.folder)
+    model = entry.folder.parent
+    if not any(model.glob(f"*/{ENTRY_FILE}")):
+        shutil.rmtree(model, ignore_errors=True)
+
+
+def verify(entry: Entry, pool: Pool | None) -> list[str]:
+    """Return what is wrong with a folder: files that cannot be read, samples whose bytes have changed.
+
+    pool: the images as they are now; None checks the files of the store alone.
+    """
+    try:
+        features = PoolFeatures(entry.folder)
+        rows = [len(features.read(layer, features.ids())) for layer in features.layers()]
+    except (OSError, ValueError, KeyError, EvalsuiteError) as error:
+        return [f"cannot be read: {error}"]
+    if not rows:
+        return ["holds no features"]
+    return [] if pool is None else list(_changed(features, pool))
+
+
+def _changed(features: PoolFeatures, pool: Pool) -> Iterator[str]:
+    row_of = {identifier: row for row, identifier in enumerate(pool.ids)}
+    for identifier in features.ids():
+        row = row_of.get(identifier)
+        if row is None:
+            yield f"{identifier}: no longer in the dataset"
+            continue
+        try:
+            fresh = stamp_of(pool, row, pool.read(row).content)
+        except DataError as error:
+            yield str(error)
+            continue
+        if fresh.sha256 != features.stamp(identifier).sha256:
+            yield f"{identifier}: its bytes have changed since it was encoded"

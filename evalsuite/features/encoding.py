@@ -1,0 +1,85 @@
+"""Run a model over batches on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from evalsuite.errors import JobError
+from evalsuite.features.batches import Batch
+from evalsuite.models.base import ImageModel
+
+Precision = Literal["fp32", "fp16", "bf16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """A batch and its features: layer -> (n, dim) tensor on the CPU."""
+
+    batch: Batch
+    layers: Mapping[str, torch.Tensor]
+
+
+MapBatches = Callable[[Iterable[Batch]], Iterator[EncodedBatch]]
+"""Encodes batches, in order. An executor makes one and hands it down."""
+
+
+def encode_batches(
+    model: ImageModel, device: torch.device, precision: Precision, batches: Iterable[Batch]
+) -> Iterator[EncodedBatch]:
+    """Encode batches one after the other on one device."""
+    for batch in batches:
+        yield encode_batch(model, device, precision, batch)
+
+
+def encode_batch(model: ImageModel, device: torch.device, precision: Precision, batch: Batch) -> EncodedBatch:
+    """Encode one batch, in halves where the device has not enough memory for it.
+
+    Raises JobError when a single image does not fit.
+    """
+    try:
+        with inference(device, precision):
+            encoded = model.encode_images(batch.images.to(device, non_blocking=True))
+        return EncodedBatch(batch, {name: _to_store(value, precision) for name, value in encoded.items()})
+    except torch.OutOfMemoryError as error:
+        if len(batch.rows) == 1:
+            raise JobError(
+                f"One image of shape {tuple(batch.images.shape[1:])} does not fit into the memory of {device}: "
+                "use --precision fp16, a smaller model or a device with more memory."
+            ) from error
+    torch.cuda.empty_cache()
+    middle = len(batch.rows) // 2
+    halves = [
+        encode_batch(model, device, precision, Batch(batch.images[part], batch.rows[part], batch.stamps[part]))
+        for part in (slice(None, middle), slice(middle, None))
+    ]
+    layers = {name: torch.cat([half.layers[name] for half in halves]) for name in halves[0].layers}
+    return EncodedBatch(batch, layers)
+
+
+@contextmanager
+def inference(device: torch.device, precision: Precision) -> Iterator[None]:
+    """No gradients; autocast for half precisions; fp32 on CUDA means TF32 off."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    autocast: AbstractContextManager[object] = nullcontext()
+    if precision != "fp32":
+        autocast = torch.autocast(device.type, dtype=DTYPES[precision])
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.inference_mode(), autocast:
+            yield
+    finally:
+        if device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+def _to_store(value: torch.Tensor, precision: Precision) -> torch.Tensor:
+    """Bring features to the CPU: fp16 stays so, everything else is kept as float32 (numpy has no bf16)."""
+    dtype = torch.float16 if precision == "fp16" and value.dtype == torch.float16 else torch.float32
+    return value.detach().to("cpu", dtype)

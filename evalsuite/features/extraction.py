@@ -1,0 +1,205 @@
+"""One image pass over what the store lacks of a pool."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from evalsuite.data.base import Pool
+from evalsuite.errors import DataError, ModelError
+from evalsuite.features.batches import Preprocess, Unreadable, read_batches, stamp_of, worker_count
+from evalsuite.features.blocks import Block, Stamp
+from evalsuite.features.encoding import EncodedBatch, MapBatches
+from evalsuite.features.store import PoolFeatures
+
+SHARD_SAMPLES = 4_096
+SHARD_SECONDS = 60.0
+"""A shard is written at whichever comes first: it bounds what a crash can cost."""
+
+SHOWN_PROBLEMS = 5
+
+
+@dataclass
+class PassReport:
+    """What an image pass did. `seconds` is decoding and encoding; `unreadable`: ids left out."""
+
+    encoded: int = 0
+    seconds: float = 0.0
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How to read: images a batch, and decoding processes (None: by the work there is)."""
+
+    batch_size: int
+    workers: int | None = None
+
+
+def missing_rows(pool: Pool, rows: Sequence[int], store: PoolFeatures) -> tuple[list[int], dict[str, Stamp]]:
+    """Return the rows whose features must be computed, and new stamps of touched but unchanged samples.
+
+    A row is there if its id is stored for a sample of the same size and modification time; where only
+    the time differs the bytes decide.
+    """
+    missing: list[int] = []
+    touched: dict[str, Stamp] = {}
+    for row in rows:
+        identifier = pool.ids[row]
+        if identifier not in store:
+            missing.append(row)
+            continue
+        stored = store.stamp(identifier)
+        mtime = int(pool.mtimes[row]) if pool.mtimes is not None else 0
+        if stored.size == pool.sizes[row] and stored.mtime == mtime:
+            continue
+        fresh = _hash_again(pool, row) if stored.size == pool.sizes[row] else None
+        if fresh is not None and fresh.sha256 == stored.sha256:
+            touched[identifier] = fresh
+        else:
+            missing.append(row)
+    return missing, touched
+
+
+def ensure_features(
+    pool: Pool,
+    rows: Sequence[int],
+    store: PoolFeatures,
+    prepare: Callable[[], tuple[Preprocess, MapBatches]],
+    options: PassOptions,
+    *,
+    max_unreadable: int = 0,
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+) -> PassReport:
+    """Compute and store what is missing of `rows`; a second call finds everything and does nothing.
+
+    prepare: loads the model and returns its preprocessing and a mapping over batches; not called when
+    nothing is missing. on_images: told (done, total) images.
+    Raises DataError if more than `max_unreadable` images cannot be read. Ctrl-C and errors keep the
+    whole batches encoded so far.
+    """
+    missing, touched = missing_rows(pool, rows, store)
+    report = PassReport()
+    if not missing and not touched:
+        return report
+    with store.lock():
+        store.reload()  # another run may have done it while this one waited
+        missing, touched = missing_rows(pool, rows, store)
+        if missing:
+            store.forget(pool.ids[row] for row in missing)
+            preprocess, map_batches = prepare()
+            started = time.perf_counter()
+            _encode(pool, missing, store, preprocess, map_batches, options, report, on_images)
+            report.seconds = time.perf_counter() - started
+            store.reload()
+            # What was stored of a sample that has since become unreadable is of other bytes.
+            store.forget(item.identifier for item in report.unreadable)
+        _check_readable(pool, report.unreadable, max_unreadable)
+        store.compact(touched)
+    return report
+
+
+def _encode(
+    pool: Pool,
+    rows: Sequence[int],
+    store: PoolFeatures,
+    preprocess: Preprocess,
+    map_batches: MapBatches,
+    options: PassOptions,
+    report: PassReport,
+    on_images: Callable[[int, int], None],
+) -> None:
+    writer = _ShardWriter(pool, store)
+    batches = read_batches(
+        pool,
+        rows,
+        preprocess,
+        batch_size=options.batch_size,
+        workers=worker_count(options.workers, len(rows)),
+        on_unreadable=report.unreadable.append,
+    )
+    on_images(0, len(rows))
+    try:
+        for encoded in map_batches(batches):
+            writer.add(encoded)
+            report.encoded += len(encoded.batch.rows)
+            on_images(report.encoded, len(rows))
+    finally:
+        # Also on Ctrl-C: what is encoded is kept, and the same command goes on from there.
+        writer.write()
+
+
+class _ShardWriter:
+    """Collects encoded batches and writes them as shards."""
+
+    def __init__(self, pool: Pool, store: PoolFeatures) -> None:
+        self._pool = pool
+        self._store = store
+        self._dims = store.layers()
+        self._batches: list[EncodedBatch] = []
+        self._since = time.monotonic()
+
+    def add(self, encoded: EncodedBatch) -> None:
+        self._check(encoded)
+        self._batches.append(encoded)
+        samples = sum(len(item.batch.rows) for item in self._batches)
+        if samples >= SHARD_SAMPLES or time.monotonic() - self._since >= SHARD_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        if self._batches:
+            layers = {
+                name: torch.cat([item.layers[name] for item in self._batches]).numpy()
+                for name in self._batches[0].layers
+            }
+            ids = [self._pool.ids[row] for item in self._batches for row in item.batch.rows]
+            stamps = [stamp for item in self._batches for stamp in item.batch.stamps]
+            self._store.add_shard(Block(ids, stamps, layers))
+        self._batches = []
+        self._since = time.monotonic()
+
+    def _check(self, encoded: EncodedBatch) -> None:
+        first = self._pool.ids[encoded.batch.rows[0]]
+        for name, value in encoded.layers.items():
+            if value.ndim != 2 or len(value) != len(encoded.batch.rows):
+                raise ModelError(
+                    f"The model returned a tensor of shape {tuple(value.shape)} as the layer {name!r} for a batch "
+                    f"of {len(encoded.batch.rows)} images; it must be (n, dim)."
+                )
+        dims = {name: int(value.shape[1]) for name, value in encoded.layers.items()}
+        if self._dims and dims != self._dims:
+            raise DataError(
+                f"The image {first!r} of the pool {self._pool.name!r} gives features of dimensions {dims}, others "
+                f"give {self._dims}: this model needs images of one size. Resize them, or use a model that does."
+            )
+        self._dims = dims
+
+
+def _hash_again(pool: Pool, row: int) -> Stamp | None:
+    try:
+        return stamp_of(pool, row, pool.read(row).content)
+    except DataError:  # reported, with its name, by the image pass that now follows
+        return None
+
+
+def _check_readable(pool: Pool, unreadable: Sequence[Unreadable], limit: int) -> None:
+    if len(unreadable) <= limit:
+        return
+    shown = "\n".join(f"  {item.problem}" for item in unreadable[:SHOWN_PROBLEMS])
+    more = f"\n  and {len(unreadable) - SHOWN_PROBLEMS} more" if len(unreadable) > SHOWN_PROBLEMS else ""
+    raise DataError(
+        f"{len(unreadable)} images of the pool {pool.name!r} cannot be read (the task allows {limit}):\n{shown}{more}\n"
+        "Get them again, or set `max_unreadable` in the task file; what was encoded is kept."
+    )
+
+
+def samples_digest(ids: Sequence[str], sizes: Sequence[int]) -> str:
+    """Return a fingerprint of a list of samples: ids and sizes, in order."""
+    digest = hashlib.sha256()
+    for identifier, size in zip(ids, sizes, strict=True):
+        digest.update(f"{identifier}\0{size}\0".encode())
+    return digest.hexdigest()

@@ -1,0 +1,132 @@
+"""The feature store: one folder for each (model, pool, precision), rows by sample id.
+
+While images are being encoded, whole batches are written as shards; a shard is the unit of resume.
+When a request is complete, everything in the folder is compacted into one memory-mapped file a layer.
+
+A stored row is used only for a sample of the same id and size; where the modification time of its
+file differs, the bytes are hashed and compared first. So a changed input is never served stale.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from evalsuite.features.blocks import (
+    Block,
+    Stamp,
+    gather,
+    read_compacted,
+    read_shard,
+    write_compacted,
+    write_shard,
+)
+
+LOCK_FILE = "lock"
+RELOAD_ATTEMPTS = 5
+"""Compactions of other runs that one look at the folder survives; each takes longer than a look."""
+
+
+class PoolFeatures:
+    """The features of one pool under one model and precision.
+
+    folder: where they are kept; nothing is created before the first write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._blocks: list[Block] = []
+        self._where: dict[str, tuple[int, int]] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read again what is stored; another run may have added to it."""
+        for attempts_left in range(RELOAD_ATTEMPTS, 0, -1):
+            try:
+                self._blocks = [read_compacted(path) for path in self._compacted()]
+                self._blocks += [read_shard(path) for path in self._shards()]
+                break
+            except FileNotFoundError:
+                # Another run has just compacted the folder: what was listed is gone, its rows are not.
+                if attempts_left == 1:
+                    raise
+        # A sample that is stored twice was encoded again because it had changed: the last one counts.
+        self._where = {
+            identifier: (number, row)
+            for number, block in enumerate(self._blocks)
+            for row, identifier in enumerate(block.ids)
+        }
+
+    def lock(self) -> FileLock:
+        """Return the lock that whoever adds to this folder holds."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / LOCK_FILE)
+
+    def __contains__(self, identifier: object) -> bool:
+        return identifier in self._where
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def ids(self) -> list[str]:
+        """Return the ids of all stored samples."""
+        return list(self._where)
+
+    def stamp(self, identifier: str) -> Stamp:
+        """Return what is known of the bytes a stored row was computed from."""
+        number, row = self._where[identifier]
+        return self._blocks[number].stamps[row]
+
+    def layers(self) -> dict[str, int]:
+        """Return layer -> dimension; empty when nothing is stored."""
+        return {name: array.shape[1] for name, array in self._blocks[0].layers.items()} if self._blocks else {}
+
+    def read(self, layer: str, ids: Sequence[str]) -> torch.Tensor:
+        """Return the rows of `ids` as a (len(ids), dim) tensor in the stored dtype."""
+        places = np.array([self._where[identifier] for identifier in ids], dtype=np.int64).reshape(-1, 2)
+        # Memory of torch's own is aligned, numpy's is here and there; the last bits of a matrix product can
+        # depend on that, and the same features must give the same result in every run.
+        return torch.from_numpy(gather(self._blocks, layer, places)).clone()
+
+    def add_shard(self, block: Block) -> None:
+        """Write a shard; `reload` makes its rows readable. The caller holds the lock."""
+        numbers = [int(path.stem) for path in self._shards()]
+        write_shard(self.folder / "shards" / f"{max(numbers, default=-1) + 1:06d}.safetensors", block)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Leave out these rows: their samples have changed. `reload` brings them back."""
+        for identifier in ids:
+            self._where.pop(identifier, None)
+
+    def compact(self, touched: Mapping[str, Stamp] | None = None) -> None:
+        """Merge everything stored into one file a layer. The caller holds the lock.
+
+        touched: new stamps of samples whose bytes were found unchanged.
+        """
+        old, shards = self._compacted(), self._shards()
+        forgotten = sum(len(block.ids) for block in self._blocks) > len(self._where)
+        if not (shards or len(old) > 1 or touched or forgotten):
+            return
+        stamps = {identifier: self.stamp(identifier) for identifier in self._where} | dict(touched or {})
+        order = sorted(self._where)
+        places = np.array([self._where[identifier] for identifier in order], dtype=np.int64).reshape(-1, 2)
+        number = max((int(path.name.rpartition("-")[2]) for path in old), default=-1) + 1
+        target = self.folder / f"compacted-{number:06d}"
+        write_compacted(target, order, [stamps[identifier] for identifier in order], self._blocks, places)
+        # The new folder holds everything, so a crash from here on leaves only duplicates of it.
+        for path in shards:
+            path.unlink()
+        for path in old:
+            shutil.rmtree(path, ignore_errors=True)
+        self.reload()
+
+    def _shards(self) -> list[Path]:
+        return sorted((self.folder / "shards").glob("[0-9]*.safetensors"))
+
+    def _compacted(self) -> list[Path]:
+        return sorted(self.folder.glob("compacted-[0-9]*"))

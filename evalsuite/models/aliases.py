@@ -1,0 +1,86 @@
+"""The models with names of their own: data in aliases.yaml, checked when read. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evalsuite.errors import EvalsuiteError
+
+ALIASES_FILE = Path(__file__).with_name("aliases.yaml")
+
+
+class Alias(BaseModel):
+    """One entry of aliases.yaml; the head of that file says what the fields mean."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slug: str
+    title: str
+    names: tuple[str, ...] = ()
+    backend: Literal["open_clip", "timm"]
+    target: str
+    hub: str | None = None
+    input_size: int = Field(gt=0)
+    parameters: int = Field(gt=0)
+    gflops: float = Field(gt=0)
+    layer: str
+    published: str
+    weight_fidelity: Literal["exact", "same-recipe", "unknown"]
+    note: str = ""
+
+
+@cache
+def aliases() -> Mapping[str, Alias]:
+    """Return every alias by slug, in the order of the file."""
+    return read_aliases(ALIASES_FILE)
+
+
+def read_aliases(path: Path) -> dict[str, Alias]:
+    """Read and check an alias file: slug -> Alias.
+
+    Raises EvalsuiteError naming the file and the entry: a wrong field, or a name that is given twice.
+    """
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, dict):
+        raise EvalsuiteError(f"{path}: must be a mapping of slug -> fields.")
+    found: dict[str, Alias] = {}
+    owner: dict[str, str] = {}
+    for slug, fields in entries.items():
+        try:
+            alias = Alias(slug=slug, **fields)
+        except (TypeError, ValidationError) as error:
+            raise EvalsuiteError(f"{path}: the entry {slug!r} is wrong: {error}") from error
+        for name in {alias.slug.casefold(), *(name.casefold() for name in alias.names)}:
+            if name in owner:
+                raise EvalsuiteError(f"{path}: the name {name!r} belongs to {owner[name]!r} and {slug!r}.")
+            owner[name] = slug
+        found[slug] = alias
+    return found
+
+
+def find_alias(name: str) -> Alias | None:
+    """Return the alias with this slug or name, ignoring case."""
+    wanted = name.casefold()
+    for alias in aliases().values():
+        if wanted == alias.slug.casefold() or wanted in (other.casefold() for other in alias.names):
+            return alias
+    return None
+
+
+def alias_of_target(backend: str, target: str) -> Alias | None:
+    """Return the alias of these weights: `open_clip:ViT-B-32/openai` is `ViT-B/32` under another name."""
+    for alias in aliases().values():
+        if (alias.backend, alias.target) == (backend, target):
+            return alias
+    return None
+
+
+def alias_names() -> list[str]:
+    """Return every name and slug that an alias answers to."""
+    return [name for alias in aliases().values() for name in (*alias.names, alias.slug)]

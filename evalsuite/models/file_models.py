@@ -1,0 +1,155 @@
+"""Models that somebody's own function returns: `path/to/file.py:factory`, or an entry point of a package."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from torch import nn
+
+from evalsuite.errors import ModelError, UsageError
+from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
+from evalsuite.models.identity import fingerprint, state_digest
+from evalsuite.models.modules import wrap_module
+from evalsuite.models.names import ENTRY_POINT_GROUP, ResolvedModel
+
+REQUIRED = ("info", "preprocess", "encode_images")
+
+ACCEPTED = (
+    "a model with info, preprocess and encode_images (see evalsuite.models.base), or a tuple (module, preprocess) "
+    "or (module, preprocess, tokenizer)"
+)
+
+
+class GivenModel:
+    """A model as its author wrote it, with a fingerprint that also covers the source and the weights."""
+
+    def __init__(self, model: ImageModel, info: ModelInfo) -> None:
+        self.model = model
+        self._info = info
+
+    @property
+    def info(self) -> ModelInfo:
+        """Describe the model."""
+        return self._info
+
+    @property
+    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
+        """Return the author's preprocessing."""
+        return self.model.preprocess
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the author's model, if it can be moved."""
+        move = getattr(self.model, "to", None)
+        if callable(move):
+            move(device)
+        return self
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Encode images with the author's model, without gradients."""
+        with torch.no_grad():
+            return self.model.encode_images(batch)
+
+
+class GivenTextModel(GivenModel):
+    """A model as its author wrote it, with its text encoder."""
+
+    model: ImageTextModel
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Encode texts with the author's model, without gradients."""
+        with torch.no_grad():
+            return self.model.encode_texts(texts)
+
+
+def load(resolved: ResolvedModel) -> ImageModel:
+    """Import the file or the package, call its function and check what it returns."""
+    if resolved.backend == "entry_point":
+        factory = _entry_point(resolved)
+        module = inspect.getmodule(factory)
+        source = Path(inspect.getsourcefile(module) or "") if module else Path()
+    else:
+        path, _, attribute = resolved.target.rpartition(":")
+        source = Path(path)
+        factory = _factory(_import_file(source, resolved), attribute, resolved)
+    code = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
+    return from_factory(factory(), resolved, code)
+
+
+def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageModel:
+    """Make a model of what a factory returned. source: the hash of the code, for the fingerprint.
+
+    Raises ModelError that says what is missing.
+    """
+    if isinstance(made, tuple):
+        if len(made) not in (2, 3) or not isinstance(made[0], nn.Module):
+            kinds = ", ".join(type(part).__name__ for part in made)
+            raise ModelError(f"{resolved.name} returned the tuple ({kinds}); it must return {ACCEPTED}.")
+        return wrap_module(*made, name=resolved.name, slug=resolved.slug, source=source, backend=resolved.backend)
+    missing = [attribute for attribute in REQUIRED if not hasattr(made, attribute)]
+    if missing:
+        raise ModelError(
+            f"{resolved.name} returned {type(made).__name__}, which lacks {', '.join(missing)}; "
+            f"it must return {ACCEPTED}."
+        )
+    info = getattr(made, "info", None)
+    if not isinstance(info, ModelInfo):
+        raise ModelError(f"{resolved.name}: info is {type(info).__name__}; it must be a ModelInfo.")
+    states = [state_digest(part) for part in _networks(made)]
+    mark = fingerprint(backend=resolved.backend, own=info.fingerprint, source=source, states=states)
+    changes = {"name": resolved.name, "slug": resolved.slug, "backend": resolved.backend, "fingerprint": mark}
+    known = info.model_copy(update=changes)
+    if isinstance(made, ImageTextModel):
+        return GivenTextModel(made, known)
+    model: Any = made  # has the three attributes: checked above
+    return GivenModel(model, known)
+
+
+def _networks(made: object) -> list[nn.Module]:
+    if isinstance(made, nn.Module):
+        return [made]
+    return [value for _, value in sorted(vars(made).items()) if isinstance(value, nn.Module)]
+
+
+def _import_file(path: Path, resolved: ResolvedModel) -> ModuleType:
+    name = f"evalsuite_model_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"The model {resolved.name!r}: {path} cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pickling and inspect.getsource look the module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ModelError(f"{path}: fails on import: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _factory(module: ModuleType, attribute: str, resolved: ResolvedModel) -> Callable[[], object]:
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        functions = [name for name, value in vars(module).items() if inspect.isfunction(value) and name[0] != "_"]
+        raise UsageError(
+            f"The model {resolved.name!r}: the file has no function {attribute!r}. "
+            f"It has: {', '.join(functions) or 'none'}."
+        )
+    made: Callable[[], object] = factory
+    return made
+
+
+def _entry_point(resolved: ResolvedModel) -> Callable[[], object]:
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name == resolved.name:
+            loaded: Callable[[], object] = point.load()
+            return loaded
+    raise UsageError(f"No installed package offers the model {resolved.name!r} any more.")

@@ -1,0 +1,155 @@
+"""Where the features of a network are read: the layers `embedding` and `penultimate`, in one forward pass.
+
+CLIP ViT (paper, A.3): penultimate is the pooled token after the last LayerNorm, before the projection.
+CLIP ResNet: the output of the attention pool, which is the embedding itself.
+CLIP with a tower from timm: the output of the trunk, where a projection head of open_clip follows it.
+timm classifier: the input of the last linear layer, `forward_head(pre_logits=True)`.
+Any other network with `encode_image`: the embedding serves as both. Any other network: its output.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from evalsuite.errors import ModelError
+from evalsuite.models.base import EMBEDDING, PENULTIMATE
+
+LayerFunction = Callable[[nn.Module, torch.Tensor], dict[str, torch.Tensor]]
+"""(module, (n, channels, height, width)) -> layer name -> (n, dim)."""
+
+PROJECTING_TOWERS = frozenset({("open_clip.transformer", "VisionTransformer"), ("clip.model", "VisionTransformer")})
+"""Towers (open_clip's and OpenAI's own) that return what they would project when `proj` is None."""
+
+TIMM_TOWER = ("open_clip.timm_model", "TimmModel")
+
+ACTIVATIONS: Mapping[str, str] = {
+    "QuickGELU": "quickgelu",
+    "GELU": "gelu",
+    "GELUTanh": "gelu_tanh",
+    "ReLU": "relu",
+    "SiLU": "silu",
+    "Swish": "silu",
+    "Hardswish": "hardswish",
+}
+"""Class name of an activation -> what is recorded."""
+
+
+def layer_function(module: nn.Module) -> tuple[LayerFunction, str]:
+    """Choose how the features of `module` are read; the second value says so, readable."""
+    if not hasattr(module, "encode_image"):
+        if hasattr(module, "forward_features") and hasattr(module, "forward_head"):
+            return timm_layers, "input of the last linear layer"
+        return plain_layers, "output of the module"
+    tower = getattr(module, "visual", None)
+    kind = _kind(tower)
+    if kind in PROJECTING_TOWERS and isinstance(getattr(tower, "proj", None), nn.Parameter):
+        return projected_layers, "pooled token before the projection"
+    if kind == TIMM_TOWER and len(getattr(tower, "head", ())) > 0:
+        return trunk_layers, "output of the trunk before the projection head"
+    return embedding_layers, "the embedding: this tower has no separate projection"
+
+
+def projected_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Read a CLIP ViT; the last product is the one the tower itself computes.
+
+    The tower is changed for the time of the pass, so two threads must not encode with one module.
+    """
+    tower: Any = module.visual
+    projection = tower.proj
+    tower.proj = None
+    try:
+        pooled = _pooled(tower(batch))
+    finally:
+        tower.proj = projection
+    return {PENULTIMATE: pooled, EMBEDDING: pooled @ projection}
+
+
+def trunk_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Read a CLIP model whose image tower is a timm network followed by a projection head."""
+    tower: Any = module.visual
+    trunk = tower.trunk(batch)
+    embedding = tower.head(trunk)
+    # With open_clip's own attention pooling the head pools as well, and the trunk returns a map.
+    return {PENULTIMATE: trunk if trunk.ndim == 2 else embedding, EMBEDDING: embedding}
+
+
+def embedding_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Read a network that offers nothing but `encode_image`."""
+    embedding = unnormalised(module.encode_image, batch)
+    return {PENULTIMATE: embedding, EMBEDDING: embedding}
+
+
+def timm_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Read a timm network."""
+    network: Any = module
+    return {PENULTIMATE: network.forward_head(network.forward_features(batch), pre_logits=True)}
+
+
+def plain_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Read a network whose output is the features."""
+    return {PENULTIMATE: _pooled(module(batch))}
+
+
+def unnormalised(encode: Any, inputs: torch.Tensor) -> torch.Tensor:
+    """Call `encode_image` or `encode_text` without L2 normalisation; CoCa normalises unless told not to."""
+    if "normalize" in inspect.signature(encode).parameters:
+        return _pooled(encode(inputs, normalize=False))
+    return _pooled(encode(inputs))
+
+
+def layer_sizes(features: Mapping[str, Any], name: str) -> dict[str, int]:
+    """Return layer -> dimension of the features of one image; ModelError where they are no (1, dim) tensor."""
+    for layer, values in features.items():
+        if not isinstance(values, torch.Tensor) or values.ndim != 2:
+            found = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
+            raise ModelError(f"the model {name!r} must return (n, dim) features for {layer!r}, not {found}.")
+    return {layer: int(values.shape[1]) for layer, values in features.items()}
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Evaluate without gradients and leave every submodule in the mode it was in.
+
+    `no_grad` and not `inference_mode`: a network in the middle of its training may store what it
+    computes here (rotary tables, say), and inference tensors could not be trained with later.
+    """
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def activations(module: nn.Module) -> dict[str, int]:
+    """Count the activation modules of a network by kind, as they were really built."""
+    kinds = (ACTIVATIONS.get(type(part).__name__) for part in module.modules())
+    return dict(Counter(kind for kind in kinds if kind is not None).most_common())
+
+
+def clip_activation(module: nn.Module) -> str | None:
+    """Return the activation where CLIP models have a choice, in the transformers: quickgelu, gelu or another."""
+    found = activations(module)
+    for choice in ("quickgelu", "gelu"):
+        if choice in found:
+            return choice
+    return next(iter(found), None)
+
+
+def _kind(tower: object) -> tuple[str, str]:
+    return type(tower).__module__, type(tower).__name__
+
+
+def _pooled(output: Any) -> torch.Tensor:
+    """Return the first of (pooled, tokens), the form of towers that hand out tokens too."""
+    first: torch.Tensor = output[0] if isinstance(output, tuple) else output
+    return first

@@ -1,0 +1,179 @@
+"""Turn the name of a model into what it stands for, without loading or importing anything heavy.
+
+A plan asks `resolve` for every model it is given; only a job calls `loading.load_model`. So this module
+imports no torch, no open_clip and no timm, and what it knows about them it reads from their data files.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Literal
+
+from evalsuite.errors import UsageError
+from evalsuite.models.aliases import Alias, alias_names, alias_of_target, find_alias
+from evalsuite.registry import did_you_mean
+
+Backend = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_point"]
+
+ENTRY_POINT_GROUP = "evalsuite.models"
+
+BUILT_IN: tuple[Literal["pixels", "pocket"], ...] = ("pixels", "pocket")
+
+CHECKPOINT_SUFFIXES = frozenset({".bin", ".ckpt", ".npz", ".pt", ".pth", ".safetensors"})
+
+QUICKGELU_OPTION = "?quickgelu"
+
+FORMS = """\
+  ViT-B/32, resnet/50 ...                  a model of the paper (evalsuite ls models)
+  open_clip:ARCH/TAG                       e.g. open_clip:ViT-B-32/laion2b_s34b_b79k
+  open_clip:ARCH/path/to/weights.pt        a checkpoint; add ?quickgelu if it was trained with QuickGELU
+  timm:NAME                                e.g. timm:resnet50.tv_in1k
+  timm:NAME@path/to/weights.safetensors    a checkpoint
+  path/to/my_model.py:factory              a function that returns a model
+  pixels, pocket                           built in, need no download"""
+
+_FACTORY = re.compile(r"(?P<path>.+\.py):(?P<factory>[A-Za-z_]\w*)")
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """What a model name stands for.
+
+    name: as typed. slug: `family/model`, safe as a relative path. target: the name within the backend
+    (`ViT-B-32/openai`, `resnet50.tv_in1k`, `my_model.py:factory`). has_text: None where only loading tells.
+    checkpoint: the weights file, where one was given. quickgelu: asked for with `?quickgelu`.
+    """
+
+    name: str
+    slug: str
+    backend: Backend
+    target: str
+    alias: Alias | None = None
+    has_text: bool | None = None
+    checkpoint: Path | None = None
+    quickgelu: bool = False
+
+
+def resolve(name: str) -> ResolvedModel:
+    """Parse a model name.
+
+    Raises UsageError for a name that means nothing, offering the nearest names and every form a name
+    can have, and for a checkpoint or a Python file that is not there.
+    """
+    if name in BUILT_IN:
+        return ResolvedModel(name, name, name, name, has_text=name == "pocket")
+    alias = find_alias(name)
+    if alias is not None:
+        return ResolvedModel(name, alias.slug, alias.backend, alias.target, alias, alias.backend == "open_clip")
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in _PREFIXES:
+        return _PREFIXES[prefix](name, rest)
+    factory = _FACTORY.fullmatch(name)
+    if factory is not None:
+        return _resolve_file(name, Path(factory["path"]), factory["factory"])
+    if name.endswith(".py"):
+        raise UsageError(f"The model {name!r} names a file but no function in it: write {name}:FUNCTION.")
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name == name:
+            return ResolvedModel(name, slugify(f"plugin/{name}"), "entry_point", point.value)
+    raise UsageError(_unknown(name))
+
+
+def slugify(text: str) -> str:
+    """Return `text` in lower case with '/', letters, digits, '.', '_' and '-' only, safe as a relative path.
+
+    >>> slugify("clip/ViT-L/14@336px")
+    'clip/vit-l-14-336px'
+    """
+    family, _, model = text.partition("/")
+    parts = [re.sub(r"[^a-z0-9._-]+", "-", part.casefold()).strip("-._") for part in (family, model)]
+    return "/".join(part for part in parts if part) or "model"
+
+
+def open_clip_architectures() -> list[str]:
+    """Return the architectures open_clip knows, from its data files, or from itself where it is imported."""
+    imported = sys.modules.get("open_clip")
+    if imported is not None:  # a process may have added its own with open_clip.add_model_config
+        return list(imported.list_models())
+    spec = importlib.util.find_spec("open_clip")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return sorted(file.stem for folder in folders for file in Path(folder, "model_configs").glob("*.json"))
+
+
+def _resolve_open_clip(name: str, rest: str) -> ResolvedModel:
+    arch, _, weights = rest.partition("/")
+    if not arch or not weights:
+        raise UsageError(
+            f"The model {name!r} must be open_clip:ARCH/TAG or open_clip:ARCH/PATH, "
+            "for example open_clip:ViT-B-32/openai; an architecture has no slash in its name."
+        )
+    known = open_clip_architectures()
+    if known and arch not in known:
+        raise UsageError(f"open_clip has no architecture {arch!r} (in {name!r}).{did_you_mean(arch, known)}")
+    weights, question, option = weights.partition("?")
+    if question and f"?{option}" != QUICKGELU_OPTION:
+        raise UsageError(f"Unknown option {question + option!r} in {name!r}; known: {QUICKGELU_OPTION}.")
+    if not _is_path(weights):
+        if question:
+            raise UsageError(f"{name!r}: {QUICKGELU_OPTION} is for checkpoint files; a tag has its own setting.")
+        alias = alias_of_target("open_clip", rest)
+        slug = alias.slug if alias else slugify(f"open_clip/{rest}")
+        return ResolvedModel(name, slug, "open_clip", rest, alias, has_text=True)
+    checkpoint = _existing(weights, name)
+    slug = slugify(f"open_clip/{arch}-{checkpoint.stem}")
+    target = f"{arch}/{weights}"
+    return ResolvedModel(name, slug, "open_clip", target, None, True, checkpoint, quickgelu=bool(question))
+
+
+def _resolve_timm(name: str, rest: str) -> ResolvedModel:
+    target, at, path = rest.partition("@")
+    if not target or "/" in target or ":" in target or (at and not path):
+        raise UsageError(f"The model {name!r} must be timm:NAME or timm:NAME@PATH, for example timm:resnet50.tv_in1k.")
+    if not at:
+        alias = alias_of_target("timm", target)
+        slug = alias.slug if alias else slugify(f"timm/{target}")
+        return ResolvedModel(name, slug, "timm", target, alias, has_text=False)
+    checkpoint = _existing(path, name)
+    slug = slugify(f"timm/{target}-{checkpoint.stem}")
+    return ResolvedModel(name, slug, "timm", target, None, False, checkpoint)
+
+
+def _resolve_file(name: str, path: Path, factory: str) -> ResolvedModel:
+    file = path.expanduser()
+    if not file.is_file():
+        raise UsageError(f"The model {name!r} names the file {str(file)!r}, which is not there.")
+    return ResolvedModel(name, slugify(f"file/{file.stem}-{factory}"), "file", f"{file.resolve()}:{factory}")
+
+
+_PREFIXES: dict[str, Callable[[str, str], ResolvedModel]] = {
+    "open_clip": _resolve_open_clip,
+    "timm": _resolve_timm,
+}
+
+
+def _is_path(weights: str) -> bool:
+    return "/" in weights or "\\" in weights or weights[0] in "~." or Path(weights).suffix in CHECKPOINT_SUFFIXES
+
+
+def _existing(path: str, name: str) -> Path:
+    checkpoint = Path(path).expanduser()
+    if not checkpoint.is_file():
+        raise UsageError(f"The model {name!r} names the checkpoint {str(checkpoint)!r}, which is not a file.")
+    return checkpoint.resolve()
+
+
+def _unknown(name: str) -> str:
+    plugins = [point.name for point in entry_points(group=ENTRY_POINT_GROUP)]
+    lines = [f"Unknown model {name!r}.{did_you_mean(name, [*BUILT_IN, *alias_names(), *plugins])}"]
+    dashed = name.replace("/", "-")
+    if dashed in open_clip_architectures():
+        lines.append(f"open_clip has this architecture: say which weights, open_clip:{dashed}/TAG.")
+    elif ":" not in name and "/" not in name:
+        lines.append(f"If it is a name of timm, write timm:{name}.")
+    return "\n".join([*lines, "A model is one of:", FORMS])

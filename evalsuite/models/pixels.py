@@ -1,0 +1,79 @@
+"""The pixels themselves as features: the baseline that the paper says beats zero-shot CLIP on MNIST.
+
+One image is seen at a time, so what happens to it follows from itself alone:
+grey images up to 32 x 32 (MNIST, scikit-learn's digits) stay as they are, one channel;
+everything else becomes RGB and, unless it is 32 x 32 already (CIFAR), is resized to 32 x 32. Grey images that
+are larger become RGB too, because photo collections hold a few grey files among the coloured ones, and
+features of one task must have one length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from evalsuite.models.base import PENULTIMATE, ModelInfo
+from evalsuite.models.identity import fingerprint
+from evalsuite.models.preprocessing import SIXTEEN_BIT, to_grey, to_rgb
+
+if TYPE_CHECKING:
+    import torch
+
+SIDE = 32
+"""The side of CIFAR's images, the largest that are taken as they are."""
+
+GREY_MODES = ("1", "L", *SIXTEEN_BIT)
+
+PREPROCESSING = f"grey up to {SIDE} x {SIDE} as it is, else RGB {SIDE} x {SIDE} (bilinear), values in [0, 1]"
+
+
+class PixelsModel:
+    """Flatten the pixels of small images."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Describe the model; the length of its features depends on the images, so it is given as 0."""
+        return ModelInfo(
+            name="pixels",
+            slug="pixels",
+            backend="pixels",
+            fingerprint=pixels_fingerprint(),
+            input_size=SIDE,
+            layers={PENULTIMATE: 0},
+            parameters=0,
+            gflops=0.0,
+            weights="none",
+            weight_fidelity="exact",
+            preprocessing=PREPROCESSING,
+        )
+
+    @property
+    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
+        """Return the function that turns an image into (1 or 3, height, width) float32 in [0, 1]."""
+        return preprocess_pixels
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Flatten (n, channels, height, width) to {"penultimate": (n, channels * height * width)}."""
+        return {PENULTIMATE: batch.flatten(start_dim=1).float()}
+
+
+def preprocess_pixels(image: Image.Image) -> torch.Tensor:
+    """Turn an image into (1 or 3, height, width) float32 in [0, 1]; at most 32 x 32."""
+    import torch  # here, so that a plan can ask for the fingerprint without it
+
+    if image.mode in GREY_MODES and max(image.size) <= SIDE:
+        values = np.asarray(to_grey(image))[None]
+    else:
+        colour = to_rgb(image)
+        if colour.size != (SIDE, SIDE):
+            colour = colour.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        values = np.moveaxis(np.asarray(colour), -1, 0)
+    return torch.from_numpy(values.astype(np.float32) / 255)
+
+
+def pixels_fingerprint() -> str:
+    """Return the fingerprint: there are no weights, the preprocessing is all."""
+    return fingerprint(backend="pixels", preprocessing=PREPROCESSING)

@@ -1,0 +1,170 @@
+"""Build the pocket model from its three files, and encode with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from open_clip import SimpleTokenizer
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+
+from evalsuite.errors import ModelError
+from evalsuite.models.base import EMBEDDING, PENULTIMATE, ModelInfo
+from evalsuite.models.pocket import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, pocket_fingerprint, read_part
+
+
+class PocketConfig(BaseModel):
+    """What `config.json` holds: open_clip's configuration, the preprocessing, and counted sizes.
+
+    `mean` and `std` normalise values in [0, 1], the same in all three channels. `gflops` counts one image.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    embed_dim: int
+    vision_cfg: dict[str, Any]
+    text_cfg: dict[str, Any]
+    mean: float
+    std: float
+    gflops: float | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that images are resized to."""
+        return int(self.vision_cfg["image_size"])
+
+
+class PocketPreprocess:
+    """Turn one PIL image of any mode into a (3, side, side) float32 tensor: RGB, resize, normalise."""
+
+    def __init__(self, config: PocketConfig) -> None:
+        self._side, self._mean, self._std = config.image_size, config.mean, config.std
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        square = image.convert("RGB").resize((self._side, self._side), Image.Resampling.BILINEAR)
+        values = torch.from_numpy(np.array(square, dtype=np.float32) / 255).permute(2, 0, 1)
+        return (values - self._mean) / self._std
+
+    def __str__(self) -> str:
+        return f"RGB, {self._side} x {self._side} bilinear, (x / 255 - {self._mean}) / {self._std}"
+
+
+class PocketModel:
+    """A small CLIP with a ModifiedResNet; an `ImageTextModel`.
+
+    Its attention pool ends in the projection to the joint space, so `penultimate` and `embedding` are
+    the same numbers, as for CLIP's own ResNets.
+    """
+
+    def __init__(self, info: ModelInfo, clip: CLIP, tokenizer: SimpleTokenizer, preprocess: PocketPreprocess) -> None:
+        self._info = info
+        self._clip = clip
+        self._tokenizer = tokenizer
+        self._preprocess = preprocess
+
+    @property
+    def info(self) -> ModelInfo:
+        """Name, sizes, layers and fingerprint of this model."""
+        return self._info
+
+    @property
+    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
+        """Turn one PIL image of any mode into a (3, side, side) float32 tensor."""
+        return self._preprocess
+
+    def to(self, device: torch.device | str) -> PocketModel:
+        """Move the weights to a device, in place, and return this model."""
+        self._clip.to(device)
+        return self
+
+    def encode_images(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Encode (n, 3, side, side) float32 into two (n, dim) layers, unnormalised."""
+        with torch.no_grad():
+            features: torch.Tensor = self._clip.encode_image(batch)
+        return {PENULTIMATE: features, EMBEDDING: features}
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Encode texts into (n, dim) float32, unnormalised; what exceeds the context is cut off."""
+        tokens = self._tokenizer(list(texts)).to(self._clip.logit_scale.device)
+        with torch.no_grad():
+            features: torch.Tensor = self._clip.encode_text(tokens)
+        return features
+
+
+def build_clip(config: PocketConfig) -> CLIP:
+    """Build the network with fresh weights, in training mode."""
+    try:
+        return CLIP(config.embed_dim, CLIPVisionCfg(**config.vision_cfg), CLIPTextCfg(**config.text_cfg))
+    except TypeError as error:
+        raise ModelError(
+            f"open_clip does not take this {CONFIG_FILE}: {error}. Install open_clip_torch >= 2.30."
+        ) from error
+
+
+def build_tokenizer(merges: Path, config: PocketConfig) -> SimpleTokenizer:
+    """Build open_clip's byte-level tokenizer from learned merges."""
+    return SimpleTokenizer(bpe_path=str(merges), context_length=config.text_cfg["context_length"])
+
+
+def load_from(folder: Path) -> PocketModel:
+    """Load configuration, tokenizer and weights from a folder, in float32 on the CPU."""
+    config = _read_config(folder)
+    read_part(folder, MERGES_FILE)  # a missing file is reported in our words
+    tokenizer = build_tokenizer(folder / MERGES_FILE, config)
+    if tokenizer.vocab_size != config.text_cfg["vocab_size"]:
+        raise ModelError(
+            f"{folder / MERGES_FILE} gives {tokenizer.vocab_size} tokens but {CONFIG_FILE} says "
+            f"{config.text_cfg['vocab_size']}: the files are of different trainings. Take all from one."
+        )
+    weights = read_part(folder, WEIGHTS_FILE)
+    clip = _load_weights(build_clip(config), weights, folder)
+    preprocess = PocketPreprocess(config)
+    info = _describe(config, clip, str(preprocess), pocket_fingerprint(folder), weights)
+    return PocketModel(info, clip, tokenizer, preprocess)
+
+
+def _read_config(folder: Path) -> PocketConfig:
+    try:
+        return PocketConfig.model_validate(json.loads(read_part(folder, CONFIG_FILE)))
+    except (ValidationError, ValueError) as error:
+        raise ModelError(f"{folder / CONFIG_FILE} is not a pocket configuration: {error}") from error
+
+
+def _load_weights(clip: CLIP, weights: bytes, folder: Path) -> CLIP:
+    """Fill the network; a name or a shape that differs is an error."""
+    try:
+        state = load_safetensors(weights)
+        clip.load_state_dict(state, strict=True)  # copies float16 values into float32 parameters
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder / WEIGHTS_FILE} does not fit {folder / CONFIG_FILE}: {error}. "
+            "Reinstall evalsuite, or take both files from one training."
+        ) from error
+    return clip.eval().requires_grad_(False)
+
+
+def _describe(config: PocketConfig, clip: CLIP, preprocessing: str, fingerprint: str, weights: bytes) -> ModelInfo:
+    return ModelInfo(
+        name="pocket",
+        slug="pocket",
+        backend="pocket",
+        fingerprint=fingerprint,
+        input_size=config.image_size,
+        layers={PENULTIMATE: config.embed_dim, EMBEDDING: config.embed_dim},
+        parameters=sum(parameter.numel() for parameter in clip.parameters()),
+        gflops=config.gflops,
+        activation="relu",
+        weights=f"sha256:{hashlib.sha256(weights).hexdigest()[:12]}",
+        weight_fidelity="exact",
+        preprocessing=preprocessing,
+        details={"text_activation": "gelu"},
+    )

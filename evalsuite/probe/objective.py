@@ -1,0 +1,222 @@
+"""The loss and gradient of many regularised logistic regressions at once, in one pass over the features.
+
+Notation, here and in `lbfgs.py` and `solver.py`: N rows x_n of D features, P problems that share those rows
+(one a lambda, or one a lambda and class), K logits a problem. The parameters of a problem are W (K, D) and
+b (K,), packed as theta (K, D + 1) with b last. A problem minimises
+
+    F(W, b) = sum_n loss(W (x_n - mean) + b, y_n) + lambda / 2 |W|^2
+
+which is scikit-learn's objective (lambda = 1 / C). Subtracting the mean changes nothing but b, because b is
+free of the penalty: b + W mean is as good an intercept as b. It makes the problem better conditioned and
+keeps float32 products accurate where features have a large common offset.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from evalsuite.errors import EvalsuiteError
+
+CPU_BUFFER_BYTES = 4 << 20
+"""Working memory of one chunk on a CPU: about what its caches hold; more is slower."""
+
+ACCELERATOR_BUFFER_BYTES = 1 << 30
+"""Working memory of one chunk on an accelerator: large enough to keep its matrix units busy."""
+
+BUFFERS_PER_LOGIT = 4
+"""Logits, exponentials, residuals and one temporary are alive at once in the softmax below."""
+
+
+def buffer_rows(features: Tensor, columns: int) -> int:
+    """Return how many rows fit the buffer when each needs its features and `columns` logits."""
+    budget = CPU_BUFFER_BYTES if features.device.type == "cpu" else ACCELERATOR_BUFFER_BYTES
+    itemsize = torch.finfo(working_dtype(features)).bits // 8
+    return max(64, budget // (itemsize * (features.shape[1] + BUFFERS_PER_LOGIT * columns)))
+
+
+def working_dtype(features: Tensor) -> torch.dtype:
+    """Return the precision of matrix products: float64 for float64 features, else float32."""
+    return torch.float64 if features.dtype == torch.float64 else torch.float32
+
+
+@dataclass(frozen=True)
+class Design:
+    """The rows of `features` that a fit uses, centred and read chunk by chunk, never copied whole.
+
+    features: (n, D) floating point, on any device; rows: (N,) int64 indices into it, or None for all;
+    mean: (D,) float64, what is subtracted from every row.
+    """
+
+    features: Tensor
+    rows: Tensor | None
+    mean: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, rows: Tensor | None) -> Design:
+        """Take the mean of the rows; raise EvalsuiteError where one of them is not finite."""
+        raw = cls(features, rows, torch.zeros(features.shape[1], dtype=torch.float64, device=features.device))
+        if len(raw) == 0:
+            raise EvalsuiteError("A linear probe needs at least one training row, and there is none.")
+        total = torch.zeros_like(raw.mean)
+        for span, x in raw.chunks(columns=0):
+            finite = torch.isfinite(x).all(dim=1)
+            if not bool(finite.all()):
+                position = span.start + int(torch.nonzero(~finite)[0])
+                row = position if rows is None else int(rows[position])
+                raise EvalsuiteError(
+                    f"Row {row} of the features holds a value that is not finite (NaN or infinity); a linear "
+                    "probe cannot be fitted to it. Extract the features again, in float32 if they overflowed."
+                )
+            total += x.sum(dim=0, dtype=torch.float64)
+        return cls(features, rows, total / len(raw))
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.features) if self.rows is None else len(self.rows)
+
+    @property
+    def dim(self) -> int:
+        """Return D."""
+        return int(self.features.shape[1])
+
+    def chunks(self, columns: int) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (positions, centred rows (m, D) in the working precision), m bounded by the buffer."""
+        dtype = working_dtype(self.features)
+        mean = self.mean.to(dtype)
+        size = buffer_rows(self.features, columns)
+        for start in range(0, len(self), size):
+            span = slice(start, min(start + size, len(self)))
+            block = self.features[span] if self.rows is None else self.features[self.rows[span]]
+            yield span, block.to(dtype) - mean
+
+
+class Objective(ABC):
+    """F and its gradient for P problems over one design.
+
+    penalties: (P,) float64, lambda of each problem; n_logits: K. Points and gradients are theta (A, K, D + 1)
+    float64 for the A problems named by `ids` (A,) int64, so that finished problems cost nothing.
+    """
+
+    def __init__(self, design: Design, penalties: Tensor, n_logits: int) -> None:
+        self.design = design
+        self.penalties = penalties
+        self.n_logits = n_logits
+
+    def evaluate(self, ids: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return F (A,) and its gradient (A, K, D + 1), both float64."""
+        n_problems, width = len(ids), len(ids) * self.n_logits
+        value = torch.zeros(n_problems, dtype=torch.float64, device=theta.device)
+        slope_w = torch.zeros(width, self.design.dim, dtype=torch.float64, device=theta.device)
+        slope_b = torch.zeros(n_problems, self.n_logits, dtype=torch.float64, device=theta.device)
+        for span, x, logits in self._logits(theta):
+            loss, residual = self._loss(ids, span, logits)
+            value += loss
+            slope_w += residual.reshape(width, -1) @ x
+            slope_b += residual.sum(dim=2, dtype=torch.float64)
+        gradient = torch.cat([slope_w.view(n_problems, self.n_logits, -1), slope_b.unsqueeze(2)], dim=2)
+        gradient = self._project(gradient)
+        weights, penalty = theta[:, :, :-1], self.penalties[ids]
+        value += penalty / 2 * weights.square().sum(dim=(1, 2))
+        gradient[:, :, :-1] += penalty[:, None, None] * weights
+        return value, gradient
+
+    def curvature(self, ids: Tensor, theta: Tensor) -> Tensor:
+        """Return the mean over rows of the Hessian of the loss in the logits: (A, K, K) float64."""
+        shape = (len(ids), self.n_logits, self.n_logits)
+        total = torch.zeros(shape, dtype=torch.float64, device=theta.device)
+        for span, _, logits in self._logits(theta):
+            total += self._hessian(ids, span, logits)
+        return total / len(self.design)
+
+    def _logits(self, theta: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield (positions, rows (m, D), logits (A, K, m)).
+
+        Logits are class-major: the reductions over K then run over long contiguous rows.
+        """
+        dtype = working_dtype(self.design.features)
+        flat = theta.reshape(-1, self.design.dim + 1)
+        weights, intercepts = flat[:, :-1].to(dtype), flat[:, -1:].to(dtype)
+        for span, x in self.design.chunks(columns=len(flat)):
+            logits = torch.addmm(intercepts, weights, x.T)
+            yield span, x, logits.view(theta.shape[0], self.n_logits, -1)
+
+    def _project(self, gradient: Tensor) -> Tensor:
+        """Remove from the gradient of the losses what rounding alone can have put there."""
+        return gradient
+
+    @abstractmethod
+    def _loss(self, ids: Tensor, span: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the summed losses (A,) float64 and d loss / d logits (A, K, m); may overwrite the logits."""
+
+    @abstractmethod
+    def _hessian(self, ids: Tensor, span: slice, logits: Tensor) -> Tensor:
+        """Return the summed Hessians of the losses in the logits: (A, K, K)."""
+
+
+class Softmax(Objective):
+    """Multinomial logistic regression: loss = log sum_k exp z_k - z_y.
+
+    labels: (N,) int64 in [0, K), one for each row of the design.
+    """
+
+    def __init__(self, design: Design, penalties: Tensor, labels: Tensor, n_classes: int) -> None:
+        super().__init__(design, penalties, n_classes)
+        self.labels = labels
+
+    def _project(self, gradient: Tensor) -> Tensor:
+        # Adding one vector to every row of W changes no probability, so the losses have no slope that way.
+        # Rounding gives them one, and the inverse curvature there is 1 / lambda, up to 10^6.
+        return gradient - gradient.mean(dim=1, keepdim=True)
+
+    def _loss(self, ids: Tensor, span: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
+        index = self.labels[span].expand(len(ids), 1, -1)
+        top = logits.amax(dim=1, keepdim=True)
+        gap = top - logits.gather(1, index)
+        e = logits.sub_(top).exp_()
+        e_true = e.gather(1, index)
+        # A well-separated row has p_y = 1 - tiny. In float32, 1 - p_y would lose the tiny part, and log(sum)
+        # of a sum that is 1 + tiny too; both are therefore taken from the sum over the wrong classes.
+        e.scatter_(1, index, 0.0)
+        wrong = e.sum(dim=1, keepdim=True)
+        loss = (gap + torch.log1p(wrong - (1 - e_true))).sum(dim=(1, 2), dtype=torch.float64)
+        total = wrong + e_true
+        residual = e.scatter_(1, index, -wrong).div_(total)
+        return loss, residual
+
+    def _hessian(self, ids: Tensor, span: slice, logits: Tensor) -> Tensor:
+        p = torch.softmax(logits, dim=1)
+        hessian = torch.diag_embed(p.sum(dim=2, dtype=torch.float64)) - p @ p.transpose(1, 2)
+        # Its rows and columns sum to zero, see `_project`; rounding would tilt the null vector into the rest.
+        hessian -= hessian.mean(dim=1, keepdim=True)
+        return hessian - hessian.mean(dim=2, keepdim=True)
+
+
+class Sigmoid(Objective):
+    """Binary logistic regression: loss = log(1 + exp(-s z)), s = +1 for a positive row and -1 for a negative.
+
+    labels: (T, N) int8 in {1, 0, -1}, one row a binary task, -1 where the task ignores the sample;
+    task_of: (P,) int64, the task of each problem.
+    """
+
+    def __init__(self, design: Design, penalties: Tensor, labels: Tensor, task_of: Tensor) -> None:
+        super().__init__(design, penalties, n_logits=1)
+        self.labels = labels
+        self.task_of = task_of
+
+    def _loss(self, ids: Tensor, span: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
+        labels = self.labels[self.task_of[ids], span].unsqueeze(1).to(logits.dtype)
+        used, sign = (labels >= 0).to(logits.dtype), 2 * labels - 1
+        margin = sign * logits
+        loss = (functional.softplus(-margin) * used).sum(dim=(1, 2), dtype=torch.float64)
+        return loss, -sign * torch.sigmoid(-margin) * used
+
+    def _hessian(self, ids: Tensor, span: slice, logits: Tensor) -> Tensor:
+        used = (self.labels[self.task_of[ids], span] >= 0).unsqueeze(1)
+        p = torch.sigmoid(logits)
+        return (p * (1 - p) * used).sum(dim=2, keepdim=True, dtype=torch.float64)

@@ -1,0 +1,170 @@
+"""The choice of lambda: the parametric binary search of the CLIP paper, appendix A.3, on validation rows.
+
+The grid has 97 points 10^(-6 + i/8), i = 0 .. 96, eight a decade. The search tries every 16th point
+(10^-6, 10^-4 .. 10^6), then halves the step around the best point so far, until neighbouring points of the
+grid have been compared: at most 7 + 2 + 2 + 2 + 2 = 15 fits. Points with equal scores go to the larger lambda.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+from torch import Tensor
+
+from evalsuite.errors import EvalsuiteError
+from evalsuite.probe.solver import Solution, Targets, solve
+
+LAMBDAS = tuple(10.0 ** (-6 + i / 8) for i in range(97))
+"""Appendix A.3: 96 logarithmic steps between 10^-6 and 10^6."""
+
+STEPS = (16, 8, 4, 2, 1)
+"""Distance between neighbours on the grid in each round, from 7 points over 12 decades to 8 a decade."""
+
+MAX_BATCH = 8
+"""Lambdas solved together at most; a full grid would otherwise hold 48 histories in memory."""
+
+Grid = Literal["parametric", "full"]
+
+Trial = TypedDict(
+    "Trial",
+    {
+        "lambda": float,
+        "score": float,
+        "objective": float,
+        "iterations": int,
+        "gradient_norm": float,
+        "converged": bool,
+    },
+)
+"""One fit of the sweep, ready for a JSON record."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep found.
+
+    best_lambda: highest score, the largest of those that tie; plateau: smallest and largest of the tried
+    lambdas that tie with it; tried: every fit, by rising lambda; solution: the fit at best_lambda, which also
+    warms the refit.
+    """
+
+    best_lambda: float
+    plateau: tuple[float, float]
+    tried: list[Trial]
+    solution: Solution
+
+
+def sweep(
+    features: Tensor,
+    targets: Targets,
+    *,
+    fit_rows: Tensor,
+    validation_rows: Tensor,
+    score: Callable[[Tensor], float],
+    grid: Grid = "parametric",
+    tolerance: float = 1e-6,
+    max_iterations: int = 1000,
+    on_round: Callable[[int, int], None] | None = None,
+) -> SweepResult:
+    """Fit on some rows, score on others, and return the best lambda.
+
+    features: (n, D) and targets for all of them; fit_rows, validation_rows: int64 indices, used without a copy;
+    score: takes the logits (len(validation_rows), C) in the order of validation_rows, higher is better;
+    grid: "parametric" is the paper's search, "full" tries all 97 points; on_round: called with (rounds done,
+    rounds in all) after each round.
+    """
+    if grid not in ("parametric", "full"):
+        raise EvalsuiteError(f"The grid of a sweep is 'parametric' or 'full', not {grid!r}.")
+    if len(validation_rows) == 0:
+        raise EvalsuiteError("A sweep needs at least one validation row, and there is none.")
+    known: Solution | None = None
+    scores: dict[int, float] = {}
+    fits: dict[int, int] = {}
+    for done, step in enumerate(STEPS, start=1):
+        fresh = _next_points(scores, step, grid)
+        for points in (fresh[i : i + MAX_BATCH] for i in range(0, len(fresh), MAX_BATCH)):
+            found = solve(
+                features,
+                targets,
+                [LAMBDAS[point] for point in points],
+                tolerance=tolerance,
+                max_iterations=max_iterations,
+                warm_start=known,
+                rows=fit_rows,
+            )
+            for index, point in enumerate(points):
+                fits[point] = len(fits)
+                scores[point] = _checked(score(found.logits(index, features, validation_rows)), LAMBDAS[point])
+            known = found if known is None else known.joined(found)
+        if on_round is not None:
+            on_round(done, len(STEPS))
+    if known is None:
+        raise EvalsuiteError("The sweep tried no lambda.")
+    return _result(scores, fits, known)
+
+
+def refit(
+    features: Tensor,
+    targets: Targets,
+    best_lambda: float,
+    *,
+    rows: Tensor | None = None,
+    warm_start: Solution | None = None,
+    tolerance: float = 1e-8,
+    max_iterations: int = 1000,
+) -> Solution:
+    """Fit the chosen lambda on train + validation rows, with the same lambda on the sum of the losses.
+
+    The tolerance is tighter than a sweep's, because the test set is scored with this fit: at 1e-6 single
+    probabilities can still be 5e-3 off.
+    """
+    return solve(
+        features,
+        targets,
+        [best_lambda],
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        warm_start=warm_start,
+        rows=rows,
+    )
+
+
+def best_point(scores: dict[int, float]) -> int:
+    """Return the grid index with the highest score; of equal scores, the larger lambda."""
+    return max(scores, key=lambda point: (scores[point], point))
+
+
+def _next_points(scores: dict[int, float], step: int, grid: Grid) -> list[int]:
+    """Return the grid indices to try in the round of this step."""
+    if grid == "full" or not scores:
+        wanted = list(range(0, len(LAMBDAS), step))
+    else:
+        best = best_point(scores)
+        wanted = [point for point in (best - step, best + step) if 0 <= point < len(LAMBDAS)]
+    return [point for point in wanted if point not in scores]
+
+
+def _checked(score: float, value: float) -> float:
+    if math.isnan(score):
+        raise EvalsuiteError(f"The validation score at lambda = {value:g} is not a number.")
+    return float(score)
+
+
+def _result(scores: dict[int, float], fits: dict[int, int], known: Solution) -> SweepResult:
+    best = best_point(scores)
+    ties = [LAMBDAS[point] for point in scores if scores[point] == scores[best]]
+    tried: list[Trial] = [
+        {
+            "lambda": LAMBDAS[point],
+            "score": scores[point],
+            "objective": known.objective[fits[point]],
+            "iterations": known.iterations[fits[point]],
+            "gradient_norm": known.gradient_norm[fits[point]],
+            "converged": known.converged[fits[point]],
+        }
+        for point in sorted(scores)
+    ]
+    return SweepResult(LAMBDAS[best], (min(ties), max(ties)), tried, known.select(fits[best]))

@@ -1,0 +1,88 @@
+"""One registry for everything that has a name: built-ins, entry points, and what a user adds."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar, cast
+
+from evalsuite.errors import UsageError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
+    """Return the known names most like `name`, ignoring case, best first."""
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.55)
+    return [by_folded[match] for match in found]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean a, b?' or nothing."""
+    matches = nearest(name, known)
+    return f" Did you mean {', '.join(matches)}?" if matches else ""
+
+
+class Registry(Generic[T]):
+    """Names to things, where a thing may be given as "module:attribute" and is imported on first use.
+
+    kind: what the names stand for, in messages ("metric").
+    entry_point_group: other packages add names through this group.
+    """
+
+    def __init__(self, kind: str, entry_point_group: str | None = None) -> None:
+        self.kind = kind
+        self._group = entry_point_group
+        self._items: dict[str, T | str] = {}
+        self._entry_points: dict[str, EntryPoint] | None = None
+
+    def register(self, name: str, item: T | str) -> None:
+        """Add `item`, or the "module:attribute" where it will be found; a name is given once."""
+        if name in self._items:
+            raise UsageError(f"The {self.kind} {name!r} is registered twice.")
+        self._items[name] = item
+
+    def add(self, name: str) -> Callable[[T], T]:
+        """Register what is decorated."""
+
+        def decorate(item: T) -> T:
+            self.register(name, item)
+            return item
+
+        return decorate
+
+    def get(self, name: str) -> T:
+        """Return the thing called `name`; UsageError offers the nearest names."""
+        item = self._items.get(name)
+        if item is None:
+            found = self._from_entry_points().get(name)
+            if found is None:
+                raise UsageError(
+                    f"Unknown {self.kind} {name!r}.{did_you_mean(name, self.names())} Known: {', '.join(self.names())}."
+                )
+            item = cast(T, found.load())
+            self._items[name] = item
+        if isinstance(item, str):
+            module, _, attribute = item.partition(":")
+            item = cast(T, getattr(importlib.import_module(module), attribute))
+            self._items[name] = item
+        return item
+
+    def names(self) -> list[str]:
+        """Return every known name, sorted."""
+        return sorted({*self._items, *self._from_entry_points()})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items or name in self._from_entry_points()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def _from_entry_points(self) -> dict[str, EntryPoint]:
+        if self._entry_points is None:
+            found = entry_points(group=self._group) if self._group else ()
+            self._entry_points = {point.name: point for point in found}
+        return self._entry_points

@@ -1,0 +1,286 @@
+"""Build the table of models x tasks from results and published results.
+
+A row is one model under one protocol; a cell is the task's own metric in percent. What was measured and what a paper
+printed are never merged into one row, nor are models that share a name and differ in their weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evalsuite.errors import UsageError
+from evalsuite.records import Result
+from evalsuite.registry import did_you_mean
+from evalsuite.results.published import PublishedRow
+from evalsuite.results.store import hash8
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURED = "measured"
+"""Origin of the rows that come from results; published rows carry their own."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value in percent; partial: it was computed from a part of the samples."""
+
+    value: float
+    partial: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """The values of one model under one protocol. A task that is not in `cells` has no value."""
+
+    model: str
+    protocol: str
+    origin: str
+    cells: Mapping[str, Cell]
+
+    @property
+    def average(self) -> float:
+        """Return the unweighted mean of the row's values, in percent."""
+        return math.fsum(cell.value for cell in self.cells.values()) / len(self.cells)
+
+    @property
+    def partial_tasks(self) -> list[str]:
+        """Return the tasks whose value was computed from a part of the samples."""
+        return [task for task, cell in self.cells.items() if cell.partial]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """A table and what its reader must know.
+
+    tasks: the columns. rows: by number of values, so that complete ones come first, then by average.
+    notes: a line each: what the average is over, errors, what was left out, what marks mean.
+    """
+
+    tasks: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table in percent, NaN where there is no value.
+
+        `average_over` counts the values behind the average; `partial` names the tasks with a partial value.
+        """
+        import pandas as pd
+
+        columns = ["model", "protocol", "origin", *self.tasks, "average", "average_over", "partial"]
+        return pd.DataFrame([self._record(row) for row in self.rows], columns=columns)
+
+    def _record(self, row: Row) -> list[Any]:
+        values = [row.cells[task].value if task in row.cells else math.nan for task in self.tasks]
+        partial = " ".join(row.partial_tasks)
+        return [row.model, row.protocol, row.origin, *values, row.average, len(row.cells), partial]
+
+
+class _RowKey(NamedTuple):
+    """What two results must share to stand in one row."""
+
+    model: str
+    model_fingerprint: str
+    protocol: str
+    options_hash: str | None
+
+    @classmethod
+    def of(cls, result: Result) -> _RowKey:
+        return cls(result.model, result.model_fingerprint, result.protocol, result.options_hash)
+
+
+_Values = dict[tuple[_RowKey, str], Result]
+"""The result that is shown for each row and task."""
+
+
+def build_leaderboard(
+    results: Iterable[Result],
+    published: Sequence[PublishedRow] = (),
+    *,
+    protocols: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    include_partial: bool = False,
+) -> Leaderboard:
+    """Return the leaderboard of `results`, with the rows `published` beside them.
+
+    protocols, tasks, models: names or patterns; one that selects nothing is a UsageError. `models` chooses among
+    `results` (by slug or the name the user gave); `published` was chosen by the caller.
+    Without them the columns and protocols are those that results have a value for, or else those of `published`.
+    """
+    records = _of_models(list(results), models)
+    printed = list(dict.fromkeys(task for row in published for task in row.scores))
+    known_tasks = [*printed, *sorted({record.task for record in records} - set(printed))]
+    known_protocols = sorted({record.protocol for record in records} | {row.protocol for row in published})
+    chosen_tasks = _resolve("task", tasks, known_tasks)
+    chosen_protocols = _resolve("protocol", protocols, known_protocols)
+    records = [record for record in records if record.task in chosen_tasks and record.protocol in chosen_protocols]
+    values = _values(records, include_partial)
+    if tasks is None:
+        measured_tasks = {task for _, task in values}
+        chosen_tasks = [task for task in known_tasks if task in measured_tasks] or printed
+    if protocols is None and values:
+        chosen_protocols = sorted({key.protocol for key, _ in values})
+    beside = [row for row in published if row.protocol in chosen_protocols]
+    label = _labels(records)
+    rows = [*_measured_rows(values, label, chosen_tasks), *_published_rows(beside, chosen_tasks)]
+    rows.sort(key=lambda row: (-len(row.cells), -row.average, row.model, row.protocol, row.origin))
+    notes = [
+        *_average_note(rows, chosen_tasks),
+        *dict.fromkeys(f"{row.origin}: {row.source}." for row in beside),
+        *_selection_notes(records, values, include_partial),
+        *_variant_notes(records, label),
+        *_problem_notes(records, values, label),
+    ]
+    return Leaderboard(tuple(chosen_tasks), tuple(rows), tuple(notes))
+
+
+def _of_models(records: list[Result], patterns: Sequence[str] | None) -> list[Result]:
+    """Return the records whose slug, or name as the user gave it, is among `patterns`."""
+    if patterns is None:
+        return records
+    names = {name for record in records for name in (record.model, record.model_name)}
+    chosen = set(_resolve("model", patterns, sorted(names)))
+    return [record for record in records if record.model in chosen or record.model_name in chosen]
+
+
+def _resolve(kind: str, patterns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """Return the known names that `patterns` match, in their order; None: every known name."""
+    if patterns is None:
+        return list(known)
+    chosen: dict[str, None] = {}
+    for pattern in patterns:
+        folded = pattern.casefold()
+        found = [name for name in known if name.casefold() == folded or fnmatchcase(name.casefold(), folded)]
+        if not found:
+            raise UsageError(
+                f"There is no result for the {kind} {pattern!r}.{did_you_mean(pattern, known)} "
+                f"There are results for: {', '.join(known) or 'none'}."
+            )
+        chosen |= dict.fromkeys(found)
+    return list(chosen)
+
+
+def _has_value(record: Result) -> bool:
+    return record.status in ("ok", "partial") and record.metric is not None and math.isfinite(record.metric.value)
+
+
+def _values(records: list[Result], include_partial: bool) -> _Values:
+    """Return the record to show for each cell: ok before partial, then the newest."""
+
+    def preference(record: Result) -> tuple[bool, str]:
+        return record.status == "ok", record.provenance.created if record.provenance else ""
+
+    values: _Values = {}
+    for record in records:
+        if not _has_value(record) or (record.status == "partial" and not include_partial):
+            continue
+        cell = (_RowKey.of(record), record.task)
+        if cell not in values or preference(record) > preference(values[cell]):
+            values[cell] = record
+    return values
+
+
+def _labels(records: list[Result]) -> dict[_RowKey, tuple[str, str]]:
+    """Return how the model and the protocol of each row are written: with a hash only where it tells rows apart."""
+    keys = {_RowKey.of(record) for record in records}
+    states: dict[str, set[str]] = defaultdict(set)
+    for key in keys:
+        if key.model_fingerprint:  # a job that failed before the weights were there has none, and is no other model
+            states[key.model].add(key.model_fingerprint)
+    return {
+        key: (
+            f"{key.model} @{hash8(key.model_fingerprint)}"
+            if key.model_fingerprint and len(states[key.model]) > 1
+            else key.model,
+            key.protocol if key.options_hash is None else f"{key.protocol} #{key.options_hash[:8]}",
+        )
+        for key in keys
+    }
+
+
+def _measured_rows(values: _Values, label: Mapping[_RowKey, tuple[str, str]], tasks: Sequence[str]) -> Iterable[Row]:
+    for key in dict.fromkeys(key for key, _ in values):
+        cells = {
+            task: Cell(100 * record.metric.value, partial=record.status == "partial")
+            for task in tasks
+            if (record := values.get((key, task))) is not None and record.metric is not None
+        }
+        if cells:
+            yield Row(*label[key], MEASURED, cells)
+
+
+def _published_rows(published: Sequence[PublishedRow], tasks: Sequence[str]) -> Iterable[Row]:
+    for row in published:
+        cells = {task: Cell(100 * row.scores[task]) for task in tasks if task in row.scores}
+        if cells:
+            yield Row(row.slug, row.protocol, row.origin, cells)
+
+
+def _average_note(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
+    if not rows:
+        return
+    text = f"average: unweighted mean over the {len(tasks)} tasks of the table, each in percent of its own metric"
+    if any(len(row.cells) < len(tasks) for row in rows):
+        text += "; (k/n) marks an average over the k tasks the row has, and such rows come last"
+    yield text + "."
+
+
+def _selection_notes(records: list[Result], values: _Values, include_partial: bool) -> Iterable[str]:
+    """Say which values were marked, left out, or chosen among several."""
+    partial = [record for record in records if record.status == "partial" and _has_value(record)]
+    if partial and include_partial:
+        yield "*: a partial result, computed from a part of the samples."
+    elif partial:
+        yield f"{len(partial)} partial result(s) are left out; --include-partial shows them, marked."
+    complete = Counter((_RowKey.of(record), record.task) for record in records if record.status == "ok")
+    repeated = sum(1 for cell, count in complete.items() if count > 1 and cell in values)
+    if repeated:
+        yield f"{repeated} value(s) were found in several files; the newest is shown."
+
+
+def _variant_notes(records: list[Result], label: Mapping[_RowKey, tuple[str, str]]) -> Iterable[str]:
+    """Explain the hashes in names: other weights (@) and other options (#)."""
+    renamed = sorted({label[key][0] for key in label if label[key][0] != key.model})
+    if renamed:
+        yield f"@: one name, different weights or preprocessing: {', '.join(renamed)}."
+    usual = {record.protocol: record.options for record in records if record.options_hash is None}
+    variants = {label[_RowKey.of(record)][1]: record for record in records if record.options_hash is not None}
+    for name, record in sorted(variants.items()):
+        default = usual.get(record.protocol, {})
+        changed = {key: value for key, value in record.options.items() if key not in default or default[key] != value}
+        options = ", ".join(f"{key}={value}" for key, value in changed.items())
+        yield f"{name}: other options than the default ({options})." if options else f"{name}: other options."
+
+
+def _problem_notes(records: list[Result], values: _Values, label: Mapping[_RowKey, tuple[str, str]]) -> Iterable[str]:
+    """Name every job that failed or does not apply; jobs of one row that failed alike share a line."""
+    tasks: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
+    for record in records:
+        problem = _problem(record)
+        if problem is None:
+            continue
+        key = _RowKey.of(record)
+        word, message = problem
+        shown = " (another run's value is shown)" if (key, record.task) in values else ""
+        tasks[(word, *label[key], message)].append(record.task + shown)
+    for (word, model, protocol, message), names in sorted(tasks.items()):
+        yield f"{word}: {model}, {protocol}, {', '.join(sorted(names))}: {message}"
+
+
+def _problem(record: Result) -> tuple[str, str] | None:
+    """Return (word, message) for a record that has no value, on one line; None for one that has."""
+    if _has_value(record):
+        return None
+    if record.status in ("ok", "partial"):
+        return "error", "the record has no finite value; run it again."
+    message = " ".join(record.error.message.split()) if record.error else "no reason was recorded."
+    if record.status == "not_applicable":
+        return "not applicable", message
+    return "error", f"{record.error.kind}: {message}" if record.error else message

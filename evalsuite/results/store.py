@@ -1,0 +1,251 @@
+"""The result store: one JSON file a job, in one folder a model, written so that no reader sees half a record.
+
+    <root>/<model>-<hash8 of its fingerprint>/<task>.<protocol>[.<hash8 of non-default options>].json
+
+A worse record never replaces a better one: an `error` or `not_applicable` that would do so goes to the sibling
+`<...>.error.json`, a `partial` record beside an `ok` one to `<...>.partial.json`. A better record removes the
+siblings it makes obsolete. A lock per model folder makes "look, then write" one step for processes that share
+the store; readers need no lock, because every file appears in one rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from evalsuite.atomic import TEMPORARY_PREFIX, write_json, write_with
+from evalsuite.errors import JobError, UsageError
+from evalsuite.records import SCHEMA_VERSION, Result, Status
+
+_RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
+_LOCK_SECONDS = 120.0
+_LONGEST_NAME = 80
+
+
+class UnreadableRecordError(ValueError):
+    """A JSON file that is not a result this version can read; the text says why."""
+
+
+def hash8(text: str) -> str:
+    """Return eight hexadecimal digits that stand for `text` in a file name."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def file_slug(text: str) -> str:
+    """Return `text` as a part of a file name that is safe everywhere: lower case, at most 80 characters."""
+    slug = re.sub(r"[^a-z0-9_]+", "-", text.casefold()).strip("-_") or "unnamed"
+    return slug if len(slug) <= _LONGEST_NAME else f"{slug[: _LONGEST_NAME - 9]}-{hash8(text)}"
+
+
+def _unambiguous(text: str) -> str:
+    """Return a slug that no other text shares: a hash follows where making it safe lost something."""
+    slug = file_slug(text)
+    return slug if slug == text else f"{slug}-{hash8(text)}"
+
+
+def read_result(path: Path) -> Result:
+    """Read one record; raises OSError, or UnreadableRecordError for what is no result we know."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnreadableRecordError(f"it is not JSON ({error})") from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise UnreadableRecordError("it is not a result of evalsuite")
+    found = content["schema_version"]
+    if isinstance(found, int) and found > SCHEMA_VERSION:
+        raise UnreadableRecordError(
+            f"it has schema {found} and this version reads up to {SCHEMA_VERSION}; upgrade evalsuite"
+        )
+    try:
+        return Result.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UnreadableRecordError(f"it breaks the schema of a result ({place}: {first['msg']})") from error
+
+
+def samples_path(record: Path) -> Path:
+    """Return where the per-sample table of the record at `record` lies: the same stem beside it."""
+    return record.with_name(record.name.removesuffix(".json") + ".samples.parquet")
+
+
+def write_samples(path: Path, table: Any) -> None:
+    """Write per-sample predictions to `path` (see samples_path) atomically.
+
+    table: a pyarrow Table, a pandas DataFrame, or a dict of column name -> values.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = table if isinstance(table, pa.Table) else pa.table(table)
+    write_with(path, lambda temporary: pq.write_table(content, temporary))
+
+
+class ResultStore:
+    """A folder of results. Several processes may share it, and none of them needs to know of the others."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def check_writable(self) -> None:
+        """Make the folder and write into it, so that a wrong --output is known before hours of work."""
+        probe = self.root / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write results to {self.root}: {error.strerror or error}. Name another folder with --output."
+            ) from error
+
+    def path(
+        self,
+        model_slug: str,
+        model_fingerprint: str,
+        task: str,
+        protocol: str,
+        options_hash: str | None = None,
+    ) -> Path:
+        """Return the file of a job, whether or not it is there."""
+        folder = f"{file_slug(model_slug)}-{hash8(model_fingerprint)}"
+        options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
+        return self.root / folder / f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
+
+    def write(
+        self, result: Result, model_fingerprint: str, options_hash: str | None = None, samples: Any = None
+    ) -> Path:
+        """Store `result` and return its file; a worse record goes beside a better one and leaves it alone.
+
+        samples: a table for write_samples, stored beside the record and named in it.
+        Raises JobError when the folder cannot be written, or is locked by another process for two minutes.
+        """
+        main = self.path(result.model, model_fingerprint, result.task, result.protocol, options_hash)
+        identity = {"model_fingerprint": model_fingerprint, "options_hash": options_hash}
+        try:
+            main.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(main.parent / ".lock", timeout=_LOCK_SECONDS):
+                return _write_locked(main, result.model_copy(update=identity), samples)
+        except Timeout as error:
+            raise JobError(
+                f"The result of {result.model} on {result.task} was not stored: {main.parent / '.lock'} "
+                f"has been held by another process for {_LOCK_SECONDS:.0f} s. "
+                "End that process and run the same command again."
+            ) from error
+        except OSError as error:
+            raise JobError(f"Cannot store the result {main}: {error.strerror or error}.") from error
+
+    def find(
+        self,
+        model_slug: str,
+        model_fingerprint: str,
+        task: str,
+        protocol: str,
+        options_hash: str | None = None,
+        fingerprint: str | None = None,
+    ) -> Result | None:
+        """Return the best record of a job, or None: ok before partial before an error.
+
+        fingerprint: if given, a record of another state of the task, options or features does not count.
+        A file that cannot be read counts as absent: the job is done again and replaces it.
+        """
+        main = self.path(model_slug, model_fingerprint, task, protocol, options_hash)
+        found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path))]
+        matching = [record for record in found if fingerprint in (None, record.fingerprint)]
+        return max(matching, key=lambda record: _RANK[record.status], default=None)
+
+    def is_done(
+        self,
+        model_slug: str,
+        model_fingerprint: str,
+        task: str,
+        protocol: str,
+        options_hash: str | None,
+        fingerprint: str,
+    ) -> bool:
+        """Tell whether a job needs no work: it has a value for the very same inputs.
+
+        A partial value counts too: the fingerprint covers the samples, so the same inputs give the same part,
+        and inputs that became complete have another fingerprint. Errors and not_applicable are tried again.
+        """
+        found = self.find(model_slug, model_fingerprint, task, protocol, options_hash, fingerprint)
+        return found is not None and found.status in ("ok", "partial")
+
+
+def load_results(paths: Sequence[Path]) -> tuple[list[Result], list[str]]:
+    """Read every record under the folders (or files) `paths`; return them and a warning a file left out.
+
+    Temporary files of stopped runs are no part of the store and are passed over in silence. A path that is
+    not there is a UsageError.
+    """
+    results: list[Result] = []
+    warnings: list[str] = []
+    for path in _record_files(paths):
+        try:
+            results.append(read_result(path))
+        except OSError as error:
+            warnings.append(f"{path} was left out: it cannot be read ({error.strerror or error})")
+        except UnreadableRecordError as error:
+            warnings.append(f"{path} was left out: {error}")
+    return results, warnings
+
+
+def _record_files(paths: Sequence[Path]) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for root in map(Path, paths):
+        if not root.exists():
+            raise UsageError(f"There is no results folder {root}.")
+        files = [root] if root.is_file() else sorted(root.rglob("*.json"))
+        for path in files:
+            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+            resolved = path.resolve()
+            if not hidden and resolved not in seen and not path.is_dir():
+                seen.add(resolved)
+                yield path
+
+
+def _write_locked(main: Path, result: Result, samples: Any) -> Path:
+    """Write to `main` or to the sibling that keeps a better record; the caller holds the folder's lock."""
+    partial, error = _siblings(main)
+    rank = _RANK[result.status]
+    target = main
+    if main.exists() and rank < _rank_of(main):
+        target = partial if result.status == "partial" else error
+    if samples is not None:
+        write_samples(samples_path(target), samples)
+        result = result.model_copy(update={"samples": samples_path(target).name})
+    write_json(target, result.model_dump(mode="json"))
+    if result.samples is None:
+        samples_path(target).unlink(missing_ok=True)
+    if rank > _RANK["error"]:
+        error.unlink(missing_ok=True)
+    if result.status == "ok":
+        partial.unlink(missing_ok=True)
+        samples_path(partial).unlink(missing_ok=True)
+    return target
+
+
+def _rank_of(path: Path) -> int:
+    """Return the rank of the record at `path`; one that cannot be read may be ok, and ranks as that."""
+    record = _read_or_none(path)
+    return _RANK["ok"] if record is None else _RANK[record.status]
+
+
+def _siblings(main: Path) -> tuple[Path, Path]:
+    stem = main.name.removesuffix(".json")
+    return main.with_name(f"{stem}.partial.json"), main.with_name(f"{stem}.error.json")
+
+
+def _read_or_none(path: Path) -> Result | None:
+    try:
+        return read_result(path)
+    except (OSError, UnreadableRecordError):
+        return None

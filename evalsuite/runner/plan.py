@@ -1,0 +1,63 @@
+"""What a run would do, without loading a model or opening an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evalsuite.errors import EvalsuiteError
+from evalsuite.features.extraction import missing_rows
+from evalsuite.protocols import EvaluationProtocol
+from evalsuite.runner.job import Jobs
+from evalsuite.runner.tasks import rows_by_pool
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One line of the plan.
+
+    state: `stored`, `to do`, `not applicable` or `blocked`. images: how many must be encoded for this job,
+    of how many it reads; None where that is not known before the weights or the data are there.
+    """
+
+    model: str
+    task: str
+    protocol: str
+    state: str
+    images: int | None = None
+    total: int | None = None
+    note: str = ""
+
+
+def plan(jobs: Sequence[Jobs]) -> list[PlannedJob]:
+    """Return a line for each job."""
+    return [_planned(job, protocol) for job in jobs for protocol in job.protocols]
+
+
+def _planned(job: Jobs, protocol: EvaluationProtocol) -> PlannedJob:
+    model, task = job.model.slug, job.task.task.name
+    try:
+        if protocol.needs_text and job.model.has_text(may_load=False) is False:
+            return PlannedJob(model, task, protocol.name, "not applicable", note="no text encoder")
+        job.task.open()
+        total = sum(len(rows) for rows in rows_by_pool(job.splits([protocol])).values())
+        if not job.settings.overwrite and job.stored(protocol, may_load=False) is not None:
+            return PlannedJob(model, task, protocol.name, "stored", 0, total)
+        return PlannedJob(model, task, protocol.name, "to do", _images(job, protocol), total, _note(job))
+    except EvalsuiteError as error:
+        return PlannedJob(model, task, protocol.name, "blocked", note=str(error).splitlines()[0])
+
+
+def _images(job: Jobs, protocol: EvaluationProtocol) -> int | None:
+    if not job.model.key(may_load=False):
+        return None
+    count = 0
+    for name, rows in rows_by_pool(job.splits([protocol])).items():
+        pool = job.task.pool(name)
+        features = job.model.pool_features(job.task.task.name, name, pool.fingerprint, may_load=False)
+        count += len(missing_rows(pool, rows, features)[0])
+    return count
+
+
+def _note(job: Jobs) -> str:
+    return "" if job.model.key(may_load=False) else "the weights are not on this machine yet"

@@ -1,0 +1,128 @@
+"""Fill in the record of a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from evalsuite.features.extraction import PassReport
+from evalsuite.protocols import EvaluationProtocol
+from evalsuite.protocols.base import Outcome
+from evalsuite.protocols.scoring import further_metrics, main_metric
+from evalsuite.records import DataRecord, Result, Status, Timings
+from evalsuite.results.provenance import collect
+from evalsuite.runner.fingerprints import changed_options, result_fingerprint
+from evalsuite.runner.models import ModelSession
+from evalsuite.runner.settings import RunSettings
+from evalsuite.runner.tasks import TaskSession
+from evalsuite.tasks.spec import TaskSpec
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a protocol found and how long each phase took, in seconds."""
+
+    outcome: Outcome
+    passes: Mapping[str, PassReport]
+    images: float
+    text: float
+    fit: float
+    load: float
+
+
+def base_result(
+    model: ModelSession, task: str, protocol: EvaluationProtocol, status: Status, settings: RunSettings
+) -> Result:
+    """Return a record that says what was asked for."""
+    device = str(model.device)
+    return Result(
+        status=status,
+        model=model.slug,
+        model_name=model.name,
+        task=task,
+        protocol=protocol.name,
+        fingerprint="",
+        options={**protocol.options(), **changed_options(protocol, settings)},
+        provenance=collect(device, model.precision, settings.seed, settings.command),
+    )
+
+
+def measured_result(
+    base: Result,
+    session: TaskSession,
+    protocol: EvaluationProtocol,
+    model: ModelSession,
+    measured: Measured,
+    settings: RunSettings,
+) -> Result:
+    """Return `base` with everything that was measured."""
+    outcome = measured.outcome
+    encoded = sum(report.encoded for report in measured.passes.values())
+    seconds = sum(report.seconds for report in measured.passes.values())
+    return base.model_copy(
+        update={
+            "fingerprint": result_fingerprint(session, protocol, model.key(), settings),
+            "metric": main_metric(session.task, outcome.folds, settings.seed),
+            "metrics": further_metrics(session.task, outcome.folds),
+            # Through JSON, so that a result in memory equals the one read back.
+            "details": json.loads(json.dumps(outcome.details)),
+            "warnings": outcome.warnings,
+            "data": _data(session, outcome, measured.passes),
+            "model_info": model.info().model_dump(mode="json"),
+            "timings": Timings(
+                load=measured.load,
+                images=measured.images,
+                text=measured.text,
+                fit=measured.fit,
+                total=measured.load + measured.images + measured.text + measured.fit,
+                images_per_second=encoded / seconds if encoded and seconds else None,
+                images_encoded=encoded,
+            ),
+        }
+    )
+
+
+def samples_table(task: TaskSpec, outcome: Outcome) -> pd.DataFrame:
+    """Return one row a test sample and fold: id, label, prediction, the five best classes, all scores.
+
+    Labels and predictions are class keys; a multi-label sample has the list of its classes as label.
+    """
+    keys = np.array(task.class_keys)
+    frames = []
+    for number, fold in enumerate(outcome.folds):
+        best = np.argsort(-fold.scores, axis=1, kind="stable")[:, :TOP]
+        labels = [keys[row == 1].tolist() for row in fold.labels] if task.multilabel else keys[fold.labels].tolist()
+        frames.append(
+            pd.DataFrame(
+                {
+                    "sample": fold.ids,
+                    "fold": number,
+                    "label": labels,
+                    "prediction": keys[best[:, 0]].tolist(),
+                    "top5": [keys[row].tolist() for row in best],
+                    "scores": list(fold.scores),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _data(session: TaskSession, outcome: Outcome, passes: Mapping[str, PassReport]) -> DataRecord:
+    return DataRecord(
+        source=session.data.source,
+        resolved=json.loads(json.dumps(dict(session.data.resolved))),
+        pools={name: session.pool(name).fingerprint for name in passes},
+        sizes=outcome.sizes,
+        unreadable={
+            name: [item.identifier for item in report.unreadable]
+            for name, report in passes.items()
+            if report.unreadable
+        },
+        split_fidelity=session.task.split_fidelity.model_dump(mode="json"),
+    )

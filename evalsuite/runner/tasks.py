@@ -1,0 +1,103 @@
+"""A task during a run: its data is opened once and shared by all models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from evalsuite.data.base import Fold, Pool, Split, TaskData
+from evalsuite.data.drawing import stratified_limit
+from evalsuite.data.opening import open_task
+from evalsuite.data.splits import check_sizes
+from evalsuite.errors import EvalsuiteError
+from evalsuite.features.extraction import samples_digest
+from evalsuite.runner.settings import RunSettings
+from evalsuite.tasks.spec import TaskSpec
+
+NOT_IN_FINGERPRINT = {
+    "title", "sources", "prompts", "tags", "licence", "homepage", "citation", "notes", "split_fidelity", "sizes",
+}  # fmt: skip
+"""Fields of a task that change no number: sources count through the samples and labels they give."""
+
+
+class TaskSession:
+    """One task of a run."""
+
+    def __init__(self, task: TaskSpec, settings: RunSettings) -> None:
+        self.task = task
+        self._settings = settings
+        self._pools: dict[str, Pool] = {}
+        self._failure: EvalsuiteError | None = None
+
+    @cached_property
+    def data(self) -> TaskData:
+        """Open the source; DataMissingError says what is not there."""
+        return open_task(
+            self.task,
+            self._settings.data_root,
+            offline=self._settings.offline,
+            trust_adapters=self._settings.trust_adapters,
+            cache_dir=self._settings.cache_dir,
+        )
+
+    @cached_property
+    def folds(self) -> tuple[Fold, ...]:
+        """The splits, checked against the sizes of the task file, with `--limit` applied."""
+        folds = self.data.folds()
+        check_sizes(self.task, folds)
+        if self._settings.limit is not None:
+            return tuple(self._limited(fold) for fold in folds)
+        return folds
+
+    def _limited(self, fold: Fold) -> Fold:
+        val = None if fold.val is None else self._limited_split(fold.val)
+        return Fold(self._limited_split(fold.train), val, self._limited_split(fold.test))
+
+    def _limited_split(self, split: Split) -> Split:
+        labels = self.pool(split.pool).labels[split.rows]
+        chosen = stratified_limit(labels, self._settings.limit or len(split), self._settings.seed)
+        return Split(split.pool, split.rows[chosen])
+
+    def pool(self, name: str) -> Pool:
+        """Return a pool, indexed on first use."""
+        if name not in self._pools:
+            self._pools[name] = self.data.open_pool(name)
+        return self._pools[name]
+
+    def open(self) -> None:
+        """Open the data and its splits; a failure is remembered for the next model."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            _ = self.folds
+        except EvalsuiteError as error:
+            self._failure = error
+            raise
+
+    def definition(self, *, with_prompts: bool) -> dict[str, object]:
+        """Return what of the task file can change a number: rules and classes; templates and names if asked."""
+        rules = self.task.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
+        if not with_prompts:
+            return {**rules, "classes": self.task.class_keys}
+        names = [item.model_dump() for item in self.task.class_list]
+        return {**rules, "classes": names, "templates": self.task.prompt_spec.templates}
+
+    def split_digest(self, split: Split) -> str:
+        """Return a fingerprint of the samples and labels of a split."""
+        pool = self.pool(split.pool)
+        ids = [pool.ids[row] for row in split.rows]
+        digest = hashlib.sha256(pool.fingerprint.encode())
+        digest.update(samples_digest(ids, pool.sizes[split.rows].tolist()).encode())
+        digest.update(np.ascontiguousarray(pool.labels[split.rows]).tobytes())
+        return digest.hexdigest()
+
+
+def rows_by_pool(splits: Iterable[Split]) -> Mapping[str, Sequence[int]]:
+    """Return, for each pool, the rows that any of the splits needs, ascending."""
+    rows: dict[str, set[int]] = {}
+    for split in splits:
+        rows.setdefault(split.pool, set()).update(int(row) for row in split.rows)
+    return {pool: sorted(found) for pool, found in rows.items()}

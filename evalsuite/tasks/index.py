@@ -1,0 +1,115 @@
+"""Every task that is known by name, and the groups of them."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from evalsuite import resources
+from evalsuite.errors import UsageError
+from evalsuite.registry import did_you_mean
+from evalsuite.tasks.loading import load_task_file
+from evalsuite.tasks.spec import TaskSpec
+from evalsuite.tasks.yaml_files import read_yaml
+
+GROUPS_FILE = "groups.yaml"
+ENTRY_POINT_GROUP = "evalsuite.tasks"
+
+
+class TaskIndex:
+    """Task files by name: the shipped ones, other packages' (entry points), and those of `include_paths`.
+
+    A later folder wins, so that a user can replace a shipped task by one of the same name.
+    """
+
+    def __init__(self, include_paths: Sequence[Path] = ()) -> None:
+        for folder in include_paths:
+            if not folder.is_dir():
+                raise UsageError(f"--include-path {folder}: there is no such folder.")
+        self._folders = [resources.data_dir("tasks"), *_entry_point_folders(), *include_paths]
+        self._loaded: dict[Path, TaskSpec] = {}
+
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """Task name (the file's name) -> file."""
+        return {
+            path.stem: path
+            for folder in self._folders
+            for path in sorted(folder.rglob("*.yaml"))
+            if path.name != GROUPS_FILE and "prompts" not in path.relative_to(folder).parts[:-1]
+        }
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """Group name -> names of its tasks, some of which may have no task file."""
+        groups: dict[str, list[str]] = {}
+        for folder in self._folders:
+            path = folder / GROUPS_FILE
+            if path.is_file():
+                groups.update(read_yaml(path)[0])
+        return groups
+
+    def load(self, name: str) -> TaskSpec:
+        """Return the task called `name`, or read the task file at that path."""
+        path = self.files.get(name)
+        if path is None:
+            path = Path(name).expanduser()
+            if path.suffix not in {".yaml", ".yml"}:
+                known = [*self.files, *self.groups]
+                raise UsageError(
+                    f"Unknown task {name!r}.{did_you_mean(name, known)} "
+                    "`evalsuite ls tasks` shows all of them; a file of your own is given by its path (my_task.yaml)."
+                )
+        return self._load_file(path)
+
+    def select(self, choices: Iterable[str]) -> list[TaskSpec]:
+        """Return the tasks for names, groups, `tag:…`, globs and paths, each once, in the order given."""
+        selected: dict[Path | None, TaskSpec] = {}
+        for choice in choices:
+            for name in self.expand(choice):
+                task = self.load(name)
+                selected.setdefault(task.path, task)
+        return list(selected.values())
+
+    def expand(self, choice: str) -> list[str]:
+        """Return the names (or the path) that one choice stands for; those without a task file are left out."""
+        if choice in self.groups:
+            return [name for name in self.groups[choice] if name in self.files]
+        if choice.startswith("tag:"):
+            tag = choice.removeprefix("tag:")
+            tagged = [name for name in sorted(self.files) if tag in self.load(name).tags]
+            if not tagged:
+                tags = {tag for name in self.files for tag in self.load(name).tags}
+                raise UsageError(
+                    f"No task has the tag {tag!r}.{did_you_mean(tag, tags)} Tags: {', '.join(sorted(tags))}."
+                )
+            return tagged
+        if any(character in choice for character in "*?[") and not choice.endswith((".yaml", ".yml")):
+            matches = fnmatch.filter(sorted(self.files), choice)
+            if not matches:
+                raise UsageError(f"No task matches {choice!r}. `evalsuite ls tasks` shows all of them.")
+            return matches
+        return [choice]
+
+    def without_file(self, choices: Iterable[str]) -> list[str]:
+        """Return the tasks that the chosen groups name but for which there is no task file."""
+        named = [name for choice in choices for name in self.groups.get(choice, [])]
+        return [name for name in dict.fromkeys(named) if name not in self.files]
+
+    def _load_file(self, path: Path) -> TaskSpec:
+        path = path.resolve()
+        if path not in self._loaded:
+            self._loaded[path] = load_task_file(path)
+        return self._loaded[path]
+
+
+def _entry_point_folders() -> list[Path]:
+    """Return the task folders of other packages: an entry point is a path, or a function that returns one."""
+    folders = []
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        value = point.load()
+        folders.append(Path(value() if callable(value) else value))
+    return folders

@@ -1,0 +1,98 @@
+"""Read task and prompt files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from evalsuite import resources
+from evalsuite.errors import SpecError
+from evalsuite.tasks.sources import ByCode, ByIndex
+from evalsuite.tasks.spec import PromptSpec, TaskSpec
+from evalsuite.tasks.yaml_files import read_yaml, validate
+
+SIMPLE_TEMPLATE = "a photo of a {}."
+"""The paper's default prompt (section 3.1.4), without any ensemble."""
+
+
+def load_task_file(path: Path) -> TaskSpec:
+    """Read one task file and its prompt file; SpecError says what to mend, where."""
+    value, node = read_yaml(path)
+    value.setdefault("name", path.stem)
+    task = validate(TaskSpec, value, path, node)
+    prompts = task.prompts
+    if isinstance(prompts, str):
+        prompts = load_prompt_file(find_prompt_file(prompts, path))
+    if task.classes is None and prompts.classes is None:
+        raise SpecError(f"{path}: neither the task nor its prompt file lists the classes; add `classes:`.")
+    task = task.with_path(path).with_prompt_spec(prompts)
+    _check_classes(task, path)
+    return task
+
+
+def load_prompt_file(path: Path) -> PromptSpec:
+    """Read one prompt file."""
+    value, node = read_yaml(path)
+    return validate(PromptSpec, value, path, node)
+
+
+def find_prompt_file(name: str, task_path: Path) -> Path:
+    """Return the prompt file called `name`: beside the task file, in prompts/ beside its folder, or shipped."""
+    file_name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+    folders = [task_path.parent, task_path.parent / "prompts", task_path.parent.parent / "prompts"]
+    for folder in [*folders, resources.data_dir("prompts")]:
+        candidate = folder / file_name
+        if candidate.is_file() and candidate.resolve() != task_path.resolve():
+            return candidate
+    raise SpecError(
+        f"{task_path}: there is no prompt file {file_name!r} beside it, in {folders[1]}, in {folders[2]} "
+        f"or among the shipped ones ({resources.data_dir('prompts')}). Write one, or put "
+        "`prompts: {templates: ['a photo of a {}.']}` into the task file."
+    )
+
+
+def apply_prompts(task: TaskSpec, choice: str) -> TaskSpec:
+    """Return the task with the prompts of `--prompts`: default, simple, or a prompt file.
+
+    Raises SpecError if the file names classes whose keys are not the task's.
+    """
+    if choice == "default":
+        return task
+    if choice == "simple":
+        return task.with_prompt_spec(PromptSpec(templates=[SIMPLE_TEMPLATE], source="--prompts simple"))
+    prompts = load_prompt_file(Path(choice))
+    if prompts.classes is None:
+        return task.with_prompt_spec(prompts)
+    keys = [item.key for item in prompts.classes]
+    if set(keys) != set(task.class_keys):
+        missing, strange = sorted(set(task.class_keys) - set(keys)), sorted(set(keys) - set(task.class_keys))
+        raise SpecError(
+            f"{choice}: its classes are not those of the task {task.name!r} "
+            f"(missing: {missing[:5]}, unknown: {strange[:5]}). Use the task's class keys, or leave `classes` out."
+        )
+    # The label order stays the task's own, whatever the order in the file.
+    by_key = {item.key: item for item in prompts.classes}
+    return task.with_classes([by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
+
+
+def _check_classes(task: TaskSpec, path: Path) -> None:
+    keys = task.class_keys
+    if len(keys) < 2:
+        raise SpecError(f"{path}: a classification task needs two classes or more, this one has {len(keys)}.")
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    if twice:
+        raise SpecError(f"{path}: the class key {twice[0]!r} is listed {Counter(keys)[twice[0]]} times.")
+    for number, source in enumerate(task.sources):
+        labels = source.labels
+        mapped: list[str] = []
+        if isinstance(labels, ByCode):
+            mapped = list(labels.by_code.values())
+        elif isinstance(labels, ByIndex) and labels.by_index != "classes":
+            mapped = list(labels.by_index)
+        strange = [key for key in mapped if key not in set(keys)]
+        absent = [key for key in keys if mapped and key not in set(mapped)]
+        if strange or absent:
+            raise SpecError(
+                f"{path}: the label map of source {number + 1} ({source.kind}) does not fit the classes "
+                f"(keys that are no class: {strange[:5]}, classes without a label: {absent[:5]})."
+            )

@@ -1,0 +1,180 @@
+"""The task and prompt files people write, as typed data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from evalsuite.tasks.sources import SourceSpec, Strict
+
+MetricName = Literal["accuracy", "mean_per_class_recall", "map_11_point", "roc_auc", "mean_top1_top5"]
+PLACEHOLDER = "{}"
+
+
+class TaskClass(Strict):
+    """A class: a stable key and one or more names for prompts."""
+
+    key: str
+    names: list[str] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        """Accept `cat` for {key: cat, names: [cat]} and {tabby_cat: tabby cat} for a key with its name."""
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return {"key": str(value), "names": [str(value)]}
+        if isinstance(value, dict) and len(value) == 1 and "key" not in value:
+            ((key, names),) = value.items()
+            listed = names if isinstance(names, list) else [names]
+            return {"key": str(key), "names": [str(name) for name in listed]}
+        return value
+
+
+class PromptSpec(Strict):
+    """A prompt file: templates with one `{}` for the class name, and the classes they name."""
+
+    templates: list[str] = Field(min_length=1)
+    classes: list[TaskClass] | None = None
+    source: str = Field(default="", description="where the templates and names were published")
+
+    @field_validator("templates")
+    @classmethod
+    def _one_placeholder(cls, templates: list[str]) -> list[str]:
+        for template in templates:
+            if template.count(PLACEHOLDER) != 1:
+                raise ValueError(
+                    f"the template {template!r} has {template.count(PLACEHOLDER)} placeholders; "
+                    f"it needs exactly one {PLACEHOLDER} where the class name goes"
+                )
+        return templates
+
+
+class OfficialSplits(Strict):
+    """Splits that are pools, or lists of the source, of their own."""
+
+    rule: Literal["official"] = "official"
+    train: str = "train"
+    val: str | None = Field(default=None, description="none: the protocol holds out a tenth of train")
+    test: str = "test"
+
+
+class SampledSplits(Strict):
+    """Splits drawn from one pool: a number a class, a fraction of each class, or the `rest`."""
+
+    rule: Literal["sample"]
+    pool: str = "all"
+    seed: int = 0
+    train: int | float | Literal["rest"]
+    val: int | float | Literal["rest"] | None = None
+    test: int | float | Literal["rest"] = "rest"
+
+
+class FoldSplits(Strict):
+    """Several train/test splits whose scores are averaged; `{}` is the number of the fold."""
+
+    rule: Literal["folds"]
+    count: int = Field(ge=2)
+    first: int = Field(default=0, ge=0)
+    train: str
+    val: str | None = None
+    test: str
+
+
+SplitRule = Annotated[OfficialSplits | SampledSplits | FoldSplits, Field(discriminator="rule")]
+
+
+class Sizes(Strict):
+    """How many samples each split must have; a list gives one number a fold."""
+
+    train: int | list[int] | None = None
+    val: int | list[int] | None = None
+    test: int | list[int] | None = None
+    exact: bool = True
+
+
+class SplitFidelity(Strict):
+    """Whether the splits are the paper's, and why one can say so."""
+
+    level: Literal["exact", "convention", "approximate"]
+    why: str = Field(min_length=1)
+
+
+class TaskSpec(Strict):
+    """A dataset with its classes, splits, prompts, metric, tags and sizes: one YAML file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="default: the file's name")
+    title: str
+    prompts: str | PromptSpec = Field(description="a prompt file (its name, or a path beside this file), or inline")
+    classes: list[TaskClass] | None = Field(default=None, description="default: the classes of the prompt file")
+    sources: list[SourceSpec] = Field(min_length=1, description="in order of preference")
+    splits: SplitRule = OfficialSplits()
+    refit: Literal["train+val", "train"] = "train+val"
+    sizes: Sizes = Sizes()
+    max_unreadable: int = Field(default=0, ge=0, description="images a pool may miss before it is an error")
+    metric: MetricName = "accuracy"
+    multilabel: bool = False
+    split_fidelity: SplitFidelity = SplitFidelity(
+        level="convention", why="The task file does not say how its splits relate to published ones."
+    )
+    tags: list[str] = Field(default_factory=list)
+    licence: str = ""
+    homepage: str = ""
+    citation: str = ""
+    notes: str = ""
+
+    _path: Path | None = PrivateAttr(default=None)
+    _prompts: PromptSpec | None = PrivateAttr(default=None)
+
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _official_by_default(cls, value: Any) -> Any:
+        return {"rule": "official", **value} if isinstance(value, dict) else value
+
+    @property
+    def path(self) -> Path | None:
+        """The file this task was read from."""
+        return self._path
+
+    @property
+    def prompt_spec(self) -> PromptSpec:
+        """Templates and class names, with the prompt file read in."""
+        if self._prompts is None:
+            raise RuntimeError(f"The task {self.name!r} was built without its prompts; use evalsuite.load_task.")
+        return self._prompts
+
+    @property
+    def class_list(self) -> list[TaskClass]:
+        """The classes; the order of this list is the label order of this project."""
+        return self.classes if self.classes is not None else (self.prompt_spec.classes or [])
+
+    @property
+    def class_keys(self) -> list[str]:
+        """The keys of the classes in label order."""
+        return [item.key for item in self.class_list]
+
+    def with_path(self, path: Path) -> TaskSpec:
+        """Return this task, known to come from `path`."""
+        return self._with(path=path)
+
+    def with_classes(self, classes: list[TaskClass]) -> TaskSpec:
+        """Return this task with other names for its classes."""
+        return self._with(classes=classes)
+
+    def with_prompt_spec(self, prompts: PromptSpec) -> TaskSpec:
+        """Return this task with other templates; its classes stay, if it knows them already."""
+        classes = self.class_list if self.classes is not None or self._prompts is not None else None
+        return self._with(prompts=prompts, classes=classes)
+
+    def _with(
+        self,
+        *,
+        path: Path | None = None,
+        prompts: PromptSpec | None = None,
+        classes: list[TaskClass] | None = None,
+    ) -> TaskSpec:
+        copy = self.model_copy(update={"classes": classes} if classes is not None else {})
+        copy._path = path or self._path
+        copy._prompts = prompts or self._prompts
+        return copy

@@ -1,0 +1,76 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+# Tests run many small problems: more threads than cores only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["NO_COLOR"] = "1"
+
+SHARED = Path(os.environ.get("EVALSUITE_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that need the shared data where it is not there."""
+    if SHARED.is_dir():
+        return
+    for item in items:
+        if item.get_closest_marker("shared"):
+            item.add_marker(pytest.mark.skip(reason=f"needs {SHARED} (or $EVALSUITE_SHARED)"))
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test reads or writes what belongs to the person who runs it."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("EVALSUITE_HOME", str(home))
+    for name in ("EVALSUITE_CACHE", "EVALSUITE_DATA", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder with MNIST and CIFAR-10; for tests marked `shared`."""
+    return SHARED
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> RunCli:
+    """Run `evalsuite ...` as a person does: another process, another folder, a home of its own."""
+
+    def run(
+        *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "evalsuite", *map(str, arguments)],
+            env=cli_environment(tmp_path, env),
+            cwd=cwd or tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+def cli_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a `run_cli` process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EVALSUITE_", "HF_", "COVERAGE"))}
+    return {
+        **kept,
+        "EVALSUITE_HOME": str(home / "evalsuite-home"),
+        "OMP_NUM_THREADS": "1",
+        "NO_COLOR": "1",
+        **(extra or {}),
+    }

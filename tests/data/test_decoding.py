@@ -1,0 +1,140 @@
+"""Images and videos, whole and broken; checksums of files."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import json
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evalsuite.data.decoding import decode_file, decode_image
+from evalsuite.data.hashing import CACHE_NAME, combined_sha256, file_sha256, tree_sha256
+from evalsuite.errors import DataError, MissingExtraError
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
+def test_an_image_is_decoded_whole(encode, kind):
+    image = decode_image(encode(kind=kind), "a")
+    assert image.size == (12, 10)
+    image.getpixel((11, 9))
+
+
+def test_grey_stays_grey(encode):
+    assert decode_image(encode(mode="L"), "a").mode == "L"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF"])
+def test_a_truncated_image_names_the_sample_and_the_file(encode, kind):
+    content = encode(kind=kind, size=(90, 80))
+    with pytest.raises(DataError, match=r"'cat/7\.x' \(/data/cat/7\.x\).*max_unreadable"):
+        decode_image(content[: len(content) // 2], "cat/7.x", "/data/cat/7.x")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "is empty"), (b" <html>404</html>", "web page"), (b"abc", "no image of a known")]
+)
+def test_what_is_no_image_is_told_apart(content, reason):
+    with pytest.raises(DataError, match=reason):
+        decode_image(content, "a")
+
+
+def test_a_decompression_bomb_is_refused():
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    content += struct.pack(">I", 8) + b"IDAT" + bytes(8)
+    with pytest.raises(DataError, match="decompression bomb"):
+        decode_image(content, "a")
+
+
+def test_postscript_is_never_handed_to_an_interpreter(encode):
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(encode())).save(buffer, "EPS")
+    with pytest.raises(DataError, match="known format"):
+        decode_image(buffer.getvalue(), "a.jpg")
+
+
+@pytest.mark.parametrize(("frames", "middle"), [(1, 0), (8, 4), (9, 4)])
+def test_the_middle_frame_is_n_half_rounded_down(video, frames, middle):
+    image = decode_file(video(frames), "a/b.avi", frame="middle")
+    assert (image.mode, image.size) == ("RGB", (32, 32))
+    assert abs(float(np.asarray(image).mean()) - 10 * middle) < 3
+
+
+def test_videos_of_other_containers(video):
+    assert decode_file(video(3, "mp4"), "b.MP4", frame="middle").size == (32, 32)
+
+
+def test_broken_videos_are_data_errors(video):
+    with pytest.raises(DataError, match=r"a/b\.avi.*cannot be decoded"):
+        decode_file(b"no video at all" * 20, "a/b.avi", frame="middle")
+    with pytest.raises(DataError, match="unknown kind"):
+        decode_file(video(2), "a/b.m3u8", frame="middle")
+
+
+def test_a_playlist_in_disguise_is_not_followed(tmp_path, video):
+    (tmp_path / "real.avi").write_bytes(video(2))
+    playlist = f"ffconcat version 1.0\nfile '{tmp_path / 'real.avi'}'\n".encode()
+    with pytest.raises(DataError):
+        decode_file(playlist, "a.avi", frame="middle")
+
+
+def test_videos_need_an_extra(monkeypatch):
+    original = builtins.__import__
+
+    def without_av(name, *arguments, **options):
+        if name == "av":
+            raise ImportError(name)
+        return original(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without_av)
+    with pytest.raises(MissingExtraError, match=r"evalsuite\[video\]"):
+        decode_file(b"", "a.avi", frame="middle")
+
+
+def test_checksums_are_remembered_until_the_file_changes(tmp_path):
+    file, cache = tmp_path / "a", tmp_path / "cache"
+    file.write_bytes(b"one")
+    first = file_sha256(file, cache)
+    assert first == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+    stored = json.loads((cache / CACHE_NAME).read_text())
+    ((name, (size, mtime, digest)),) = stored.items()
+    assert (size, digest) == (3, first)
+    (cache / CACHE_NAME).write_text(json.dumps({name: [size, mtime, "0" * 64]}))
+    assert file_sha256(file, cache) == "0" * 64  # so it is the cache that answers
+    status = file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert file_sha256(file, cache) not in (first, "0" * 64)
+
+
+def test_a_damaged_cache_is_no_harm(tmp_path):
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / CACHE_NAME).write_text('{"a": 3}')
+    assert file_sha256(tmp_path / "a", tmp_path).startswith("7692c3ad")
+
+
+def test_a_hub_blob_is_its_own_checksum(tmp_path):
+    blob = tmp_path / "blobs" / ("ab" * 32)
+    blob.parent.mkdir()
+    blob.write_bytes(b"anything")
+    (tmp_path / "link.parquet").symlink_to(blob)
+    assert file_sha256(tmp_path / "link.parquet") == "ab" * 32
+
+
+def test_trees_are_equal_wherever_they_are(tmp_path):
+    digests = []
+    for root in (tmp_path / "x", tmp_path / "y"):
+        root.mkdir()
+        (root / "a").write_bytes(b"1")
+        digests.append(tree_sha256(root, [root / "a"]))
+    assert digests[0] == digests[1]
+    (tmp_path / "y" / "a").rename(tmp_path / "y" / "b")
+    assert tree_sha256(tmp_path / "y", [tmp_path / "y" / "b"]) != digests[0]
+    assert combined_sha256(["ab", "c"]) != combined_sha256(["a", "bc"])

@@ -1,0 +1,141 @@
+"""Seeded draws: hold-outs, limits, sampled splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalsuite.data import hold_out, stratified_limit
+from evalsuite.data.drawing import draw_split, rounded, shuffled
+from evalsuite.errors import DataError
+
+LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=120)
+
+
+def names(count):
+    # lexicographic order differs from numeric order
+    return [f"img{row}.png" for row in range(count)]
+
+
+def test_the_draw_is_the_published_one():
+    # Pinned: a change of numpy or of this code that moves samples between splits must be seen.
+    assert shuffled(8, np.random.PCG64(0)).tolist() == [3, 2, 1, 6, 0, 7, 4, 5]
+
+
+@pytest.mark.parametrize(("value", "nearest"), [(0.5, 1), (1.5, 2), (2.5, 3), (0.29 * 50, 15), (0.49, 0)])
+def test_rounding_is_halves_up(value, nearest):
+    assert rounded(value) == nearest
+
+
+@given(LABELS, st.integers(0, 3), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_hold_out_partitions_and_ignores_the_listing_order(labels, seed, random):
+    ids = names(len(labels))
+    array = np.array(labels)
+    if np.unique(array, return_counts=True)[1].max() < 2:
+        with pytest.raises(DataError):
+            hold_out(ids, array, seed=seed)
+        return
+    train, val = hold_out(ids, array, seed=seed)
+    assert sorted([*train.tolist(), *val.tolist()]) == list(range(len(labels)))
+    for label in set(labels):
+        count, held = labels.count(label), int(np.sum(array[val] == label))
+        assert held == (0 if count == 1 else max(1, rounded(0.1 * count)))
+    order = list(range(len(labels)))
+    random.shuffle(order)
+    _, val_again = hold_out([ids[row] for row in order], array[order], seed=seed)
+    assert {ids[row] for row in val} == {ids[order[row]] for row in val_again}
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=2, max_size=150), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_no_group_is_on_both_sides_and_no_class_is_only_validated(pairs, seed):
+    labels = np.array([label for label, _ in pairs])
+    groups = [f"g{group}" for _, group in pairs]
+    try:
+        train, val = hold_out(names(len(pairs)), labels, groups, seed=seed)
+    except DataError:
+        # allowed only where every group has all samples of some class
+        for group in set(groups):
+            inside = np.array([name == group for name in groups])
+            assert any(inside[labels == label].all() for label in set(labels[inside].tolist()))
+        return
+    assert sorted([*train.tolist(), *val.tolist()]) == list(range(len(pairs)))
+    assert not {groups[row] for row in train} & {groups[row] for row in val}
+    assert set(labels[train].tolist()) == set(labels.tolist())
+
+
+def test_grouped_hold_out_is_near_a_tenth_when_groups_span_all_classes():
+    rng = np.random.default_rng(0)
+    rows = [(label, group) for label in range(20) for group in range(18) for _ in range(rng.integers(4, 8))]
+    labels = np.array([label for label, _ in rows])
+    _, val = hold_out(names(len(rows)), labels, [f"g{group:02d}" for _, group in rows])
+    assert 0.08 < len(val) / len(rows) < 0.14
+    assert len(set(labels[val].tolist())) == 20
+
+
+def test_grouped_hold_out_gives_each_class_something_when_groups_are_of_one_class():
+    rows = [(label, f"{label}-{group}") for label in range(10) for group in range(6) for _ in range(5)]
+    labels = np.array([label for label, _ in rows])
+    _, val = hold_out(names(len(rows)), labels, [group for _, group in rows])
+    assert np.bincount(labels[val], minlength=10).tolist() == [5] * 10
+
+
+def test_multilabel_hold_out_takes_a_tenth():
+    labels = np.zeros((50, 3), np.int8)
+    train, val = hold_out(names(50), labels)
+    assert (len(train), len(val)) == (45, 5)
+    with pytest.raises(DataError, match="No validation samples"):
+        hold_out(names(1), labels[:1])
+
+
+@given(LABELS, st.integers(1, 130), st.integers(0, 3))
+@settings(max_examples=80, deadline=None)
+def test_limit_is_as_even_as_the_classes_allow(labels, limit, seed):
+    array = np.array(labels)
+    rows = stratified_limit(array, limit, seed)
+    assert len(rows) == min(limit, len(labels))
+    assert len(set(rows.tolist())) == len(rows)
+    assert rows.tolist() == sorted(rows.tolist())
+    taken = {label: int(np.sum(array[rows] == label)) for label in set(labels)}
+    most = max(taken.values())
+    for label, number in taken.items():
+        assert number in (most, most - 1) or number == labels.count(label)
+
+
+def test_limit_keeps_the_same_classes_in_train_and_test():
+    train = np.repeat(np.arange(20), 30)
+    test = np.random.default_rng(1).permutation(np.repeat(np.arange(20), 7))
+    chosen = set(train[stratified_limit(train, 6, 0)].tolist())
+    assert len(chosen) == 6
+    assert chosen == set(test[stratified_limit(test, 6, 0)].tolist())
+    assert chosen != set(train[stratified_limit(train, 6, 1)].tolist())
+
+
+def test_limit_of_multilabel_samples():
+    rows = stratified_limit(np.zeros((30, 4), np.int8), 7)
+    assert len(set(rows.tolist())) == 7
+    with pytest.raises(ValueError, match="1 or more"):
+        stratified_limit(np.zeros(3, np.int64), 0)
+
+
+def test_parts_of_a_draw():
+    labels = np.array([0] * 10 + [1] * 20)
+    train, val, test = draw_split(names(30), labels, [3, 0.25, "rest"], 7, ["a", "b"])
+    assert np.bincount(labels[train]).tolist() == [3, 3]
+    assert np.bincount(labels[val]).tolist() == [3, 5]  # 2.5 is rounded up
+    assert sorted([*train, *val, *test]) == list(range(30))
+    other = draw_split(names(30), labels, [3, 0.25, "rest"], 8, ["a", "b"])[0]
+    assert other.tolist() != train.tolist()
+
+
+def test_a_draw_of_more_than_there_is():
+    with pytest.raises(DataError, match="class 'b', which has 2"):
+        draw_split(names(7), np.array([0] * 5 + [1] * 2), [3, "rest"], 0, ["a", "b"])
+
+
+def test_shares_that_sum_to_one_leave_nothing():
+    first, second = draw_split(names(3), np.zeros(3, np.int64), [0.5, 0.5], 0, ["a"])
+    assert (len(first), len(second)) == (2, 1)

@@ -1,0 +1,97 @@
+"""Raw labels to class indices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evalsuite.data import IGNORED, MultiLabel
+from evalsuite.data.labels import map_labels, wants_names
+from evalsuite.errors import DataError, SpecError
+from evalsuite.tasks.sources import ByCode, ByIndex
+
+SOURCE = {"kind": "folder", "path": "x", "pools": {"train": "t"}}
+KEYS = ["dog", "cat", "bird"]
+
+
+def ids(count):
+    return [f"s{row}" for row in range(count)]
+
+
+def mapped(task, labels, raw):
+    return map_labels(task, "folder x", labels, raw, ids(len(raw)))
+
+
+def test_by_key_follows_the_class_list_not_the_alphabet(make_task):
+    labels = mapped(make_task(SOURCE, classes=KEYS), "by_key", ["bird", "dog", "cat", "dog"])
+    assert labels.tolist() == [2, 0, 1, 0]
+    assert labels.dtype == np.int64
+
+
+def test_by_index_has_the_sources_own_order(make_task):
+    labels = mapped(make_task(SOURCE, classes=KEYS), ByIndex(by_index=["bird", "cat", "dog"]), [0, 1, 2, "2", "00"])
+    assert labels.tolist() == [2, 1, 0, 0, 2]
+
+
+def test_by_index_classes_is_the_identity(make_task):
+    assert mapped(make_task(SOURCE, classes=KEYS), ByIndex(by_index="classes"), [2, 0]).tolist() == [2, 0]
+
+
+def test_by_code_may_map_two_codes_to_a_class(make_task):
+    labels = ByCode(by_code={"7": "dog", "n02": "cat", "n03": "bird", "9": "dog"})
+    assert mapped(make_task(SOURCE, classes=KEYS), labels, [7, "n02", "9", "n03"]).tolist() == [0, 1, 0, 2]
+
+
+def test_integers_need_an_order_unless_the_keys_are_digits(make_task):
+    with pytest.raises(DataError, match="by_index"):
+        mapped(make_task(SOURCE, classes=KEYS), "by_key", [0, 1])
+    assert mapped(make_task(SOURCE, classes=["10", "3"]), "by_key", [3, 10, "3"]).tolist() == [1, 0, 1]
+
+
+def test_an_unmapped_label_is_named_with_its_sample_and_the_nearest_keys(make_task):
+    with pytest.raises(DataError) as caught:
+        mapped(make_task(SOURCE, classes=KEYS), "by_key", ["dog", "brid"])
+    for part in ("'pets'", "folder x", "'brid'", "'s1'", "bird"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("raw", [[3], [-1], ["x"], ["-1"]])
+def test_an_index_out_of_range_is_an_error(make_task, raw):
+    with pytest.raises(DataError, match="from 0 to 2"):
+        mapped(make_task(SOURCE, classes=KEYS), ByIndex(by_index="classes"), raw)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ByIndex(by_index=["dog", "cat"]),
+        ByIndex(by_index=["dog", "cat", "birb"]),
+        ByIndex(by_index=["dog", "cat", "bird", "dog"]),
+        ByCode(by_code={"0": "dog", "1": "cat"}),
+        ByCode(by_code={"0": "dog", "1": "cat", "2": "bird", "3": "fish"}),
+    ],
+)
+def test_a_map_that_does_not_fit_the_classes_is_an_error(make_task, labels):
+    with pytest.raises(SpecError):
+        mapped(make_task(SOURCE, classes=KEYS), labels, [])
+
+
+def test_multilabel_matrix_has_present_absent_and_ignored(make_task):
+    task = make_task(SOURCE, classes=KEYS, multilabel=True, metric="map_11_point")
+    raw = [MultiLabel(("dog", "bird")), MultiLabel((), ("cat",)), MultiLabel(("cat",), ("cat", "dog")), "bird"]
+    labels = mapped(task, "by_key", raw)
+    assert labels.dtype == np.int8
+    assert labels.tolist() == [[1, 0, 1], [0, IGNORED, 0], [IGNORED, 1, 0], [0, 0, 1]]
+
+
+def test_several_labels_in_a_single_label_task_are_an_error(make_task):
+    with pytest.raises(DataError, match="multilabel: true"):
+        mapped(make_task(SOURCE, classes=KEYS), "by_key", [MultiLabel(("dog", "cat"))])
+
+
+def test_sources_with_names_and_integers_give_what_the_map_speaks_of():
+    names = ["airplane", "bird"]
+    assert wants_names("by_key", names)
+    assert wants_names(ByCode(by_code={"airplane": "plane"}), names)
+    assert not wants_names(ByCode(by_code={"0": "plane"}), names)
+    assert not wants_names(ByIndex(by_index="classes"), names)

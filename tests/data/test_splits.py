@@ -1,0 +1,225 @@
+"""The three rules of splits, lists of samples, sizes, and the choice among sources."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from evalsuite.data import check_sizes, data_state, open_task
+from evalsuite.errors import DataError, DataMissingError, SpecError
+
+ALL = {"kind": "folder", "path": "pets", "pools": {"all": "all"}}
+SPLIT = {"kind": "folder", "path": "pets", "pools": {"train": "train", "val": "val", "test": "test"}}
+
+
+@pytest.fixture
+def root(tmp_path, encode):
+    """Pools all, train, val and test with 10 cats and 6 dogs each."""
+    for pool in ("all", "train", "val", "test"):
+        for label, count in (("cat", 10), ("dog", 6)):
+            for number in range(count):
+                path = tmp_path / f"pets/{pool}/{label}/{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encode(number))
+    return tmp_path
+
+
+def test_official_splits_are_pools(root, make_task):
+    task = make_task(SPLIT, splits={"val": "val"}, sizes={"train": 16, "val": [16], "test": 16})
+    (fold,) = open_task(task, root).folds()
+    assert [split.pool for split in (fold.train, fold.val, fold.test)] == ["train", "val", "test"]
+    assert fold.train.rows.tolist() == list(range(16))
+    check_sizes(task, (fold,))
+
+
+def test_folds_do_not_open_pools_they_do_not_name(root, make_task):
+    for path in (root / "pets/val").rglob("*.png"):
+        path.unlink()
+    (fold,) = open_task(make_task(SPLIT), root).folds()
+    assert fold.val is None
+
+
+def test_sampled_splits_are_disjoint_stratified_and_seeded(root, make_task):
+    def fold(**rule):
+        return open_task(make_task(ALL, splits={"rule": "sample", **rule}), root).folds()[0]
+
+    drawn = fold(train=0.5, val=2, seed=3)
+    labels = open_task(make_task(ALL), root).open_pool("all").labels
+    counts = [
+        [int((labels[split.rows] == label).sum()) for label in (0, 1)] for split in (drawn.train, drawn.val, drawn.test)
+    ]
+    assert counts == [[5, 3], [2, 2], [3, 1]]
+    everything = [*drawn.train.rows, *drawn.val.rows, *drawn.test.rows]
+    assert sorted(everything) == list(range(16))
+    assert fold(train=0.5, val=2, seed=3).test.rows.tolist() == drawn.test.rows.tolist()
+    assert fold(train=0.5, val=2, seed=4).test.rows.tolist() != drawn.test.rows.tolist()
+    assert len(fold(train="rest", test=4).train) == 8
+
+
+@pytest.mark.parametrize(
+    "rule", [{"train": "rest"}, {"train": 0.8, "test": 0.4}, {"train": 0}, {"train": 1.5}, {"train": -0.1}]
+)
+def test_amounts_that_make_no_sense(root, make_task, rule):
+    with pytest.raises(SpecError, match="splits"):
+        open_task(make_task(ALL, splits={"rule": "sample", **rule}), root).folds()
+
+
+def test_a_sample_larger_than_a_class_names_it(root, make_task):
+    with pytest.raises(DataError, match="class 'dog', which has 6"):
+        open_task(make_task(ALL, splits={"rule": "sample", "train": 7}), root).folds()
+
+
+def listed(**more):
+    lists = {"train{}": {"file": "train{}.txt", "pool": "all", "count": 2, "first": 1},
+             "test{}": {"file": "../lists/test0{}.txt", "pool": "all", "count": 2, "first": 1}}  # fmt: skip
+    return {**ALL, "lists": lists, **more}
+
+
+RULE = {"rule": "folds", "count": 2, "first": 1, "train": "train{}", "test": "test{}"}
+
+
+@pytest.fixture
+def lists(root):
+    (root / "lists").mkdir()
+    (root / "pets/train1.txt").write_text("cat/3.png 1\n/dog/0.png 2\n\n")
+    (root / "pets/train2.txt").write_text("./cat/3.png\tcat\ncat/4.png,cat\n")
+    (root / "lists/test01.txt").write_text("cat/0.png\n")
+    (root / "lists/test02.txt").write_text("\ufeffdog/5.png\ncat/0.png\n")
+    return root
+
+
+def test_folds_of_listed_paths(lists, make_task):
+    data = open_task(make_task(listed(), splits=RULE), lists)
+    folds = data.folds()
+    ids = data.open_pool("all").ids
+    names = [[[ids[row] for row in split.rows] for split in (fold.train, fold.test)] for fold in folds]
+    assert names == [
+        [["cat/3.png", "dog/0.png"], ["cat/0.png"]],
+        [["cat/3.png", "cat/4.png"], ["cat/0.png", "dog/5.png"]],
+    ]
+    assert data.folds() is folds
+
+
+@pytest.mark.parametrize("line", ["cat/a b.png", "cat/a b.png 3", "/cat/a b.png\tcat 3", "cat/a b.png,x y"])
+def test_names_with_spaces_are_ids_too(root, make_task, encode, line):
+    (root / "pets/all/cat/a b.png").write_bytes(encode(1))
+    (root / "pets/train.txt").write_text(f"{line}\n")
+    (root / "pets/test.txt").write_text("cat/1.png 3\n")
+    source = {**ALL, "lists": {name: {"file": f"{name}.txt", "pool": "all"} for name in ("train", "test")}}
+    data = open_task(make_task(source), root)
+    assert data.open_pool("all").ids[data.folds()[0].train.rows[0]] == "cat/a b.png"
+
+
+def test_listed_samples_that_are_missing_count(lists, make_task, caplog):
+    (lists / "pets/all/dog/0.png").unlink()
+    with pytest.raises(DataMissingError, match=r"1 of the 2 samples in the list 'train1'.*'dog/0\.png'"):
+        open_task(make_task(listed(), splits=RULE), lists).folds()
+    with caplog.at_level(logging.WARNING):
+        folds = open_task(make_task(listed(), splits=RULE, max_unreadable=1), lists).folds()
+    assert len(folds[0].train) == 1
+    assert "dog/0.png" in caplog.text
+
+
+def test_overlapping_lists_are_an_error(lists, make_task):
+    (lists / "lists/test02.txt").write_text("cat/4.png\n")
+    with pytest.raises(DataError, match=r"'train' and 'test' of fold 1 share 1 samples, such as 'cat/4\.png'"):
+        open_task(make_task(listed(), splits=RULE), lists).folds()
+
+
+def test_a_list_that_repeats_itself_or_is_not_there(lists, make_task):
+    (lists / "pets/train1.txt").write_text("cat/3.png\ncat/3.png\n")
+    with pytest.raises(DataError, match=r"'cat/3\.png' more than once"):
+        open_task(make_task(listed(), splits=RULE), lists).folds()
+    (lists / "pets/train1.txt").unlink()
+    with pytest.raises(DataMissingError) as caught:
+        open_task(make_task(listed(), splits=RULE), lists).folds()
+    assert str(lists / "pets/train1.txt") in str(caught.value)
+
+
+def test_a_task_may_bring_its_lists(lists, tmp_path, make_task):
+    (lists / "pets/train1.txt").rename(tmp_path / "train1.txt")
+    data = open_task(make_task(listed(), splits=RULE, path=tmp_path / "pets.yaml"), lists)
+    assert len(data.folds()[0].train) == 2
+
+
+def test_row_numbers_need_a_source_with_rows(lists, make_task):
+    entry = {"file": "train1.txt", "pool": "all", "format": "index_lines"}
+    source = {**ALL, "lists": {"train": entry, "test": entry}}
+    with pytest.raises(SpecError, match="format: paths"):
+        open_task(make_task(source), lists).folds()
+
+
+def test_sizes_that_differ_name_split_fold_and_numbers(root, make_task):
+    def check(**sizes):
+        task = make_task(SPLIT, sizes=sizes)
+        check_sizes(task, open_task(task, root).folds())
+
+    with pytest.raises(DataMissingError, match=r"'train' has 16 samples.*exactly 17"):
+        check(train=17)
+    with pytest.raises(DataError, match=r"'test' has 16 samples.*exactly 15"):
+        check(test=15)
+    with pytest.raises(DataMissingError, match="'val' has 0"):
+        check(val=3)
+    with pytest.raises(SpecError, match="2 numbers for 1 folds"):
+        check(test=[16, 16])
+    check(train=17, exact=False)
+
+
+def test_the_first_source_that_is_ready_counts_and_partial_ones_are_mentioned(root, make_task, caplog):
+    half = {"kind": "folder", "path": "half", "pools": {"train": "train", "test": "test"}}
+    absent = {"kind": "folder", "path": "absent", "pools": {"train": "train", "test": "test"}}
+    hub = {"kind": "huggingface", "repo": "org/pets", "pools": {"train": "train", "test": "test"}}
+    (root / "half/train/cat").mkdir(parents=True)
+    with caplog.at_level(logging.WARNING):
+        data = open_task(make_task(absent, half, SPLIT), root)
+    assert data.open_pool("train").ids[0] == "cat/0.png"
+    assert str(root / "half/test") in caplog.text
+    # half of the images are there: that is no reason to download others
+    with pytest.raises(DataMissingError) as caught:
+        open_task(make_task(absent, half, hub), root)
+    for part in ("[absent]", "[partial]", "[downloadable]", str(root / "half/test"), str(root / "absent/train")):
+        assert part in str(caught.value)
+    assert data_state(make_task(absent, half, hub), root).state == "partial"
+    assert data_state(make_task(absent, hub), root).state == "downloadable"
+
+
+def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
+    torchvision = {
+        "kind": "torchvision", "dataset": "CIFAR10", "path": "cifar-10-batches-py", "download": True,
+        "pools": {"train": {"train": True}, "test": {"train": False}},
+    }  # fmt: skip
+    hub = {"kind": "huggingface", "repo": "org/pets", "pools": {"train": "train", "test": "test"}, "note": "Two words."}
+    shards = {"kind": "webdataset", "path": "wds", "pools": {"test": "test/*.tar"}, "url": "https://example.org/x"}
+    task = make_task(torchvision, hub, shards, homepage="https://example.org")
+    with pytest.raises(DataMissingError) as caught:
+        open_task(task, tmp_path, offline=True)
+    for part in (
+        str(tmp_path / "cifar-10-batches-py"),
+        "torchvision.datasets.CIFAR10(",
+        "download=True",
+        f"hf download --repo-type dataset org/pets --local-dir {tmp_path / 'pets'}",
+        "train-*.parquet",
+        str(tmp_path / "wds/test/*.tar"),
+        "https://example.org/x",
+        "Two words.",
+        "Homepage of the dataset: https://example.org",
+    ):
+        assert part in str(caught.value)
+    assert data_state(task, tmp_path, offline=True).state == "absent"
+
+
+def test_importing_the_package_is_light():
+    code = (
+        "import sys, evalsuite.data\n"
+        "heavy = {'torch', 'torchvision', 'datasets', 'pyarrow', 'sklearn', 'pandas', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "import evalsuite.data.opening, evalsuite.data.torchvision_source, evalsuite.data.huggingface_source\n"
+        "import evalsuite.data.table_source, evalsuite.data.webdataset_source, evalsuite.data.python_source\n"
+        "heavy = {'torch', 'torchvision', 'datasets', 'pyarrow', 'sklearn', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,177 @@
+"""Tar shards, by the webdataset package and by hand."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from evalsuite.data import data_state, open_task
+from evalsuite.errors import DataError, DataMissingError
+
+SOURCE = {
+    "kind": "webdataset", "path": "wds", "pools": {"train": "train/*.tar", "test": "test/*.tar"},
+    "labels": {"by_index": ["dog", "cat"]},
+}  # fmt: skip
+
+
+def write_tar(path, members, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, options.get("mode", "w")) as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def root(tmp_path, encode):
+    for pool in ("train", "test"):
+        for shard in range(2):
+            members = []
+            for row in range(2):
+                key = f"s{shard}{row}"
+                members += [(f"{key}.cls", f"{row}\n".encode()), (f"{key}.webp", encode(10 * shard + row, kind="WEBP"))]
+            write_tar(tmp_path / f"wds/{pool}/{shard}.tar", members)
+        (tmp_path / f"wds/{pool}/nshards.txt").write_text("2\n")
+    return tmp_path
+
+
+def test_ids_labels_and_random_access(root, make_task, encode):
+    data = open_task(make_task(SOURCE), root)
+    pool = data.open_pool("train")
+    assert pool.ids == ("train/0.tar/s00", "train/0.tar/s01", "train/1.tar/s10", "train/1.tar/s11")
+    assert pool.labels.tolist() == [1, 0, 1, 0]
+    read = pickle.loads(pickle.dumps(pool.read))
+    for row, seed in ((3, 11), (0, 0), (2, 10)):
+        assert read(row).content == encode(seed, kind="WEBP")
+    assert pool.sizes[3] == len(encode(11, kind="WEBP"))
+    assert set(data.resolved["files"]["train"]) == {"train/0.tar", "train/1.tar"}
+
+
+def test_shards_of_the_webdataset_package(tmp_path, make_task, encode):
+    webdataset = pytest.importorskip("webdataset")
+    (tmp_path / "wds/all").mkdir(parents=True)
+    with webdataset.ShardWriter(f"file:{tmp_path}/wds/all/%03d.tar", maxcount=2, verbose=0) as writer:
+        for row in range(5):
+            writer.write({"__key__": f"a/sample{row:03d}", "png": encode(row), "cls": row % 2, "json": {"row": row}})
+    pool = open_task(make_task({**SOURCE, "pools": {"all": "all/*.tar"}}), tmp_path).open_pool("all")
+    assert [sample.rsplit("/", 1)[1] for sample in pool.ids] == [f"sample{row:03d}" for row in range(5)]
+    assert pool.labels.tolist() == [1, 0, 1, 0, 1]
+    assert pool.read(4).content == encode(4)
+
+
+def test_text_labels_of_another_field_and_the_order_of_extensions(tmp_path, make_task, encode):
+    members = [("x.1.png", encode(1)), ("x.1.txt", b" dog "), ("x.1.jpg", encode(2)), ("__meta__.json", b"{}"),
+               ("y.png", encode(3)), ("y.txt", b"cat"), ("y.jpg", encode(4))]  # fmt: skip
+    members = [(name.replace("x.1", "x"), content) for name, content in members]
+    write_tar(tmp_path / "wds/a.tar", members)
+    source = {**SOURCE, "pools": {"all": "*.tar"}, "label": "txt", "labels": "by_key", "image": ["jpg", "png"]}
+    pool = open_task(make_task(source), tmp_path).open_pool("all")
+    assert pool.labels.tolist() == [1, 0]
+    assert pool.read(0).content == encode(2)
+
+
+def test_vectors_of_several_labels(tmp_path, make_task, encode):
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([0, 1]))
+    write_tar(tmp_path / "wds/a.tar", [("x.npy", buffer.getvalue()), ("x.png", encode())])
+    source = {**SOURCE, "pools": {"all": "*.tar"}, "label": "npy"}
+    task = make_task(source, multilabel=True, metric="map_11_point")
+    assert open_task(task, tmp_path).open_pool("all").labels.tolist() == [[1, 0]]
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    write_tar(tmp_path / "wds/a.tar", [("x.npy", buffer.getvalue()), ("x.png", encode())])
+    with pytest.raises(DataError, match="no array"):
+        open_task(task, tmp_path).open_pool("all")
+
+
+@pytest.mark.parametrize("name", ["/etc/x.png", "../x.png", "a/../../x.png", "..\\x.png"])
+def test_members_that_lead_out_are_refused(tmp_path, make_task, encode, name):
+    write_tar(tmp_path / "wds/a.tar", [("x.cls", b"0"), (name, encode())])
+    with pytest.raises(DataError, match="leads out"):
+        open_task(make_task({**SOURCE, "pools": {"all": "*.tar"}}), tmp_path).open_pool("all")
+
+
+def test_links_are_no_images(tmp_path, make_task):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        label = tarfile.TarInfo("x.cls")
+        label.size = 1
+        archive.addfile(label, io.BytesIO(b"0"))
+        link = tarfile.TarInfo("x.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(DataError, match="has no image"):
+        open_task(make_task({**SOURCE, "path": ".", "pools": {"all": "*.tar"}}), tmp_path).open_pool("all")
+
+
+def test_members_with_holes_are_no_images(tmp_path, make_task):
+    # their bytes in the archive begin with a map of the holes, so they cannot be read from their place
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("x.png")
+        content = b"1\n0\n100\n".ljust(512, b"\0") + bytes(100)
+        member.size = len(content)
+        member.pax_headers = {
+            "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x.png", "GNU.sparse.realsize": "100"
+        }  # fmt: skip
+        archive.addfile(member, io.BytesIO(content))
+        label = tarfile.TarInfo("x.cls")
+        label.size = 1
+        archive.addfile(label, io.BytesIO(b"0"))
+    with pytest.raises(DataError, match="has no image"):
+        open_task(make_task({**SOURCE, "path": ".", "pools": {"all": "*.tar"}}), tmp_path).open_pool("all")
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ([("x.cls", b"0")], "'x' has no image"),
+        ([("x.png", b"p")], "'x' has no label 'cls'"),
+        ([("x.cls", b"\xff\xfe"), ("x.png", b"p")], "no text"),
+        ([("x.cls", b"0"), ("x.png", b"p"), ("x.png", b"p")], "two members 'png'"),
+        ([("x.cls", b"7"), ("x.png", b"p")], "from 0 to 1"),
+        ([], "hold no sample"),
+    ],
+)
+def test_what_is_wrong_in_a_shard_is_named(tmp_path, make_task, members, reason):
+    write_tar(tmp_path / "wds/a.tar", members)
+    with pytest.raises(DataError, match=reason):
+        open_task(make_task({**SOURCE, "pools": {"all": "*.tar"}}), tmp_path).open_pool("all")
+
+
+def test_truncated_and_compressed_shards(root, make_task, encode):
+    path = root / "wds/train/1.tar"
+    content = path.read_bytes()
+    for cut in (700, 512 * 3 + 100):
+        path.write_bytes(content[:cut])
+        with pytest.raises(DataError, match=r"1\.tar is no whole, uncompressed tar"):
+            open_task(make_task(SOURCE), root).open_pool("train")
+    write_tar(path, [("x.cls", b"0"), ("x.png", encode())], mode="w:gz")
+    with pytest.raises(DataError, match="uncompressed"):
+        open_task(make_task(SOURCE), root).open_pool("train")
+
+
+def test_fingerprints_follow_the_shards(root, make_task, encode):
+    first = open_task(make_task(SOURCE), root).open_pool("train").fingerprint
+    assert (
+        open_task(make_task({**SOURCE, "labels": {"by_index": "classes"}}), root).open_pool("train").fingerprint
+        == first
+    )
+    write_tar(root / "wds/train/0.tar", [("s00.cls", b"0"), ("s00.webp", encode(99, kind="WEBP"))])
+    assert open_task(make_task(SOURCE), root).open_pool("train").fingerprint != first
+
+
+def test_missing_shards(root, make_task):
+    task = make_task(SOURCE)
+    assert data_state(task, root).state == "ready"
+    (root / "wds/test/1.tar").unlink()
+    state = data_state(task, root)
+    assert (state.state, "1 of 2 shards" in state.missing) == ("partial", True)
+    (root / "wds/test/0.tar").unlink()
+    assert data_state(task, root).state == "partial"
+    with pytest.raises(DataMissingError, match=r"wds/test/\*\.tar"):
+        open_task(task, root)
+    assert data_state(task, root / "x").state == "absent"

@@ -1,0 +1,87 @@
+"""The parts of the solver that do not know of classes: the line search and the batched minimiser."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from evalsuite.probe.lbfgs import Options, minimise
+from evalsuite.probe.line_search import CURVATURE, SUFFICIENT_DECREASE, LineSearch, Verdict
+
+
+@pytest.mark.parametrize("minimum", [1e-4, 0.03, 0.9, 7.0, 1e4])
+@pytest.mark.parametrize("shape", ["parabola", "corner"])
+def test_the_line_search_meets_strong_wolfe(minimum: float, shape: str) -> None:
+    def phi(a: float) -> tuple[float, float]:
+        t = a / minimum - 1
+        if shape == "parabola":
+            return t * t, 2 * t / minimum
+        # Two straight lines with a rounded corner, as a logistic loss looks from far away.
+        root = math.sqrt(t * t + 1e-4)
+        return root, t / root / minimum
+
+    value, slope = phi(0.0)
+    search = LineSearch(value, slope, noise=0.0)
+    verdict, trials = Verdict.CONTINUE, 0
+    while verdict is Verdict.CONTINUE:
+        step = search.step
+        verdict, trials = search.tell(*phi(step)), trials + 1
+    assert verdict is Verdict.ACCEPT
+    assert phi(step)[0] <= value + SUFFICIENT_DECREASE * step * slope
+    assert abs(phi(step)[1]) <= CURVATURE * abs(slope)
+    assert trials <= 20
+
+
+def test_the_line_search_survives_overflow_and_gives_up() -> None:
+    search = LineSearch(1.0, -1.0, noise=0.0)
+    assert search.tell(math.inf, math.nan) is Verdict.CONTINUE
+    assert 0 < search.step < 1
+    verdicts = [search.tell(2.0, 1.0) for _ in range(40)]
+    assert Verdict.FAIL in verdicts
+    assert Verdict.ACCEPT not in verdicts
+
+
+class Quadratics:
+    """F_p(x) = (x - p)' diag(scale) (x - p) / 2 + 1, with condition number 10^(2 p)."""
+
+    def __init__(self, n_problems: int, size: int) -> None:
+        exponents = torch.linspace(0, 2, size, dtype=torch.float64)
+        self.scales = torch.stack([10 ** (exponents * p) for p in range(n_problems)])
+        self.asked: list[list[int]] = []
+
+    def evaluate(self, ids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        self.asked.append(ids.tolist())
+        gap = points - ids[:, None]
+        gradient = self.scales[ids] * gap
+        return (gradient * gap).sum(dim=1) / 2 + 1, gradient
+
+    def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
+        return gradients.clone()
+
+    def refresh(self, ids: Tensor, points: Tensor) -> None:
+        pass
+
+
+def test_minimise_runs_problems_side_by_side_and_drops_them() -> None:
+    problem = Quadratics(3, 20)
+    options = Options(tolerance=1e-10, max_iterations=500, floors=[1.0] * 3, noise=1e-15)
+    found = minimise(problem, torch.full((3, 20), 5.0, dtype=torch.float64), options)
+    assert found.converged == (True, True, True)
+    assert found.values == pytest.approx((1.0, 1.0, 1.0), abs=1e-10)
+    for p in range(3):
+        assert torch.allclose(found.points[p], torch.full((20,), float(p), dtype=torch.float64), atol=1e-3)
+    assert found.iterations[0] < found.iterations[2]
+    assert problem.asked[0] == [0, 1, 2]
+    assert problem.asked[-1] == [2]
+    assert len(problem.asked) == max(found.evaluations)
+
+
+def test_minimise_stops_at_the_limit() -> None:
+    options = Options(tolerance=1e-10, max_iterations=3, floors=[1.0] * 3, noise=1e-15)
+    found = minimise(Quadratics(3, 20), torch.full((3, 20), 5.0, dtype=torch.float64), options)
+    assert found.iterations[2] == 3
+    assert not found.converged[2]
+    assert found.values[2] > 1.1

@@ -1,0 +1,149 @@
+"""The search for lambda: which points it tries, which it prefers, and what it reports."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from evalsuite.errors import EvalsuiteError
+from evalsuite.probe import LAMBDAS, Solution, SweepResult, Targets, refit, solve, sweep
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[torch.Tensor, Targets]:
+    """Four overlapping classes in 12 dimensions, most of them noise: (240, 12) float32."""
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 4, (240,), generator=g)
+    means = torch.randn(4, 12, generator=g) * 0.5
+    return torch.randn(240, 12, generator=g) + means[y], Targets("multinomial", y, 4)
+
+
+FIT, VALIDATION = torch.arange(0, 160), torch.arange(160, 240)
+
+
+def run(data: tuple[torch.Tensor, Targets], peak: float | None = None, **options: object) -> SweepResult:
+    """Sweep with the negative log loss as score, or with a score that is highest at lambda = `peak`."""
+    x, targets = data
+    tried: list[float] = []
+
+    def log_likelihood(logits: torch.Tensor) -> float:
+        assert logits.shape == (80, 4)
+        return -float(torch.nn.functional.cross_entropy(logits, targets.values[VALIDATION]))
+
+    if peak is None:
+        return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=log_likelihood, **options)  # type: ignore[arg-type]
+
+    # The norm of the weights falls with lambda, so that the spread of the logits tells which lambda it is.
+    spread = {lam: float(fit.logits(0, x, VALIDATION).std()) for lam, fit in _every_fit(data).items()}
+
+    def closeness(logits: torch.Tensor) -> float:
+        lam = min(spread, key=lambda known: abs(spread[known] - float(logits.std())))
+        tried.append(lam)
+        return -abs(round(8 * math.log10(lam / peak)))
+
+    return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=closeness, tolerance=1e-8, **options)  # type: ignore[arg-type]
+
+
+_FITS: dict[float, Solution] = {}
+
+
+def _every_fit(data: tuple[torch.Tensor, Targets]) -> dict[float, Solution]:
+    if not _FITS:
+        x, targets = data
+        found = solve(x, targets, LAMBDAS, rows=FIT, tolerance=1e-8)
+        _FITS.update({lam: found.select(i) for i, lam in enumerate(LAMBDAS)})
+    return _FITS
+
+
+def test_the_grid_is_the_papers() -> None:
+    assert len(LAMBDAS) == 97
+    assert LAMBDAS[0] == pytest.approx(1e-6)
+    assert LAMBDAS[-1] == pytest.approx(1e6)
+    assert LAMBDAS[1] / LAMBDAS[0] == pytest.approx(10 ** (1 / 8))
+
+
+@pytest.mark.parametrize("index", [16, 37, 51, 64])
+def test_the_search_finds_any_peak_of_the_grid(data: tuple[torch.Tensor, Targets], index: int) -> None:
+    found = run(data, peak=LAMBDAS[index])
+    assert found.best_lambda == LAMBDAS[index]
+    assert found.plateau == (LAMBDAS[index], LAMBDAS[index])
+    assert len(found.tried) <= 15
+
+
+def test_the_points_tried(data: tuple[torch.Tensor, Targets]) -> None:
+    found = run(data, peak=LAMBDAS[51])
+    tried = [LAMBDAS.index(trial["lambda"]) for trial in found.tried]
+    # 7 points; then 48 +- 8, 48 +- 4 (52 wins), 52 +- 2, and 52 +- 1.
+    assert tried == sorted([0, 16, 32, 48, 64, 80, 96, 40, 56, 44, 52, 50, 54, 51, 53])
+
+
+def test_a_real_score_agrees_with_the_full_grid(data: tuple[torch.Tensor, Targets]) -> None:
+    quick, full = run(data), run(data, grid="full")
+    assert len(full.tried) == 97
+    assert [trial["lambda"] for trial in full.tried] == list(LAMBDAS)
+    assert quick.best_lambda == full.best_lambda
+    assert 1e-3 < quick.best_lambda < 1e4
+    assert all(trial["converged"] for trial in full.tried)
+
+
+def test_ties_go_to_the_larger_lambda(data: tuple[torch.Tensor, Targets]) -> None:
+    x, targets = data
+    found = sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=lambda logits: 0.5)
+    assert found.best_lambda == LAMBDAS[-1]
+    assert found.plateau == (LAMBDAS[0], LAMBDAS[-1])
+    # At the end of the grid there is a neighbour on one side only.
+    assert len(found.tried) == 7 + 4
+
+
+def test_the_solution_is_the_best_fit(data: tuple[torch.Tensor, Targets]) -> None:
+    x, targets = data
+    found = run(data)
+    assert found.solution.lambdas == (found.best_lambda,)
+    best = next(trial for trial in found.tried if trial["lambda"] == found.best_lambda)
+    assert best["score"] == max(trial["score"] for trial in found.tried)
+    assert best["objective"] == found.solution.objective[0]
+    fresh = solve(x[FIT], Targets("multinomial", targets.values[FIT], 4), [found.best_lambda])
+    assert fresh.objective[0] == pytest.approx(found.solution.objective[0], rel=2e-6)
+
+
+def test_validation_rows_keep_their_order(data: tuple[torch.Tensor, Targets]) -> None:
+    x, targets = data
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(1)) + 160
+    seen: list[torch.Tensor] = []
+
+    def keep(logits: torch.Tensor) -> float:
+        seen.append(logits)
+        return -float(len(seen))
+
+    found = sweep(x, targets, fit_rows=FIT, validation_rows=order, score=keep)
+    # The first lambda tried scores best, so that its fit is the solution.
+    assert found.best_lambda == LAMBDAS[0]
+    assert torch.equal(seen[0], found.solution.logits(0, x[order]))
+
+
+def test_refit_uses_all_rows_and_the_warm_start(data: tuple[torch.Tensor, Targets]) -> None:
+    x, targets = data
+    found = run(data)
+    warm = refit(x, targets, found.best_lambda, warm_start=found.solution)
+    cold = solve(x, targets, [found.best_lambda], tolerance=1e-8)
+    assert warm.objective[0] == pytest.approx(cold.objective[0], rel=1e-7)
+    assert warm.objective[0] > found.solution.objective[0] * 1.1
+    assert warm.converged == (True,)
+
+
+def test_progress_is_told_once_a_round(data: tuple[torch.Tensor, Targets]) -> None:
+    rounds: list[tuple[int, int]] = []
+    run(data, on_round=lambda done, total: rounds.append((done, total)))
+    assert rounds == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_bad_arguments_are_refused(data: tuple[torch.Tensor, Targets]) -> None:
+    x, targets = data
+    with pytest.raises(EvalsuiteError, match="'fine'"):
+        run(data, grid="fine")
+    with pytest.raises(EvalsuiteError, match="at least one validation row"):
+        sweep(x, targets, fit_rows=FIT, validation_rows=FIT[:0], score=lambda logits: 0.0)
+    with pytest.raises(EvalsuiteError, match="not a number"):
+        sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=lambda logits: math.nan)

@@ -1,0 +1,151 @@
+"""The linear probe as a protocol: which samples it fits, selects on and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from evalsuite.data.base import Fold, Split
+from evalsuite.protocols.base import ProtocolInput, Samples
+from evalsuite.protocols.linear_probe import LinearProbe, ProbeOptions
+from evalsuite.tasks import TaskSpec, load_task_file
+
+LAMBDAS = 10.0 ** (-6 + np.arange(97) / 8)
+
+
+def make_task(tmp_path: Path, classes: Sequence[str] = ("a", "b", "c"), **keys: Any) -> TaskSpec:
+    """Return a task whose data is never opened."""
+    text = "\n".join(f"{key}: {value}" for key, value in keys.items())
+    (tmp_path / "t.yaml").write_text(
+        f"title: t\nclasses: [{', '.join(classes)}]\nprompts: {{templates: ['{{}}']}}\n"
+        f"sources: [{{kind: folder, path: ., pools: {{train: train, val: val, test: test}}}}]\n{text}\n"
+    )
+    return load_task_file(tmp_path / "t.yaml")
+
+
+def blobs(n: int, classes: int, seed: int, spread: float = 1.5) -> tuple[torch.Tensor, np.ndarray]:
+    """Return overlapping clusters."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(classes, 5))
+    labels = np.arange(n) % classes
+    features = centres[labels] + spread * rng.normal(size=(n, 5))
+    return torch.from_numpy(features.astype(np.float32)), labels
+
+
+def run(task: TaskSpec, data: dict[str, tuple[torch.Tensor, np.ndarray]], folds: Sequence[Fold], **options: Any) -> Any:
+    """Run the protocol over pools that are in memory; return (outcome, splits that were read)."""
+    read_splits: list[str] = []
+
+    def read(split: Split, layer: str) -> Samples:
+        assert layer == "penultimate"
+        read_splits.append(split.pool)
+        features, labels = data[split.pool]
+        rows = split.rows
+        return Samples(features[rows], labels[rows], [f"{split.pool}/{row:04d}" for row in rows])
+
+    given = ProtocolInput(task, folds, read, lambda texts: torch.empty(0), torch.device("cpu"))
+    return LinearProbe(ProbeOptions(**options)).run(given), read_splits
+
+
+def whole(pool: str, data: dict[str, tuple[torch.Tensor, np.ndarray]]) -> Split:
+    """Return a split of all samples of a pool."""
+    return Split(pool, np.arange(len(data[pool][1])))
+
+
+def sklearn_probabilities(features: torch.Tensor, labels: np.ndarray, lam: float, test: torch.Tensor) -> np.ndarray:
+    """Return the probabilities of scikit-learn's optimum."""
+    model = LogisticRegression(C=1 / lam, solver="newton-cg", tol=1e-10, max_iter=5000)
+    model.fit(features.double().numpy(), labels)
+    return np.asarray(model.predict_proba(test.double().numpy()))
+
+
+@pytest.mark.parametrize("refit", ["train+val", "train"])
+def test_official_validation_split_selects_and_is_refitted_as_the_task_says(tmp_path: Path, refit: str) -> None:
+    data = {"train": blobs(90, 3, 0), "val": blobs(60, 3, 1), "test": blobs(45, 3, 2)}
+    folds = [Fold(whole("train", data), whole("val", data), whole("test", data))]
+    outcome, _ = run(make_task(tmp_path, refit=refit), data, folds)
+    (details,) = outcome.details["folds"]
+    assert outcome.sizes == {"train": 90, "val": 60, "test": 45}
+    assert np.isclose(LAMBDAS, details["lambda"]).any()
+
+    # the chosen lambda is the largest of those with the best validation score
+    best = max(trial["score"] for trial in details["tried"])
+    assert details["lambda"] == max(trial["lambda"] for trial in details["tried"] if trial["score"] == best)
+    assert 7 <= len(details["tried"]) <= 15
+
+    parts = ["train", "val"] if refit == "train+val" else ["train"]
+    features = torch.cat([data[part][0] for part in parts])
+    labels = np.concatenate([data[part][1] for part in parts])
+    wanted = sklearn_probabilities(features, labels, details["lambda"], data["test"][0])
+    found = torch.from_numpy(outcome.folds[0].scores).softmax(dim=1).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_without_a_validation_split_a_tenth_is_held_out_and_everything_is_refitted(tmp_path: Path) -> None:
+    data = {"train": blobs(120, 3, 0), "test": blobs(45, 3, 2)}
+    folds = [Fold(whole("train", data), None, whole("test", data))]
+    outcome, _ = run(make_task(tmp_path, refit="train"), data, folds)
+    assert outcome.sizes == {"train": 108, "val": 12, "test": 45}
+    wanted = sklearn_probabilities(*data["train"], outcome.details["folds"][0]["lambda"], data["test"][0])
+    found = torch.from_numpy(outcome.folds[0].scores).softmax(dim=1).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_the_test_split_is_read_once_and_last(tmp_path: Path) -> None:
+    data = {"train": blobs(60, 3, 0), "val": blobs(30, 3, 1), "test": blobs(30, 3, 2)}
+    _, read_splits = run(make_task(tmp_path), data, [Fold(*(whole(name, data) for name in ("train", "val", "test")))])
+    assert read_splits == ["train", "val", "test"]
+
+
+def test_folds_are_fitted_apart(tmp_path: Path) -> None:
+    data = {"train": blobs(120, 3, 0), "test": blobs(45, 3, 2)}
+    halves = [Split("train", np.arange(60)), Split("train", np.arange(60, 120))]
+    outcome, _ = run(make_task(tmp_path), data, [Fold(half, None, whole("test", data)) for half in halves])
+    assert len(outcome.folds) == 2 and outcome.sizes["train"] == 54
+    for half, fold, details in zip(halves, outcome.folds, outcome.details["folds"], strict=True):
+        features, labels = data["train"][0][half.rows], data["train"][1][half.rows]
+        wanted = sklearn_probabilities(features, labels, details["lambda"], data["test"][0])
+        np.testing.assert_allclose(torch.from_numpy(fold.scores).softmax(1).numpy(), wanted, atol=1e-3)
+
+
+def test_full_grid_tries_all_97_and_agrees_with_the_search_on_the_peak(tmp_path: Path) -> None:
+    data = {"train": blobs(90, 3, 0), "val": blobs(60, 3, 1), "test": blobs(45, 3, 2)}
+    folds = [Fold(whole("train", data), whole("val", data), whole("test", data))]
+    full, _ = run(make_task(tmp_path), data, folds, grid="full")
+    tried = full.details["folds"][0]["tried"]
+    np.testing.assert_allclose([trial["lambda"] for trial in tried], LAMBDAS)
+
+
+def test_multilabel_targets_with_ignored_entries_are_one_problem_a_class(tmp_path: Path) -> None:
+    def multilabel(n: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        features = rng.normal(size=(n, 4)).astype(np.float32)
+        direction = np.random.default_rng(7).normal(size=(4, 3))
+        labels = (features @ direction + rng.normal(size=(n, 3)) > 0).astype(np.int8)
+        labels[rng.random(labels.shape) < 0.1] = -1
+        return torch.from_numpy(features), labels
+
+    data = {"train": multilabel(80, 0), "val": multilabel(60, 1), "test": multilabel(40, 2)}
+    task = make_task(tmp_path, metric="map_11_point", multilabel="true")
+    outcome, _ = run(task, data, [Fold(*(whole(name, data) for name in ("train", "val", "test")))])
+    features = torch.cat([data["train"][0], data["val"][0]])
+    labels = np.concatenate([data["train"][1], data["val"][1]])
+    for index in range(3):
+        known = labels[:, index] >= 0
+        lam = outcome.details["folds"][0]["lambda"]
+        wanted = sklearn_probabilities(features[known], labels[known, index], lam, data["test"][0])[:, 1]
+        found = torch.from_numpy(outcome.folds[0].scores[:, index]).sigmoid().numpy()
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_a_fit_that_does_not_converge_is_a_warning(tmp_path: Path) -> None:
+    data = {"train": blobs(60, 3, 0), "val": blobs(30, 3, 1), "test": blobs(30, 3, 2)}
+    folds = [Fold(*(whole(name, data) for name in ("train", "val", "test")))]
+    outcome, _ = run(make_task(tmp_path), data, folds, max_iterations=1)
+    assert any("did not converge" in warning for warning in outcome.warnings)

@@ -1,0 +1,127 @@
+"""Zero-shot: the classifier of the paper's notebook, held against open_clip used alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import evalsuite
+from evalsuite.protocols.zero_shot import class_prompts, class_weights, image_logits
+from evalsuite.tasks import TaskClass
+from tests.datasets import write_folder_task
+
+TINY_CLIP = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+def test_prompts_are_every_template_with_every_name() -> None:
+    classes = [TaskClass(key="happy", names=["happy", "smiling"]), TaskClass(key="sad", names=["sad"])]
+    texts, owners = class_prompts(classes, ["a {} face.", "look: {}"])
+    assert texts == ["a happy face.", "a smiling face.", "look: happy", "look: smiling", "a sad face.", "look: sad"]
+    assert owners == [0, 0, 0, 0, 1, 1]
+
+
+def test_weights_are_the_normalised_mean_of_normalised_embeddings() -> None:
+    embeddings = torch.tensor([[3.0, 0.0], [0.0, 5.0], [0.0, -2.0]])
+    weights = class_weights(embeddings, [0, 0, 1], 2)
+    half = 0.5**0.5
+    torch.testing.assert_close(weights, torch.tensor([[half, half], [0.0, -1.0]]))
+
+
+def test_logits_are_a_hundred_times_the_cosine() -> None:
+    features = torch.tensor([[2.0, 0.0], [0.0, 0.1]], dtype=torch.float16)
+    weights = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    logits = image_logits(features, weights, torch.device("cpu"))
+    torch.testing.assert_close(logits, torch.tensor([[100.0, 60.0], [0.0, 80.0]]), atol=0.05, rtol=0)
+
+
+def write_checkpoint(folder: Path, name: str, seed: int) -> Path:
+    """Register a tiny architecture and save random weights of it."""
+    import json
+
+    (folder / f"{name}.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(folder / f"{name}.json")
+    torch.manual_seed(seed)
+    model = open_clip.create_model(name)
+    path = folder / "weights.pt"
+    torch.save(model.state_dict(), path)
+    return path
+
+
+def plain_logits(arch: str, checkpoint: Path, files: list[Path], prompts: list[list[str]]) -> np.ndarray:
+    """Return zero-shot logits by open_clip alone, as its README does it."""
+    model, _, preprocess = open_clip.create_model_and_transforms(arch, pretrained=str(checkpoint))
+    tokenizer = open_clip.get_tokenizer(arch)
+    model.eval()
+    with torch.no_grad():
+        images = torch.stack([preprocess(Image.open(file)) for file in files])
+        image_features = model.encode_image(images)
+        image_features = image_features / image_features.norm(dim=-1, keepdim=True)
+        weights = []
+        for texts in prompts:
+            embedded = model.encode_text(tokenizer(texts))
+            mean = (embedded / embedded.norm(dim=-1, keepdim=True)).mean(dim=0)
+            weights.append(mean / mean.norm())
+        return (100.0 * image_features @ torch.stack(weights).T).numpy()
+
+
+def test_logits_of_a_run_equal_those_of_a_plain_open_clip_script(tmp_path: Path) -> None:
+    """200 real images: scikit-learn's digits, written as PNG files."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for pool, rows in (("train", range(40)), ("test", range(40, 240))):
+        for row in rows:
+            folder = tmp_path / pool / str(digits.target[row])
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = (digits.images[row] * 255 / 16).round().astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{row:04d}.png")
+    templates = ["a photo of the number {}.", "the digit {}", "{}"]
+    (tmp_path / "d.yaml").write_text(
+        "title: d\nclasses: ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']\n"
+        f"prompts: {{templates: {templates!r}}}\n"
+        "sources: [{kind: folder, path: ., pools: {train: train, test: test}}]\n"
+    )
+    checkpoint = write_checkpoint(tmp_path, "tiny-clip-for-zero-shot", seed=5)
+    results = evalsuite.evaluate(
+        f"open_clip:tiny-clip-for-zero-shot/{checkpoint}",
+        str(tmp_path / "d.yaml"),
+        "zero_shot",
+        output=tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+        device="cpu",
+        log_samples=True,
+    )
+    assert results[0].status == "ok", results[0].error
+    (table,) = (tmp_path / "out").rglob("*.samples.parquet")
+    samples = pd.read_parquet(table)
+    assert len(samples) == 200
+    files = [tmp_path / "test" / name.removeprefix("test/") for name in samples["sample"]]
+    prompts = [[template.format(digit) for template in templates] for digit in range(10)]
+    plain = plain_logits("tiny-clip-for-zero-shot", checkpoint, files, prompts)
+    ours = np.stack(samples["scores"].to_list())
+    assert np.abs(ours - plain).max() < 1e-4
+    assert np.abs(plain - plain.mean()).max() > 0.1  # the comparison could fail
+    labels = samples["label"].astype(int).to_numpy()
+    assert results[0].metric is not None
+    assert results[0].metric.value == pytest.approx((plain.argmax(axis=1) == labels).mean())
+
+
+def test_several_names_a_class_and_folders_in_another_order(tmp_path: Path) -> None:
+    """A wrong class order shows as a wrong accuracy: the model below names colours, whatever the order."""
+    from tests.models_for_tests import CountingModel
+
+    path = write_folder_task(tmp_path, classes=("green", "blue", "red"))
+    results = evalsuite.evaluate(
+        CountingModel(), str(path), "zero_shot", output=tmp_path / "o", cache_dir=tmp_path / "c"
+    )
+    assert results[0].metric is not None and results[0].metric.value == 1.0

@@ -1,0 +1,143 @@
+"""The published tables: the paper's facts, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evalsuite.errors import SpecError, UsageError
+from evalsuite.resources import data_dir
+from evalsuite.results.published import load_published, load_published_tasks, published_sets
+
+PROBES = [row for row in load_published() if row.protocol == "linear_probe"]
+ZERO_SHOT = [row for row in load_published() if row.protocol == "zero_shot"]
+
+
+def average(slug: str, rows: list) -> float:  # type: ignore[type-arg]
+    scores = next(row.scores for row in rows if row.slug == slug)
+    return 100 * sum(scores.values()) / len(scores)
+
+
+def test_the_tables_have_the_papers_size_and_unique_slugs() -> None:
+    assert (len(PROBES), len(ZERO_SHOT)) == (66, 9)
+    for rows in (PROBES, ZERO_SHOT):
+        assert len({row.slug for row in rows}) == len(rows)
+        assert {len(row.scores) for row in rows} == {27}
+    assert {row.slug for row in ZERO_SHOT} < {row.slug for row in PROBES}
+    assert {row.origin for row in PROBES} == {"paper"}
+
+
+@pytest.mark.parametrize(
+    ("family", "model", "slug"),
+    [
+        ("CLIP-ViT", "ViT-B/32", "clip/vit-b-32"),
+        ("CLIP-ViT", "ViT-L/14@336px", "clip/vit-l-14-336px"),
+        ("CLIP-RN", "RN50x64", "clip/rn50x64"),
+        ("BiT-M", "R50x1", "bit-m/r50x1"),
+        ("BiT-S", "R50x1", "bit-s/r50x1"),
+        ("ResNet", "50", "resnet/50"),
+        ("EfficientNet", "B0", "efficientnet/b0"),
+        ("EfficientNet Noisy Student", "L2-800", "efficientnet-ns/l2-800"),
+        ("Instagram", "ResNeXt-101 32x8d", "instagram/resnext-101-32x8d"),
+        ("LM", "LM RN50", "lm/rn50"),
+        ("VirTex", "VirTex", "virtex/virtex"),
+        ("ViT", "B/32", "vit/b-32"),
+    ],
+)
+def test_slugs_follow_the_rule(family: str, model: str, slug: str) -> None:
+    assert [row.slug for row in PROBES if (row.family, row.model) == (family, model)] == [slug]
+
+
+def test_scores_are_the_papers() -> None:
+    assert average("clip/vit-l-14-336px", PROBES) == pytest.approx(85.0556, abs=1e-3)
+    assert max(PROBES, key=lambda row: average(row.slug, PROBES)).slug == "clip/vit-l-14-336px"
+    assert average("efficientnet-ns/l2-800", PROBES) == pytest.approx(80.3222, abs=1e-3)
+    zero_shot = {row.slug: row.scores for row in ZERO_SHOT}
+    assert zero_shot["clip/vit-l-14-336px"]["imagenet"] == pytest.approx(0.762)
+    assert zero_shot["clip/vit-b-32"]["imagenet"] == pytest.approx(0.632)
+    probes = {row.slug: row.scores for row in PROBES}
+    assert probes["resnet/50"]["imagenet"] == pytest.approx(0.743)
+    assert probes["clip/vit-b-32"]["mnist"] == pytest.approx(0.990)
+
+
+def test_table_9_is_as_printed_with_its_errors_explained() -> None:
+    tasks = {task.task: task for task in load_published_tasks("clip-paper")}
+    assert list(tasks) == list(PROBES[0].scores)
+    assert (tasks["food101"].classes, tasks["country211"].train_size, tasks["ucf101"].test_size) == (102, 43200, 1794)
+    caveats = published_sets()["clip-paper"].caveats
+    assert set(caveats) >= {"food101", "fer2013", "stl10", "ucf101", "country211", "voc2007", "kitti_distance"}
+    assert "42,200" in caveats["country211"] and "3,783" in caveats["ucf101"]
+
+
+@pytest.mark.parametrize(
+    ("name", "slugs"),
+    [
+        ("clip-paper", 75),
+        ("resnet", 3),
+        ("resnet/50", 1),
+        ("bit-m/*", 6),
+        ("ViT-B/32", 2),
+        ("EfficientNet-NS/L2-475", 1),
+    ],
+)
+def test_names_select_sets_families_rows_and_patterns(name: str, slugs: int) -> None:
+    assert len(load_published([name])) == slugs
+    assert len(load_published([name, name])) == slugs
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean resnet/50"):
+        load_published(["resnet/5O"])
+    with pytest.raises(UsageError, match="clip-paper"):
+        load_published_tasks("clip-papr")
+
+
+def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert text.count(old) == 1
+        (folder / name).write_text(text.replace(old, new))
+
+    return apply
+
+
+PROBE_FILE = "clip_paper_linear_probe.csv"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3", "lm/rn50,LM,LM RN50,813"), "line 2.*less than or equal to 1"),
+        (edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3", "lm/rn50,LM,LM RN50,nan"), "line 2"),
+        (edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3", "lm/rn50,LM,LM RN50,"), "line 2.*not a number"),
+        (edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3,", "lm/rn50,LM,LM RN50,"), "line 2.*29 cells.*30"),
+        (edit(PROBE_FILE, "resnet/101,", "resnet/50,"), "listed twice: resnet/50"),
+        (edit(PROBE_FILE, "resnet/101,", "ResNet/101,"), "slug"),
+        (edit(PROBE_FILE, "food101,cifar10,", "cifar10,food101,"), "columns"),
+        (edit("clip_paper.yaml", "rows: 66", "rows: 65"), "66 rows where 65"),
+        (edit("clip_paper.yaml", "units: percent", "units: parts"), "units"),
+        (edit("clip_paper.yaml", "  kitti_distance:", "  kitti:"), "kitti"),
+        (edit("clip_paper_datasets.csv", "mnist,MNIST,10", "mnist,MNIST,ten"), "line 14.*classes"),
+        (lambda folder: (folder / PROBE_FILE).unlink(), "No such file"),
+    ],
+)
+def test_wrong_tables_are_refused(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:
+    folder = shutil.copytree(data_dir("results/published"), tmp_path / "published")
+    assert len(load_published(folder=folder)) == 75
+    change(folder)
+    with pytest.raises(SpecError, match=message):
+        load_published(folder=folder)
+
+
+def test_reading_the_tables_imports_neither_torch_nor_pandas() -> None:
+    code = (
+        "import sys; from evalsuite.results.published import load_published; load_published();"
+        "sys.exit(' '.join({'torch', 'pandas', 'pyarrow'} & set(sys.modules)) or 0)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stderr.strip()) == (0, "")

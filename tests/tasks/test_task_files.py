@@ -1,0 +1,158 @@
+"""Task and prompt files: the shipped ones, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evalsuite.errors import SpecError, UsageError
+from evalsuite.metrics import METRICS
+from evalsuite.tasks import TaskIndex, apply_prompts, load_task_file
+from evalsuite.tasks.loading import SIMPLE_TEMPLATE
+from evalsuite.tasks.schema import prompt_schema, task_schema
+from evalsuite.tasks.spec import FoldSplits, SampledSplits
+
+CLASSES_AND_TEMPLATES = {
+    # datasets.md of the fact sheets, section 0.2: the counts OpenAI published
+    "cifar10": (10, 18),
+    "cifar100": (100, 18),
+    "digits": (10, 1),
+    "fer2013": (7, 6),
+    "food101": (101, 1),
+    "mnist": (10, 1),
+    "resisc45": (45, 18),
+    "stl10": (10, 2),
+    "ucf101": (101, 48),
+    "voc2007": (20, 1),
+}
+
+VALID = """\
+title: Birds
+classes: [magpie, {blue_tit: blue tit}]
+prompts: {templates: ['a photo of a {}.']}
+sources:
+  - {kind: folder, path: ., pools: {train: train, test: test}}
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a task file."""
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES_AND_TEMPLATES))
+def test_shipped_tasks_have_the_published_classes_and_templates(name: str) -> None:
+    task = TaskIndex().load(name)
+    assert (len(task.class_list), len(task.prompt_spec.templates)) == CLASSES_AND_TEMPLATES[name]
+    assert METRICS[task.metric].multilabel == task.multilabel
+    assert task.name == name and task.split_fidelity.why
+
+
+def test_every_shipped_task_is_known_to_this_test() -> None:
+    assert set(TaskIndex().files) == set(CLASSES_AND_TEMPLATES)
+
+
+def test_hard_tasks_fit_the_format() -> None:
+    index = TaskIndex()
+    fer = {item.key: item.names for item in index.load("fer2013").class_list}
+    assert fer["surprise"] == ["surprised", "shocked", "spooked"] and sum(map(len, fer.values())) == 12
+    stl, ucf, resisc = (index.load(name) for name in ("stl10", "ucf101", "resisc45"))
+    assert isinstance(stl.splits, FoldSplits) and stl.splits.count == 10
+    assert isinstance(ucf.splits, FoldSplits) and ucf.splits.count == 3
+    assert ucf.sources[0].kind == "folder" and ucf.sources[0].group and ucf.sources[0].frame == "middle"
+    assert isinstance(resisc.splits, SampledSplits) and resisc.refit == "train"
+    voc = index.load("voc2007")
+    assert voc.multilabel and voc.metric == "map_11_point"
+    # the published list is not alphabetical: diningtable and pottedplant come late
+    assert voc.class_keys[16:18] == ["diningtable", "pottedplant"]
+
+
+def test_selection_by_name_group_tag_glob_and_path(tmp_path: Path) -> None:
+    index = TaskIndex()
+    path = write(tmp_path / "birds.yaml", VALID)
+    chosen = index.select(["cifar*", "embedded", "tag:digits", str(path), "mnist"])
+    assert [task.name for task in chosen] == ["cifar10", "cifar100", "digits", "mnist", "birds"]
+    assert {task.name for task in index.select(["*"])} == set(CLASSES_AND_TEMPLATES)
+    assert len(index.groups["all"]) == 27 and set(index.without_file(["all"])).isdisjoint(index.files)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("cifar1O", "Did you mean cifar10"),
+        ("tag:orc", "Did you mean ocr"),
+        ("x*", "No task matches"),
+        ("nowhere.yaml", "There is no file"),
+    ],
+)
+def test_unknown_choices_offer_the_nearest(choice: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TaskIndex().select([choice])
+
+
+def test_include_path_adds_tasks_and_groups_and_replaces_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "birds.yaml", VALID)
+    write(tmp_path / "digits.yaml", VALID.replace("Birds", "Other digits"))
+    write(tmp_path / "groups.yaml", "mine: [birds, digits]\n")
+    index = TaskIndex([tmp_path])
+    assert [task.title for task in index.select(["mine"])] == ["Birds", "Other digits"]
+    with pytest.raises(UsageError, match="no such folder"):
+        TaskIndex([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (VALID.replace("title:", "titel:"), r"line 1.*unknown key 'titel'. Did you mean title"),
+        (VALID.replace("pools:", "pool:"), r"line 5.*unknown key 'pool'. Did you mean pools?"),
+        (VALID.replace("'a photo of a {}.'", "'a photo.'"), r"line 3.*'a photo.' has 0 placeholders"),
+        (VALID.replace("a {}", "{} {}"), r"has 2 placeholders"),
+        (VALID.replace("title: Birds\n", ""), r"the key 'title' is missing"),
+        (VALID + "title: Twice\n", r"line 6: the key 'title' is given twice"),
+        (VALID.replace("magpie", "no"), r"put the word in quotes"),
+        (VALID.replace("{blue_tit: blue tit}", "magpie"), r"'magpie' is listed 2 times"),
+        (VALID.replace("classes: [magpie, {blue_tit: blue tit}]\n", ""), r"lists the classes"),
+        (VALID.replace("test: test}", "test: test}, labels: {by_code: {0: magpy}}"), r"are no class: \['magpy'\]"),
+        (VALID.replace("test: test}", "test: test}, labels: {by_index: [magpie]}"), r"without a label: \['blue_tit'\]"),
+        (VALID + "metric: acuracy\n", r"line 6, metric: Input should be 'accuracy'"),
+        (VALID.replace("kind: folder", "kind: foldr"), r"'foldr'.*'folder'"),
+        ("- a list\n", r"must hold a mapping"),
+        ("title: [\n", r"not valid YAML"),
+        (VALID.replace("{templates: ['a photo of a {}.']}", "nowhere"), r"no prompt file 'nowhere.yaml'"),
+    ],
+)  # fmt: skip
+def test_wrong_files_are_refused_with_the_place_and_the_remedy(tmp_path: Path, wrong: str, message: str) -> None:
+    path = write(tmp_path / "birds.yaml", wrong)
+    with pytest.raises(SpecError, match=r"(?s)birds\.yaml.*" + message):
+        load_task_file(path)
+
+
+def test_prompts_of_the_command_line(tmp_path: Path) -> None:
+    task = load_task_file(write(tmp_path / "birds.yaml", VALID))
+    assert apply_prompts(task, "default") is task
+    simple = apply_prompts(task, "simple")
+    assert simple.prompt_spec.templates == [SIMPLE_TEMPLATE]
+    assert simple.class_list == task.class_list
+
+    prompts = "templates: ['{} seen']\nclasses: [{blue_tit: [tit, blue tit]}, {magpie: pica}]\n"
+    other = apply_prompts(task, str(write(tmp_path / "p.yaml", prompts)))
+    # the label order stays the task's own
+    assert [(item.key, item.names) for item in other.class_list] == [
+        ("magpie", ["pica"]),
+        ("blue_tit", ["tit", "blue tit"]),
+    ]
+    assert other.prompt_spec.templates == ["{} seen"]
+
+    wrong = write(tmp_path / "q.yaml", "templates: ['{}']\nclasses: [magpie, crow]\n")
+    with pytest.raises(SpecError, match="crow"):
+        apply_prompts(task, str(wrong))
+
+
+def test_published_schema_accepts_what_the_loader_accepts() -> None:
+    schema = json.loads(task_schema())
+    assert schema["additionalProperties"] is False and "name" not in schema["required"]
+    assert {"title", "sources", "prompts"} <= set(schema["required"])
+    assert "templates" in json.loads(prompt_schema())["properties"]

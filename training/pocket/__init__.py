@@ -1,0 +1,1 @@
+"""Train `pocket`, a CLIP small enough to ship, on captioned images drawn here."""
