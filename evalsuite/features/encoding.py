@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ import torch
 from evalsuite.errors import JobError
 from evalsuite.features.batches import Batch
 from evalsuite.models.base import ImageModel
+from evalsuite.precision import exact_products
 
 Precision = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -64,19 +65,10 @@ def encode_batch(model: ImageModel, device: torch.device, precision: Precision, 
 
 @contextmanager
 def inference(device: torch.device, precision: Precision) -> Iterator[None]:
-    """No gradients; autocast for half precisions; fp32 on CUDA means TF32 off."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    autocast: AbstractContextManager[object] = nullcontext()
-    if precision != "fp32":
-        autocast = torch.autocast(device.type, dtype=DTYPES[precision])
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.inference_mode(), autocast:
-            yield
-    finally:
-        if device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+    """No gradients; autocast for half precisions; fp32 means TF32 off."""
+    arithmetic = exact_products() if precision == "fp32" else torch.autocast(device.type, dtype=DTYPES[precision])
+    with torch.inference_mode(), arithmetic:
+        yield
 
 
 def _to_store(value: torch.Tensor, precision: Precision) -> torch.Tensor:

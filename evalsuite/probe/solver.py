@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from evalsuite.errors import EvalsuiteError
+from evalsuite.precision import exact_products
 from evalsuite.probe.lbfgs import Minimum, Options, minimise
 from evalsuite.probe.objective import Design, Objective, working_dtype
-from evalsuite.probe.precision import exact_products
 from evalsuite.probe.preconditioner import Preconditioner, Spectrum
 from evalsuite.probe.reduction import Reduction, reduce_targets
+from evalsuite.probe.row_space import RowSpace
 
 FLOOR_PER_ROW = 1e-3
 """Suboptimality is (F - F*) / max(F*, 1e-3 N): on separable rows F* itself is close to zero."""
@@ -54,7 +55,8 @@ class Solution:
     objective: the sum F, penalty included; iterations: of the slowest class for one_vs_rest; gradient_norm:
     Euclidean, of F; gap: the estimate of (F - F*) / max(F*, 1e-3 N) at the end, which can be up to about a
     hundred times too low; converged: whether that estimate, safety included, passed the tolerance.
-    mean (D,) and spectrum: of the rows the first of a chain of warm starts saw, reused by the next.
+    mean (D,): of the rows fitted; spectrum: of the rows the first of a chain of warm starts saw, reused by the
+    next, or None after a fit in the space of its rows (`row_space.py`).
     """
 
     lambdas: tuple[float, ...]
@@ -66,7 +68,7 @@ class Solution:
     gap: tuple[float, ...]
     converged: tuple[bool, ...]
     mean: Tensor
-    spectrum: Spectrum
+    spectrum: Spectrum | None
 
     def logits(self, index: int, features: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return W x + b of lambda number `index`: (n, C), in the precision of the solver's products.
@@ -136,19 +138,50 @@ def solve(
     _check(features, targets, lambdas, tolerance, max_iterations, rows)
     with torch.no_grad(), exact_products():
         design = Design.of(features, rows)
-        spectrum = Spectrum.of(design) if warm_start is None else warm_start.spectrum
-        strengths = torch.tensor(lambdas, dtype=torch.float64, device=features.device)
         reduction = _reduction(targets, rows, features.device)
-        start = _start(reduction, strengths, warm_start, design)
-        bound = _Bound(reduction.objective(design, strengths), spectrum)
-        options = Options(
-            tolerance=tolerance,
-            max_iterations=max_iterations,
-            floors=[FLOOR_PER_ROW * count for count in reduction.counts().tolist()] * len(lambdas),
-            noise=ROUNDING[working_dtype(features)],
-        )
-        minimum = minimise(bound, start.flatten(1), options)
-        return _solution(lambdas, reduction, minimum, design.mean, spectrum)
+        if len(design) >= design.dim:
+            spectrum = warm_start.spectrum if warm_start is not None else None
+            spectrum = spectrum or Spectrum.of(design)
+            return _solve(design, reduction, lambdas, tolerance, max_iterations, warm_start, spectrum)
+        space = RowSpace.of(design)
+        warm = None if warm_start is None else _into(space, warm_start)
+        found = _solve(space.design, reduction, lambdas, tolerance, max_iterations, warm, space.spectrum)
+        return _out_of(space, found)
+
+
+def _solve(
+    design: Design,
+    reduction: Reduction,
+    lambdas: Sequence[float],
+    tolerance: float,
+    max_iterations: int,
+    warm_start: Solution | None,
+    spectrum: Spectrum,
+) -> Solution:
+    strengths = torch.tensor(lambdas, dtype=torch.float64, device=design.mean.device)
+    start = _start(reduction, strengths, warm_start, design)
+    bound = _Bound(reduction.objective(design, strengths), spectrum)
+    options = Options(
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        floors=[FLOOR_PER_ROW * count for count in reduction.counts().tolist()] * len(lambdas),
+        noise=ROUNDING[working_dtype(design.features)],
+    )
+    minimum = minimise(bound, start.flatten(1), options)
+    return _solution(lambdas, reduction, minimum, design.mean, spectrum)
+
+
+def _into(space: RowSpace, warm: Solution) -> Solution:
+    """Return a warm start in the coordinates of the space, whose rows have mean zero."""
+    intercepts = warm.intercepts + warm.weights @ space.mean
+    return replace(warm, weights=warm.weights @ space.basis, intercepts=intercepts)
+
+
+def _out_of(space: RowSpace, found: Solution) -> Solution:
+    """Return a solution in the coordinates of the features."""
+    weights = found.weights @ space.basis.T
+    intercepts = found.intercepts - weights @ space.mean
+    return replace(found, weights=weights, intercepts=intercepts, mean=space.mean, spectrum=None)
 
 
 class _Bound:

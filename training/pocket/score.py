@@ -112,7 +112,12 @@ def zero_shot_report(model: ImageTextModel, half: Half, mnist_folder: Path | Non
 @click.command()
 @click.option("--model", "folder", type=click.Path(path_type=Path), help="Folder of a model; default: the shipped one.")
 @click.option("--half", type=click.Choice(["train", "test"]), default="train", show_default=True)
-@click.option("--mnist", "mnist_folder", type=click.Path(path_type=Path), help="Folder with MNIST's idx files.")
+@click.option(
+    "--mnist",
+    "mnist_folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with MNIST's idx files.",
+)
 def main(folder: Path | None, half: Half, mnist_folder: Path | None) -> None:
     """Print zero-shot scores as JSON; with --half test, the linear probe's too.
 

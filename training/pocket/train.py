@@ -1,9 +1,4 @@
-"""Train the pocket model: draw, augment, describe, contrast; then write the folder that ships.
-
-\b
-python -m training.pocket.train --output build/pocket
-python -m training.pocket.train --output build/pocket --mnist data/MNIST/raw --seed 1
-"""
+"""Train the pocket model: draw, augment, describe, contrast; then write the folder that ships."""
 
 from __future__ import annotations
 
@@ -59,7 +54,7 @@ class Captions:
 class Batch:
     """Images (n, 3, 32, 32) in [0, 1], one caption for each of their m concepts, and which fit which.
 
-    Encoding a caption costs as much as encoding an image, and most images of a batch share a concept.
+    Encoding a caption costs two thirds of encoding an image, and most images of a batch share a concept.
     """
 
     images: torch.Tensor
@@ -210,7 +205,7 @@ def _follow(average: CLIP, clip: CLIP, decay: float) -> None:
 
 
 def _save(clip: CLIP, output: Path) -> None:
-    """Write the weights as float16: half the size, and no score changes by a tenth of a point."""
+    """Write the weights as float16, half the size; every score in the log is of weights read back from here."""
     state = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in clip.state_dict().items()
@@ -230,11 +225,14 @@ def _describe_run(recipe: Recipe) -> dict[str, Any]:
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write the model into.")
 @click.option(
-    "--mnist", "mnist_folder", type=click.Path(path_type=Path), help="MNIST's idx files, scored for the log only."
+    "--mnist",
+    "mnist_folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="MNIST's idx files, scored for the log only.",
 )
 @click.option("--seed", default=Recipe.seed, show_default=True)
 @click.option("--samples", default=Recipe.samples, show_default=True, help="Images to train on.")
-@click.option("--threads", default=2, show_default=True, help="CPU threads; another number rounds differently.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads; another number rounds differently.")
 def main(output: Path, mnist_folder: Path | None, seed: int, samples: int, threads: int) -> None:
     """Train the pocket model from nothing, on images drawn here.
 

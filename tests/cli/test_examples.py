@@ -1,0 +1,81 @@
+"""What examples/README.md tells people to type works, in its order, in a copy of the examples."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.conftest import Zygote, records, warm_environment
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def commands() -> list[str]:
+    """Return the lines of the sh blocks of the README."""
+    blocks = (EXAMPLES / "README.md").read_text("utf-8").split("```sh\n")[1:]
+    return [line for block in blocks for line in block.partition("```")[0].splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a copy of examples/, as a checkout does."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(EXAMPLES, folder / "examples")
+    return folder
+
+
+@pytest.mark.parametrize("number", range(len(commands())), ids=lambda number: commands()[number])
+def test_a_command_of_the_readme_works(zygote: Zygote, copied: Path, number: int) -> None:
+    program, *arguments = shlex.split(commands()[number])
+    environment = warm_environment(zygote, copied)
+    if program == "evalsuite":
+        finished = zygote.run(arguments, environment, copied, ())
+        code, stdout, stderr = finished.returncode, finished.stdout, finished.stderr
+    else:
+        assert program == "python"
+        process = subprocess.run(
+            [sys.executable, *arguments], env=environment, cwd=copied, capture_output=True, text=True, check=False
+        )
+        code, stdout, stderr = process.returncode, process.stdout, process.stderr
+    assert code == 0, stderr
+    assert stdout.strip()
+
+
+def test_the_readme_was_followed_to_the_end(copied: Path) -> None:
+    """The commands above left what the page says; they ran before, in the order of this file."""
+    found = {(r["model"], r["task"], r["protocol"]): r for r in records(copied / "results" / "examples")}
+    if not found:
+        pytest.skip("the commands were not run")
+    assert found["file/my_model-colours", "shapes", "zero_shot"]["metric"]["value"] == 1.0
+    assert found["pixels", "even_odd", "linear_probe"]["metric"]["value"] > 0.85
+    assert found["file/my_model-network", "digits", "zero_shot"]["status"] == "not_applicable"
+    epochs = [found[f"training/epoch-{n}", "digits", "linear_probe"] for n in (1, 2)]
+    assert epochs[0]["model_fingerprint"] != epochs[1]["model_fingerprint"]
+    assert all(0.5 < record["metric"]["value"] < 1 for record in epochs)
+    assert {key[0] for key in found} >= {"pocket"}
+
+
+def test_the_images_are_what_the_script_draws(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "custom_dataset" / "make_images.py", tmp_path)
+    subprocess.run([sys.executable, tmp_path / "make_images.py"], check=True)
+    from PIL import Image
+
+    drawn = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.png"))
+    assert len(drawn) == 36
+    for path in drawn:
+        with Image.open(tmp_path / path) as new, Image.open(EXAMPLES / "custom_dataset" / path) as shipped:
+            assert new.tobytes() == shipped.tobytes()
+    assert sum(file.stat().st_size for file in (EXAMPLES / "custom_dataset").rglob("*.png")) < 60_000
+
+
+def test_the_task_file_is_short() -> None:
+    lines = (EXAMPLES / "custom_dataset" / "shapes.yaml").read_text("utf-8").splitlines()
+    assert len(lines) <= 20
+    assert set(yaml.safe_load("\n".join(lines))) >= {"title", "classes", "prompts", "sources"}
