@@ -39,7 +39,7 @@ constraints: $(UV)  ## resolve the versions again
 		--python-version 3.11 pyproject.toml -o constraints-lowest.txt
 
 pocket: $(BIN)/.installed-dev  ## train the pocket model again (minutes)
-	$(BIN)/python -m training.pocket.train $(ARGS)
+	$(BIN)/python -m training.pocket.train --output build/pocket $(ARGS)
 
 clean:  ## remove the environments and caches of tools; results stay
 	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

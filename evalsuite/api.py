@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalsuite import config
+from evalsuite.atomic import check_writable
 from evalsuite.errors import UsageError
 from evalsuite.executors.devices import choose_precision, parse_devices
 from evalsuite.executors.local import LocalExecutor
@@ -133,8 +134,11 @@ def prepare(
     resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
     prompted = [apply_prompts(task, settings.prompts) for task in tasks]
     ResultStore(settings.output).check_writable()
-    ResultStore(settings.cache_dir).check_writable()
-    return make_jobs(resolved, prompted, protocols, settings, executor, reporter)
+    check_writable(settings.cache_dir, "--cache-dir")
+    jobs = make_jobs(resolved, prompted, protocols, settings, executor, reporter)
+    for session in dict.fromkeys(job.model for job in jobs):
+        session.check_name()
+    return jobs
 
 
 def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> TaskSpec:

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from evalsuite.errors import UsageError
+
 TEMPORARY_PREFIX = ".tmp-"
 """Names that begin so are unfinished files of a run that was stopped; nothing reads them."""
 
@@ -64,6 +66,22 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
     """Let a library that wants a file name write `path` atomically."""
     with replacing(path) as temporary:
         writer(temporary)
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Make the folder and write into it, so that a wrong place is known before hours of work.
+
+    Raises UsageError that names the option to change.
+    """
+    probe = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write to {folder}: {error.strerror or error}. Name another folder with {option}."
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.errors import EvalsuiteError
+from evalsuite.registry import Registry
 
 Scores = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -30,7 +31,8 @@ class Metric:
 
     name: its key; title: for tables; compute: scores (n, C), labels -> value in [0, 1]; is_accuracy: the value
     is a share of n independent samples, so that a Clopper-Pearson interval applies; multilabel: labels are
-    (n, C) in {1, 0, -1} (yes, no, ignored) instead of (n,) class indices; prepare: the weighted form, see
+    (n, C) in {1, 0, -1} (yes, no, ignored) instead of (n,) class indices; n_classes: the only number of
+    classes it is defined for, None for any; prepare: the weighted form, see
     above, without which a bootstrap copies rows and calls compute.
     """
 
@@ -39,7 +41,7 @@ class Metric:
     compute: Callable[[Scores, Labels], float]
     is_accuracy: bool = False
     multilabel: bool = False
-    higher_is_better: bool = True
+    n_classes: int | None = None
     prepare: Callable[[Scores, Labels], Weighted] | None = None
 
 
@@ -251,15 +253,15 @@ def _check_multi(scores: Scores, labels: Labels) -> tuple[Scores, Labels]:
     return scores, labels
 
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("accuracy", "accuracy", accuracy, is_accuracy=True, prepare=_prepare_top1),
-        Metric("top5", "top-5 accuracy", top5, is_accuracy=True, prepare=_prepare_top5),
-        Metric("mean_per_class_recall", "mean per class", mean_per_class_recall, prepare=_prepare_mean_per_class),
-        Metric("map_11_point", "11-point mAP", map_11_point, multilabel=True, prepare=_prepare_map),
-        Metric("roc_auc", "ROC AUC", roc_auc, prepare=_prepare_roc_auc),
-        Metric("mean_top1_top5", "mean(top1, top5)", mean_top1_top5, prepare=_prepare_mean_top1_top5),
-    )
-}
-"""The built-in metrics by name."""
+METRICS: Registry[Metric] = Registry("metric", "evalsuite.metrics")
+"""The metrics by name: the built-in ones, and other packages' (entry points that are a `Metric`)."""
+
+for _metric in (
+    Metric("accuracy", "accuracy", accuracy, is_accuracy=True, prepare=_prepare_top1),
+    Metric("top5", "top-5 accuracy", top5, is_accuracy=True, prepare=_prepare_top5),
+    Metric("mean_per_class_recall", "mean per class", mean_per_class_recall, prepare=_prepare_mean_per_class),
+    Metric("map_11_point", "11-point mAP", map_11_point, multilabel=True, prepare=_prepare_map),
+    Metric("roc_auc", "ROC AUC", roc_auc, n_classes=2, prepare=_prepare_roc_auc),
+    Metric("mean_top1_top5", "mean(top1, top5)", mean_top1_top5, prepare=_prepare_mean_top1_top5),
+):
+    METRICS.register(_metric.name, _metric)

@@ -67,6 +67,7 @@ class DataRecord(Record):
     resolved: dict[str, Any] = Field(default_factory=dict)
     pools: dict[str, str] = Field(default_factory=dict, description="pool -> fingerprint")
     sizes: dict[str, int | list[int]] = Field(default_factory=dict, description="split -> samples used")
+    content: str = Field(default="", description="digest of the bytes of every sample used, in order")
     unreadable: dict[str, list[str]] = Field(default_factory=dict, description="pool -> ids left out")
     split_fidelity: dict[str, str] = Field(default_factory=dict)
 

@@ -34,6 +34,7 @@ class ConsoleReporter(Reporter):
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._jobs = 0
         self._finished = 0
+        self._last_message = ""
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +68,9 @@ class ConsoleReporter(Reporter):
             self.note(f"{head} {result.metric.name} {100 * result.metric.value:.2f} % ({took})")
         else:
             message = result.error.message if result.error else ""
-            self.note(f"{head} {result.status.replace('_', ' ')}: {message}")
+            shown = "as above" if message == self._last_message else message
+            self._last_message = message
+            self.note(f"{head} {result.status.replace('_', ' ')}: {shown}")
         for warning in result.warnings if not stored else ():
             self.note(f"  warning: {warning}")
 

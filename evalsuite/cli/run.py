@@ -203,11 +203,12 @@ def _summarise(results: list[Any], settings: RunSettings, first_time: bool) -> i
     counts = {status: sum(r.status == status for r in results) for status in dict.fromkeys(r.status for r in results)}
     shown = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
     click.echo(f"\n{len(results)} results{f' ({shown})' if shown else ''} in {settings.output}")
-    for result in failed:
-        message = result.error.message.splitlines()[0] if result.error else ""
-        click.echo(f"  failed: {result.model}, {result.task}, {result.protocol}: {message}", err=True)
     if failed:
-        click.echo("The same command tries the failed ones again.", err=True)
+        for result in failed:
+            click.echo(f"  failed: {result.model} {result.task} {result.protocol}", err=True)
+        click.echo(
+            "The same command tries the failed ones again; what went wrong is said above and in the records.", err=True
+        )
         return 1
     if first_time:
         click.echo(f"Next: a real model on real datasets (DIR is where they are):\n  {NEXT_STEP}")

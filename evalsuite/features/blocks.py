@@ -7,6 +7,7 @@ written under a temporary name and renamed, so it too is there entirely or not a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import uuid
@@ -24,6 +25,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from evalsuite import atomic
+
+CHECKSUMS = "checksums.json"
 
 ROWS_AT_A_TIME = 65_536
 """Rows copied between two look-ups while compacting: bounds the memory, not the file."""
@@ -93,10 +96,23 @@ def write_compacted(
             target.flush()
             del target
         write_manifest(temporary, ids, stamps)
+        sums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        atomic.write_json(temporary / CHECKSUMS, sums)
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Return the names of the files of a compacted folder that are not what was written."""
+    sums: dict[str, str] = json.loads((folder / CHECKSUMS).read_text("utf-8"))
+    return [name for name, expected in sums.items() if _sha256(folder / name) != expected]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_manifest(folder: Path, ids: Sequence[str], stamps: Sequence[Stamp]) -> None:

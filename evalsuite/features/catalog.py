@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalsuite import atomic
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, EvalsuiteError
-from evalsuite.features.batches import stamp_of
-from evalsuite.features.store import PoolFeatures
+
+if TYPE_CHECKING:
+    from evalsuite.features.store import PoolFeatures
 
 FEATURES = "features"
 ENTRY_FILE = "pool.json"
@@ -55,6 +57,8 @@ def entries(cache_dir: Path) -> Iterator[Entry]:
 
 def remove(entry: Entry) -> None:
     """Delete a folder of the store, and its model's folder when nothing else is in it."""
+    from evalsuite.features.store import PoolFeatures
+
     features = PoolFeatures(entry.folder)
     with features.lock():
         shutil.rmtree(entry.folder)
@@ -68,17 +72,24 @@ def verify(entry: Entry, pool: Pool | None) -> list[str]:
 
     pool: the images as they are now; None checks the files of the store alone.
     """
+    from evalsuite.features.store import PoolFeatures
+
     try:
         features = PoolFeatures(entry.folder)
         rows = [len(features.read(layer, features.ids())) for layer in features.layers()]
+        damaged = features.damaged()
     except (OSError, ValueError, KeyError, EvalsuiteError) as error:
         return [f"cannot be read: {error}"]
-    if not rows:
-        return ["holds no features"]
+    if damaged:
+        return [f"{name}: its bytes are not what was written" for name in damaged]
+    if sum(rows) == 0:
+        return []  # a run was stopped before its first shard
     return [] if pool is None else list(_changed(features, pool))
 
 
 def _changed(features: PoolFeatures, pool: Pool) -> Iterator[str]:
+    from evalsuite.features.batches import stamp_of
+
     row_of = {identifier: row for row, identifier in enumerate(pool.ids)}
     for identifier in features.ids():
         row = row_of.get(identifier)

@@ -197,6 +197,22 @@ def _check_readable(pool: Pool, unreadable: Sequence[Unreadable], limit: int) ->
     )
 
 
+def remember_touched(store: PoolFeatures, touched: dict[str, Stamp]) -> None:
+    """Note the new times of samples whose bytes are unchanged, so that they are not hashed every time."""
+    if touched:
+        with store.lock():
+            store.reload()
+            store.compact({identifier: stamp for identifier, stamp in touched.items() if identifier in store})
+
+
+def content_digest(ids: Sequence[str], store: PoolFeatures) -> str:
+    """Return a digest of the bytes behind the stored features of some samples, in order."""
+    digest = hashlib.sha256()
+    for identifier in ids:
+        digest.update(f"{identifier}\0{store.stamp(identifier).sha256}\0".encode())
+    return digest.hexdigest()
+
+
 def samples_digest(ids: Sequence[str], sizes: Sequence[int]) -> str:
     """Return a fingerprint of a list of samples: ids and sizes, in order."""
     digest = hashlib.sha256()

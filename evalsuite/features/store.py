@@ -20,6 +20,7 @@ from filelock import FileLock
 from evalsuite.features.blocks import (
     Block,
     Stamp,
+    damaged_files,
     gather,
     read_compacted,
     read_shard,
@@ -124,6 +125,10 @@ class PoolFeatures:
         for path in old:
             shutil.rmtree(path, ignore_errors=True)
         self.reload()
+
+    def damaged(self) -> list[str]:
+        """Return the files whose bytes are not what was written; files of unfinished passes are not looked at."""
+        return [f"{path.name}/{name}" for path in self._compacted() for name in damaged_files(path)]
 
     def _shards(self) -> list[Path]:
         return sorted((self.folder / "shards").glob("[0-9]*.safetensors"))

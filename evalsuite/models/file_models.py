@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -82,7 +83,18 @@ def load(resolved: ResolvedModel) -> ImageModel:
         source = Path(path)
         factory = _factory(_import_file(source, resolved), attribute, resolved)
     code = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
-    return from_factory(factory(), resolved, code)
+    return from_factory(_made(factory, resolved), resolved, code)
+
+
+def _made(factory: Callable[[], object], resolved: ResolvedModel) -> object:
+    """Call somebody's function; what it raises becomes a ModelError that names the line."""
+    try:
+        return factory()
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ModelError(
+            f"{resolved.name} failed at {last.filename}, line {last.lineno}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageModel:

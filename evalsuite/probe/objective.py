@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,13 +33,6 @@ BUFFERS_PER_LOGIT = 4
 """Logits, exponentials, residuals and one temporary are alive at once in the softmax below."""
 
 
-def buffer_rows(features: Tensor, columns: int) -> int:
-    """Return how many rows fit the buffer when each needs its features and `columns` logits."""
-    budget = CPU_BUFFER_BYTES if features.device.type == "cpu" else ACCELERATOR_BUFFER_BYTES
-    itemsize = torch.finfo(working_dtype(features)).bits // 8
-    return max(64, budget // (itemsize * (features.shape[1] + BUFFERS_PER_LOGIT * columns)))
-
-
 def working_dtype(features: Tensor) -> torch.dtype:
     """Return the precision of matrix products: float64 for float64 features, else float32."""
     return torch.float64 if features.dtype == torch.float64 else torch.float32
@@ -50,17 +43,19 @@ class Design:
     """The rows of `features` that a fit uses, centred and read chunk by chunk, never copied whole.
 
     features: (n, D) floating point, on any device; rows: (N,) int64 indices into it, or None for all;
-    mean: (D,) float64, what is subtracted from every row.
+    mean: (D,) float64, what is subtracted from every row; dtype: the precision of matrix products.
     """
 
     features: Tensor
     rows: Tensor | None
     mean: Tensor
+    dtype: torch.dtype = torch.float32
 
     @classmethod
     def of(cls, features: Tensor, rows: Tensor | None) -> Design:
         """Take the mean of the rows; raise EvalsuiteError where one of them is not finite."""
-        raw = cls(features, rows, torch.zeros(features.shape[1], dtype=torch.float64, device=features.device))
+        zeros = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
+        raw = cls(features, rows, zeros, working_dtype(features))
         if len(raw) == 0:
             raise EvalsuiteError("A linear probe needs at least one training row, and there is none.")
         total = torch.zeros_like(raw.mean)
@@ -74,7 +69,7 @@ class Design:
                     "probe cannot be fitted to it. Extract the features again, in float32 if they overflowed."
                 )
             total += x.sum(dim=0, dtype=torch.float64)
-        return cls(features, rows, total / len(raw))
+        return replace(raw, mean=total / len(raw))
 
     def __len__(self) -> int:
         """Return N."""
@@ -87,13 +82,19 @@ class Design:
 
     def chunks(self, columns: int) -> Iterator[tuple[slice, Tensor]]:
         """Yield (positions, centred rows (m, D) in the working precision), m bounded by the buffer."""
-        dtype = working_dtype(self.features)
-        mean = self.mean.to(dtype)
-        size = buffer_rows(self.features, columns)
+        mean = self.mean.to(self.dtype)
+        size = buffer_rows(self, columns)
         for start in range(0, len(self), size):
             span = slice(start, min(start + size, len(self)))
             block = self.features[span] if self.rows is None else self.features[self.rows[span]]
-            yield span, block.to(dtype) - mean
+            yield span, block.to(self.dtype) - mean
+
+
+def buffer_rows(design: Design, columns: int) -> int:
+    """Return how many rows fit the buffer when each needs its features and `columns` logits."""
+    budget = CPU_BUFFER_BYTES if design.mean.device.type == "cpu" else ACCELERATOR_BUFFER_BYTES
+    itemsize = torch.finfo(design.dtype).bits // 8
+    return max(64, budget // (itemsize * (design.dim + BUFFERS_PER_LOGIT * columns)))
 
 
 class Objective(ABC):
@@ -139,7 +140,7 @@ class Objective(ABC):
 
         Logits are class-major: the reductions over K then run over long contiguous rows.
         """
-        dtype = working_dtype(self.design.features)
+        dtype = self.design.dtype
         flat = theta.reshape(-1, self.design.dim + 1)
         weights, intercepts = flat[:, :-1].to(dtype), flat[:, -1:].to(dtype)
         for span, x in self.design.chunks(columns=len(flat)):

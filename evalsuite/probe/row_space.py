@@ -47,5 +47,6 @@ class RowSpace:
         if float(roots[-1]) < RANK_TOLERANCE:
             basis = torch.zeros_like(basis)
         rows = centred @ basis
-        inner = Design(rows, None, torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device))
+        zeros = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+        inner = Design(rows, None, zeros, torch.float64)
         return cls(basis, design.mean, inner, Spectrum(rows.square().mean(dim=0), None))

@@ -135,7 +135,7 @@ class LinearProbe:
         labels: NDArray[Any],
         what: str,
     ) -> SweepResult:
-        metric = METRICS[given.task.metric]
+        metric = METRICS.get(given.task.metric)
         expected = labels[val_rows]
         return sweep(
             features,

@@ -18,7 +18,7 @@ BESIDE = ("accuracy", "top5", "mean_per_class_recall")
 
 def main_metric(task: TaskSpec, folds: Sequence[FoldScores], seed: int) -> MetricRecord:
     """Return the task's metric, averaged over folds, with the mean of the folds' intervals."""
-    metric = METRICS[task.metric]
+    metric = METRICS.get(task.metric)
     values = [float(metric.compute(fold.scores, fold.labels)) for fold in folds]
     intervals = [interval_for(metric, fold.scores, fold.labels, seed) for fold in folds]
     return MetricRecord(
@@ -35,7 +35,7 @@ def further_metrics(task: TaskSpec, folds: Sequence[FoldScores]) -> dict[str, fl
     if task.multilabel:
         return {}
     names = [name for name in BESIDE if name != "top5" or len(task.class_list) > 5]
-    return {_title(METRICS[name]): _mean(METRICS[name], folds) for name in names}
+    return {_title(METRICS.get(name)): _mean(METRICS.get(name), folds) for name in names}
 
 
 def _title(metric: Metric) -> str:

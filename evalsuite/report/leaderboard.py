@@ -226,7 +226,8 @@ def _published_rows(published: Sequence[PublishedRow], tasks: Sequence[str]) -> 
 def _average_note(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
     if not rows:
         return
-    text = f"average: unweighted mean over the {len(tasks)} tasks of the table, each in percent of its own metric"
+    over = "the one task" if len(tasks) == 1 else f"the {len(tasks)} tasks"
+    text = f"average: unweighted mean over {over} of the table, each in percent of its own metric"
     if any(len(row.cells) < len(tasks) for row in rows):
         text += "; (k/n) marks an average over the k tasks the row has, and such rows come last"
     yield text + "."

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from evalsuite.atomic import TEMPORARY_PREFIX, write_json, write_with
+from evalsuite.atomic import check_writable, write_json, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.records import SCHEMA_VERSION, Result, Status
 
@@ -96,16 +95,8 @@ class ResultStore:
         self.root = Path(root)
 
     def check_writable(self) -> None:
-        """Make the folder and write into it, so that a wrong --output is known before hours of work."""
-        probe = self.root / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}"
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
-            probe.unlink()
-        except OSError as error:
-            raise UsageError(
-                f"Cannot write results to {self.root}: {error.strerror or error}. Name another folder with --output."
-            ) from error
+        """Raise UsageError where results cannot be written, before hours of work."""
+        check_writable(self.root, "--output")
 
     def path(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import traceback
 from collections.abc import Sequence
@@ -10,8 +11,18 @@ from typing import Any
 
 from evalsuite.data.base import Split
 from evalsuite.errors import EvalsuiteError
+from evalsuite.features.batches import Preprocess
 from evalsuite.features.catalog import Origin, note_origin
-from evalsuite.features.extraction import PassOptions, PassReport, ensure_features
+from evalsuite.features.encoding import MapBatches
+from evalsuite.features.extraction import (
+    PassOptions,
+    PassReport,
+    content_digest,
+    ensure_features,
+    missing_rows,
+    remember_touched,
+)
+from evalsuite.features.store import PoolFeatures
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
@@ -44,14 +55,16 @@ class Jobs:
         try:
             pending = self._without_text_jobs(pending)
             pending = self._without_stored(pending)
-            if pending:
-                self.reporter.job(self.model.slug, self.task.task.name, [item.name for item in pending])
-                self._measure(pending)
-        except EvalsuiteError as error:
-            self._fail(pending, ErrorRecord(kind=type(error).__name__, message=str(error)))
         except Exception as error:  # noqa: BLE001 - one broken job must not take a night's other jobs with it
-            message = f"{error}\n{''.join(traceback.format_exception(error))}"
-            self._fail(pending, ErrorRecord(kind=type(error).__name__, message=message.strip()))
+            self._fail(pending, error)
+            return self.results
+        if pending:
+            self.reporter.job(self.model.slug, self.task.task.name, [item.name for item in pending])
+        for protocol in pending:
+            try:
+                self._evaluate(protocol)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail([protocol], error)
         return self.results
 
     def _without_text_jobs(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
@@ -91,47 +104,75 @@ class Jobs:
             options_hash(changed_options(protocol, self.settings)),
             result_fingerprint(self.task, protocol, key, self.settings),
         )
-        has_value = found is not None and found.status in ("ok", "partial")
-        lacks_samples = found is not None and self.settings.log_samples and found.samples is None
-        return found if has_value and not lacks_samples else None
+        if found is None or found.status not in ("ok", "partial"):
+            return None
+        if self.settings.log_samples and found.samples is None:
+            return None
+        return found if self._same_bytes(found, protocol, may_load=may_load) else None
+
+    def _same_bytes(self, found: Result, protocol: EvaluationProtocol, *, may_load: bool) -> bool:
+        """Tell whether a result for equal ids and sizes is also one for equal bytes, as far as the store knows.
+
+        Where the features have been removed from the store, ids and sizes decide.
+        """
+        for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
+            pool, features = self.task.pool(name), self.features(name, may_load=may_load)
+            missing, touched = missing_rows(pool, rows, features)
+            if any(pool.ids[row] in features for row in missing):
+                return False
+            remember_touched(features, touched)
+        content = self._content(protocol, may_load=may_load)
+        return not content or found.data is None or found.data.content == content
+
+    def _content(self, protocol: EvaluationProtocol, *, may_load: bool = True) -> str:
+        """Return a digest of the bytes of every sample a protocol reads; "" where a pool has no features."""
+        digests: list[str] = []
+        for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
+            features, ids = self.features(name, may_load=may_load), self.task.pool(name).ids
+            stored = [ids[row] for row in rows if ids[row] in features]
+            if not stored:
+                return ""
+            digests.append(content_digest(stored, features))
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    def features(self, pool: str, *, may_load: bool = True) -> PoolFeatures:
+        """Return the store of a pool's features under the model of these jobs."""
+        fingerprint = self.task.pool(pool).fingerprint
+        return self.model.pool_features(self.task.task.name, pool, fingerprint, may_load=may_load)
 
     def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
         """Return every split that these protocols read."""
         return [split for protocol in protocols for split in protocol.splits(self.task.folds)]
 
-    def _measure(self, protocols: Sequence[EvaluationProtocol]) -> None:
-        started = time.perf_counter()
-        reports = {pool: self._image_pass(pool, rows) for pool, rows in rows_by_pool(self.splits(protocols)).items()}
-        seconds = time.perf_counter() - started
-        while protocols:
-            protocol, *rest = protocols
-            try:
-                self._evaluate(protocol, reports, seconds)
-            except EvalsuiteError as error:
-                self._fail([protocol], ErrorRecord(kind=type(error).__name__, message=str(error)))
-            protocols = rest
-
     def _image_pass(self, name: str, rows: Sequence[int]) -> PassReport:
         pool = self.task.pool(name)
         task = self.task.task.name
-        features = self.model.pool_features(task, name, pool.fingerprint)
-        note_origin(features.folder, Origin(self.model.slug, task, name, self.model.precision, pool.fingerprint))
+        features = self.features(name)
+
+        def prepare() -> tuple[Preprocess, MapBatches]:
+            model, mapping = self.model.ready()
+            origin = Origin(self.model.slug, task, name, self.model.precision, pool.fingerprint)
+            note_origin(features.folder, origin)
+            return model.preprocess, mapping
+
         what = f"{self.model.slug} {task}/{name}"
         return ensure_features(
             pool,
             rows,
             features,
-            self._prepare,
+            prepare,
             PassOptions(self.settings.batch_size or BATCH_SIZES[self.model.device.type], self.settings.workers),
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
         )
 
-    def _prepare(self) -> Any:
-        model, mapping = self.model.ready()
-        return model.preprocess, mapping
-
-    def _evaluate(self, protocol: EvaluationProtocol, reports: dict[str, PassReport], seconds: float) -> None:
+    def _evaluate(self, protocol: EvaluationProtocol) -> None:
+        """Encode what the store lacks for a protocol and run it; protocols share what is stored."""
+        started = time.perf_counter()
+        wanted = rows_by_pool(protocol.splits(self.task.folds))
+        reports = {pool: self._image_pass(pool, rows) for pool, rows in wanted.items()}
+        images = time.perf_counter() - started
+        load = self.model.take_loading_seconds()
         clock = {"text": 0.0}
 
         def embed(texts: Sequence[str]) -> Any:
@@ -153,7 +194,8 @@ class Jobs:
             )
         )
         fit = time.perf_counter() - started - clock["text"]
-        measured = Measured(outcome, reports, seconds, clock["text"], fit, self.model.take_loading_seconds())
+        content = self._content(protocol)
+        measured = Measured(outcome, reports, content, max(images - load, 0.0), clock["text"], fit, load)
         status = "partial" if self.settings.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.settings)
         self._write(result, protocol, samples_table(self.task.task, outcome) if self.settings.log_samples else None)
@@ -161,7 +203,7 @@ class Jobs:
     def _read(self, split: Split, layer: str) -> Samples:
         """Return the features of a split; samples that could not be read are left out."""
         pool = self.task.pool(split.pool)
-        features = self.model.pool_features(self.task.task.name, split.pool, pool.fingerprint)
+        features = self.features(split.pool)
         rows = [int(row) for row in split.rows if pool.ids[row] in features]
         ids = [pool.ids[row] for row in rows]
         groups = None if pool.groups is None else [pool.groups[row] for row in rows]
@@ -170,13 +212,18 @@ class Jobs:
     def _base(self, protocol: EvaluationProtocol, status: Any) -> Result:
         return base_result(self.model, self.task.task.name, protocol, status, self.settings)
 
-    def _fail(self, protocols: Sequence[EvaluationProtocol], error: ErrorRecord) -> None:
+    def _fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
+        message = str(error)
+        if not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
+            message = f"{error}\n{''.join(traceback.format_exception(error))}".strip()
+        record = ErrorRecord(kind=type(error).__name__, message=message)
         for protocol in protocols:
-            self._write(self._base(protocol, "error").model_copy(update={"error": error}), protocol)
+            self._write(self._base(protocol, "error").model_copy(update={"error": record}), protocol)
 
     def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None) -> None:
         changed = options_hash(changed_options(protocol, self.settings))
         key = self._key_if_known()
+        result = result.model_copy(update={"model_fingerprint": key, "options_hash": changed})
         path = self.store.write(result, key, changed, samples)
         if result.status in ("ok", "partial") and key:
             # A failure from before the weights were there lies under the unknown fingerprint.

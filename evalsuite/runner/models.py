@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from evalsuite import atomic
-from evalsuite.errors import EvalsuiteError, ModelError
+from evalsuite.errors import EvalsuiteError, ModelError, UsageError
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import MapBatches, Precision, inference
 from evalsuite.features.store import PoolFeatures
@@ -37,7 +37,7 @@ class ModelSession:
         self._resolved = given if isinstance(given, ResolvedModel) else None
         self._loaded: ImageModel | None = None if isinstance(given, ResolvedModel) else given
         self._on_device = False
-        self._failure: EvalsuiteError | None = None
+        self._failure: Exception | None = None
         self._fingerprint: str | None = None
         self._mapping: MapBatches | None = None
         self._seconds_loading = 0.0
@@ -62,12 +62,26 @@ class ModelSession:
             self._fingerprint = self._required().info.fingerprint
         return self._fingerprint
 
+    def check_name(self) -> None:
+        """Raise UsageError for weights or an architecture that do not exist; what else is wrong is for the job."""
+        try:
+            self.fingerprint(may_load=False)
+        except UsageError:
+            raise
+        except EvalsuiteError:  # met again, and recorded, when the job needs the weights
+            return
+
     def key(self, *, may_load: bool = True) -> str:
         """Return the fingerprint of model and precision; "" if only loading tells and that is not allowed."""
         fingerprint = self.fingerprint(may_load=may_load)
         if fingerprint is None:
             return ""
         return hashlib.sha256(f"{fingerprint}:{self.precision}".encode()).hexdigest()
+
+    @property
+    def is_code(self) -> bool:
+        """Whether somebody's own code makes the model, so that only running it tells what it is."""
+        return self._resolved is not None and self._resolved.backend in ("file", "entry_point")
 
     @property
     def precision(self) -> Precision:
@@ -161,8 +175,10 @@ class ModelSession:
                 raise RuntimeError("A model session has neither a name nor a model.")
             started = time.perf_counter()
             try:
-                self._loaded = load_model(self._resolved, offline=self._settings.offline)
-            except EvalsuiteError as error:
+                self._loaded = load_model(
+                    self._resolved, offline=self._settings.offline, cache_dir=self._settings.cache_dir
+                )
+            except Exception as error:
                 self._failure = error
                 raise
             self._seconds_loading = time.perf_counter() - started

@@ -53,11 +53,11 @@ def _images(job: Jobs, protocol: EvaluationProtocol) -> int | None:
         return None
     count = 0
     for name, rows in rows_by_pool(job.splits([protocol])).items():
-        pool = job.task.pool(name)
-        features = job.model.pool_features(job.task.task.name, name, pool.fingerprint, may_load=False)
-        count += len(missing_rows(pool, rows, features)[0])
+        count += len(missing_rows(job.task.pool(name), rows, job.features(name, may_load=False))[0])
     return count
 
 
 def _note(job: Jobs) -> str:
-    return "" if job.model.key(may_load=False) else "the weights are not on this machine yet"
+    if job.model.key(may_load=False):
+        return ""
+    return "known only after its code has run" if job.model.is_code else "the weights are not on this machine yet"

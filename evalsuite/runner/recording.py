@@ -30,6 +30,7 @@ class Measured:
 
     outcome: Outcome
     passes: Mapping[str, PassReport]
+    content: str
     images: float
     text: float
     fit: float
@@ -73,7 +74,7 @@ def measured_result(
             # Through JSON, so that a result in memory equals the one read back.
             "details": json.loads(json.dumps(outcome.details)),
             "warnings": outcome.warnings,
-            "data": _data(session, outcome, measured.passes),
+            "data": _data(session, measured),
             "model_info": model.info().model_dump(mode="json"),
             "timings": Timings(
                 load=measured.load,
@@ -113,12 +114,14 @@ def samples_table(task: TaskSpec, outcome: Outcome) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _data(session: TaskSession, outcome: Outcome, passes: Mapping[str, PassReport]) -> DataRecord:
+def _data(session: TaskSession, measured: Measured) -> DataRecord:
+    passes = measured.passes
     return DataRecord(
         source=session.data.source,
         resolved=json.loads(json.dumps(dict(session.data.resolved))),
         pools={name: session.pool(name).fingerprint for name in passes},
-        sizes=outcome.sizes,
+        sizes=measured.outcome.sizes,
+        content=measured.content,
         unreadable={
             name: [item.identifier for item in report.unreadable]
             for name, report in passes.items()

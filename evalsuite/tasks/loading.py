@@ -7,8 +7,10 @@ from pathlib import Path
 
 from evalsuite import resources
 from evalsuite.errors import SpecError
-from evalsuite.tasks.sources import ByCode, ByIndex
-from evalsuite.tasks.spec import PromptSpec, TaskSpec
+from evalsuite.metrics import METRICS
+from evalsuite.registry import did_you_mean
+from evalsuite.tasks.sources import ByCode, ByIndex, SourceSpec
+from evalsuite.tasks.spec import PromptSpec, SampledSplits, TaskSpec
 from evalsuite.tasks.yaml_files import read_yaml, validate
 
 SIMPLE_TEMPLATE = "a photo of a {}."
@@ -27,6 +29,9 @@ def load_task_file(path: Path) -> TaskSpec:
         raise SpecError(f"{path}: neither the task nor its prompt file lists the classes; add `classes:`.")
     task = task.with_path(path).with_prompt_spec(prompts)
     _check_classes(task, path)
+    _check_metric(task, path)
+    for source in task.sources:
+        _check_splits(task, source, path)
     return task
 
 
@@ -73,6 +78,30 @@ def apply_prompts(task: TaskSpec, choice: str) -> TaskSpec:
     # The label order stays the task's own, whatever the order in the file.
     by_key = {item.key: item for item in prompts.classes}
     return task.with_classes([by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
+
+
+def _check_metric(task: TaskSpec, path: Path) -> None:
+    metric = METRICS.get(task.metric)
+    if metric.multilabel != task.multilabel:
+        needed = "true" if metric.multilabel else "false"
+        raise SpecError(f"{path}: the metric {task.metric} needs `multilabel: {needed}`.")
+    if metric.n_classes not in (None, len(task.class_list)):
+        raise SpecError(
+            f"{path}: the metric {task.metric} is for {metric.n_classes} classes; this task has {len(task.class_list)}."
+        )
+
+
+def _check_splits(task: TaskSpec, source: SourceSpec, path: Path) -> None:
+    """Refuse splits that are neither a pool nor a list of the source; {} stands for the number of a fold."""
+    rule = task.splits
+    known = {*source.pools, *source.lists}
+    wanted = [rule.pool] if isinstance(rule, SampledSplits) else [rule.train, rule.val, rule.test]
+    for name in wanted:
+        if name is not None and name not in known:
+            raise SpecError(
+                f"{path}: the split {name!r} is neither a pool nor a list of the {source.kind} source."
+                f"{did_you_mean(name, known)} Known: {', '.join(sorted(known))}."
+            )
 
 
 def _check_classes(task: TaskSpec, path: Path) -> None:

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from evalsuite.metrics import METRICS
+from evalsuite.registry import did_you_mean
 from evalsuite.tasks.sources import SourceSpec, Strict
 
-MetricName = Literal["accuracy", "mean_per_class_recall", "map_11_point", "roc_auc", "mean_top1_top5"]
 PLACEHOLDER = "{}"
 
 
@@ -113,7 +114,7 @@ class TaskSpec(Strict):
     refit: Literal["train+val", "train"] = "train+val"
     sizes: Sizes = Sizes()
     max_unreadable: int = Field(default=0, ge=0, description="images a pool may miss before it is an error")
-    metric: MetricName = "accuracy"
+    metric: str = Field(default="accuracy", description="a name of evalsuite.metrics.METRICS")
     multilabel: bool = False
     split_fidelity: SplitFidelity = SplitFidelity(
         level="convention", why="The task file does not say how its splits relate to published ones."
@@ -126,6 +127,14 @@ class TaskSpec(Strict):
 
     _path: Path | None = PrivateAttr(default=None)
     _prompts: PromptSpec | None = PrivateAttr(default=None)
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, name: str) -> str:
+        if name not in METRICS:
+            known = ", ".join(METRICS.names())
+            raise ValueError(f"unknown metric {name!r}.{did_you_mean(name, METRICS.names())} Known: {known}")
+        return name
 
     @field_validator("splits", mode="before")
     @classmethod

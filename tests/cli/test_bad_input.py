@@ -121,7 +121,7 @@ def test_a_gpu_that_is_not_there(cli: WarmCli) -> None:
         ("path: .,", "path: ., labels: {by_index: [red, green, blu]},", ["'blu'", "blue"]),
         ("classes: [", "classes: [[", ["not valid YAML"]),
         ("sizes:", "metric: map_11_point\nsizes:", ["map_11_point", "multilabel"]),
-        ("sizes:", "metric: roc_auc\nsizes:", ["roc_auc", "two classes"]),
+        ("sizes:", "metric: roc_auc\nsizes:", ["roc_auc", "2 classes"]),
         ("sizes:", "splits: {test: tst}\nsizes:", ["'tst'", "test"]),
     ],
     ids=["key", "prompts-key", "source-key", "no-placeholder", "two-placeholders", "missing", "twice", "kind",

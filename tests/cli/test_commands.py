@@ -229,7 +229,9 @@ def test_a_run_stores_what_it_measured(finished_run: Path) -> None:
         "zero_shot": ("ok", 1.0),
         "linear_probe": ("ok", 1.0),
     }
-    assert found["zero_shot"]["timings"]["images_encoded"] == 27
+    # every image once: the training images for the probe, which finds the test images encoded
+    assert found["zero_shot"]["timings"]["images_encoded"] == 9
+    assert found["linear_probe"]["timings"]["images_encoded"] == 18
     assert found["linear_probe"]["data"]["sizes"] == {"train": 15, "val": 3, "test": 9}
     assert found["linear_probe"]["provenance"]["command"].startswith("evalsuite run -m colour_model.py:factory -t")
 

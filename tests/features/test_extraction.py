@@ -76,7 +76,8 @@ def test_a_finished_pass_is_one_memory_mapped_file_a_layer(tmp_path: Path) -> No
     pool = array_pool()
     image_pass(pool, PoolFeatures(tmp_path / "pool"), CountingModel())
     (compacted,) = (tmp_path / "pool").glob("compacted-*")
-    assert {path.name for path in compacted.iterdir()} == {"penultimate.npy", "embedding.npy", "manifest.parquet"}
+    names = {path.name for path in compacted.iterdir()}
+    assert names == {"penultimate.npy", "embedding.npy", "manifest.parquet", "checksums.json"}
     assert not list((tmp_path / "pool").rglob("*.safetensors"))
 
 

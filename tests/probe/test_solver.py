@@ -241,7 +241,7 @@ def test_chunks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = solve(x, multinomial(y, 4), [0.1], tolerance=1e-10)
     monkeypatch.setattr(objective_module, "CPU_BUFFER_BYTES", 1)
     chunked = solve(x, multinomial(y, 4), [0.1], tolerance=1e-10)
-    assert objective_module.buffer_rows(x, 4) == 64
+    assert objective_module.buffer_rows(objective_module.Design.of(x, None), 4) == 64
     assert torch.allclose(whole.logits(0, x), chunked.logits(0, x), atol=1e-4)
 
 
@@ -358,3 +358,37 @@ def _warm_of_other_size() -> Solution:
 def test_inputs_that_do_not_fit_are_refused(change: dict[str, object], text: str) -> None:
     with pytest.raises(EvalsuiteError, match=text):
         solve(**{**_good(), **change})  # type: ignore[arg-type]
+
+
+def test_large_logits_are_finished_in_float64(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Far from the origin and nearly separable: float32 rounding alone is worth more than the tolerance."""
+    features, labels = digits
+    scaled = 40 * features.float() + 100
+    targets = Targets("multinomial", labels, 10)
+    found = solve(scaled, targets, [1.0], tolerance=1e-8)
+    reference = solve(scaled.double(), targets, [1.0], tolerance=1e-12)
+    assert found.converged == (True,)
+    assert (found.objective[0] - reference.objective[0]) / max(reference.objective[0], 0.898) < 1e-8
+
+
+@pytest.mark.parametrize(("n", "dim", "n_classes"), [(18, 3072, 3), (60, 500, 10), (5, 40, 3), (4, 30, 2)])
+def test_fewer_rows_than_features_give_the_same_minimum(n: int, dim: int, n_classes: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % n_classes
+    x = (0.3 * rng.normal(size=(n_classes, dim))[labels] + rng.normal(size=(n, dim))).astype(np.float32)
+    targets = Targets("multinomial", torch.from_numpy(labels), n_classes)
+    solution = solve(torch.from_numpy(x), targets, [1e-2, 1.0, 100.0], tolerance=1e-9)
+    for index, value in enumerate(solution.lambdas):
+        model = LogisticRegression(C=1 / value, solver="newton-cg", tol=1e-12, max_iter=10_000).fit(
+            x.astype(float), labels
+        )
+        found = solution.logits(index, torch.from_numpy(x)).double().softmax(1).numpy()
+        np.testing.assert_allclose(found, model.predict_proba(x.astype(float)), atol=1e-5)
+    again = solve(torch.from_numpy(x), targets, [1.0], warm_start=solution, tolerance=1e-9)
+    assert again.iterations[0] <= 2
+
+
+def test_equal_rows_are_fitted_by_the_intercept_alone() -> None:
+    targets = Targets("multinomial", torch.tensor([0, 1, 1, 1]), 2)
+    solution = solve(torch.ones(4, 9), targets, [1.0], tolerance=1e-10)
+    assert solution.logits(0, torch.ones(1, 9)).softmax(1)[0, 1].item() == pytest.approx(0.75, abs=1e-5)

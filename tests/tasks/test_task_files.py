@@ -47,7 +47,7 @@ def write(path: Path, text: str) -> Path:
 def test_shipped_tasks_have_the_published_classes_and_templates(name: str) -> None:
     task = TaskIndex().load(name)
     assert (len(task.class_list), len(task.prompt_spec.templates)) == CLASSES_AND_TEMPLATES[name]
-    assert METRICS[task.metric].multilabel == task.multilabel
+    assert METRICS.get(task.metric).multilabel == task.multilabel
     assert task.name == name and task.split_fidelity.why
 
 
@@ -117,7 +117,7 @@ def test_include_path_adds_tasks_and_groups_and_replaces_by_name(tmp_path: Path)
         (VALID.replace("classes: [magpie, {blue_tit: blue tit}]\n", ""), r"lists the classes"),
         (VALID.replace("test: test}", "test: test}, labels: {by_code: {0: magpy}}"), r"are no class: \['magpy'\]"),
         (VALID.replace("test: test}", "test: test}, labels: {by_index: [magpie]}"), r"without a label: \['blue_tit'\]"),
-        (VALID + "metric: acuracy\n", r"line 6, metric: Input should be 'accuracy'"),
+        (VALID + "metric: acuracy\n", r"line 6, metric: unknown metric 'acuracy'. Did you mean accuracy"),
         (VALID.replace("kind: folder", "kind: foldr"), r"'foldr'.*'folder'"),
         ("- a list\n", r"must hold a mapping"),
         ("title: [\n", r"not valid YAML"),
