@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from evalsuite.data.decoding import decode_image
 
 from evalsuite.data import LoadedSample, MultiLabel, RawPool
+from evalsuite.data.decoding import decode_image
 from evalsuite.errors import DataMissingError
 
 
