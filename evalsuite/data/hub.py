@@ -9,8 +9,8 @@ from typing import Any
 
 from evalsuite.atomic import write_json
 from evalsuite.data.context import SourceContext
-from evalsuite.data.hashing import combined_sha256
 from evalsuite.errors import DataMissingError
+from evalsuite.hashing import combined_sha256
 from evalsuite.tasks.sources import HuggingFaceSource
 
 INDEX_NAME = "hub-splits.json"

@@ -16,10 +16,10 @@ from evalsuite.data import hub
 from evalsuite.data.base import DataState, LoadedSample, MultiLabel, RawLabel, RawPool
 from evalsuite.data.context import SourceContext
 from evalsuite.data.decoding import decode_image
-from evalsuite.data.hashing import combined_sha256, files_sha256
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import row_id
 from evalsuite.errors import DataError, DataMissingError
+from evalsuite.hashing import combined_sha256, files_sha256
 from evalsuite.tasks.sources import HuggingFaceSource
 
 _SHARD_COUNT = re.compile(r"-of-(\d+)")

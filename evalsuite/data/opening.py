@@ -14,11 +14,11 @@ from evalsuite.config import is_offline
 from evalsuite.data import python_source
 from evalsuite.data.base import DataState, Fold, Pool, RawPool, TaskData
 from evalsuite.data.context import SourceContext, SourceModule
-from evalsuite.data.hashing import combined_sha256
 from evalsuite.data.labels import map_labels
 from evalsuite.data.lists import expand_lists
 from evalsuite.data.splits import resolve_folds
 from evalsuite.errors import DataError, DataMissingError, SpecError, UsageError
+from evalsuite.hashing import combined_sha256
 from evalsuite.tasks.sources import PythonSource, SourceBase, SourceSpec
 from evalsuite.tasks.spec import TaskSpec
 

@@ -12,8 +12,8 @@ from typing import Any
 from evalsuite import resources
 from evalsuite.data.base import DataState, LoadedSample, RawPool
 from evalsuite.data.context import SourceContext
-from evalsuite.data.hashing import combined_sha256, file_sha256
 from evalsuite.errors import DataError, EvalsuiteError, SpecError, UsageError
+from evalsuite.hashing import combined_sha256, file_sha256
 from evalsuite.tasks.sources import PythonSource
 
 _PREFIX = "_evalsuite_adapter_"

@@ -11,9 +11,9 @@ import numpy as np
 
 from evalsuite.data.base import DataState, MultiLabel, RawLabel, RawPool
 from evalsuite.data.context import SourceContext
-from evalsuite.data.hashing import file_sha256
 from evalsuite.data.readers import ArrayReader, raw_pool_from_files, row_id
 from evalsuite.errors import DataError, DataMissingError
+from evalsuite.hashing import file_sha256
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.sources import TablePool, TableSource
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, LoadedSample, RawLabel, RawPool
 from evalsuite.data.context import SourceContext
-from evalsuite.data.hashing import tree_sha256
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import image_bytes, read_content, row_id, stat_files
 from evalsuite.errors import DataError, DataMissingError, MissingExtraError, SpecError
+from evalsuite.hashing import tree_sha256
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.sources import TorchvisionSource
 

@@ -14,8 +14,8 @@ import numpy as np
 from evalsuite.data.base import DataState, LoadedSample, MultiLabel, RawLabel, RawPool
 from evalsuite.data.context import SourceContext
 from evalsuite.data.decoding import decode_image
-from evalsuite.data.hashing import combined_sha256, files_sha256
 from evalsuite.errors import DataError, DataMissingError
+from evalsuite.hashing import combined_sha256, files_sha256
 from evalsuite.tasks.sources import WebDatasetSource
 
 _COUNT_FILE = "nshards.txt"

@@ -7,26 +7,18 @@ the weights behind a tag are not meant to change, and the fingerprint of a plan 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import pickle
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalsuite import atomic
 from evalsuite.errors import ModelError
+from evalsuite.hashing import file_sha256
 
 CONNECT_SECONDS = 5.0
 """How long the hub may take to say whether a file exists, before we say that there is no network."""
-
-DIGEST_FILE = "checkpoint-digests.json"
-
-_LFS_BLOB = re.compile(r"[0-9a-f]{64}")
-_READ_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -113,21 +105,7 @@ def downloaded_url(url: str, folder: Path, *, wanted: str, remedy: str, cache_di
 
 def file_digest(path: Path, cache_dir: Path | None) -> str:
     """Return 'sha256:...' of a file, remembered in `cache_dir` by path, size and modification time."""
-    status = path.stat()
-    key = str(path.resolve())
-    stamp = [status.st_size, status.st_mtime_ns]
-    known = _read_digests(cache_dir)
-    entry = known.get(key)
-    if isinstance(entry, list) and entry[:2] == stamp:
-        return str(entry[2])
-    content = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            content.update(block)
-    digest = f"sha256:{content.hexdigest()}"
-    if cache_dir is not None:
-        atomic.write_json(cache_dir / DIGEST_FILE, {**_read_digests(cache_dir), key: [*stamp, digest]})
-    return digest
+    return f"sha256:{file_sha256(path, cache_dir)}"
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:
@@ -208,20 +186,8 @@ def _first_on_hub(hub: HubFile) -> str | None:
 
 
 def _identify_hub_file(hub: HubFile, path: Path, cache_dir: Path | None) -> WeightsFile:
-    # snapshots/<commit>/<file> is a link to blobs/<etag>, and the etag of a large file is its sha256.
-    blob = path.resolve().name
-    digest = f"sha256:{blob}" if _LFS_BLOB.fullmatch(blob) else file_digest(path, cache_dir)
+    digest = file_digest(path, cache_dir)
     return WeightsFile(path, digest, f"{hub.repository}@{path.parent.name} {path.name} {digest}")
-
-
-def _read_digests(cache_dir: Path | None) -> dict[str, Any]:
-    if cache_dir is None:
-        return {}
-    try:
-        known = json.loads((cache_dir / DIGEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # absent or damaged: it is only a cache
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _first_line(error: BaseException) -> str:

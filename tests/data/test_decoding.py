@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from evalsuite.data.decoding import decode_file, decode_image
-from evalsuite.data.hashing import CACHE_NAME, combined_sha256, file_sha256, tree_sha256
 from evalsuite.errors import DataError, MissingExtraError
+from evalsuite.hashing import CACHE_NAME, combined_sha256, file_sha256, tree_sha256
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])

@@ -23,7 +23,7 @@ from safetensors.torch import save
 from evalsuite.errors import ModelError
 from evalsuite.models import weights as weights_module
 from evalsuite.models.loading import load_model, weights_fingerprint
-from evalsuite.models.weights import file_digest, hub_candidates
+from evalsuite.models.weights import hub_candidates
 
 NAME = "timm:test_vit.r160_in1k"
 FILE = "/timm/test_vit.r160_in1k/resolve/main/model.safetensors"
@@ -179,17 +179,3 @@ def test_no_network_fails_in_seconds_with_a_remedy(tmp_path: Path) -> None:
 )
 def test_safetensors_come_first(filename: str, candidates: tuple[str, ...]) -> None:
     assert hub_candidates(filename) == candidates
-
-
-def test_digests_are_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, cache = tmp_path / "w.pt", tmp_path / "cache"
-    file.write_bytes(b"one")
-    first = file_digest(file, cache)
-    assert first == f"sha256:{hashlib.sha256(b'one').hexdigest()}"
-    with monkeypatch.context() as patch:
-        patch.setattr(weights_module, "_READ_BYTES", "reading again would fail")
-        assert file_digest(file, cache) == first
-    file.write_bytes(b"four")
-    assert file_digest(file, cache) == f"sha256:{hashlib.sha256(b'four').hexdigest()}"
-    (cache / weights_module.DIGEST_FILE).write_text("damaged")
-    assert file_digest(file, cache) == f"sha256:{hashlib.sha256(b'four').hexdigest()}"

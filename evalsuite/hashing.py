@@ -65,7 +65,7 @@ def tree_sha256(root: Path, paths: Sequence[Path], cache_dir: Path | None = None
 
 
 def _blob_digest(path: Path) -> str | None:
-    """Return the checksum a file of the Hugging Face cache is named by: blobs/<sha256>."""
+    """Return the checksum a file of the Hugging Face cache is named by: snapshots link to blobs/<sha256>."""
     target = path.resolve()
     if target.parent.name == "blobs" and _HEX_DIGEST.fullmatch(target.name):
         return target.name
