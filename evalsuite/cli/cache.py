@@ -43,9 +43,11 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
     from tabulate import tabulate
 
     chosen = _chosen(cache_dir, models, tasks)
-    rows = [[e.origin.model, e.origin.task, e.origin.pool, e.origin.precision, _size(e.bytes)] for e in chosen]
-    click.echo(tabulate(rows, ["model", "task", "pool", "precision", "size"], colalign=("left",) * 4 + ("right",)))
-    click.echo(f"\n{len(chosen)} pools, {_size(sum(e.bytes for e in chosen))} in {_folder(cache_dir)}")
+    if chosen:
+        rows = [[e.origin.model, e.origin.task, e.origin.pool, e.origin.precision, _size(e.bytes)] for e in chosen]
+        headers = ["model", "task", "pool", "precision", "size"]
+        click.echo(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
+    click.echo(f"{len(chosen)} pools, {_size(sum(e.bytes for e in chosen))} in {_folder(cache_dir)}")
 
 
 @cache.command(

@@ -20,6 +20,9 @@ Preprocess = Callable[[Image.Image], torch.Tensor]
 WORKERS_PAY_FROM = 2_000
 """Samples below which starting worker processes takes longer than decoding in this one."""
 
+MOST_WORKERS = 16
+"""More decoding processes than this seldom make one GPU faster, and each takes memory."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -103,13 +106,17 @@ def read_batches(
         yield from _by_shape([item for item in items if item.image is not None])
 
 
-def worker_count(asked: int | None, samples: int) -> int:
-    """Return how many worker processes to start; none asked for: by the processors and the work there is."""
+def worker_count(asked: int | None, samples: int, device: str) -> int:
+    """Return how many worker processes to start; none asked for: by the device, the processors and the work.
+
+    device: its type. A model on the CPU needs the processors itself: one in four decodes for it.
+    """
     if asked is not None:
         return asked
     if samples < WORKERS_PAY_FROM:
         return 0
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return processors // 4 if device == "cpu" else min(processors, MOST_WORKERS)
 
 
 def _by_shape(items: Iterable[Item]) -> Iterator[Batch]:

@@ -34,10 +34,11 @@ class PassReport:
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How to read: images a batch, and decoding processes (None: by the work there is)."""
+    """How to read: images a batch, decoding processes (None: by the work there is), type of the model's device."""
 
     batch_size: int
     workers: int | None = None
+    device: str = "cpu"
 
 
 def missing_rows(pool: Pool, rows: Sequence[int], store: PoolFeatures) -> tuple[list[int], dict[str, Stamp]]:
@@ -84,7 +85,7 @@ def ensure_features(
     """
     missing, touched = missing_rows(pool, rows, store)
     report = PassReport()
-    if not missing and not touched:
+    if not missing and not touched and store.is_compact():
         return report
     with store.lock():
         store.reload()  # another run may have done it while this one waited
@@ -119,7 +120,7 @@ def _encode(
         rows,
         preprocess,
         batch_size=options.batch_size,
-        workers=worker_count(options.workers, len(rows)),
+        workers=worker_count(options.workers, len(rows), options.device),
         on_unreadable=report.unreadable.append,
     )
     on_images(0, len(rows))
@@ -128,8 +129,9 @@ def _encode(
             writer.add(encoded)
             report.encoded += len(encoded.batch.rows)
             on_images(report.encoded, len(rows))
+        writer.write()
     finally:
-        # Also on Ctrl-C: what is encoded is kept, and the same command goes on from there.
+        # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command goes on from there.
         writer.write()
 
 

@@ -126,6 +126,10 @@ class PoolFeatures:
             shutil.rmtree(path, ignore_errors=True)
         self.reload()
 
+    def is_compact(self) -> bool:
+        """Return whether no shards are left over from a run that was stopped before it merged them."""
+        return not self._shards()
+
     def damaged(self) -> list[str]:
         """Return the files whose bytes are not what was written; files of unfinished passes are not looked at."""
         return [f"{path.name}/{name}" for path in self._compacted() for name in damaged_files(path)]

@@ -156,12 +156,13 @@ class Jobs:
             return model.preprocess, mapping
 
         what = f"{self.model.slug} {task}/{name}"
+        device = self.model.device.type
         return ensure_features(
             pool,
             rows,
             features,
             prepare,
-            PassOptions(self.settings.batch_size or BATCH_SIZES[self.model.device.type], self.settings.workers),
+            PassOptions(self.settings.batch_size or BATCH_SIZES[device], self.settings.workers, device),
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
         )

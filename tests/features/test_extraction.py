@@ -12,6 +12,7 @@ import torch
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, JobError, ModelError
 from evalsuite.features import extraction
+from evalsuite.features.blocks import Block
 from evalsuite.features.encoding import encode_batches
 from evalsuite.features.extraction import PassOptions, PassReport, ensure_features
 from evalsuite.features.store import PoolFeatures
@@ -97,6 +98,22 @@ def test_interrupted_pass_keeps_whole_batches_and_the_next_one_goes_on(
     image_pass(pool, undisturbed, CountingModel())
     for layer in ("penultimate", "embedding"):
         assert torch.equal(store.read(layer, pool.ids), undisturbed.read(layer, pool.ids))
+
+
+def test_an_interrupted_write_of_the_last_shard_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_shard = PoolFeatures.add_shard
+
+    def interrupted(store: PoolFeatures, block: Block) -> None:
+        monkeypatch.setattr(PoolFeatures, "add_shard", add_shard)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PoolFeatures, "add_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        image_pass(array_pool(), PoolFeatures(tmp_path / "pool"), CountingModel())
+    store, model = PoolFeatures(tmp_path / "pool"), CountingModel()
+    assert len(store) == 20 and not store.is_compact()
+    image_pass(array_pool(), store, model)
+    assert model.encoded == 0 and store.is_compact()
 
 
 def test_a_sample_of_another_size_is_encoded_again(tmp_path: Path) -> None:
