@@ -103,6 +103,7 @@ class Result(Record):
     metric: MetricRecord | None = None
     metrics: dict[str, float] = Field(default_factory=dict, description="further metrics: top1, top5 ...")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the protocol, defaults included")
+    changed_options: dict[str, Any] = Field(default_factory=dict, description="those that are not the default")
     details: dict[str, Any] = Field(default_factory=dict, description="what the protocol found: every lambda ...")
     warnings: list[str] = Field(default_factory=list)
     data: DataRecord | None = None

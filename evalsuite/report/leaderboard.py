@@ -251,12 +251,9 @@ def _variant_notes(records: list[Result], label: Mapping[_RowKey, tuple[str, str
     renamed = sorted({label[key][0] for key in label if label[key][0] != key.model})
     if renamed:
         yield f"@: one name, different weights or preprocessing: {', '.join(renamed)}."
-    usual = {record.protocol: record.options for record in records if record.options_hash is None}
     variants = {label[_RowKey.of(record)][1]: record for record in records if record.options_hash is not None}
     for name, record in sorted(variants.items()):
-        default = usual.get(record.protocol, {})
-        changed = {key: value for key, value in record.options.items() if key not in default or default[key] != value}
-        options = ", ".join(f"{key}={value}" for key, value in changed.items())
+        options = ", ".join(f"{key}={value}" for key, value in record.changed_options.items())
         yield f"{name}: other options than the default ({options})." if options else f"{name}: other options."
 
 

@@ -42,6 +42,7 @@ def base_result(
 ) -> Result:
     """Return a record that says what was asked for."""
     device = str(model.device)
+    changed = dict(changed_options(protocol, settings))
     return Result(
         status=status,
         model=model.slug,
@@ -49,7 +50,8 @@ def base_result(
         task=task,
         protocol=protocol.name,
         fingerprint="",
-        options={**protocol.options(), **changed_options(protocol, settings)},
+        options={**protocol.options(), **changed},
+        changed_options=changed,
         provenance=collect(device, model.precision, settings.seed, settings.command),
     )
 

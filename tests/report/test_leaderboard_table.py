@@ -131,7 +131,14 @@ def test_models_of_one_name_and_other_weights_are_separate_rows() -> None:
 def test_other_options_are_a_row_of_their_own_and_are_named() -> None:
     results = [
         make("a", "t1", 0.5, options={"refit": True, "seed": 0}),
-        make("a", "t1", 0.6, options={"refit": False, "seed": 0}, options_hash="0123456789abcdef"),
+        make(
+            "a",
+            "t1",
+            0.6,
+            options={"refit": False, "seed": 0},
+            changed_options={"refit": False},
+            options_hash="0123456789abcdef",
+        ),
     ]
     board = build_leaderboard(results)
     assert [(row.protocol, row.average) for row in board.rows] == [("zero_shot #01234567", 60), ("zero_shot", 50)]
