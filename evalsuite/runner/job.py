@@ -48,9 +48,16 @@ class Jobs:
     store: ResultStore
     reporter: Reporter
     results: list[Result] = field(default_factory=list)
+    _opened: dict[str, PoolFeatures] = field(default_factory=dict)
 
     def run(self) -> list[Result]:
         """Return a result for each protocol; what goes wrong is a result too, and never stops the run."""
+        try:
+            return self._run()
+        finally:
+            self._opened.clear()  # a run has many jobs, and the manifest of a large pool is large
+
+    def _run(self) -> list[Result]:
         pending = list(self.protocols)
         try:
             pending = self._without_text_jobs(pending)
@@ -136,9 +143,14 @@ class Jobs:
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def features(self, pool: str, *, may_load: bool = True) -> PoolFeatures:
-        """Return the store of a pool's features under the model of these jobs."""
-        fingerprint = self.task.pool(pool).fingerprint
-        return self.model.pool_features(self.task.task.name, pool, fingerprint, may_load=may_load)
+        """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
+        if pool not in self._opened:
+            fingerprint = self.task.pool(pool).fingerprint
+            opened = self.model.pool_features(self.task.task.name, pool, fingerprint, may_load=may_load)
+            if not self.model.key(may_load=False):  # only a plan gets here: the folder is not the model's yet
+                return opened
+            self._opened[pool] = opened
+        return self._opened[pool]
 
     def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
         """Return every split that these protocols read."""
