@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
 
@@ -44,15 +44,6 @@ class Registry(Generic[T]):
         if name in self._items:
             raise UsageError(f"The {self.kind} {name!r} is registered twice.")
         self._items[name] = item
-
-    def add(self, name: str) -> Callable[[T], T]:
-        """Register what is decorated."""
-
-        def decorate(item: T) -> T:
-            self.register(name, item)
-            return item
-
-        return decorate
 
     def get(self, name: str) -> T:
         """Return the thing called `name`; UsageError offers the nearest names."""

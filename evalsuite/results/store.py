@@ -153,7 +153,7 @@ class ResultStore:
         matching = [record for record in found if fingerprint in (None, record.fingerprint)]
         return max(matching, key=lambda record: _RANK[record.status], default=None)
 
-    def is_done(
+    def find_value(
         self,
         model_slug: str,
         model_fingerprint: str,
@@ -161,14 +161,14 @@ class ResultStore:
         protocol: str,
         options_hash: str | None,
         fingerprint: str,
-    ) -> bool:
-        """Tell whether a job needs no work: it has a value for the very same inputs.
+    ) -> Result | None:
+        """Return the record of a job that has a value for the very same inputs, or None.
 
         A partial value counts too: the fingerprint covers the samples, so the same inputs give the same part,
         and inputs that became complete have another fingerprint. Errors and not_applicable are tried again.
         """
         found = self.find(model_slug, model_fingerprint, task, protocol, options_hash, fingerprint)
-        return found is not None and found.status in ("ok", "partial")
+        return found if found is not None and found.status in ("ok", "partial") else None
 
 
 def load_results(paths: Sequence[Path]) -> tuple[list[Result], list[str]]:

@@ -103,7 +103,7 @@ class Jobs:
         key = self.model.key(may_load=may_load)
         if not key:
             return None
-        found = self.store.find(
+        found = self.store.find_value(
             self.model.slug,
             key,
             self.task.task.name,
@@ -111,7 +111,7 @@ class Jobs:
             options_hash(changed_options(protocol, self.settings)),
             result_fingerprint(self.task, protocol, key, self.settings),
         )
-        if found is None or found.status not in ("ok", "partial"):
+        if found is None:
             return None
         if self.settings.log_samples and found.samples is None:
             return None

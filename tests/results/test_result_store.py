@@ -112,19 +112,19 @@ def test_a_partial_record_replaces_an_error_and_is_kept_from_one(tmp_path: Path)
 )
 def test_done_is_a_value_for_the_very_same_inputs(tmp_path: Path, status: str, done: bool) -> None:
     store = ResultStore(tmp_path)
-    assert not store.is_done(*JOB, None, "inputs-1")
+    assert not store.find_value(*JOB, None, "inputs-1")
     store.write(make(status), "weights-1")
-    assert store.is_done(*JOB, None, "inputs-1") is done
-    assert not store.is_done(*JOB, None, "inputs-2")
-    assert not store.is_done(*JOB, "other-options", "inputs-1")
-    assert not store.is_done("clip/vit-b-32", "weights-2", "digits", "zero_shot", None, "inputs-1")
+    assert (store.find_value(*JOB, None, "inputs-1") is not None) is done
+    assert not store.find_value(*JOB, None, "inputs-2")
+    assert not store.find_value(*JOB, "other-options", "inputs-1")
+    assert not store.find_value("clip/vit-b-32", "weights-2", "digits", "zero_shot", None, "inputs-1")
 
 
 def test_a_partial_record_of_new_inputs_is_found_beside_an_old_ok_one(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     store.write(make(), "weights-1")
     store.write(make("partial", fingerprint="inputs-2"), "weights-1")
-    assert store.is_done(*JOB, None, "inputs-2")
+    assert store.find_value(*JOB, None, "inputs-2")
     found = store.find(*JOB, fingerprint="inputs-2")
     assert found is not None and found.status == "partial"
     assert store.find(*JOB, fingerprint="inputs-3") is None
@@ -174,7 +174,7 @@ def test_a_broken_record_is_done_again_but_an_error_does_not_replace_it(tmp_path
     assert store.write(make("error"), "weights-1") != path
     assert path.read_text() == newer
     assert store.write(make(), "weights-1") == path
-    assert store.is_done(*JOB, None, "inputs-1")
+    assert store.find_value(*JOB, None, "inputs-1")
 
 
 def test_an_unwritable_folder_is_known_early(tmp_path: Path) -> None:
