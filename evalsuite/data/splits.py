@@ -11,7 +11,8 @@ from evalsuite.data.base import Fold, Pool, Split
 from evalsuite.data.drawing import Amount, draw_split, hold_out, stratified_limit
 from evalsuite.data.lists import SampleList, read_list
 from evalsuite.errors import DataError, DataMissingError, SpecError
-from evalsuite.tasks.spec import FoldSplits, OfficialSplits, SampledSplits, TaskSpec
+from evalsuite.tasks.spec import TaskSpec
+from evalsuite.tasks.split_rules import FoldSplits, OfficialSplits, SampledSplits
 
 __all__ = ["check_sizes", "hold_out", "resolve_folds", "stratified_limit"]
 

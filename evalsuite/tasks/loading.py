@@ -10,7 +10,8 @@ from evalsuite.errors import SpecError
 from evalsuite.metrics import METRICS
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.sources import ByCode, ByIndex, SourceSpec
-from evalsuite.tasks.spec import PromptSpec, SampledSplits, TaskSpec
+from evalsuite.tasks.spec import PromptSpec, TaskSpec
+from evalsuite.tasks.split_rules import SampledSplits
 from evalsuite.tasks.yaml_files import read_yaml, validate
 
 SIMPLE_TEMPLATE = "a photo of a {}."
@@ -93,7 +94,7 @@ def _check_metric(task: TaskSpec, path: Path) -> None:
 
 def _check_splits(task: TaskSpec, source: SourceSpec, path: Path) -> None:
     """Refuse splits that are neither a pool nor a list of the source; {} stands for the number of a fold."""
-    rule = task.splits
+    rule = source.splits or task.splits
     known = {*source.pools, *source.lists}
     wanted = [rule.pool] if isinstance(rule, SampledSplits) else [rule.train, rule.val, rule.test]
     for name in wanted:

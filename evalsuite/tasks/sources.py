@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-SplitName = str
-
-
-class Strict(BaseModel):
-    """A part of a file people write: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from evalsuite.tasks.parts import Strict
+from evalsuite.tasks.split_rules import Sizes, SplitFidelity, SplitRule
 
 
 class ByCode(Strict):
@@ -37,7 +32,8 @@ class ByIndex(Strict):
     by_index: Literal["classes"] | list[str]
 
 
-LabelMap = Literal["by_key"] | ByCode | ByIndex
+LabelMap = Literal["by_key", "by_name"] | ByCode | ByIndex
+"""`by_name`: raw labels are names or keys of the classes, in other case or punctuation perhaps."""
 
 
 class ListFile(Strict):
@@ -53,6 +49,22 @@ class ListFile(Strict):
     format: Literal["paths", "index_lines"] = "paths"
     count: int = Field(default=1, ge=1, description="how many lists there are")
     first: int = Field(default=0, ge=0, description="the number of the first list")
+    complement: bool = Field(default=False, description="the samples of the pool that the file does not name")
+
+
+class RemoteFile(Strict):
+    """A file that `evalsuite download` fetches, checks and unpacks."""
+
+    url: str
+    to: str = Field(default=".", description="folder under the data root it is unpacked in, or put into")
+    name: str | None = Field(default=None, description="its name on disk; default: the last part of the URL")
+    md5: str | None = None
+    sha256: str | None = None
+    unpack: bool = Field(default=False, description="zip, tar (also compressed) or a single .gz file")
+    makes: list[str] = Field(
+        default_factory=list,
+        description="what is under the data root afterwards: where all of it is there, nothing is fetched",
+    )
 
 
 class SourceBase(Strict):
@@ -62,6 +74,13 @@ class SourceBase(Strict):
     lists: dict[str, ListFile] = Field(
         default_factory=dict, description="lists of sample ids; {} in a name is the fold's number"
     )
+    needs: list[str] = Field(
+        default_factory=list, description="files and folders in the source's folder without which it is only partial"
+    )
+    files: list[RemoteFile] = Field(default_factory=list, description="what `evalsuite download` fetches for it")
+    splits: SplitRule | None = Field(default=None, description="where this source needs other ones than the task")
+    sizes: Sizes | None = Field(default=None, description="where this source has other ones than the task")
+    split_fidelity: SplitFidelity | None = Field(default=None, description="where it is not that of the task")
     verified: bool = Field(default=True, description="false where nobody of this project has seen the columns or files")
     note: str = Field(default="", description="one sentence a user of this source should know")
 
@@ -74,7 +93,6 @@ class TorchvisionSource(SourceBase):
     path: str = Field(description="what must exist under the data root for this source to be there")
     root: str = Field(default=".", description="the class's `root`, under the data root")
     pools: dict[str, dict[str, Any]] = Field(description="pool -> arguments of the class")
-    download: bool = Field(default=False, description="whether torchvision can download it")
 
 
 class HuggingFaceSource(SourceBase):
@@ -92,7 +110,7 @@ class HuggingFaceSource(SourceBase):
     image: str = "image"
     label: str = "label"
     group: str | None = Field(default=None, description="column: samples of one group are never split apart")
-    pools: dict[str, str] = Field(description="pool -> split of the dataset")
+    pools: dict[str, str] = Field(description="pool -> split of the dataset; a+b: one after the other")
 
 
 class WebDatasetSource(SourceBase):
@@ -100,19 +118,24 @@ class WebDatasetSource(SourceBase):
 
     kind: Literal["webdataset"]
     path: str = Field(description="folder of the shards under the data root")
-    url: str | None = Field(default=None, description="where the shards can be downloaded")
+    repo: str | None = Field(default=None, description="org/name of a dataset repository of the hub that has the shards")
+    revision: str = "main"
+    url: str | None = Field(default=None, description="where the shards can be downloaded by hand")
     pools: dict[str, str] = Field(description="pool -> shards: a glob under `path`, such as test/*.tar")
     image: list[str] = ["webp", "png", "jpg", "jpeg"]
     label: str = "cls"
 
 
 class FolderSource(SourceBase):
-    """A folder a class (the raw label is the folder's name), in a folder a pool."""
+    """A folder a class, in a folder a pool. The raw label is the name of the first folder below the pool."""
 
     kind: Literal["folder"]
     path: str = Field(description="relative to the task file when it exists there, else under the data root")
     pools: dict[str, str] = Field(description="pool -> folder under `path`")
     extensions: list[str] = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"]
+    label: str | None = Field(
+        default=None, description="regular expression on the path below the pool; its first group is the raw label"
+    )
     group: str | None = Field(default=None, description="regular expression on the path; its first group is the group")
     frame: Literal["middle"] | None = Field(default=None, description="videos: the frame to take")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from evalsuite.metrics import METRICS
 from evalsuite.registry import did_you_mean
-from evalsuite.tasks.sources import SourceSpec, Strict
+from evalsuite.tasks.parts import Strict
+from evalsuite.tasks.sources import SourceSpec
+from evalsuite.tasks.split_rules import OfficialSplits, Sizes, SplitFidelity, SplitRule
 
 PLACEHOLDER = "{}"
 
@@ -52,56 +54,6 @@ class PromptSpec(Strict):
         return templates
 
 
-class OfficialSplits(Strict):
-    """Splits that are pools, or lists of the source, of their own."""
-
-    rule: Literal["official"] = "official"
-    train: str = "train"
-    val: str | None = Field(default=None, description="none: the protocol holds out a tenth of train")
-    test: str = "test"
-
-
-class SampledSplits(Strict):
-    """Splits drawn from one pool: a number a class, a fraction of each class, or the `rest`."""
-
-    rule: Literal["sample"]
-    pool: str = "all"
-    seed: int = 0
-    train: int | float | Literal["rest"]
-    val: int | float | Literal["rest"] | None = None
-    test: int | float | Literal["rest"] = "rest"
-
-
-class FoldSplits(Strict):
-    """Several train/test splits whose scores are averaged; `{}` is the number of the fold."""
-
-    rule: Literal["folds"]
-    count: int = Field(ge=2)
-    first: int = Field(default=0, ge=0)
-    train: str
-    val: str | None = None
-    test: str
-
-
-SplitRule = Annotated[OfficialSplits | SampledSplits | FoldSplits, Field(discriminator="rule")]
-
-
-class Sizes(Strict):
-    """How many samples each split must have; a list gives one number a fold."""
-
-    train: int | list[int] | None = None
-    val: int | list[int] | None = None
-    test: int | list[int] | None = None
-    exact: bool = True
-
-
-class SplitFidelity(Strict):
-    """Whether the splits are the paper's, and why one can say so."""
-
-    level: Literal["exact", "convention", "approximate"]
-    why: str = Field(min_length=1)
-
-
 class TaskSpec(Strict):
     """A dataset with its classes, splits, prompts, metric, tags and sizes: one YAML file."""
 
@@ -136,11 +88,6 @@ class TaskSpec(Strict):
             raise ValueError(f"unknown metric {name!r}.{did_you_mean(name, METRICS.names())} Known: {known}")
         return name
 
-    @field_validator("splits", mode="before")
-    @classmethod
-    def _official_by_default(cls, value: Any) -> Any:
-        return {"rule": "official", **value} if isinstance(value, dict) else value
-
     @property
     def path(self) -> Path | None:
         """The file this task was read from."""
@@ -163,6 +110,14 @@ class TaskSpec(Strict):
         """The keys of the classes in label order."""
         return [item.key for item in self.class_list]
 
+    def from_source(self, source: SourceSpec) -> TaskSpec:
+        """Return this task with the splits, sizes and fidelity that hold where its images come from `source`."""
+        return self._with(
+            splits=source.splits or self.splits,
+            sizes=source.sizes or self.sizes,
+            split_fidelity=source.split_fidelity or self.split_fidelity,
+        )
+
     def with_path(self, path: Path) -> TaskSpec:
         """Return this task, known to come from `path`."""
         return self._with(path=path)
@@ -173,17 +128,12 @@ class TaskSpec(Strict):
 
     def with_prompt_spec(self, prompts: PromptSpec) -> TaskSpec:
         """Return this task with other templates; its classes stay, if it knows them already."""
-        classes = self.class_list if self.classes is not None or self._prompts is not None else None
-        return self._with(prompts=prompts, classes=classes)
+        if self.classes is None and self._prompts is None:
+            return self._with(prompts=prompts)
+        return self._with(prompts=prompts, classes=self.class_list)
 
-    def _with(
-        self,
-        *,
-        path: Path | None = None,
-        prompts: PromptSpec | None = None,
-        classes: list[TaskClass] | None = None,
-    ) -> TaskSpec:
-        copy = self.model_copy(update={"classes": classes} if classes is not None else {})
+    def _with(self, *, path: Path | None = None, prompts: PromptSpec | None = None, **fields: Any) -> TaskSpec:
+        copy = self.model_copy(update=fields)
         copy._path = path or self._path
         copy._prompts = prompts or self._prompts
         return copy

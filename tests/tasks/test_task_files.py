@@ -13,7 +13,7 @@ from evalsuite.metrics import METRICS
 from evalsuite.tasks import TaskIndex, apply_prompts, load_task_file
 from evalsuite.tasks.loading import SIMPLE_TEMPLATE
 from evalsuite.tasks.schema import prompt_schema, task_schema
-from evalsuite.tasks.spec import FoldSplits, SampledSplits
+from evalsuite.tasks.split_rules import FoldSplits, SampledSplits
 
 CLASSES_AND_TEMPLATES = {
     # datasets.md of the fact sheets, section 0.2: the counts OpenAI published

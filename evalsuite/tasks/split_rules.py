@@ -1,0 +1,76 @@
+"""The `splits`, `sizes` and `split_fidelity` of a task file, or of one of its sources."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from evalsuite.tasks.parts import Strict
+
+
+class Draw(Strict):
+    """How many samples of each split are used, drawn without regard to their class; none: all."""
+
+    seed: int = 0
+    train: int | None = Field(default=None, ge=1)
+    val: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=1)
+
+
+class OfficialSplits(Strict):
+    """Splits that are pools, or lists of the source, of their own."""
+
+    rule: Literal["official"] = "official"
+    train: str = "train"
+    val: str | None = Field(default=None, description="none: the protocol holds out a tenth of train")
+    test: str = "test"
+    draw: Draw | None = Field(default=None, description="use only so many samples of a split, drawn by a seed")
+
+
+class SampledSplits(Strict):
+    """Splits drawn from one pool: a number a class, a fraction of each class, or the `rest`."""
+
+    rule: Literal["sample"]
+    pool: str = "all"
+    seed: int = 0
+    train: int | float | Literal["rest"]
+    val: int | float | Literal["rest"] | None = None
+    test: int | float | Literal["rest"] = "rest"
+
+
+class FoldSplits(Strict):
+    """Several train/test splits whose scores are averaged; `{}` is the number of the fold."""
+
+    rule: Literal["folds"]
+    count: int = Field(ge=2)
+    first: int = Field(default=0, ge=0)
+    train: str
+    val: str | None = None
+    test: str
+
+
+def _official_by_default(value: Any) -> Any:
+    return {"rule": "official", **value} if isinstance(value, dict) else value
+
+
+SplitRule = Annotated[
+    Annotated[OfficialSplits | SampledSplits | FoldSplits, Field(discriminator="rule")],
+    BeforeValidator(_official_by_default),
+]
+
+
+class Sizes(Strict):
+    """How many samples each split must have; a list gives one number a fold."""
+
+    train: int | list[int] | None = None
+    val: int | list[int] | None = None
+    test: int | list[int] | None = None
+    exact: bool = True
+
+
+class SplitFidelity(Strict):
+    """Whether the splits are the paper's, and why one can say so."""
+
+    level: Literal["exact", "convention", "approximate"]
+    why: str = Field(min_length=1)
