@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 UV := $(BIN)/uv
 
-.PHONY: help run test lint format bench test-lowest constraints pocket clean
+.PHONY: help run test lint format docs bench test-lowest constraints pocket clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ lint: $(BIN)/.installed-dev  ## ruff, ruff format, mypy strict, import contracts
 format: $(BIN)/.installed-dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(BIN)/.installed  ## write docs/datasets again, a page a task
+	$(BIN)/evalsuite describe '*' --output docs/datasets
 
 bench: $(BIN)/.installed-dev  ## speed, as ratios measured side by side
 	$(BIN)/python -m benchmarks.probe $(ARGS)

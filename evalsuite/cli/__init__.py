@@ -22,6 +22,8 @@ COMMANDS = {
     "run": ("evalsuite.cli.run:run", "Evaluate models on tasks."),
     "leaderboard": ("evalsuite.cli.leaderboard:leaderboard", "Show results as a table of models and tasks."),
     "ls": ("evalsuite.cli.ls:ls", "List tasks, groups or models."),
+    "describe": ("evalsuite.cli.describe:describe", "Say what a task is and how to get its images."),
+    "download": ("evalsuite.cli.download:download", "Fetch the images of tasks."),
     "validate": ("evalsuite.cli.validate:validate", "Check task files and the data they describe."),
     "new": ("evalsuite.cli.new:new", "Write a commented file to start from."),
     "cache": ("evalsuite.cli.cache:cache", "Look after the stored features."),

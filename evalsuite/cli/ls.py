@@ -30,19 +30,29 @@ def ls() -> None:
 def tasks(
     choices: tuple[str, ...], data_root: Path | None, cache_dir: Path | None, include_paths: tuple[Path, ...]
 ) -> None:
-    """List tasks with their classes, metric and the state of their data."""
+    """List tasks with their classes, metric and the state of their data: ready, partial or absent."""
     from tabulate import tabulate
 
     from evalsuite import config
     from evalsuite.cli.options import split_commas
-    from evalsuite.data.opening import data_state
+    from evalsuite.data.opening import can_be_fetched, data_state
     from evalsuite.tasks import TaskIndex
 
-    rows = []
+    rows, partial = [], []
+    root = data_root or config.default_data_root()
     for task in TaskIndex(include_paths).select(split_commas(choices) or ["*"]):
-        state = data_state(task, data_root or config.default_data_root(), cache_dir=cache_dir or config.default_cache())
-        rows.append([task.name, len(task.class_list), task.metric, state.state, ", ".join(task.tags), task.title])
-    click.echo(tabulate(rows, ["task", "classes", "metric", "data", "tags", "title"], tablefmt="simple"))
+        found = data_state(task, root, cache_dir=cache_dir or config.default_cache())
+        name = "absent" if found.state == "downloadable" else found.state
+        how = "download" if any(can_be_fetched(source) for source in task.sources) else "describe"
+        get = "" if name == "ready" else f"evalsuite {how} {task.name}"
+        if name == "partial":
+            partial.append(f"{task.name} is there only in part: {found.brief}")
+        fidelity = task.split_fidelity.level
+        rows.append([task.name, len(task.class_list), task.metric, fidelity, name, get, ", ".join(task.tags)])
+    headers = ["task", "classes", "metric", "splits", "data", "get it with", "tags"]
+    click.echo(tabulate(rows, headers, tablefmt="simple"))
+    where = "no data root is set (--data-root, EVALSUITE_DATA)" if root is None else f"data root: {root}"
+    click.echo("\n".join([f"\n{sum(row[4] == 'ready' for row in rows)} of {len(rows)} are ready ({where})", *partial]))
 
 
 @ls.command(cls=Command, epilog="evalsuite ls groups    names for --tasks that stand for several tasks")

@@ -111,6 +111,7 @@ class Auto(NumberType):
 @config_option
 @offline_option
 @click.option("--overwrite", is_flag=True, help="Compute results again even if they are stored.")
+@click.option("--download", is_flag=True, help="Fetch data that is not there, as `evalsuite download` does.")
 @click.option("--skip-missing", is_flag=True, help="Leave out tasks whose data is not there; no error.")
 @click.option("--log-samples", is_flag=True, help="Store every prediction: one parquet file a result.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done and stop; loads no model.")
@@ -156,13 +157,15 @@ def _settings(options: dict[str, Any]) -> RunSettings:
     from evalsuite.runner.settings import RunSettings
 
     root: Path | None = options["data_root"]
-    if root is not None and not root.is_dir():
+    download = options["download"] and not options["dry_run"]
+    if root is not None and not root.is_dir() and not download:
         raise UsageError(f"--data-root {root}: there is no such folder. Make it, or name the folder of your datasets.")
     return RunSettings(
         output=options["output"] or config.default_output(),
         cache_dir=options["cache_dir"] or config.default_cache(),
         data_root=root or config.default_data_root(),
         offline=config.is_offline(options["offline"]),
+        download=download,
         command=shlex.join(["evalsuite", *sys.argv[1:]]),
         **{
             name: options[name]

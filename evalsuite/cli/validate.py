@@ -19,6 +19,7 @@ from evalsuite.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from evalsuite.data.reachability import Prober
     from evalsuite.data.validation import Check
     from evalsuite.tasks import TaskSpec
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     epilog="""
     evalsuite validate my_birds.yaml                 before the first run
     evalsuite validate mnist cifar10 --data-root DIR
-    evalsuite validate '*'                           every known task whose data is there
+    evalsuite validate '*'                           every known task, and whether its sources can be reached
+    evalsuite validate '*' --offline                 the same without the network
     """,
 )
 @click.argument("choices", nargs=-1, type=TaskName(), metavar="[TASK|FILE]...")
@@ -39,12 +41,14 @@ if TYPE_CHECKING:
 @offline_option
 @click.option("--schema", is_flag=True, help="Print the JSON schema of task files and stop (for editors).")
 def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
-    """Check task files: schema, prompts, label maps, sizes, labels, and that images decode.
+    """Check task files: schema, prompts, sources, label maps, sizes, labels, and that images decode.
 
-    Tasks whose data is not there are checked as far as their files go. Exit code 1 if anything fails.
+    Tasks whose data is not there are checked as far as their files go, and whether it could be downloaded.
+    Exit code 1 if anything fails.
     """
     from tabulate import tabulate
 
+    from evalsuite.data.reachability import Prober
     from evalsuite.errors import SpecError
     from evalsuite.tasks import TaskIndex
 
@@ -53,6 +57,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
 
         click.echo(task_schema())
         return 0
+    prober = Prober()
     index = TaskIndex(options["include_paths"])
     rows = []
     failed = 0
@@ -60,7 +65,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     for name in names:
         try:
             task = index.load(name)
-            checks = _checks(task, options)
+            checks = _checks(task, options, prober)
         except SpecError as error:
             click.echo(f"{error}", err=True)
             rows.append([name, "file", "failed", "see above"])
@@ -73,16 +78,18 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     return 1 if failed else 0
 
 
-def _checks(task: TaskSpec, options: dict[str, Any]) -> list[Check]:
+def _checks(task: TaskSpec, options: dict[str, Any], prober: Prober) -> list[Check]:
     from evalsuite import config
-    from evalsuite.data.opening import data_state, open_task
+    from evalsuite.data.opening import data_state, make_context, open_task
+    from evalsuite.data.reachability import check_sources
     from evalsuite.data.validation import Check, check_data, check_definition
     from evalsuite.errors import EvalsuiteError
 
     root: Path = options["data_root"] or config.default_data_root()
     cache = options["cache_dir"] or config.default_cache()
-    found = list(check_definition(task))
     offline = config.is_offline(options["offline"])
+    context = make_context(task, root, offline, options["trust_adapters"], cache)
+    found = [*check_definition(task), *check_sources(task, context, prober)]
     state = data_state(task, root, offline=offline, cache_dir=cache, trust_adapters=options["trust_adapters"])
     if state.state != "ready":
         failed = state.state == "partial"
@@ -92,6 +99,6 @@ def _checks(task: TaskSpec, options: dict[str, Any]) -> list[Check]:
         ]
     try:
         data = open_task(task, root, offline=offline, trust_adapters=options["trust_adapters"], cache_dir=cache)
-        return [*found, Check("data", "ok", data.source), *check_data(task, data)]
+        return [*found, Check("data", "ok", data.source), *check_data(data)]
     except EvalsuiteError as error:
         return [*found, Check("data", "failed", str(error))]

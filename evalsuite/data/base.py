@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from evalsuite.tasks.spec import TaskSpec
+
 IGNORED = -1
 """Multi-label target of a class that is neither there nor absent ("difficult" in VOC)."""
 
@@ -102,9 +104,12 @@ class Fold:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The pools and splits of a task, opened from one source. Pools open on first use."""
+    """The pools and splits of a task, opened from one source. Pools open on first use.
 
-    task: str
+    task: with the splits, sizes and fidelity that this source has.
+    """
+
+    task: TaskSpec
     source: str
     open_pool: Callable[[str], Pool]
     folds: Callable[[], tuple[Fold, ...]]
@@ -113,8 +118,12 @@ class TaskData:
 
 @dataclass(frozen=True)
 class DataState:
-    """Whether a task's data is under the data root: `missing` says what is not, and what to do."""
+    """Whether a task's data is under the data root: `missing` says what is not, and what to do.
 
-    state: str  # ready | downloadable | partial | absent
+    state: ready, downloadable (absent, but can be fetched), partial or absent. brief: what is missing, in a line.
+    """
+
+    state: str
     source: str
     missing: str = ""
+    brief: str = ""

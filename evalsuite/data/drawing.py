@@ -73,6 +73,12 @@ def draw_split(
     return [_sorted_rows(pieces) for pieces in drawn]
 
 
+def draw_some(ids: Sequence[str], count: int, seed: int) -> Rows:
+    """Return `count` positions, sorted: the first of a seeded shuffle of the ids in lexicographic order."""
+    order = by_id(ids)
+    return np.sort(order[shuffled(len(order), np.random.PCG64(seed))][:count])
+
+
 def hold_out(
     ids: Sequence[str],
     labels: NDArray[Any],

@@ -17,8 +17,9 @@ from evalsuite.tasks.sources import FolderSource
 
 
 def open_raw_pool(spec: FolderSource, pool: str, context: SourceContext) -> RawPool:
-    """Index the files of a pool: sorted paths relative to the pool's folder; the raw label is the first part.
+    """Index the files of a pool: sorted paths relative to the pool's folder.
 
+    The raw label is the first part of the path, or what `label` finds in it.
     Hidden files and empty class folders are passed over. DataError when no image is left.
     """
     root = pool_folder(spec, pool, context)
@@ -37,8 +38,9 @@ def open_raw_pool(spec: FolderSource, pool: str, context: SourceContext) -> RawP
     if not ids:
         raise DataError(_nothing_found(spec, root, loose, others))
     ids.sort()
-    labels = [path.split("/", 1)[0] for path in ids]
-    return raw_pool_from_files(root, ids, labels, _groups(spec, ids), spec.frame)
+    labels = [path.split("/", 1)[0] for path in ids] if spec.label is None else _found(spec, "label", spec.label, ids)
+    groups = None if spec.group is None else _found(spec, "group", spec.group, ids)
+    return raw_pool_from_files(root, ids, labels, groups, spec.frame)
 
 
 def state(spec: FolderSource, context: SourceContext) -> DataState:
@@ -101,22 +103,21 @@ def _has_entries(path: Path) -> bool:
     return path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir())
 
 
-def _groups(spec: FolderSource, ids: list[str]) -> list[str] | None:
-    if spec.group is None:
-        return None
+def _found(spec: FolderSource, key: str, expression: str, ids: list[str]) -> list[str]:
+    """Return the first group of a regular expression in each path."""
     try:
-        pattern = re.compile(spec.group)
+        pattern = re.compile(expression)
     except re.error as error:
-        raise SpecError(f"{describe(spec)}: `group` is no regular expression ({error}): {spec.group!r}.") from error
+        raise SpecError(f"{describe(spec)}: `{key}` is no regular expression ({error}): {expression!r}.") from error
     if pattern.groups < 1:
-        raise SpecError(f"{describe(spec)}: `group` needs a pair of parentheses around the group: {spec.group!r}.")
-    groups = []
+        raise SpecError(f"{describe(spec)}: `{key}` needs a pair of parentheses around the {key}: {expression!r}.")
+    found = []
     for path in ids:
         match = pattern.search(path)
         if match is None or match.group(1) is None:
-            raise DataError(f"{describe(spec)}: `group` ({spec.group!r}) does not match the sample {path!r}.")
-        groups.append(match.group(1))
-    return groups
+            raise DataError(f"{describe(spec)}: `{key}` ({expression!r}) does not match the sample {path!r}.")
+        found.append(match.group(1))
+    return found
 
 
 def _nothing_found(spec: FolderSource, root: Path, loose: int, others: Counter[str]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evalsuite.atomic import write_json
 from evalsuite.data.context import SourceContext
 from evalsuite.errors import DataMissingError
 from evalsuite.hashing import combined_sha256
-from evalsuite.tasks.sources import HuggingFaceSource
+from evalsuite.tasks.sources import HuggingFaceSource, WebDatasetSource
 
 INDEX_NAME = "hub-splits.json"
 """In the cache: which arrow files a split of a repository was prepared as, and from which commit."""
@@ -83,7 +83,7 @@ def _download(spec: HuggingFaceSource, split: str, context: SourceContext) -> tu
             **options,
         )
     except Exception as error:
-        raise DataMissingError(_explain(spec, split, error)) from error
+        raise DataMissingError(explain(spec, f"split {split!r}", error)) from error
     # Checksums of large files; a README that changes is no other dataset.
     files = {
         sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
@@ -101,30 +101,45 @@ def _download(spec: HuggingFaceSource, split: str, context: SourceContext) -> tu
     return dataset, entry
 
 
-def _explain(spec: HuggingFaceSource, split: str, error: Exception) -> str:
-    """Say what went wrong with the hub and what to do about it."""
+def explain(spec: HuggingFaceSource | WebDatasetSource, part: str, error: Exception) -> str:
+    """Say what went wrong with the hub and what to do about it. part: what of the repository was asked for."""
+    text = f"{spec.repo} ({part}, revision {spec.revision}) cannot be had from the hub: "
+    files = "the shards" if spec.kind == "webdataset" else "the parquet files"
+    advice = {
+        "gated": f"it is gated. Accept its conditions at https://huggingface.co/datasets/{spec.repo}, then type: "
+        "hf auth login (or set HF_TOKEN).",
+        "no revision": "there is no such revision. Mend `revision` in the task file.",
+        "no repository": "there is no such repository, or it is private: then type hf auth login (or set HF_TOKEN).",
+        "unreachable": f"the hub cannot be reached ({error}). Check the network (HF_ENDPOINT, proxies), or put "
+        f"{files} under the data root.",
+        "other": f"{type(error).__name__}: {error}",
+    }
+    return text + advice[failure(error)]
+
+
+def status_of(error: Exception) -> int | None:
+    """Return the HTTP status the hub answered with, if that is how the error came about."""
+    statuses = (getattr(getattr(cause, "response", None), "status_code", None) for cause in _chain(error))
+    return next((status for status in statuses if status is not None), None)
+
+
+def failure(error: Exception) -> Literal["gated", "no revision", "no repository", "unreachable", "other"]:
+    """Sort what the libraries of the hub raise, by the error and by what caused it."""
     from huggingface_hub import errors
 
     causes = _chain(error)
-    text = f"{spec.repo} (split {split!r}, revision {spec.revision}) cannot be had from the hub: "
-    status = {getattr(getattr(cause, "response", None), "status_code", None) for cause in causes}
-    if any(isinstance(cause, errors.GatedRepoError) for cause in causes) or 403 in status:
-        return (
-            f"{text}it is gated. Accept its conditions at https://huggingface.co/datasets/{spec.repo}, then type: "
-            "hf auth login (or set HF_TOKEN)."
-        )
+    status = status_of(error)
+    if any(isinstance(cause, errors.GatedRepoError) for cause in causes) or status == 403:
+        return "gated"
     if any(isinstance(cause, errors.RevisionNotFoundError) for cause in causes):
-        return f"{text}there is no such revision. Mend `revision` in the task file."
-    if any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes) or 401 in status:
-        return f"{text}there is no such repository, or it is private: then type hf auth login (or set HF_TOKEN)."
+        return "no revision"
+    if any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes) or status == 401:
+        return "no repository"
     network = ("ConnectionError", "ConnectError", "ConnectTimeout", "ReadTimeout", "Timeout", "TimeoutException")
     names = {base.__name__ for cause in causes for base in type(cause).__mro__}
     if names.intersection(network) or any(isinstance(cause, errors.LocalEntryNotFoundError) for cause in causes):
-        return (
-            f"{text}the hub cannot be reached ({error}). Check the network (HF_ENDPOINT, proxies), or put the parquet "
-            "files under the data root."
-        )
-    return f"{text}{type(error).__name__}: {error}"
+        return "unreachable"
+    return "other"
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,12 @@ def open_raw_pool(spec: HuggingFaceSource, pool: str, context: SourceContext) ->
 
     Images are kept as the bytes in the file and decoded one by one; arrow files are memory-mapped.
     """
-    split = spec.pools[pool]
-    files = local_files(spec, split, context)
-    shortage = _shortage(files)
-    if shortage:
-        raise DataMissingError(f"{describe(spec)}: the split {split!r} is incomplete: {shortage}.")
+    found = {part: local_files(spec, part, context) for part in spec.pools[pool].split("+")}
+    files = [path for part in found.values() for path in part]
+    short = _short(found) if files else {}
+    if short:
+        part, shortage = next(iter(short.items()))
+        raise DataMissingError(f"{describe(spec)}: the split {part!r} is incomplete: {shortage}.")
     if files:
         dataset, content = _open_local(files, context), _identity(pool, files, context)
     else:
@@ -45,8 +46,8 @@ def open_raw_pool(spec: HuggingFaceSource, pool: str, context: SourceContext) ->
 
 def state(spec: HuggingFaceSource, context: SourceContext) -> DataState:
     """Say whether each split has its files under the data root, or can be had from the hub."""
-    found = {split: local_files(spec, split, context) for split in dict.fromkeys(spec.pools.values())}
-    short = {split: _shortage(files) or "no file" for split, files in found.items() if _shortage(files) or not files}
+    found = {split: local_files(spec, split, context) for split in _stored_splits(spec)}
+    short = _short(found)
     if not short:
         return DataState("ready", spec.kind)
     if any(found.values()):
@@ -58,7 +59,7 @@ def state(spec: HuggingFaceSource, context: SourceContext) -> DataState:
         return DataState("ready", spec.kind)
     if context.offline:
         return DataState("absent", spec.kind, f"not downloaded, and offline. {_where_to_put(spec, context)}")
-    return DataState("downloadable", spec.kind, f"can be downloaded from the hub: {spec.repo} at {spec.revision}")
+    return DataState("absent", spec.kind, f"{spec.repo} of the hub is not downloaded. {_where_to_put(spec, context)}")
 
 
 def folder(spec: HuggingFaceSource, context: SourceContext) -> Path | None:
@@ -116,6 +117,16 @@ def local_files(spec: HuggingFaceSource, split: str, context: SourceContext) -> 
         if files:
             return files
     return []
+
+
+def _stored_splits(spec: HuggingFaceSource) -> list[str]:
+    """Return the splits that the pools are made of, each once."""
+    return list(dict.fromkeys(part for split in spec.pools.values() for part in split.split("+")))
+
+
+def _short(found: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+    """Return what is missing of the splits that are not complete."""
+    return {split: _shortage(files) or "no file" for split, files in found.items() if _shortage(files) or not files}
 
 
 def _shortage(files: Sequence[Path]) -> str:
@@ -249,7 +260,7 @@ def _byte_sizes(images: Any, column: str) -> NDArray[np.int64]:
 
 def _where_to_put(spec: HuggingFaceSource, context: SourceContext) -> str:
     place = context.place(spec.path or context.task.name)
-    names = ", ".join(f"{split}-*.parquet" for split in dict.fromkeys(spec.pools.values()))
+    names = ", ".join(f"{split}-*.parquet" for split in _stored_splits(spec))
     text = f"Put {names} into {place}"
     if spec.repo is None:
         return f"{text}."

@@ -22,7 +22,7 @@ _PRINTED = 5
 class _ClassMap:
     """Looks up the class index of a raw label.
 
-    index: raw label as text -> class index. rule: the map's name in the task file.
+    index: raw label as text (`by_name`: in its plain form) -> class index. rule: the map's name in the task file.
     """
 
     index: dict[str, int]
@@ -30,6 +30,8 @@ class _ClassMap:
     positions: int | None = None
 
     def find(self, raw: str | int) -> int | None:
+        if self.rule == "by_name":
+            return self.index.get(plain_form(str(raw)))
         if self.positions is not None and isinstance(raw, str):
             # Text labels of archives and tables: "7" and "07" are the number 7.
             raw = raw.strip()
@@ -37,13 +39,18 @@ class _ClassMap:
         return self.index.get(str(raw))
 
 
+def plain_form(name: str) -> str:
+    """Return the letters and digits of a name in lower case: spellings that differ in the rest are one name."""
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
 def wants_names(labels: LabelMap, names: Sequence[str]) -> bool:
     """Say whether the map speaks of a source's class names rather than of its integers.
 
-    A source that has both (a ClassLabel column, torchvision's `classes`) gives names to `by_key`, integers
-    to `by_index`, and to `by_code` the names if any of the codes is one of them.
+    A source that has both (a ClassLabel column, torchvision's `classes`) gives names to `by_key` and
+    `by_name`, integers to `by_index`, and to `by_code` the names if any of the codes is one of them.
     """
-    if labels == "by_key":
+    if labels in ("by_key", "by_name"):
         return True
     return isinstance(labels, ByCode) and not set(labels.by_code).isdisjoint(names)
 
@@ -91,6 +98,8 @@ def _class_map(task: TaskSpec, source: str, labels: LabelMap) -> _ClassMap:
     position = {key: index for index, key in enumerate(keys)}
     if labels == "by_key":
         return _ClassMap(position, "by_key")
+    if labels == "by_name":
+        return _ClassMap(_names_index(task, source), "by_name")
     if isinstance(labels, ByCode):
         _check_keys(task, source, "by_code", list(labels.by_code.values()))
         return _ClassMap({raw: position[key] for raw, key in labels.by_code.items()}, "by_code")
@@ -100,6 +109,20 @@ def _class_map(task: TaskSpec, source: str, labels: LabelMap) -> _ClassMap:
         twice = next(key for key in order if order.count(key) > 1)
         raise SpecError(f"{_place(task, source)}: `by_index` lists the class key {twice!r} twice.")
     return _ClassMap({str(row): position[key] for row, key in enumerate(order)}, "by_index", len(order))
+
+
+def _names_index(task: TaskSpec, source: str) -> dict[str, int]:
+    """Return the plain form of every key and name -> class index; SpecError where it stands for two classes."""
+    index: dict[str, int] = {}
+    for position, item in enumerate(task.class_list):
+        for name in (item.key, *item.names):
+            other = index.setdefault(plain_form(name), position)
+            if other != position:
+                raise SpecError(
+                    f"{_place(task, source)}: `by_name` cannot tell the classes {task.class_keys[other]!r} and "
+                    f"{item.key!r} apart: {name!r} is a name of both. Use `by_key` or `by_code`."
+                )
+    return index
 
 
 def _check_keys(task: TaskSpec, source: str, rule: str, mapped: Sequence[str]) -> None:
@@ -132,7 +155,7 @@ def _lookup(task: TaskSpec, source: str, classes: _ClassMap, raw: str | int, sam
         )
     near = nearest(str(raw), classes.index)
     known = f"Nearest: {', '.join(near)}." if near else f"Known: {_some(list(classes.index))}."
-    what = "codes" if classes.rule == "by_code" else "class keys"
+    what = {"by_code": "codes", "by_name": "class names"}.get(classes.rule, "class keys")
     raise DataError(text + f"It is none of the {len(classes.index)} {what}. {known}")
 
 

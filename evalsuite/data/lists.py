@@ -23,13 +23,16 @@ _PRINTED = 3
 class SampleList:
     """One list: a file of sample ids (line None), or line `line` of a file of row numbers.
 
-    files: where the file may be, the first that exists counts.
+    files: where the file may be, the first that exists counts. header: the first line is no sample.
+    complement: the list is what the file does not name.
     """
 
     name: str
     pool: str
     files: tuple[Path, ...]
     line: int | None = None
+    header: bool = False
+    complement: bool = False
 
 
 def expand_lists(lists: Mapping[str, ListFile], folders: Sequence[Path]) -> dict[str, SampleList]:
@@ -50,7 +53,7 @@ def expand_lists(lists: Mapping[str, ListFile], folders: Sequence[Path]) -> dict
             line = position if entry.format == "index_lines" else None
             title = name.replace("{}", number)
             paths = tuple(folder / file for folder in folders)
-            expanded[title] = SampleList(title, entry.pool, paths, line)
+            expanded[title] = SampleList(title, entry.pool, paths, line, entry.header, entry.complement)
     return expanded
 
 
@@ -61,7 +64,7 @@ def read_list(sample_list: SampleList, pool: Pool, allowed_missing: int = 0) -> 
     of them than `allowed_missing`.
     """
     path = _find(sample_list)
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").splitlines()[sample_list.header :]
     position = {sample: row for row, sample in enumerate(pool.ids)}
     if sample_list.line is None:
         wanted = [_sample_name(line, position) for line in lines if line.strip()]
@@ -74,7 +77,15 @@ def read_list(sample_list: SampleList, pool: Pool, allowed_missing: int = 0) -> 
     if len(set(rows)) != len(rows):
         twice = next(name for name in wanted if wanted.count(name) > 1)
         raise DataError(f"The list {sample_list.name!r} ({path}) names the sample {twice!r} more than once.")
+    if sample_list.complement:
+        return np.setdiff1d(np.arange(len(pool), dtype=np.int64), np.array(rows, np.int64))
     return np.array(sorted(rows), np.int64)
+
+
+def missing_files(lists: Mapping[str, SampleList]) -> list[Path]:
+    """Return where the files of lists should be that are nowhere, each once."""
+    nowhere = [entry.files for entry in lists.values() if not any(path.is_file() for path in entry.files)]
+    return list(dict.fromkeys(files[0] for files in nowhere if files))
 
 
 def _find(sample_list: SampleList) -> Path:

@@ -112,7 +112,7 @@ def call_adapter(file: Path, function: str, root: Path | None, pool: str) -> Raw
 class AdapterReader:
     """Reads samples by the adapter's own reader.
 
-    The reader of an adapter may be of a class that another process cannot import, so what is pickled is
+    The reader of an adapter may be of a class that another process cannot import: then what is pickled is
     how to open the pool again.
     """
 
@@ -140,7 +140,8 @@ class AdapterReader:
             ) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_arguments": self._arguments, "_raw": None}
+        importable = self._raw is not None and not type(self._raw.read).__module__.startswith(_PREFIX)
+        return {"_arguments": self._arguments, "_raw": self._raw if importable else None}
 
 
 def _load_function(file: Path, function: str) -> Callable[[Path | None, str], Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from evalsuite.data.base import Fold, Pool, Split
-from evalsuite.data.drawing import Amount, draw_split, hold_out, stratified_limit
+from evalsuite.data.drawing import Amount, draw_some, draw_split, hold_out, stratified_limit
 from evalsuite.data.lists import SampleList, read_list
 from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.tasks.spec import TaskSpec
-from evalsuite.tasks.split_rules import FoldSplits, OfficialSplits, SampledSplits
+from evalsuite.tasks.split_rules import Draw, FoldSplits, OfficialSplits, SampledSplits
 
 __all__ = ["check_sizes", "hold_out", "resolve_folds", "stratified_limit"]
 
@@ -20,13 +21,13 @@ _NAMES = ("train", "val", "test")
 
 
 def resolve_folds(
-    task: TaskSpec, open_pool: Callable[[str], Pool], lists: Mapping[str, SampleList]
+    task: TaskSpec, open_pool: Callable[[str], Pool], lists: Mapping[str, SampleList], *, test_only: bool = False
 ) -> tuple[Fold, ...]:
     """Return the train/validation/test splits of a task, one Fold, or several for the rule `folds`.
 
     A name of the rules `official` and `folds` is a list of the source, else a pool of it. The rule
     `sample` draws from one pool, as `evalsuite.data.drawing.draw_split` says, train first, then val and
-    test. Splits of one fold that share a sample are a DataError.
+    test. Splits of one fold that share a sample are a DataError. test_only: those for training are empty.
     """
     rule = task.splits
     folds: tuple[Fold, ...]
@@ -34,23 +35,23 @@ def resolve_folds(
         folds = (_sampled(task, rule, open_pool(rule.pool)),)
     elif isinstance(rule, FoldSplits):
         known: dict[str, Split] = {}  # a test set that serves all folds is resolved once
-        folds = tuple(
-            _named(task, rule, open_pool, lists, str(rule.first + position), known) for position in range(rule.count)
-        )
+        numbers = [str(rule.first + position) for position in range(rule.count)]
+        folds = tuple(_named(task, rule, open_pool, lists, number, known, test_only) for number in numbers)
     else:
-        folds = (_named(task, rule, open_pool, lists, None, {}),)
-    for number, fold in enumerate(folds):
+        fold = _named(task, rule, open_pool, lists, None, {}, test_only)
+        folds = (fold if rule.draw is None else _drawn(task, rule.draw, fold, open_pool),)
+    for number, fold in enumerate(() if test_only else folds):
         _check_disjoint(task, fold, number if len(folds) > 1 else None, open_pool)
     return folds
 
 
-def check_sizes(task: TaskSpec, folds: tuple[Fold, ...]) -> None:
-    """Compare the splits with the sizes the task file states, if it calls them exact.
+def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = _NAMES) -> None:
+    """Compare the splits (those of `names`) with the sizes the task file states, if it calls them exact.
 
     Raises DataMissingError where samples are missing, DataError where there are too many.
     """
     sizes = task.sizes
-    for name in _NAMES:
+    for name in names:
         expected = getattr(sizes, name)
         if expected is None or not sizes.exact:
             continue
@@ -103,6 +104,7 @@ def _named(
     lists: Mapping[str, SampleList],
     number: str | None,
     known: dict[str, Split],
+    test_only: bool,
 ) -> Fold:
     def split(name: str) -> Split:
         title = name if number is None else name.replace("{}", number)
@@ -110,7 +112,28 @@ def _named(
             known[title] = _find_split(task, title, open_pool, lists)
         return known[title]
 
-    return Fold(split(rule.train), None if rule.val is None else split(rule.val), split(rule.test))
+    test = split(rule.test)
+    if test_only:
+        return Fold(Split(test.pool, test.rows[:0]), None, test)
+    return Fold(split(rule.train), None if rule.val is None else split(rule.val), test)
+
+
+def _drawn(task: TaskSpec, draw: Draw, fold: Fold, open_pool: Callable[[str], Pool]) -> Fold:
+    """Return the fold with only so many samples of each split as `draw` says."""
+
+    def some(name: str, split: Split | None) -> Split | None:
+        count: int | None = getattr(draw, name)
+        if split is None or count is None or len(split) == 0:
+            return split
+        if count > len(split):
+            raise DataMissingError(
+                f"Task {task.name!r}: `splits.draw` asks for {count} samples of {name!r}, which has {len(split)}."
+            )
+        ids = open_pool(split.pool).ids
+        return Split(split.pool, split.rows[draw_some([ids[row] for row in split.rows], count, draw.seed)])
+
+    train, val, test = (some(name, getattr(fold, name)) for name in _NAMES)
+    return replace(fold, train=train or fold.train, val=val, test=test or fold.test)
 
 
 def _find_split(task: TaskSpec, title: str, open_pool: Callable[[str], Pool], lists: Mapping[str, SampleList]) -> Split:

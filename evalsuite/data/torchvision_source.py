@@ -252,17 +252,10 @@ def _root(spec: TorchvisionSource, context: SourceContext) -> Path | None:
     return context.under_root(spec.root)
 
 
-def _call(spec: TorchvisionSource, pool: str, root: Path, extra: str = "") -> str:
+def _call(spec: TorchvisionSource, pool: str, root: Path) -> str:
     arguments = "".join(f", {key}={value!r}" for key, value in spec.pools[pool].items())
-    return f"torchvision.datasets.{spec.dataset}({str(root)!r}{arguments}{extra})"
+    return f"torchvision.datasets.{spec.dataset}({str(root)!r}{arguments})"
 
 
 def _what_is_missing(spec: TorchvisionSource, context: SourceContext) -> str:
-    text = f"needs {context.place(spec.path)}, which is not there or empty."
-    if not spec.download:
-        return f"{text} torchvision cannot download it: see the task's homepage."
-    if context.data_root is None:
-        return f"{text} torchvision can download it once a data root is given."
-    root = context.data_root / spec.root
-    calls = "; ".join(dict.fromkeys(_call(spec, pool, root, ", download=True") for pool in spec.pools))
-    return f'{text} torchvision can download it: python -c "import torchvision; {calls}"'
+    return f"needs {context.place(spec.path)}, which is not there or empty."

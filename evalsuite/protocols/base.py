@@ -63,7 +63,8 @@ class Outcome:
 class EvaluationProtocol(Protocol):
     """Features in, scores out.
 
-    layer: the layer it reads. needs_text: whether it needs a text encoder. version: raised when the
+    layer: the layer it reads. needs_text: whether it needs a text encoder. needs_training: whether it reads
+    more than the test split. version: raised when the
     numbers it gives change, so that stored results are computed again.
     """
 
@@ -78,6 +79,10 @@ class EvaluationProtocol(Protocol):
     @property
     def needs_text(self) -> bool:
         """Whether the model must have a text encoder."""
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether it reads the splits for training, too."""
 
     @property
     def version(self) -> int:

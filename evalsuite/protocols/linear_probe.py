@@ -53,6 +53,7 @@ class LinearProbe:
     name = "linear_probe"
     layer = PENULTIMATE
     needs_text = False
+    needs_training = True
     version = 1
 
     def __init__(self, options: ProbeOptions | None = None) -> None:
@@ -178,6 +179,7 @@ def _warnings(search: SweepResult, solution: Solution, what: str) -> list[str]:
     if not solution.converged[0]:
         found.append(f"{what}: the final fit did not converge (gradient norm {solution.gradient_norm[0]:.2g}).")
     tried = [trial["lambda"] for trial in search.tried]
-    if search.best_lambda in (min(tried), max(tried)):
+    # A plateau that reaches inside the grid (an easy task) needs no larger one.
+    if search.plateau in ((min(tried),) * 2, (max(tried),) * 2):
         found.append(f"{what}: the best lambda {search.best_lambda:.3g} is at the end of the grid.")
     return found

@@ -32,6 +32,7 @@ class ZeroShot:
     name = "zero_shot"
     layer = EMBEDDING
     needs_text = True
+    needs_training = False
     version = 1
 
     def options(self) -> Mapping[str, Any]:

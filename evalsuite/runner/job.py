@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError
+from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.features.batches import Preprocess
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import MapBatches
@@ -90,6 +90,11 @@ class Jobs:
         self.task.open()
         pending = []
         for protocol in protocols:
+            try:
+                self.task.require(training=protocol.needs_training)
+            except DataMissingError as error:
+                self._fail([protocol], error)
+                continue
             found = None if self.settings.overwrite else self.stored(protocol)
             if found is None:
                 pending.append(protocol)

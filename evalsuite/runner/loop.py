@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evalsuite.errors import DataMissingError
+from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.models.base import ImageModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.protocols import PROTOCOLS, EvaluationProtocol
@@ -28,7 +28,7 @@ def make_jobs(
     """Return the jobs of a run, a model's tasks after one another."""
     store = ResultStore(settings.output)
     chosen: list[EvaluationProtocol] = [PROTOCOLS.get(name)() for name in protocols]
-    sessions = [TaskSession(task, settings) for task in tasks]
+    sessions = [TaskSession(task, settings, reporter) for task in tasks]
     return [
         Jobs(session, task, chosen, settings, store, reporter)
         for session in (ModelSession(model, settings, executor) for model in models)
@@ -43,15 +43,24 @@ def run_jobs(jobs: Sequence[Jobs], settings: RunSettings, reporter: Reporter) ->
     """
     reporter.start(sum(len(job.protocols) for job in jobs))
     results: list[Result] = []
-    skipped: dict[str, str] = {}
+    skipped: set[tuple[str, bool]] = set()
     for job in jobs:
-        name = job.task.task.name
-        if settings.skip_missing and name not in skipped:
-            try:
-                job.task.open()
-            except DataMissingError as error:
-                skipped[name] = str(error)
-                reporter.note(f"Skipped {name}: {error}")
-        if name not in skipped:
-            results.extend(job.run())
+        if settings.skip_missing:
+            job.protocols = [item for item in job.protocols if not _is_missing(job, item, skipped, reporter)]
+        results.extend(job.run())
     return results
+
+
+def _is_missing(job: Jobs, protocol: EvaluationProtocol, skipped: set[tuple[str, bool]], reporter: Reporter) -> bool:
+    """Say whether data that a protocol reads is not there, and note it once a task."""
+    try:
+        job.task.require(training=protocol.needs_training)
+    except DataMissingError as error:
+        name = job.task.task.name
+        if (name, protocol.needs_training) not in skipped:
+            skipped.add((name, protocol.needs_training))
+            reporter.note(f"Skipped {protocol.name} of {name}: {error}")
+        return True
+    except EvalsuiteError:  # another fault than missing data: the job records it
+        return False
+    return False

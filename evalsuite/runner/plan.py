@@ -39,7 +39,7 @@ def _planned(job: Jobs, protocol: EvaluationProtocol) -> PlannedJob:
     try:
         if protocol.needs_text and job.model.has_text(may_load=False) is False:
             return PlannedJob(model, task, protocol.name, "not applicable", note="no text encoder")
-        job.task.open()
+        job.task.require(training=protocol.needs_training)
         total = sum(len(rows) for rows in rows_by_pool(job.splits([protocol])).values())
         if not job.settings.overwrite and job.stored(protocol, may_load=False) is not None:
             return PlannedJob(model, task, protocol.name, "stored", 0, total)

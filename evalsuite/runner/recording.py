@@ -129,5 +129,5 @@ def _data(session: TaskSession, measured: Measured) -> DataRecord:
             for name, report in passes.items()
             if report.unreadable
         },
-        split_fidelity=session.task.split_fidelity.model_dump(mode="json"),
+        split_fidelity=session.data.task.split_fidelity.model_dump(mode="json"),
     )

@@ -31,6 +31,7 @@ class RunSettings:
     seed: int = 0
     offline: bool = False
     overwrite: bool = False
+    download: bool = False
     skip_missing: bool = False
     log_samples: bool = False
     trust_adapters: bool = False

@@ -9,12 +9,14 @@ from functools import cached_property
 import numpy as np
 
 from evalsuite.data.base import Fold, Pool, Split, TaskData
+from evalsuite.data.downloading import fetch_task
 from evalsuite.data.drawing import stratified_limit
 from evalsuite.data.opening import open_task
+from evalsuite.data.remote_files import DownloadReporter
 from evalsuite.data.splits import check_sizes
-from evalsuite.errors import EvalsuiteError
+from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.features.extraction import samples_digest
-from evalsuite.runner.settings import RunSettings
+from evalsuite.runner.settings import Reporter, RunSettings
 from evalsuite.tasks.spec import TaskSpec
 
 NOT_IN_FINGERPRINT = {
@@ -23,31 +25,78 @@ NOT_IN_FINGERPRINT = {
 """Fields of a task that change no number: sources count through the samples and labels they give."""
 
 
+class _Downloads(DownloadReporter):
+    """Tells the reporter of a run how a download goes on."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def note(self, text: str) -> None:
+        """Pass a message on."""
+        self._reporter.note(text)
+
+    def progress(self, what: str, done: int, total: int | None) -> None:
+        """Pass progress on where there is an end to count to."""
+        if total:
+            self._reporter.progress(what, done, total, "bytes")
+
+
 class TaskSession:
     """One task of a run."""
 
-    def __init__(self, task: TaskSpec, settings: RunSettings) -> None:
+    def __init__(self, task: TaskSpec, settings: RunSettings, reporter: Reporter) -> None:
         self.task = task
         self._settings = settings
+        self._reporter = reporter
         self._pools: dict[str, Pool] = {}
         self._failure: EvalsuiteError | None = None
+        self.incomplete: DataMissingError | None = None
 
     @cached_property
     def data(self) -> TaskData:
-        """Open the source; DataMissingError says what is not there."""
+        """Open the source; DataMissingError says what is not there.
+
+        With `download`, it is fetched first. Where only the test split is there, `incomplete` is the error of
+        what needs the others.
+        """
+        try:
+            if self._settings.download:
+                self._fetch()
+            return self._open(test_only=False)
+        except DataMissingError as error:
+            try:
+                opened = self._open(test_only=True)
+            except EvalsuiteError:
+                raise error from None
+            self.incomplete = error
+            return opened
+
+    def _fetch(self) -> None:
+        settings = self._settings
+        fetch_task(
+            self.task,
+            settings.data_root,
+            cache_dir=settings.cache_dir,
+            offline=settings.offline,
+            trust_adapters=settings.trust_adapters,
+            reporter=_Downloads(self._reporter),
+        )
+
+    def _open(self, *, test_only: bool) -> TaskData:
         return open_task(
             self.task,
             self._settings.data_root,
             offline=self._settings.offline,
             trust_adapters=self._settings.trust_adapters,
             cache_dir=self._settings.cache_dir,
+            test_only=test_only,
         )
 
     @cached_property
     def folds(self) -> tuple[Fold, ...]:
         """The splits, checked against the sizes of the task file, with `--limit` applied."""
         folds = self.data.folds()
-        check_sizes(self.task, folds)
+        check_sizes(self.data.task, folds, *([] if self.incomplete is None else [("test",)]))
         if self._settings.limit is not None:
             return tuple(self._limited(fold) for fold in folds)
         return folds
@@ -55,6 +104,12 @@ class TaskSession:
     def _limited(self, fold: Fold) -> Fold:
         val = None if fold.val is None else self._limited_split(fold.val)
         return Fold(self._limited_split(fold.train), val, self._limited_split(fold.test))
+
+    def require(self, *, training: bool) -> None:
+        """Open the data; raise what is missing, unless it is missing for training alone and that is not wanted."""
+        self.open()
+        if training and self.incomplete is not None:
+            raise self.incomplete
 
     def _limited_split(self, split: Split) -> Split:
         labels = self.pool(split.pool).labels[split.rows]
@@ -79,7 +134,7 @@ class TaskSession:
 
     def definition(self, *, with_prompts: bool) -> dict[str, object]:
         """Return what of the task file can change a number: rules and classes; templates and names if asked."""
-        rules = self.task.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
+        rules = self.data.task.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
         if not with_prompts:
             return {**rules, "classes": self.task.class_keys}
         names = [item.model_dump() for item in self.task.class_list]

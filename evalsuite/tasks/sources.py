@@ -49,6 +49,7 @@ class ListFile(Strict):
     format: Literal["paths", "index_lines"] = "paths"
     count: int = Field(default=1, ge=1, description="how many lists there are")
     first: int = Field(default=0, ge=0, description="the number of the first list")
+    header: bool = Field(default=False, description="the first line names the column")
     complement: bool = Field(default=False, description="the samples of the pool that the file does not name")
 
 
@@ -61,6 +62,7 @@ class RemoteFile(Strict):
     md5: str | None = None
     sha256: str | None = None
     unpack: bool = Field(default=False, description="zip, tar (also compressed) or a single .gz file")
+    inner: list[str] = Field(default_factory=list, description="archives in it that are unpacked, too")
     makes: list[str] = Field(
         default_factory=list,
         description="what is under the data root afterwards: where all of it is there, nothing is fetched",
@@ -118,11 +120,13 @@ class WebDatasetSource(SourceBase):
 
     kind: Literal["webdataset"]
     path: str = Field(description="folder of the shards under the data root")
-    repo: str | None = Field(default=None, description="org/name of a dataset repository of the hub that has the shards")
+    repo: str | None = Field(
+        default=None, description="org/name of a dataset repository of the hub that has the shards"
+    )
     revision: str = "main"
     url: str | None = Field(default=None, description="where the shards can be downloaded by hand")
     pools: dict[str, str] = Field(description="pool -> shards: a glob under `path`, such as test/*.tar")
-    image: list[str] = ["webp", "png", "jpg", "jpeg"]
+    image: list[str] = Field(default=["webp", "png", "jpg", "jpeg"])
     label: str = "cls"
 
 
@@ -132,7 +136,7 @@ class FolderSource(SourceBase):
     kind: Literal["folder"]
     path: str = Field(description="relative to the task file when it exists there, else under the data root")
     pools: dict[str, str] = Field(description="pool -> folder under `path`")
-    extensions: list[str] = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"]
+    extensions: list[str] = Field(default=[".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"])
     label: str | None = Field(
         default=None, description="regular expression on the path below the pool; its first group is the raw label"
     )

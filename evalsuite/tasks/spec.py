@@ -118,6 +118,10 @@ class TaskSpec(Strict):
             split_fidelity=source.split_fidelity or self.split_fidelity,
         )
 
+    def with_sources(self, sources: list[SourceSpec]) -> TaskSpec:
+        """Return this task with other sources."""
+        return self._with(sources=sources)
+
     def with_path(self, path: Path) -> TaskSpec:
         """Return this task, known to come from `path`."""
         return self._with(path=path)

@@ -296,10 +296,20 @@ def test_weights_that_cannot_be_had(cli: WarmCli, shapes: Path, tmp_path: Path, 
     assert ("offline was asked for" in finished.output) == bool(options)
 
 
-def test_data_that_cannot_be_downloaded(cli: WarmCli, tmp_path: Path) -> None:
+def test_data_that_is_not_there(cli: WarmCli, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     finished = cli("run", "-m", "pixels", "-t", "mnist", "--data-root", "root", *STORES)
-    check_recorded(finished, tmp_path / "out", "DataMissingError", "mnist", "cannot be reached", "data root")
+    check_recorded(finished, tmp_path / "out", "DataMissingError", "evalsuite download mnist", "root/MNIST/raw")
+
+
+def test_data_that_cannot_be_downloaded(cli: WarmCli, tmp_path: Path) -> None:
+    task = tmp_path / "pets.yaml"
+    task.write_text(
+        "title: Pets\nclasses: [cat, dog]\nprompts: {templates: ['{}']}\n"
+        "sources: [{kind: huggingface, repo: org/pets, pools: {train: train, test: test}}]\n"
+    )
+    finished = cli("run", "-m", "pixels", "-t", task, "--data-root", "root", "--download", *STORES)
+    check_recorded(finished, tmp_path / "out", "DataMissingError", "pets", "cannot be reached", "data root")
 
 
 def test_an_adapter_that_is_not_trusted(cli: WarmCli, tmp_path: Path) -> None:

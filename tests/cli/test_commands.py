@@ -29,6 +29,8 @@ COMMANDS = [
     ["ls", "tasks"],
     ["ls", "groups"],
     ["ls", "models"],
+    ["describe"],
+    ["download"],
     ["validate"],
     ["new"],
     ["new", "task"],
@@ -97,6 +99,8 @@ def test_help_has_examples(cli: WarmCli, command: list[str]) -> None:
     [
         ["--help"],
         ["run", "--help"],
+        ["download", "--help"],
+        ["describe", "--help"],
         ["ls", "groups"],
         ["ls", "models", "clip/*"],
         ["ls", "tasks", "digits", "tag:ocr"],
@@ -118,14 +122,20 @@ def test_the_hook_that_refuses_imports_works(run_cli: RunCli, tmp_path: Path) ->
     assert "torch was imported" in finished.stderr
 
 
-def test_ls_tasks(cli: WarmCli, shapes: Path) -> None:
-    listed = cli("ls", "tasks", "digits", "mnist", "--data-root", ".").stdout.splitlines()
-    assert [line.split()[:4] for line in listed[2:]] == [
-        ["digits", "10", "accuracy", "ready"],
-        ["mnist", "10", "accuracy", "downloadable"],
+def test_ls_tasks(cli: WarmCli, shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "country211/train/AD").mkdir(parents=True)
+    listed = cli("ls", "tasks", "digits,mnist,country211,fer2013", "--data-root", ".").stdout.splitlines()
+    assert [line.split()[:5] for line in listed[2:6]] == [
+        ["digits", "10", "accuracy", "convention", "ready"],
+        ["mnist", "10", "accuracy", "exact", "absent"],
+        ["country211", "211", "accuracy", "exact", "partial"],
+        ["fer2013", "7", "accuracy", "exact", "absent"],
     ]
+    assert "evalsuite download mnist" in listed[3] and "evalsuite describe fer2013" in listed[5]
+    assert "1 of 4 are ready (data root: .)" in listed
+    assert listed[-1].startswith("country211 is there only in part: without images: country211/valid, country211/test.")
     own = cli("ls", "tasks", "shapes", "--include-path", shapes.parent).stdout.splitlines()
-    assert own[2].split()[:4] == ["shapes", "3", "accuracy", "ready"]
+    assert own[2].split()[:5] == ["shapes", "3", "accuracy", "convention", "ready"]
 
 
 def test_ls_groups_and_models(cli: WarmCli) -> None:
@@ -356,7 +366,7 @@ def test_skip_missing_leaves_out_what_is_not_there(cli: WarmCli, colours: str, s
     common = ("run", "-m", colours, "-t", f"{absent},{shapes}", "--protocol", "zero_shot", *STORES)
     finished = cli(*common, "--skip-missing")
     assert finished.returncode == 0, finished.stderr
-    assert "Skipped absent" in finished.stderr
+    assert "Skipped zero_shot of absent" in finished.stderr
     assert "1 results (1 ok) in out" in finished.stdout
     assert [(r["task"], r["status"]) for r in records(tmp_path / "out")] == [("shapes", "ok")]
     assert cli(*common).returncode == 1

@@ -36,7 +36,22 @@ def test_ids_labels_sizes_and_images(root, make_task, encode):
     assert pool.sizes.tolist() == [len(encode(seed)) for seed in (1, 0, 3, 2)]
     assert pool.mtimes is not None
     assert pool.mtimes[1] == (root / "pets/train/cat/2.png").stat().st_mtime_ns
-    assert (data.source, data.task) == ("folder", "pets")
+    assert (data.source, data.task.name) == ("folder", "pets")
+
+
+def test_labels_may_be_found_in_the_path(tmp_path, make_task, encode):
+    for number, name in enumerate(["a/abbey/1.jpg", "j/jail/indoor/1.jpg", "j/jail/indoor/2.jpg"]):
+        path = tmp_path / "SUN" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(number))
+    source = {"kind": "folder", "path": "SUN", "pools": {"all": "."}, "label": "^[a-z]/(.+)/[^/]+$"}
+    task = make_task(source, classes=["jail/indoor", "abbey"], splits={"rule": "sample", "train": 1})
+    assert open_task(task, tmp_path).open_pool("all").labels.tolist() == [1, 0, 0]
+    wrong = make_task({**source, "label": "^x/(.+)/"}, classes=["jail/indoor", "abbey"])
+    with pytest.raises(DataError, match=r"`label` .* does not match the sample 'a/abbey/1.jpg'"):
+        open_task(wrong, tmp_path).open_pool("all")
+    with pytest.raises(SpecError, match="parentheses around the label"):
+        open_task(make_task({**source, "label": "^x"}), tmp_path).open_pool("all")
 
 
 def test_pools_open_once_and_only_when_asked(root, make_task):

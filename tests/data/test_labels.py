@@ -48,6 +48,22 @@ def test_integers_need_an_order_unless_the_keys_are_digits(make_task):
     assert mapped(make_task(SOURCE, classes=["10", "3"]), "by_key", [3, 10, "3"]).tolist() == [1, 0, 1]
 
 
+def test_by_name_knows_keys_and_names_in_any_spelling(make_task):
+    classes = [{"key": "jail_cell", "names": ["jail cell"]}, {"key": "f16", "names": ["F-16A/B", "falcon"]}, "dog"]
+    task = make_task(SOURCE, classes=classes)
+    raw = ["jail/cell", "f-16ab", "F16", "Falcon", "DOG", "Jail-Cell"]
+    assert mapped(task, "by_name", raw).tolist() == [0, 1, 1, 1, 2, 0]
+    with pytest.raises(DataError, match=r"'cat' of the sample 's0'.*none of the .* class names"):
+        mapped(task, "by_name", ["cat"])
+    assert wants_names("by_name", ["x"])
+
+
+def test_by_name_refuses_a_name_of_two_classes(make_task):
+    classes = [{"key": "n1", "names": ["missile"]}, {"key": "n2", "names": ["Missile"]}]
+    with pytest.raises(SpecError, match="'n1' and 'n2' apart: 'Missile'"):
+        mapped(make_task(SOURCE, classes=classes), "by_name", ["missile"])
+
+
 def test_an_unmapped_label_is_named_with_its_sample_and_the_nearest_keys(make_task):
     with pytest.raises(DataError) as caught:
         mapped(make_task(SOURCE, classes=KEYS), "by_key", ["dog", "brid"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 
@@ -183,12 +184,74 @@ def test_the_first_source_that_is_ready_counts_and_partial_ones_are_mentioned(ro
     for part in ("[absent]", "[partial]", "[downloadable]", str(root / "half/test"), str(root / "absent/train")):
         assert part in str(caught.value)
     assert data_state(make_task(absent, half, hub), root).state == "partial"
-    assert data_state(make_task(absent, hub), root).state == "downloadable"
+    fetched = data_state(make_task(absent, hub, path=root / "pets.yaml"), root)
+    assert fetched.state == "downloadable"
+    assert f"evalsuite download {root / 'pets.yaml'}" in fetched.missing
+
+
+@pytest.mark.parametrize("needed", ["devkit/labels.txt", "lists/test1.txt"])
+def test_a_source_without_what_it_needs_is_partial(root, make_task, needed):
+    source = {**SPLIT, "needs": ["devkit/labels.txt"], "lists": {"one": {"file": "lists/test1.txt", "pool": "test"}}}
+    for name in ("devkit/labels.txt", "lists/test1.txt"):
+        (root / "pets" / name).parent.mkdir()
+        (root / "pets" / name).write_text("")
+    assert data_state(make_task(source), root).state == "ready"
+    (root / "pets" / needed).unlink()
+    state = data_state(make_task(source), root)
+    assert (state.state, state.brief) == ("partial", f"missing: {root / 'pets' / needed}.")
+    with pytest.raises(DataMissingError, match=re.escape(needed)):
+        open_task(make_task(source), root)
+
+
+def test_a_source_may_have_splits_sizes_and_a_fidelity_of_its_own(root, make_task):
+    drawn = {"rule": "sample", "pool": "all", "train": 2, "test": 1}
+    task_lists = {name: {"file": f"{name}.txt", "pool": "all"} for name in ("train", "test")}
+    rough = {"level": "approximate", "why": "Drawn."}
+    listed = {**ALL, "lists": task_lists}
+    other = {**ALL, "splits": drawn, "sizes": {"train": 4}, "split_fidelity": rough}
+    task = make_task(listed, other, sizes={"train": 99}, split_fidelity={"level": "exact", "why": "Lists."})
+    data = open_task(task, root)
+    assert data.task.split_fidelity.level == "approximate"
+    (fold,) = data.folds()
+    assert (len(fold.train), len(fold.test)) == (4, 2)
+    check_sizes(data.task, data.folds())
+    with pytest.raises(DataMissingError, match="99"):
+        check_sizes(task, data.folds())
+
+
+def test_a_draw_takes_so_many_samples_whatever_their_order(root, make_task):
+    def rows(**draw):
+        (fold,) = open_task(make_task(SPLIT, splits={"draw": draw}), root).folds()
+        return fold.train.rows.tolist(), fold.test.rows.tolist()
+
+    train, test = rows()
+    assert (train, test) == (list(range(len(train))), list(range(len(test))))
+    few, all_of_test = rows(train=5)
+    assert len(few) == 5 == len(set(few)) and few == sorted(few) and all_of_test == test
+    assert rows(train=5)[0] == few != rows(train=5, seed=1)[0]
+    assert set(rows(train=4)[0]) < set(few)  # the same shuffle, cut earlier
+    with pytest.raises(DataMissingError, match="1000 samples of 'train'"):
+        rows(train=1000)
+
+
+def test_a_list_may_have_a_header_and_stand_for_what_it_does_not_name(root, make_task):
+    ids = open_task(make_task(ALL), root).open_pool("all").ids
+    (root / "test_images.txt").write_text("path\n" + "\n".join(ids[::3]) + "\n")
+    test = {"file": "../test_images.txt", "pool": "all", "header": True}
+    source = {**ALL, "lists": {"test": test, "train": {**test, "complement": True}}}
+    data = open_task(make_task(source), root)
+    (fold,) = data.folds()
+    assert [ids[row] for row in fold.test.rows] == list(ids[::3])
+    assert sorted([*fold.train.rows, *fold.test.rows]) == list(range(len(ids)))
+    without = {name: {**entry, "header": False} for name, entry in source["lists"].items()}
+    with pytest.raises(DataMissingError, match="'path'"):
+        open_task(make_task({**source, "lists": without}), root).folds()
 
 
 def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
     torchvision = {
-        "kind": "torchvision", "dataset": "CIFAR10", "path": "cifar-10-batches-py", "download": True,
+        "kind": "torchvision", "dataset": "CIFAR10", "path": "cifar-10-batches-py",
+        "files": [{"url": "https://example.org/cifar.tar.gz"}],
         "pools": {"train": {"train": True}, "test": {"train": False}},
     }  # fmt: skip
     hub = {"kind": "huggingface", "repo": "org/pets", "pools": {"train": "train", "test": "test"}, "note": "Two words."}
@@ -198,8 +261,7 @@ def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
         open_task(task, tmp_path, offline=True)
     for part in (
         str(tmp_path / "cifar-10-batches-py"),
-        "torchvision.datasets.CIFAR10(",
-        "download=True",
+        "evalsuite download pets",
         f"hf download --repo-type dataset org/pets --local-dir {tmp_path / 'pets'}",
         "train-*.parquet",
         str(tmp_path / "wds/test/*.tar"),

@@ -18,7 +18,7 @@ from evalsuite.errors import DataError, DataMissingError, SpecError
 DIGITS = [str(digit) for digit in range(10)]
 MNIST = {
     "kind": "torchvision", "dataset": "MNIST", "path": "MNIST/raw", "labels": {"by_index": "classes"},
-    "pools": {"train": {"train": True}, "test": {"train": False}}, "download": True,
+    "pools": {"train": {"train": True}, "test": {"train": False}},
 }  # fmt: skip
 
 

@@ -149,3 +149,21 @@ def test_a_fit_that_does_not_converge_is_a_warning(tmp_path: Path) -> None:
     folds = [Fold(*(whole(name, data) for name in ("train", "val", "test")))]
     outcome, _ = run(make_task(tmp_path), data, folds, max_iterations=1)
     assert any("did not converge" in warning for warning in outcome.warnings)
+
+
+def test_the_end_of_the_grid_is_a_warning_unless_a_plateau_leads_there(tmp_path: Path) -> None:
+    def folds_of(data: dict[str, tuple[torch.Tensor, np.ndarray]]) -> list[Fold]:
+        return [Fold(*(whole(name, data) for name in ("train", "val", "test")))]
+
+    easy = {name: blobs(30, 3, seed, spread=0.01) for seed, name in enumerate(("train", "val", "test"))}
+    outcome, _ = run(make_task(tmp_path), easy, folds_of(easy))
+    assert outcome.details["folds"][0]["plateau"][0] < outcome.details["folds"][0]["lambda"]
+    assert not any("end of the grid" in warning for warning in outcome.warnings)
+
+    # Few samples with large features: the fit is weak only at the largest lambda.
+    samples = {"train": 12, "val": 300, "test": 30}
+    blurred = {name: blobs(n, 3, seed, spread=3.0) for seed, (name, n) in enumerate(samples.items())}
+    large = {name: (100 * features, labels) for name, (features, labels) in blurred.items()}
+    outcome, _ = run(make_task(tmp_path), large, folds_of(large))
+    assert outcome.details["folds"][0]["plateau"] == [1e6, 1e6]
+    assert any("1e+06 is at the end of the grid" in warning for warning in outcome.warnings)

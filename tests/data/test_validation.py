@@ -1,0 +1,50 @@
+"""What `validate` says of data that is known to have holes."""
+
+from __future__ import annotations
+
+import pytest
+
+from evalsuite.data import open_task
+from evalsuite.data.validation import check_data
+
+SOURCE = {"kind": "folder", "path": "pets", "pools": {"train": "train", "test": "test"}}
+
+
+@pytest.fixture
+def root(tmp_path, encode):
+    """Three cats and three dogs a pool."""
+    for pool in ("train", "test"):
+        for number, name in enumerate(f"{key}/{index}.png" for key in ("cat", "dog") for index in range(3)):
+            path = tmp_path / "pets" / pool / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode(number))
+    return tmp_path
+
+
+def checks(task, root):
+    return {check.name: (check.state, check.text) for check in check_data(open_task(task, root))}
+
+
+def test_one_image_of_each_class_decodes(root, make_task):
+    found = checks(make_task(SOURCE), root)
+    assert found["train images"] == ("ok", "2 decoded, one of each class")
+    (root / "pets/train/dog/0.png").write_bytes(b"")
+    state, text = checks(make_task(SOURCE), root)["train images"]
+    assert state == "failed" and "dog/0.png" in text
+
+
+def test_images_that_may_be_unreadable_are_counted_and_the_next_one_is_tried(root, make_task):
+    (root / "pets/train/dog/0.png").write_bytes(b"")
+    (root / "pets/train/dog/1.png").write_bytes(b"")
+    state, text = checks(make_task(SOURCE, max_unreadable=2), root)["train images"]
+    assert state == "ok"
+    assert text.startswith("2 decoded, one of each class; 2 could not be read, of 2 that are allowed: ")
+    assert checks(make_task(SOURCE, max_unreadable=1), root)["train images"][0] == "failed"
+
+
+def test_a_class_without_samples_fails_unless_the_sizes_are_not_exact(root, make_task):
+    for path in (root / "pets/test/dog").iterdir():
+        path.unlink()
+    assert checks(make_task(SOURCE), root)["test labels"] == ("failed", "no sample of 1 classes: dog")
+    state, text = checks(make_task(SOURCE, sizes={"test": 6, "exact": False}), root)["test labels"]
+    assert state == "ok" and "no sample of 1 classes: dog" in text
