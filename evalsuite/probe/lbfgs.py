@@ -8,20 +8,20 @@ the features. A problem that has converged leaves the batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from evalsuite.probe.history import History
 from evalsuite.probe.line_search import LineSearch, Verdict
 
-HISTORY = 10
-"""Pairs (s, y) kept; scikit-learn's L-BFGS keeps as many. 100 of them save 10 % of the iterations on MNIST."""
+GAP_SAFETY = 0.25
+"""The stop asks the estimated gap, see `_Track.estimate`, to be this fraction of the tolerance."""
 
-GAP_SAFETY = 0.01
-"""The stop asks the estimated gap to be this fraction of the tolerance. The estimate uses the inverse Hessian
-of L-BFGS, which is too small along flat directions; on separable data it was seen to be up to 42 times too low."""
+WINDOW = 5
+"""Iterations over which the decrease of F is summed to see how fast it still falls."""
 
 SLACK = 0.1
 """A line search may accept a rise of F by this fraction of the tolerance if the slopes agree. Rounding of
@@ -30,9 +30,22 @@ large float32 logits is often above its nominal size, and would end the search f
 CONSECUTIVE_HITS = 2
 """Iterations in a row that must pass the stop: one may pass by chance along a flat direction."""
 
+MAX_RATIO = 0.9
+"""Largest ratio of two windows' decreases that is believed: beyond, it is noise."""
+
+RACE = (6, 18)
+"""Rounds at which a race against no preconditioner begins and ends."""
+
+RACE_BELOW = 0.3
+"""Only problems whose F has fallen below this share of its first value race: those whose rows are nearly
+separated. On the others the preconditioner never lost."""
+
 
 class Problem(Protocol):
-    """P smooth convex functions of n variables; the problems asked for are named by `ids` (A,) int64."""
+    """P smooth convex functions of n variables; the problems asked for are named by `ids` (A,) int64.
+
+    Problem p goes by two ids: p, and p + P for the same function without preconditioning.
+    """
 
     def evaluate(self, ids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return values (A,) and gradients (A, n) at points (A, n), float64."""
@@ -40,21 +53,24 @@ class Problem(Protocol):
     def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
         """Return an approximate inverse Hessian, positive definite, times gradients (A, n)."""
 
-    def refresh(self, ids: Tensor, points: Tensor) -> None:
-        """Move the approximate inverse Hessian to points (A, n)."""
+    def refresh(self, ids: Tensor, points: Tensor) -> list[int]:
+        """Hear before each round where the problems are, (A, n); return the rows whose inverse Hessian moved."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """When to stop, and what rounding to expect.
+    """When to stop, what rounding to expect, and how to precondition.
 
-    tolerance: on (F - F*) / max(F*, floor), floor one a problem; noise: relative rounding of a value.
+    tolerance: on (F - F*) / max(F*, floor), floor one a problem; noise: relative rounding of a value; plain: one
+    a problem, whether it starts without preconditioning (empty: none does); race: whether the others may race.
     """
 
     tolerance: float
     max_iterations: int
     floors: Sequence[float]
     noise: float
+    plain: Sequence[bool] = ()
+    race: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,19 +84,22 @@ class Minimum:
     iterations: tuple[int, ...]
     evaluations: tuple[int, ...]
     converged: tuple[bool, ...]
+    plain: tuple[bool, ...]
 
 
 def minimise(problem: Problem, start: Tensor, options: Options) -> Minimum:
     """Minimise every problem from its row of start (P, n) float64; P may be 0."""
     if len(start) == 0:
-        return Minimum(start, (), (), (), (), (), ())
+        return Minimum(start, (), (), (), (), (), (), ())
     batch = _Batch(problem, start, options)
     rounds = 0
     while batch.drop_finished():
         rounds += 1
-        if rounds & (rounds - 1) == 0:
-            # At 1, 2, 4, 8 ... rounds: the curvature moves fast at first and a refresh costs half a round.
-            problem.refresh(batch.ids, batch.point)
+        if options.race and rounds == RACE[0]:
+            batch.fork()
+        if options.race and rounds == RACE[1]:
+            batch.settle()
+        batch.refresh()
         batch.aim(batch.advance())
     return batch.result()
 
@@ -93,10 +112,10 @@ class _Track:
     search: LineSearch | None = None
     gap: float = float("inf")
     hits: int = 0
-    pairs: int = 0
     iterations: int = 0
-    evaluations: int = 1
     stalled: bool = False
+
+    decreases: list[float] = field(default_factory=list)
 
     def finished(self, options: Options) -> bool:
         """Say whether nothing more is to be done for this problem."""
@@ -106,44 +125,94 @@ class _Track:
     def converged(self) -> bool:
         return self.hits >= CONSECUTIVE_HITS
 
+    def estimate(self, slope: float) -> float:
+        """Return an estimate of F - F*: the larger of two, each of which can be too low where the other is not.
+
+        At a minimum of a quadratic model with inverse Hessian H, F - F* = g' H g / 2 = -slope / 2; but the H of
+        L-BFGS is too small along flat directions. And if F falls by d in one window of iterations and by r d
+        in the next, and goes on so, r d r / (1 - r) is left (Aitken); but the ratio may change.
+        """
+        model = -slope / 2
+        window = min(WINDOW, len(self.decreases) // 2)
+        if window == 0:
+            return model
+        recent, before = sum(self.decreases[-window:]), sum(self.decreases[-2 * window : -window])
+        ratio = min(max(recent / before, 0.0), MAX_RATIO) if before > 0 else MAX_RATIO
+        return max(model, recent * ratio / (1 - ratio))
+
 
 class _Batch:
     """The unfinished problems, one a row of every tensor, and the results of the finished ones."""
 
     def __init__(self, problem: Problem, start: Tensor, options: Options) -> None:
         n_problems, size = start.shape
-        self._problem, self._options = problem, options
-        self.ids = torch.arange(n_problems, device=start.device)
+        self._problem, self._options, self._count = problem, options, n_problems
+        plain = torch.tensor(list(options.plain) or [False] * n_problems, device=start.device)
+        self.ids = torch.arange(n_problems, device=start.device) + n_problems * plain
         self.point = start.clone()
         self._value, self._gradient = problem.evaluate(self.ids, start)
+        self._first_value = self._value.tolist()
         self._direction = torch.zeros_like(start)
-        self._s = torch.zeros(n_problems, HISTORY, size, dtype=start.dtype, device=start.device)
-        self._y = torch.zeros_like(self._s)
-        self._rho = torch.zeros(n_problems, HISTORY, dtype=start.dtype, device=start.device)
-        self._scale = torch.ones(n_problems, dtype=start.dtype, device=start.device)
+        self._history = History(n_problems, size, start.device)
         self._tracks = [_Track(floor) for floor in options.floors]
-        self._all_tracks = list(self._tracks)
+        self._ends = list(self._tracks)
+        self._plain = plain.tolist()
+        self._evaluations = [1] * n_problems
         self._final = (start.clone(), torch.zeros_like(self._value), torch.zeros_like(self._value))
-        problem.refresh(self.ids, start)
+        self.refresh()
         self.aim(range(n_problems))
 
     def drop_finished(self) -> bool:
         """Move the finished problems to the results; return whether any is left."""
+        names = self.ids.tolist()
         done = [i for i, track in enumerate(self._tracks) if track.finished(self._options)]
         if done:
-            points, values, norms = self._final
-            points[self.ids[done]] = self.point[done]
-            values[self.ids[done]] = self._value[done]
-            norms[self.ids[done]] = self._gradient[done].norm(dim=1)
-            self._keep([i for i in range(len(self._tracks)) if i not in set(done)])
+            # Of two that race, the one that converged ends both; one that gave up leaves the field to the other.
+            ended = {names[i] % self._count: i for i in done}
+            ended |= {names[i] % self._count: i for i in done if self._tracks[i].converged}
+            racing = {names[i] % self._count for i in range(len(names)) if i not in done}
+            ended = {name: i for name, i in ended.items() if self._tracks[i].converged or name not in racing}
+            self._record(list(ended.values()))
+            self._keep([i for i in range(len(names)) if i not in done and names[i] % self._count not in ended])
         return bool(self._tracks)
+
+    def _record(self, rows: list[int]) -> None:
+        points, values, norms = self._final
+        names = self.ids[rows] % self._count
+        points[names], values[names] = self.point[rows], self._value[rows]
+        norms[names] = self._gradient[rows].norm(dim=1)
+        for row, name in zip(rows, names.tolist(), strict=True):
+            self._ends[name] = self._tracks[row]
+            self._plain[name] = int(self.ids[row]) >= self._count
 
     def _keep(self, rows: list[int]) -> None:
         self._tracks = [self._tracks[i] for i in rows]
         self.ids, self.point, self._direction = self.ids[rows], self.point[rows], self._direction[rows]
         self._value, self._gradient = self._value[rows], self._gradient[rows]
-        self._s, self._y, self._rho = self._s[rows], self._y[rows], self._rho[rows]
-        self._scale = self._scale[rows]
+        self._history.keep(rows)
+
+    def fork(self) -> None:
+        """Let the problems that are nearly separated go on without preconditioning as well, side by side."""
+        values, names = self._value.tolist(), self.ids.tolist()
+        racing = [i for i, name in enumerate(names) if name < self._count]
+        racing = [i for i in racing if values[i] < RACE_BELOW * self._first_value[names[i]]]
+        if racing:
+            n = len(self._tracks)
+            self._keep([*range(n), *racing])
+            self.ids[n:] += self._count
+            self._tracks[n:] = [_Track(track.floor, iterations=track.iterations) for track in self._tracks[n:]]
+            self._history.forget(range(n, n + len(racing)))
+            self.aim(range(n, len(self._tracks)))
+
+    def settle(self) -> None:
+        """Of two that race, keep the one with the lower F; of equals, the preconditioned one."""
+        values, names = self._value.tolist(), self.ids.tolist()
+        best: dict[int, int] = {}
+        for i, name in enumerate(names):
+            rival = best.get(name % self._count)
+            if rival is None or values[i] < values[rival]:
+                best[name % self._count] = i
+        self._keep(sorted(best.values()))
 
     def advance(self) -> list[int]:
         """Evaluate one trial of every problem; return the problems that now need a new direction."""
@@ -154,87 +223,70 @@ class _Batch:
         slope = (gradient * self._direction).sum(dim=1)
         told = zip(searches, value.tolist(), slope.tolist(), strict=True)
         verdicts = [search.tell(v, g) for search, v, g in told]
-        for track in self._tracks:
-            track.evaluations += 1
+        for name in self.ids.tolist():
+            self._evaluations[name % self._count] += 1
         accepted = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.ACCEPT]
         failed = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.FAIL]
         if accepted:
+            for i, end in zip(accepted, slope[accepted].tolist(), strict=True):
+                # By the trapezoid rule on the slopes: differences of F drown in rounding near the minimum.
+                search = searches[i]
+                self._tracks[i].decreases.append(-search.step * (search.slope + end) / 2)
             self._accept(accepted, trial[accepted], value[accepted], gradient[accepted])
         for i in failed:
             # Rounding hides the decrease along this direction. Once, forget the history and try the
             # preconditioned gradient; where that fails as well, the problem is as far as it gets.
-            self._tracks[i].stalled = self._tracks[i].pairs == 0
-            self._forget(i)
+            self._tracks[i].stalled = self._history.pairs[i] == 0
+        if failed:
+            self._history.forget(failed)
         return sorted(accepted + failed)
 
     def _accept(self, rows: list[int], point: Tensor, value: Tensor, gradient: Tensor) -> None:
         """Move to the accepted trials and remember the pairs s = step, y = change of the gradient."""
         s, y = point - self.point[rows], gradient - self._gradient[rows]
-        inner = (s * y).sum(dim=1)
-        scale = inner / (y * self._problem.precondition(self.ids[rows], y)).sum(dim=1)
         self.point[rows], self._value[rows], self._gradient[rows] = point, value, gradient
-        # Convexity makes s'y positive; where rounding says otherwise the pair would spoil the history.
-        useful = torch.isfinite(scale) & (scale > 0) & (inner > 0)
-        kept = [j for j, is_useful in enumerate(useful.tolist()) if is_useful]
-        owners = [rows[j] for j in kept]
-        slots = [self._tracks[i].pairs % HISTORY for i in owners]
-        self._s[owners, slots], self._y[owners, slots] = s[kept], y[kept]
-        self._rho[owners, slots], self._scale[owners] = 1 / inner[kept], scale[kept]
+        self._history.push(rows, s, y, self._problem.precondition(self.ids[rows], y))
         for i in rows:
             self._tracks[i].iterations += 1
-        for i in owners:
-            self._tracks[i].pairs += 1
 
-    def _forget(self, row: int) -> None:
-        self._rho[row] = 0
-        self._scale[row] = 1
-        self._tracks[row].pairs = 0
+    def refresh(self) -> None:
+        """Let the preconditioners follow the points."""
+        rows = self._problem.refresh(self.ids, self.point)
+        if rows and any(self._history.pairs[row] for row in rows):
+            y = self._history.pairs_of(rows)
+            ids = self.ids[rows].repeat_interleave(y.shape[1])
+            self._history.precondition_again(rows, self._problem.precondition(ids, y.flatten(0, 1)).view_as(y))
 
     def aim(self, rows: Sequence[int]) -> None:
         """Give problems a new direction, an estimate of their gap and a new line search."""
         rows = list(rows)
         if not rows:
             return
-        direction = self._two_loop(rows)
-        slopes = (direction * self._gradient[rows]).sum(dim=1).tolist()
+        gradient = self._gradient[rows]
+        mg = self._problem.precondition(self.ids[rows], gradient)
+        direction = -self._history.product(rows, gradient, mg)
+        slopes = (direction * gradient).sum(dim=1).tolist()
         self._direction[rows] = direction
         for i, slope, value in zip(rows, slopes, self._value[rows].tolist(), strict=True):
             track = self._tracks[i]
             scale = max(value, track.floor)
-            # At a minimum of a quadratic model with inverse Hessian H, F - F* = g' H g / 2 = -slope / 2.
-            track.gap = -slope / 2 / scale
+            track.gap = track.estimate(slope) / scale
             passed = track.gap <= GAP_SAFETY * self._options.tolerance
             track.hits = track.hits + 1 if passed else 0
             noise = self._options.noise + SLACK * self._options.tolerance
             track.search = LineSearch(value, slope, noise * scale)
 
-    def _two_loop(self, rows: list[int]) -> Tensor:
-        """Return -H g (B, n): Nocedal and Wright, algorithm 7.4, with H0 = scale x preconditioner."""
-        q = self._gradient[rows].clone()
-        index = torch.tensor(rows, device=q.device)
-        newest = torch.tensor([self._tracks[i].pairs - 1 for i in rows], device=q.device)
-        slots = [(newest - age) % HISTORY for age in range(HISTORY)]
-        alphas = []
-        for slot in slots:
-            alpha = self._rho[index, slot] * (self._s[index, slot] * q).sum(dim=1)
-            q -= alpha[:, None] * self._y[index, slot]
-            alphas.append(alpha)
-        r = self._problem.precondition(self.ids[rows], q) * self._scale[rows][:, None]
-        for slot, alpha in zip(reversed(slots), reversed(alphas), strict=True):
-            beta = self._rho[index, slot] * (self._y[index, slot] * r).sum(dim=1)
-            r += (alpha - beta)[:, None] * self._s[index, slot]
-        return -r
-
     def result(self) -> Minimum:
         """Return where every problem ended; call it when all are finished."""
         points, values, norms = self._final
-        tracks = self._all_tracks
+        tracks = self._ends
         return Minimum(
             points=points,
             values=tuple(values.tolist()),
             gradient_norms=tuple(norms.tolist()),
             gaps=tuple(track.gap for track in tracks),
             iterations=tuple(track.iterations for track in tracks),
-            evaluations=tuple(track.evaluations for track in tracks),
+            evaluations=tuple(self._evaluations),
             converged=tuple(track.converged for track in tracks),
+            plain=tuple(self._plain),
         )

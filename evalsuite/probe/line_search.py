@@ -40,7 +40,8 @@ class LineSearch:
 
     def __init__(self, value: float, slope: float, noise: float) -> None:
         self.step = 1.0
-        self._value, self._slope, self._noise = value, slope, noise
+        self.slope = slope
+        self._value, self._noise = value, noise
         self._low = (0.0, value, slope)
         self._high: tuple[float, float, float] | None = None
         self._trials = 0
@@ -49,8 +50,8 @@ class LineSearch:
         """Take phi and phi' at `step`; unless the verdict is CONTINUE the search is over."""
         self._trials += 1
         finite = math.isfinite(value) and math.isfinite(slope)
-        enough = value <= self._value + SUFFICIENT_DECREASE * self.step * self._slope + self._noise
-        if finite and enough and abs(slope) <= CURVATURE * abs(self._slope):
+        enough = value <= self._value + SUFFICIENT_DECREASE * self.step * self.slope + self._noise
+        if finite and enough and abs(slope) <= CURVATURE * abs(self.slope):
             return Verdict.ACCEPT
         if self._trials >= MAX_TRIALS:
             return Verdict.FAIL
@@ -64,8 +65,8 @@ class LineSearch:
     def _extend(self) -> float:
         """Return a step beyond `low`: where the slope, fallen from 0 to low, would reach zero; 2 to 10 x low."""
         low, _, low_slope = self._low
-        fall = low_slope - self._slope
-        guess = -self._slope * low / fall if fall > 0 else math.inf
+        fall = low_slope - self.slope
+        guess = -self.slope * low / fall if fall > 0 else math.inf
         return min(max(guess, 2 * low), 10 * low)
 
     def _next(self, high: tuple[float, float, float]) -> float:

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from evalsuite.errors import EvalsuiteError
 
-CPU_BUFFER_BYTES = 4 << 20
+CPU_BUFFER_BYTES = 2 << 20
 """Working memory of one chunk on a CPU: about what its caches hold; more is slower."""
 
 ACCELERATOR_BUFFER_BYTES = 1 << 30
@@ -43,13 +43,15 @@ class Design:
     """The rows of `features` that a fit uses, centred and read chunk by chunk, never copied whole.
 
     features: (n, D) floating point, on any device; rows: (N,) int64 indices into it, or None for all;
-    mean: (D,) float64, what is subtracted from every row; dtype: the precision of matrix products.
+    mean: (D,) float64, what is subtracted from every row; dtype: the precision of matrix products; centred: the
+    mean is zero, so that chunks are views.
     """
 
     features: Tensor
     rows: Tensor | None
     mean: Tensor
     dtype: torch.dtype = torch.float32
+    centred: bool = False
 
     @classmethod
     def of(cls, features: Tensor, rows: Tensor | None) -> Design:
@@ -87,7 +89,12 @@ class Design:
         for start in range(0, len(self), size):
             span = slice(start, min(start + size, len(self)))
             block = self.features[span] if self.rows is None else self.features[self.rows[span]]
-            yield span, block.to(self.dtype) - mean
+            yield span, block if self.centred else block.to(self.dtype) - mean
+
+    def take(self, positions: Tensor) -> Tensor:
+        """Return centred rows (m, D) by position, in the working precision."""
+        rows = positions if self.rows is None else self.rows[positions]
+        return self.features[rows].to(self.dtype) - self.mean.to(self.dtype)
 
 
 def buffer_rows(design: Design, columns: int) -> int:
@@ -121,7 +128,7 @@ class Objective(ABC):
             slope_w += residual.reshape(width, -1) @ x
             slope_b += residual.sum(dim=2, dtype=torch.float64)
         gradient = torch.cat([slope_w.view(n_problems, self.n_logits, -1), slope_b.unsqueeze(2)], dim=2)
-        gradient = self._project(gradient)
+        gradient = self.project(gradient)
         weights, penalty = theta[:, :, :-1], self.penalties[ids]
         value += penalty / 2 * weights.square().sum(dim=(1, 2))
         gradient[:, :, :-1] += penalty[:, None, None] * weights
@@ -135,6 +142,13 @@ class Objective(ABC):
             total += self._hessian(ids, span, logits)
         return total / len(self.design)
 
+    def curvature_weights(self, index: int, theta: Tensor) -> Tensor:
+        """Return p (1 - p), the curvature of each row's loss in each logit, of one problem: (K, N)."""
+        found = torch.empty(self.n_logits, len(self.design), dtype=self.design.dtype, device=theta.device)
+        for span, _, logits in self._logits(theta.unsqueeze(0)):
+            found[:, span] = self._weights(index, span, logits)
+        return found
+
     def _logits(self, theta: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield (positions, rows (m, D), logits (A, K, m)).
 
@@ -147,13 +161,17 @@ class Objective(ABC):
             logits = torch.addmm(intercepts, weights, x.T)
             yield span, x, logits.view(theta.shape[0], self.n_logits, -1)
 
-    def _project(self, gradient: Tensor) -> Tensor:
+    def project(self, gradient: Tensor) -> Tensor:
         """Remove from the gradient of the losses what rounding alone can have put there."""
         return gradient
 
     @abstractmethod
     def _loss(self, ids: Tensor, span: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return the summed losses (A,) float64 and d loss / d logits (A, K, m); may overwrite the logits."""
+
+    @abstractmethod
+    def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
+        """Return the diagonal of the Hessian of each row's loss in the logits (1, K, m): (K, m)."""
 
     @abstractmethod
     def _hessian(self, ids: Tensor, span: slice, logits: Tensor) -> Tensor:
@@ -170,7 +188,7 @@ class Softmax(Objective):
         super().__init__(design, penalties, n_classes)
         self.labels = labels
 
-    def _project(self, gradient: Tensor) -> Tensor:
+    def project(self, gradient: Tensor) -> Tensor:
         # Adding one vector to every row of W changes no probability, so the losses have no slope that way.
         # Rounding gives them one, and the inverse curvature there is 1 / lambda, up to 10^6.
         return gradient - gradient.mean(dim=1, keepdim=True)
@@ -190,10 +208,14 @@ class Softmax(Objective):
         residual = e.scatter_(1, index, -wrong).div_(total)
         return loss, residual
 
+    def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
+        p = torch.softmax(logits[0], dim=0)
+        return p * (1 - p)
+
     def _hessian(self, ids: Tensor, span: slice, logits: Tensor) -> Tensor:
         p = torch.softmax(logits, dim=1)
         hessian = torch.diag_embed(p.sum(dim=2, dtype=torch.float64)) - p @ p.transpose(1, 2)
-        # Its rows and columns sum to zero, see `_project`; rounding would tilt the null vector into the rest.
+        # Its rows and columns sum to zero, see `project`; rounding would tilt the null vector into the rest.
         hessian -= hessian.mean(dim=1, keepdim=True)
         return hessian - hessian.mean(dim=2, keepdim=True)
 
@@ -216,6 +238,11 @@ class Sigmoid(Objective):
         margin = sign * logits
         loss = (functional.softplus(-margin) * used).sum(dim=(1, 2), dtype=torch.float64)
         return loss, -sign * torch.sigmoid(-margin) * used
+
+    def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
+        used = self.labels[self.task_of[index], span] >= 0
+        p = torch.sigmoid(logits[0])
+        return p * (1 - p) * used
 
     def _hessian(self, ids: Tensor, span: slice, logits: Tensor) -> Tensor:
         used = (self.labels[self.task_of[ids], span] >= 0).unsqueeze(1)

@@ -44,19 +44,24 @@ class Spectrum:
             for _, x in design.chunks(columns=0):
                 variances += x.square().sum(dim=0, dtype=torch.float64)
             return cls(variances / len(design), None)
-        total = torch.zeros(design.dim, design.dim, dtype=torch.float64, device=design.mean.device)
-        for _, x in design.chunks(columns=0):
-            total += x.T @ x
-        values, vectors = torch.linalg.eigh(total / len(design))
+        values, vectors = torch.linalg.eigh(covariance(design))
         return cls(values.clamp(min=0), vectors)
 
     def rotate(self, x: Tensor) -> Tensor:
         """Return x U for x (..., D)."""
-        return x if self.vectors is None else x @ self.vectors
+        return x if self.vectors is None else x @ self.vectors.to(x.dtype)
 
     def rotate_back(self, x: Tensor) -> Tensor:
         """Return x U' for x (..., D)."""
-        return x if self.vectors is None else x @ self.vectors.T
+        return x if self.vectors is None else x @ self.vectors.T.to(x.dtype)
+
+
+def covariance(design: Design) -> Tensor:
+    """Return the mean of x x' over the centred rows: (D, D) float64."""
+    total = torch.zeros(design.dim, design.dim, dtype=torch.float64, device=design.mean.device)
+    for _, x in design.chunks(columns=design.dim):
+        total += x.T @ x
+    return total / len(design)
 
 
 class Preconditioner:
@@ -78,9 +83,8 @@ class Preconditioner:
         """Return H^-1 G for gradients (B, K, D + 1), b last; b is a feature of variance 1 without penalty."""
         vectors = self._vectors[ids]
         rotated = vectors.transpose(1, 2) @ gradient
-        rotated[:, :, :-1] = self._spectrum.rotate(rotated[:, :, :-1])
         loss_curvature = self._n_rows * self._values[ids].unsqueeze(2)
-        rotated[:, :, :-1] /= loss_curvature * self._spectrum.values + self._penalties[ids][:, None, None]
-        rotated[:, :, -1:] /= loss_curvature
-        rotated[:, :, :-1] = self._spectrum.rotate_back(rotated[:, :, :-1])
+        weights = self._spectrum.rotate(rotated[:, :, :-1])
+        weights = weights / (loss_curvature * self._spectrum.values + self._penalties[ids][:, None, None])
+        rotated = torch.cat([self._spectrum.rotate_back(weights), rotated[:, :, -1:] / loss_curvature], dim=2)
         return torch.matmul(vectors, rotated)

@@ -15,7 +15,8 @@ from typing import Literal, TypedDict
 from torch import Tensor
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.probe.solver import Solution, Targets, solve
+from evalsuite.probe.solution import Solution
+from evalsuite.probe.solver import Prepared, Targets, solve
 
 LAMBDAS = tuple(10.0 ** (-6 + i / 8) for i in range(97))
 """Appendix A.3: 96 logarithmic steps between 10^-6 and 10^6."""
@@ -80,21 +81,14 @@ def sweep(
         raise EvalsuiteError(f"The grid of a sweep is 'parametric' or 'full', not {grid!r}.")
     if len(validation_rows) == 0:
         raise EvalsuiteError("A sweep needs at least one validation row, and there is none.")
+    problem = Prepared(features, targets, fit_rows)
     known: Solution | None = None
     scores: dict[int, float] = {}
     fits: dict[int, int] = {}
     for done, step in enumerate(STEPS, start=1):
         fresh = _next_points(scores, step, grid)
         for points in (fresh[i : i + MAX_BATCH] for i in range(0, len(fresh), MAX_BATCH)):
-            found = solve(
-                features,
-                targets,
-                [LAMBDAS[point] for point in points],
-                tolerance=tolerance,
-                max_iterations=max_iterations,
-                warm_start=known,
-                rows=fit_rows,
-            )
+            found = problem.solve([LAMBDAS[point] for point in points], tolerance, max_iterations, known)
             for index, point in enumerate(points):
                 fits[point] = len(fits)
                 scores[point] = _checked(score(found.logits(index, features, validation_rows)), LAMBDAS[point])

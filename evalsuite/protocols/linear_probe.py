@@ -22,7 +22,8 @@ from evalsuite.data.base import Fold, Split
 from evalsuite.data.drawing import hold_out
 from evalsuite.metrics import METRICS
 from evalsuite.models.base import PENULTIMATE
-from evalsuite.probe.solver import Solution, Targets
+from evalsuite.probe.solution import Solution
+from evalsuite.probe.solver import Targets
 from evalsuite.probe.sweep import SweepResult, refit, sweep
 from evalsuite.protocols.base import FoldScores, Outcome, ProtocolInput, Samples, in_fold, size_of
 
