@@ -17,7 +17,8 @@ from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ResolvedModel, resolve
 from evalsuite.protocols import PROTOCOLS
 from evalsuite.records import Result
-from evalsuite.report.leaderboard import Leaderboard, build_leaderboard
+from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.report.table import Leaderboard
 from evalsuite.results.published import load_published
 from evalsuite.results.store import ResultStore, load_results
 from evalsuite.runner.job import Jobs

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from evalsuite.records import Result
     from evalsuite.results.published import PublishedRow
 
+MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite", "medical", "action")
+"""Kinds of tasks on which encoders are known to differ (paper, sections 3.1.5 and 6)."""
+
 
 @click.command(
     "leaderboard",
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     evalsuite leaderboard --protocol linear_probe --published all  your probes among the paper's 66
     evalsuite leaderboard -m 'clip/*' -t mnist,cifar10             some models on two tasks
     evalsuite leaderboard --published resnet/50,'bit-m/*'          beside chosen rows of the paper
+    evalsuite leaderboard --baseline resnet/50,bit-m --groups main how far ahead, and on what kind of task
+    evalsuite leaderboard --claims                                 does the paper's table say what is said of it
     evalsuite leaderboard -o runs/mon -o runs/tue --to board.md    two results folders in one file
     evalsuite leaderboard --to board.csv --include-partial         for a spreadsheet, partial ones named
     """,
@@ -62,12 +67,32 @@ if TYPE_CHECKING:
     metavar="all|clip-paper|NAME",
     help="Add rows of papers: all, a set, a row (resnet/50), a family (resnet) or a pattern ('bit-m/*').",
 )
-@click.option("--format", "format_name", type=click.Choice(["markdown", "csv"]), help="[default: markdown]")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only the tasks with one of these tags, e.g. ocr.")
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="NAME",
+    help="Add the difference to the best of a model or family, measured or published: resnet/50,bit-m,efficientnet-ns.",
+)
+@click.option(
+    "--groups",
+    multiple=True,
+    metavar="main|TAG",
+    help="Add averages by tag: these tags, or main for those where encoders are known to differ.",
+)
+@click.option("--claims", is_flag=True, help="Check the headline claims of the paper on its tables and your results.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["markdown", "csv", "json", "latex", "html"]),
+    help="[default: markdown]",
+)
 @click.option(
     "--to",
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file; its suffix (.md, .csv) tells the format.",
+    help="Write to this file; its suffix (.md, .csv, .json, .tex, .html) tells the format.",
 )
 @click.option("--include-partial", is_flag=True, help="Show results computed from a part of the samples, marked *.")
 def leaderboard(
@@ -76,6 +101,10 @@ def leaderboard(
     tasks: tuple[str, ...],
     models: tuple[str, ...],
     published: tuple[str, ...],
+    tags: tuple[str, ...],
+    baselines: tuple[str, ...],
+    groups: tuple[str, ...],
+    claims: bool,
     format_name: str | None,
     target: Path | None,
     include_partial: bool,
@@ -87,14 +116,19 @@ def leaderboard(
 
     chosen_format = format_name or (format_of(target) if target else "markdown")
     rows = load_published(split_commas(published)) if published else []
-    results = _load(outputs, required=not rows)
+    results = _load(outputs, required=not rows and not claims)
+    if claims and not rows and not results:
+        rows = load_published()
     board = build_leaderboard(
         results,
         rows,
         protocols=split_commas(protocols) or None,
-        tasks=_task_names(split_commas(tasks), results, rows) or None,
+        tasks=_with_tags(_task_names(split_commas(tasks), results, rows), split_commas(tags), results, rows) or None,
         models=split_commas(models) or None,
         include_partial=include_partial,
+        baselines=split_commas(baselines),
+        groups=_groups(split_commas(groups)),
+        claims=claims,
     )
     text = FORMATS[chosen_format](board)
     if target is None:
@@ -102,8 +136,8 @@ def leaderboard(
     else:
         _write(target, text)
         click.echo(f"Wrote {len(board.rows)} rows to {target}.")
-    if chosen_format == "csv":  # a CSV has no place for notes, and they must not be lost
-        for note in board.notes:
+    if chosen_format == "csv":  # it has no place for notes, and they must not be lost
+        for note in board.remarks:
             click.echo(note, err=True)
 
 
@@ -130,6 +164,37 @@ def _task_names(names: Sequence[str], results: Sequence[Result], published: Sequ
         members = [task for task in groups.get(name, []) if task in there]
         tasks += members or [Path(name).stem if name.endswith((".yaml", ".yml")) else name]
     return tasks
+
+
+def _with_tags(
+    names: list[str], tags: Sequence[str], results: Sequence[Result], published: Sequence[PublishedRow]
+) -> list[str]:
+    """Return the tasks of `names`, or of everything there, that have one of `tags`."""
+    if not tags:
+        return names
+    from evalsuite.errors import UsageError
+    from evalsuite.tasks import TaskIndex
+
+    index = TaskIndex()
+    there = [*dict.fromkeys(task for row in published for task in row.scores), *(result.task for result in results)]
+    tagged = {task for tag in tags for task in index.expand(f"tag:{tag}")}
+    found = [task for task in names or dict.fromkeys(there) if task in tagged]
+    if not found:
+        raise UsageError(
+            f"No task of the table has the tag {' or '.join(tags)}; leave out --tag or choose other tasks."
+        )
+    return found
+
+
+def _groups(tags: Sequence[str]) -> dict[str, list[str]]:
+    """Return the tasks of each tag; `main` stands for MAIN_TAGS."""
+    if not tags:
+        return {}
+    from evalsuite.tasks import TaskIndex
+
+    index = TaskIndex()
+    chosen = dict.fromkeys(name for tag in tags for name in (MAIN_TAGS if tag == "main" else (tag,)))
+    return {tag: index.expand(f"tag:{tag}") for tag in chosen}
 
 
 def _load(outputs: Sequence[Path], *, required: bool) -> list[Result]:

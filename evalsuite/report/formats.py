@@ -1,22 +1,25 @@
-"""Write a leaderboard as text: markdown for people, CSV for programs."""
+"""Write a leaderboard: markdown, LaTeX and HTML for people, CSV and JSON for programs."""
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from evalsuite.errors import UsageError
-from evalsuite.report.leaderboard import Leaderboard, Row
-
-MISSING = "–"
-PARTIAL = "*"
+from evalsuite.report.grid import LABELS, TextCell, cells_of, header_of
+from evalsuite.report.table import Leaderboard, Row
 
 
 def to_markdown(board: Leaderboard) -> str:
     """Return a GitHub table with one decimal, and the notes as a list below it."""
-    parts = [_table(board) if board.rows else "There is no value to show."]
-    if board.notes:
-        parts.append("\n".join(f"- {note}" for note in board.notes))
+    parts = [_markdown_table(board) if board.rows else "There is no value to show."]
+    if board.remarks:
+        parts.append("\n".join(f"- {line}" for line in board.remarks))
     return "\n\n".join(parts) + "\n"
 
 
@@ -26,8 +29,57 @@ def to_csv(board: Leaderboard) -> str:
     return text
 
 
-FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {"markdown": to_markdown, "csv": to_csv}
-SUFFIXES: Mapping[str, str] = {".md": "markdown", ".csv": "csv"}
+def to_json(board: Leaderboard) -> str:
+    """Return the table with full values in percent, null where there is none, notes and verdicts."""
+    content = {
+        "tasks": board.tasks,
+        "groups": board.groups,
+        "baselines": board.baselines,
+        "rows": [_json_row(row, board) for row in board.rows],
+        "notes": board.notes,
+        "claims": [asdict(verdict) for verdict in board.claims],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_latex(board: Leaderboard) -> str:
+    """Return a booktabs tabular to \\input, and the notes in small print below it."""
+    header = header_of(board)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{{'l' * len(LABELS)}{'r' * (len(header) - len(LABELS))}}}",
+        "\\toprule",
+        _latex_line([TextCell(name) for name in header]),
+        "\\midrule",
+        *(_latex_line(cells_of(row, board)) for row in board.rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    if board.remarks:
+        lines += ["", "\\par\\smallskip", *(f"{{\\footnotesize {_latex(line)}\\par}}" for line in board.remarks)]
+    return "\n".join(lines) + "\n"
+
+
+def to_html(board: Leaderboard) -> str:
+    """Return a page with a plain table and the notes as a list; nothing in it asks the network."""
+    headings = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header_of(board))
+    rows = "\n".join(f"<tr>{''.join(map(_html_cell, cells_of(row, board)))}</tr>" for row in board.rows)
+    notes = "\n".join(f"<li>{html.escape(line)}</li>" for line in board.remarks)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Leaderboard</title></head>\n<body>\n'
+        f"<table>\n<thead><tr>{headings}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n"
+        f"<ul>\n{notes}\n</ul>\n</body>\n</html>\n"
+    )
+
+
+FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {
+    "markdown": to_markdown,
+    "csv": to_csv,
+    "json": to_json,
+    "latex": to_latex,
+    "html": to_html,
+}
+SUFFIXES: Mapping[str, str] = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
 
 
 def format_of(path: Path) -> str:
@@ -40,24 +92,56 @@ def format_of(path: Path) -> str:
     return found
 
 
-def _table(board: Leaderboard) -> str:
+def _markdown_table(board: Leaderboard) -> str:
     from tabulate import tabulate
 
-    header = ["model", "protocol", "origin", *board.tasks, "average"]
-    lines = [[_escape(row.model), _escape(row.protocol), row.origin, *_numbers(row, board)] for row in board.rows]
-    alignment = ["left"] * 3 + ["right"] * (len(header) - 3)
+    header = header_of(board)
+    lines = [[_markdown_cell(cell) for cell in cells_of(row, board)] for row in board.rows]
+    alignment = ["left"] * len(LABELS) + ["right"] * (len(header) - len(LABELS))
     # Numbers are text already: tabulate must not parse them again and drop a final zero.
     return tabulate(lines, headers=header, tablefmt="github", colalign=alignment, disable_numparse=True)
 
 
-def _numbers(row: Row, board: Leaderboard) -> list[str]:
-    cells = [row.cells.get(task) for task in board.tasks]
-    values = [MISSING if cell is None else f"{cell.value:.1f}{PARTIAL if cell.partial else ''}" for cell in cells]
-    average = f"{row.average:.1f}{PARTIAL if row.partial_tasks else ''}"
-    if len(row.cells) < len(board.tasks):
-        average += f" ({len(row.cells)}/{len(board.tasks)})"
-    return [*values, average]
+def _markdown_cell(cell: TextCell) -> str:
+    text = cell.text.replace("|", "\\|")
+    return f"**{text}**" if cell.bold else text
 
 
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+def _json_row(row: Row, board: Leaderboard) -> dict[str, Any]:
+    return {
+        "model": row.model,
+        "protocol": row.protocol,
+        "origin": row.origin,
+        "average": row.average,
+        "average_over": len(row.cells),
+        "average_rank": row.rank,
+        "wins": row.wins,
+        "scores": {task: row.cells[task].value if task in row.cells else None for task in board.tasks},
+        "best": [task for task in board.tasks if task in row.best],
+        "partial": row.partial_tasks,
+        "differences": {name: asdict(mean) for name, mean in row.differences.items()},
+        "groups": {tag: asdict(mean) for tag, mean in row.groups.items()},
+    }
+
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "–": "--",
+}
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"[&%$#_{}\\~^–]", lambda match: _LATEX[match[0]], text)
+
+
+def _latex_line(cells: list[TextCell]) -> str:
+    texts = [f"\\textbf{{{_latex(cell.text)}}}" if cell.bold else _latex(cell.text) for cell in cells]
+    return " & ".join(texts) + " \\\\"
+
+
+def _html_cell(cell: TextCell) -> str:
+    text = html.escape(cell.text)
+    return f"<td><strong>{text}</strong></td>" if cell.bold else f"<td>{text}</td>"

@@ -9,77 +9,20 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from evalsuite.errors import UsageError
-from evalsuite.records import Result
+from evalsuite.records import MetricRecord, Result
 from evalsuite.registry import did_you_mean
-from evalsuite.results.published import PublishedRow
+from evalsuite.report.claims import check_claims
+from evalsuite.report.standings import find_baselines, with_differences, with_groups, with_standings
+from evalsuite.report.table import Cell, Leaderboard, Row, Verdict
+from evalsuite.results.published import PublishedRow, load_published, load_published_tasks, published_sets
 from evalsuite.results.store import hash8
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MEASURED = "measured"
 """Origin of the rows that come from results; published rows carry their own."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value in percent; partial: it was computed from a part of the samples."""
-
-    value: float
-    partial: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """The values of one model under one protocol. A task that is not in `cells` has no value."""
-
-    model: str
-    protocol: str
-    origin: str
-    cells: Mapping[str, Cell]
-
-    @property
-    def average(self) -> float:
-        """Return the unweighted mean of the row's values, in percent."""
-        return math.fsum(cell.value for cell in self.cells.values()) / len(self.cells)
-
-    @property
-    def partial_tasks(self) -> list[str]:
-        """Return the tasks whose value was computed from a part of the samples."""
-        return [task for task, cell in self.cells.items() if cell.partial]
-
-
-@dataclass(frozen=True)
-class Leaderboard:
-    """A table and what its reader must know.
-
-    tasks: the columns. rows: by number of values, so that complete ones come first, then by average.
-    notes: a line each: what the average is over, errors, what was left out, what marks mean.
-    """
-
-    tasks: tuple[str, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return the table in percent, NaN where there is no value.
-
-        `average_over` counts the values behind the average; `partial` names the tasks with a partial value.
-        """
-        import pandas as pd
-
-        columns = ["model", "protocol", "origin", *self.tasks, "average", "average_over", "partial"]
-        return pd.DataFrame([self._record(row) for row in self.rows], columns=columns)
-
-    def _record(self, row: Row) -> list[Any]:
-        values = [row.cells[task].value if task in row.cells else math.nan for task in self.tasks]
-        partial = " ".join(row.partial_tasks)
-        return [row.model, row.protocol, row.origin, *values, row.average, len(row.cells), partial]
 
 
 class _RowKey(NamedTuple):
@@ -107,14 +50,20 @@ def build_leaderboard(
     tasks: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
     include_partial: bool = False,
+    baselines: Sequence[str] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
+    claims: bool = False,
 ) -> Leaderboard:
     """Return the leaderboard of `results`, with the rows `published` beside them.
 
     protocols, tasks, models: names or patterns; one that selects nothing is a UsageError. `models` chooses among
     `results` (by slug or the name the user gave); `published` was chosen by the caller.
     Without them the columns and protocols are those that results have a value for, or else those of `published`.
+    baselines: models or families; each row gets its difference to the best of each, measured or published.
+    groups: tag -> tasks; each row gets its average over those of them in the table. claims: check the claims of the
+    published sets, on all their tasks, whatever the table shows.
     """
-    records = _of_models(list(results), models)
+    records = everything = _of_models(list(results), models)
     printed = list(dict.fromkeys(task for row in published for task in row.scores))
     known_tasks = [*printed, *sorted({record.task for record in records} - set(printed))]
     known_protocols = sorted({record.protocol for record in records} | {row.protocol for row in published})
@@ -131,14 +80,43 @@ def build_leaderboard(
     label = _labels(records)
     rows = [*_measured_rows(values, label, chosen_tasks), *_published_rows(beside, chosen_tasks)]
     rows.sort(key=lambda row: (-len(row.cells), -row.average, row.model, row.protocol, row.origin))
+    rivals = find_baselines(baselines, _with_published(rows, chosen_tasks), chosen_protocols) if baselines else []
+    shown_groups = _groups_of(chosen_tasks, groups or {})
+    compared = with_groups(with_differences(with_standings(rows, chosen_tasks), rivals, chosen_tasks), shown_groups)
     notes = [
         *_average_note(rows, chosen_tasks),
+        *_standing_notes(compared, chosen_tasks),
+        *(rival.note(len(chosen_tasks)) for rival in rivals),
+        *(f"tag:{tag}: average over {', '.join(names)}." for tag, names in shown_groups.items()),
         *dict.fromkeys(f"{row.origin}: {row.source}." for row in beside),
         *_selection_notes(records, values, include_partial),
         *_variant_notes(records, label),
         *_problem_notes(records, values, label),
     ]
-    return Leaderboard(tuple(chosen_tasks), tuple(rows), tuple(notes))
+    verdicts = _verdicts(everything) if claims else ()
+    return Leaderboard(tuple(chosen_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
+
+
+def _with_published(rows: Sequence[Row], tasks: Sequence[str]) -> list[Row]:
+    """Return the measured rows and every published one: what a baseline is chosen from."""
+    return [*(row for row in rows if row.origin == MEASURED), *_published_rows(load_published(), tasks)]
+
+
+def _groups_of(tasks: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Return the tasks of the table in each group; groups without any are left out."""
+    found = {tag: tuple(task for task in tasks if task in members) for tag, members in groups.items()}
+    return {tag: names for tag, names in found.items() if names}
+
+
+def _verdicts(records: list[Result]) -> tuple[Verdict, ...]:
+    """Check the claims of every published set on its own rows and on the measured ones, partial ones excepted."""
+    values, label = _values(records, include_partial=False), _labels(records)
+    verdicts: list[Verdict] = []
+    for name, described in published_sets().items():
+        tasks = [task.task for task in load_published_tasks(name)]
+        rows = [*_published_rows(load_published([name]), tasks), *_measured_rows(values, label, tasks)]
+        verdicts += check_claims(described.claims, rows, tasks)
+    return tuple(verdicts)
 
 
 def _of_models(records: list[Result], patterns: Sequence[str] | None) -> list[Result]:
@@ -208,7 +186,7 @@ def _labels(records: list[Result]) -> dict[_RowKey, tuple[str, str]]:
 def _measured_rows(values: _Values, label: Mapping[_RowKey, tuple[str, str]], tasks: Sequence[str]) -> Iterable[Row]:
     for key in dict.fromkeys(key for key, _ in values):
         cells = {
-            task: Cell(100 * record.metric.value, partial=record.status == "partial")
+            task: _cell(record.metric, record.status == "partial")
             for task in tasks
             if (record := values.get((key, task))) is not None and record.metric is not None
         }
@@ -216,9 +194,14 @@ def _measured_rows(values: _Values, label: Mapping[_RowKey, tuple[str, str]], ta
             yield Row(*label[key], MEASURED, cells)
 
 
+def _cell(metric: MetricRecord, partial: bool) -> Cell:
+    low = None if metric.interval is None else 100 * metric.interval.low
+    return Cell(100 * metric.value, partial, metric.n, low)
+
+
 def _published_rows(published: Sequence[PublishedRow], tasks: Sequence[str]) -> Iterable[Row]:
     for row in published:
-        cells = {task: Cell(100 * row.scores[task]) for task in tasks if task in row.scores}
+        cells = {task: Cell(100 * row.scores[task], n=row.test_sizes.get(task)) for task in tasks if task in row.scores}
         if cells:
             yield Row(row.slug, row.protocol, row.origin, cells)
 
@@ -231,6 +214,14 @@ def _average_note(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
     if any(len(row.cells) < len(tasks) for row in rows):
         text += "; (k/n) marks an average over the k tasks the row has, and such rows come last"
     yield text + "."
+
+
+def _standing_notes(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
+    if any(row.best for row in rows):
+        text = "bold: the best score of its task, or not below the 99.5 % interval of that score"
+        yield f"{text}; wins counts them." if len(tasks) > 1 else f"{text}."
+    if len(tasks) > 1 and len(rows) > 1:
+        yield "rank: mean rank over the tasks, among the rows that have a whole value for each."
 
 
 def _selection_notes(records: list[Result], values: _Values, include_partial: bool) -> Iterable[str]:

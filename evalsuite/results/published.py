@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from evalsuite.errors import SpecError, UsageError
 from evalsuite.registry import did_you_mean
 from evalsuite.resources import data_dir
+from evalsuite.results.claims import Claim
 
 ALL = "all"
 """The name that stands for every published row."""
@@ -31,7 +32,7 @@ class _Strict(BaseModel):
 class PublishedRow(_Strict):
     """The scores of one model under one protocol, as a paper printed them.
 
-    scores: task -> fraction in [0, 1].
+    scores: task -> fraction in [0, 1]. test_sizes: task -> test samples, as the paper printed them.
     """
 
     slug: str = Field(pattern=r"^[a-z0-9.-]+/[a-z0-9.-]+$")
@@ -42,6 +43,7 @@ class PublishedRow(_Strict):
     set_name: str
     source: str = Field(description="paper, address and table, for a note under a leaderboard")
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    test_sizes: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
 
 
 class PublishedTask(_Strict):
@@ -86,6 +88,7 @@ class PublishedSet(_Strict):
     datasets: DatasetsFile
     tables: tuple[TableFile, ...]
     caveats: dict[str, str] = Field(default_factory=dict, description="task -> what to know before comparing")
+    claims: tuple[Claim, ...] = Field(default=(), description="headline claims over all tasks of the set")
 
 
 def published_sets(folder: Path | None = None) -> dict[str, PublishedSet]:
@@ -140,7 +143,7 @@ def _is_named(row: PublishedRow, name: str) -> bool:
 
 
 def _read_set(described: PublishedSet, root: Path) -> list[PublishedRow]:
-    tasks = [task.task for task in _read_tasks(described, root)]
+    tasks = {task.task: task.test_size for task in _read_tasks(described, root)}
     unknown = sorted(set(described.caveats) - set(tasks))
     if unknown:
         raise SpecError(f"The set {described.name!r} has caveats for tasks it does not list: {', '.join(unknown)}.")
@@ -163,14 +166,14 @@ def _read_tasks(described: PublishedSet, root: Path) -> list[PublishedTask]:
     return tasks
 
 
-def _read_table(described: PublishedSet, table: TableFile, tasks: list[str], path: Path) -> list[PublishedRow]:
+def _read_table(described: PublishedSet, table: TableFile, tasks: dict[str, int], path: Path) -> list[PublishedRow]:
     header, lines = _read_csv(path)
-    if header != _ROW_COLUMNS + tasks:
+    if header != [*_ROW_COLUMNS, *tasks]:
         raise SpecError(
             f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {len(tasks)} tasks of "
             f"{described.datasets.file}, in its order."
         )
-    rows = [_parse_row(path, number, header, cells, described, table) for number, cells in lines]
+    rows = [_parse_row(path, number, header, cells, described, table, tasks) for number, cells in lines]
     _check_unique(path, [row.slug for row in rows])
     if len(rows) != table.rows:
         raise SpecError(f"{path}: {len(rows)} rows where {table.rows} are expected.")
@@ -178,7 +181,13 @@ def _read_table(described: PublishedSet, table: TableFile, tasks: list[str], pat
 
 
 def _parse_row(
-    path: Path, number: int, header: list[str], cells: list[str], described: PublishedSet, table: TableFile
+    path: Path,
+    number: int,
+    header: list[str],
+    cells: list[str],
+    described: PublishedSet,
+    table: TableFile,
+    test_sizes: dict[str, int],
 ) -> PublishedRow:
     named: dict[str, Any] = dict(zip(header, cells, strict=True))
     identity = {column: named.pop(column) for column in _ROW_COLUMNS}
@@ -190,6 +199,7 @@ def _parse_row(
             set_name=described.name,
             source=f"{described.citation}, table {table.table}",
             scores={task: float(percent) / 100 for task, percent in named.items()},
+            test_sizes=test_sizes,
         )
     except ValidationError as error:
         raise SpecError(f"{path}, line {number}: {_first_problem(error)}") from error

@@ -99,7 +99,7 @@ def test_a_file_gets_the_format_of_its_suffix(run: Any, tmp_path: Path) -> None:
     assert run("--to", str(tmp_path / "board.md")).out == f"Wrote 1 rows to {tmp_path / 'board.md'}.\n"
     assert (tmp_path / "board.md").read_text().startswith("| model")
     refused = run("--to", str(tmp_path / "board.txt"))
-    assert refused.code == 2 and ".md or .csv" in refused.err
+    assert refused.code == 2 and ".md or .csv or .json" in refused.err
     assert run("--to", str(tmp_path / "board.txt"), "--format", "csv").code == 0
     (tmp_path / "file").write_text("")
     assert run("--to", str(tmp_path / "file" / "board.md")).code == 2
@@ -133,3 +133,14 @@ def test_neither_help_nor_a_run_imports_torch(tmp_path: Path, arguments: list[st
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.splitlines()[-1] == "imported: []"
     assert "evalsuite leaderboard" in finished.stdout if "--help" in arguments else "| m/a" in finished.stdout
+
+
+def test_tags_groups_baselines_and_claims(run: Any) -> None:
+    found = run("--published", "clip/rn50", "--tag", "satellite", "--baseline", "bit-m", "--groups", "main")
+    header = [cell.strip() for cell in found.out.splitlines()[0].split("|")]
+    assert found.code == 0
+    assert header[4:-1] == ["eurosat", "resisc45", "average", "rank", "wins", "vs bit-m", "tag:satellite"]
+    claims = run("--claims", "--protocol", "linear_probe")
+    assert claims.code == 0 and "16 of 27 tasks, 67.6 against 69.9" in claims.out
+    refused = run("--published", "all", "--tag", "satelite")
+    assert refused.code == 2 and "Did you mean satellite" in refused.err

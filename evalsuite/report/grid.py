@@ -1,0 +1,55 @@
+"""The leaderboard as text cells: what the formats for people share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evalsuite.report.table import Leaderboard, Row
+
+MISSING = "–"
+PARTIAL = "*"
+LABELS = ("model", "protocol", "origin")
+"""The first columns, aligned to the left; all others are numbers."""
+
+
+@dataclass(frozen=True)
+class TextCell:
+    """A cell as it is printed."""
+
+    text: str
+    bold: bool = False
+
+
+def header_of(board: Leaderboard) -> list[str]:
+    """Return the headings; a table of one task needs neither ranks nor wins."""
+    standings = ["rank", "wins"] if len(board.tasks) > 1 else []
+    differences = [f"vs {name}" for name in board.baselines]
+    return [*LABELS, *board.tasks, "average", *standings, *differences, *(f"tag:{tag}" for tag in board.groups)]
+
+
+def cells_of(row: Row, board: Leaderboard) -> list[TextCell]:
+    """Return the cells of a row below the headings of `header_of`."""
+    labels = [TextCell(text) for text in (row.model, row.protocol, row.origin)]
+    return [*labels, *(_value(row, task) for task in board.tasks), *map(TextCell, _summary(row, board))]
+
+
+def _value(row: Row, task: str) -> TextCell:
+    cell = row.cells.get(task)
+    if cell is None:
+        return TextCell(MISSING)
+    return TextCell(f"{cell.value:.1f}{PARTIAL if cell.partial else ''}", task in row.best)
+
+
+def _summary(row: Row, board: Leaderboard) -> list[str]:
+    average = f"{row.average:.1f}{PARTIAL if row.partial_tasks else ''}"
+    if len(row.cells) < len(board.tasks):
+        average += f" ({len(row.cells)}/{len(board.tasks)})"
+    standings = [MISSING if row.rank is None else f"{row.rank:.1f}", str(row.wins)] if len(board.tasks) > 1 else []
+    points = [row.differences.get(name) for name in board.baselines]
+    means = [row.groups.get(tag) for tag in board.groups]
+    return [
+        average,
+        *standings,
+        *(MISSING if mean is None else f"{mean.value:+.1f}{mean.mark}" for mean in points),
+        *(MISSING if mean is None else f"{mean.value:.1f}{mean.mark}" for mean in means),
+    ]

@@ -1,0 +1,111 @@
+"""Bold, ranks, differences, groups, claims and the further formats; the paper's own figures as the measure."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from evalsuite.errors import UsageError
+from evalsuite.report.formats import to_html, to_json, to_latex
+from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.report.table import Cell, Leaderboard, Row
+from evalsuite.results.published import load_published
+
+PAPER = load_published(["clip-paper"])
+
+
+@pytest.fixture(scope="module")
+def probes() -> Leaderboard:
+    return build_leaderboard(
+        [],
+        PAPER,
+        protocols=["linear_probe"],
+        baselines=["resnet/50", "bit-m", "efficientnet", "efficientnet-ns"],
+        groups={"ocr": ["mnist", "hateful_memes", "rendered_sst2", "elsewhere"], "none": ["elsewhere"]},
+        claims=True,
+    )
+
+
+def test_the_papers_best_probe_and_best_baseline(probes: Leaderboard) -> None:
+    first = probes.rows[0]
+    assert (first.model, round(first.average, 1), first.wins) == ("clip/vit-l-14-336px", 85.1, 21)
+    best = next(row for row in probes.rows if not row.model.startswith("clip/"))
+    assert (best.model, round(best.average, 1)) == ("efficientnet-ns/l2-800", 80.3)
+    points = {name: round(mean.value, 1) for name, mean in first.differences.items()}
+    assert points == {"resnet/50": 15.1, "bit-m": 8.0, "efficientnet": 7.6, "efficientnet-ns": 4.7}
+    assert first.rank == min(row.rank for row in probes.rows if row.rank is not None)
+
+
+def test_the_papers_claims_are_computed(probes: Leaderboard) -> None:
+    found = {verdict.claim: verdict for verdict in probes.claims}
+    assert {verdict.origin for verdict in found.values()} == {"paper"}
+    assert [round(v.value or 0, 1) for v in found.values()] == [4.7, 8.0, 7.6, 15.1, 21, 16]
+    assert found["zero-shot-beats-resnet-50"].word == "confirmed, but not on average"
+    assert "67.6 against 69.9" in found["zero-shot-beats-resnet-50"].evidence
+    assert all(verdict.word.startswith("confirmed") for verdict in found.values())
+
+
+def test_groups_average_the_tasks_of_the_table(probes: Leaderboard) -> None:
+    assert probes.groups == {"ocr": ("mnist", "hateful_memes", "rendered_sst2")}
+    scores = probes.rows[0].cells
+    mean = sum(scores[task].value for task in ("mnist", "hateful_memes", "rendered_sst2")) / 3
+    assert probes.rows[0].groups["ocr"].value == pytest.approx(mean)
+
+
+def test_a_zero_shot_table_is_compared_with_a_probe_and_missing_tasks_are_marked() -> None:
+    rows = [row.model_copy(update={"scores": {"mnist": row.scores["mnist"]}}) for row in PAPER[:1]]
+    board = build_leaderboard([], [*rows, PAPER[-1]], tasks=["mnist", "cifar10"], baselines=["resnet/50"])
+    short = next(row for row in board.rows if len(row.cells) == 1)
+    assert short.differences["resnet/50"].mark == " (1/2)" and short.rank is None
+    assert any("resnet/50 (linear_probe, paper" in note for note in board.notes)
+    with pytest.raises(UsageError, match=r"Did you mean .*bit-m"):
+        build_leaderboard([], PAPER, baselines=["bit-n"])
+
+
+BOARD = Leaderboard(
+    ("a_b", "c"),
+    (
+        Row("m/x&y", "zero_shot", "measured", {"a_b": Cell(50.0), "c": Cell(60.0)}, frozenset({"c"}), 1.0),
+        Row("m/<z>", "zero_shot", "paper", {"a_b": Cell(40.0)}),
+    ),
+    ("99.5 %: a note_",),
+)
+LATEX = r"""% needs \usepackage{booktabs}
+\begin{tabular}{lllrrrrr}
+\toprule
+model & protocol & origin & a\_b & c & average & rank & wins \\
+\midrule
+m/x\&y & zero\_shot & measured & 50.0 & \textbf{60.0} & 55.0 & 1.0 & 1 \\
+m/<z> & zero\_shot & paper & 40.0 & -- & 40.0 (1/2) & -- & 0 \\
+\bottomrule
+\end{tabular}
+
+\par\smallskip
+{\footnotesize 99.5 \%: a note\_\par}
+"""
+
+
+def test_golden_latex() -> None:
+    assert to_latex(BOARD) == LATEX
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX is installed")
+def test_latex_compiles(tmp_path: Path) -> None:
+    text = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\begin{document}\n"
+    (tmp_path / "board.tex").write_text(text + to_latex(BOARD) + "\\end{document}\n", "utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "board.tex"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_html_is_escaped_and_json_has_nulls(probes: Leaderboard) -> None:
+    page = to_html(BOARD)
+    assert "m/&lt;z&gt;" in page and "<strong>60.0</strong>" in page and "http" not in page
+    content = json.loads(to_json(BOARD))
+    assert content["rows"][1]["scores"] == {"a_b": 40.0, "c": None}
+    assert content["rows"][0]["best"] == ["c"]
+    full = json.loads(to_json(probes))
+    assert full["rows"][0]["differences"]["bit-m"]["over"] == 27 and len(full["claims"]) == 6
