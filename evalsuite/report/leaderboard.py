@@ -57,8 +57,8 @@ def build_leaderboard(
     """Return the leaderboard of `results`, with the rows `published` beside them.
 
     protocols, tasks, models: names or patterns; one that selects nothing is a UsageError. `models` chooses among
-    `results` (by slug or the name the user gave); `published` was chosen by the caller.
-    Without them the columns and protocols are those that results have a value for, or else those of `published`.
+    `results` alone (by slug or the name the user gave). Without them the columns and protocols are those that
+    results have a value for, or else those of `published`.
     baselines: models or families; each row gets its difference to the best of each, measured or published.
     groups: tag -> tasks; each row gets its average over those of them in the table. claims: check the claims of the
     published sets, on all their tasks, whatever the table shows.
@@ -72,8 +72,7 @@ def build_leaderboard(
     records = [record for record in records if record.task in chosen_tasks and record.protocol in chosen_protocols]
     values = _values(records, include_partial)
     if tasks is None:
-        measured_tasks = {task for _, task in values}
-        chosen_tasks = [task for task in known_tasks if task in measured_tasks] or printed
+        chosen_tasks = _in_order(known_tasks, {task for _, task in values}) or printed
     if protocols is None and values:
         chosen_protocols = sorted({key.protocol for key, _ in values})
     beside = [row for row in published if row.protocol in chosen_protocols]
@@ -87,14 +86,26 @@ def build_leaderboard(
         *_average_note(rows, chosen_tasks),
         *_standing_notes(compared, chosen_tasks),
         *(rival.note(len(chosen_tasks)) for rival in rivals),
-        *(f"tag:{tag}: average over {', '.join(names)}." for tag, names in shown_groups.items()),
-        *dict.fromkeys(f"{row.origin}: {row.source}." for row in beside),
+        *_group_notes(shown_groups),
+        *_source_notes(beside),
         *_selection_notes(records, values, include_partial),
         *_variant_notes(records, label),
         *_problem_notes(records, values, label),
     ]
     verdicts = _verdicts(everything) if claims else ()
     return Leaderboard(tuple(chosen_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
+
+
+def _in_order(names: Sequence[str], chosen: set[str]) -> list[str]:
+    return [name for name in names if name in chosen]
+
+
+def _group_notes(groups: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"tag:{tag}: average over {', '.join(names)}." for tag, names in groups.items()]
+
+
+def _source_notes(rows: Sequence[PublishedRow]) -> list[str]:
+    return list(dict.fromkeys(f"{row.origin}: {row.source}." for row in rows))
 
 
 def _with_published(rows: Sequence[Row], tasks: Sequence[str]) -> list[Row]:

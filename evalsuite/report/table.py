@@ -120,8 +120,8 @@ class Leaderboard:
         """Return every line that stands below the table: notes, then verdicts on claims."""
         return (*self.notes, *(verdict.line() for verdict in self.claims))
 
-    def to_frame(self, summary: bool = False) -> pd.DataFrame:
-        """Return the table in percent, NaN where there is no value; `summary` leaves out the columns of tasks.
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table in percent, NaN where there is no value.
 
         `average_over` counts the values behind the average, as every `... over` does for the column before it;
         `partial` names the tasks with a partial value. `vs NAME` is a difference in points, `tag:TAG` an average.
@@ -132,8 +132,7 @@ class Leaderboard:
         columns += ["average_rank", "wins"]
         columns += [name for baseline in self.baselines for name in (f"vs {baseline}", f"vs {baseline} over")]
         columns += [name for tag in self.groups for name in (f"tag:{tag}", f"tag:{tag} over")]
-        frame = pd.DataFrame([self._record(row) for row in self.rows], columns=columns)
-        return frame.drop(columns=list(self.tasks)) if summary else frame
+        return pd.DataFrame([self._record(row) for row in self.rows], columns=columns)
 
     def _record(self, row: Row) -> list[Any]:
         values = [row.cells[task].value if task in row.cells else math.nan for task in self.tasks]
