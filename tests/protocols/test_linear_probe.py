@@ -149,3 +149,17 @@ def test_a_fit_that_does_not_converge_is_a_warning(tmp_path: Path) -> None:
     folds = [Fold(*(whole(name, data) for name in ("train", "val", "test")))]
     outcome, _ = run(make_task(tmp_path), data, folds, max_iterations=1)
     assert any("did not converge" in warning for warning in outcome.warnings)
+
+
+def test_scikit_learns_solver_agrees(tmp_path: Path) -> None:
+    data = {"train": blobs(90, 3, 0), "val": blobs(60, 3, 1), "test": blobs(45, 3, 2)}
+    folds = [Fold(whole("train", data), whole("val", data), whole("test", data))]
+    theirs, _ = run(make_task(tmp_path), data, folds, solver="sklearn")
+    ours, _ = run(make_task(tmp_path), data, folds)
+    mine, other = (outcome.details["folds"][0] for outcome in (ours, theirs))
+    objectives = {trial["lambda"]: trial["objective"] for trial in mine["tried"]}
+    shared = [trial for trial in other["tried"] if trial["lambda"] in objectives]
+    assert len(shared) >= 7
+    for trial in shared:
+        # scikit-learn stops early, so it is never below the optimum
+        assert -1e-6 < trial["objective"] / objectives[trial["lambda"]] - 1 < 1e-3
