@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite import config
 from evalsuite.atomic import check_writable
+from evalsuite.config import PROBE_GRIDS, PROBE_SOLVERS
 from evalsuite.errors import UsageError
 from evalsuite.executors.devices import choose_precision, parse_devices
 from evalsuite.executors.local import LocalExecutor
@@ -15,7 +16,9 @@ from evalsuite.models.base import ImageModel
 from evalsuite.models.loading import load_model
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ResolvedModel, resolve
+from evalsuite.probe.sweep import Grid, Solver
 from evalsuite.protocols import PROTOCOLS
+from evalsuite.protocols.linear_probe import PROBE_TOLERANCE
 from evalsuite.records import Result
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
@@ -81,6 +84,9 @@ def evaluate(
     download: bool = False,
     skip_missing: bool = False,
     log_samples: bool = False,
+    probe_grid: Grid = "parametric",
+    probe_solver: Solver = "lbfgs",
+    probe_tolerance: float = PROBE_TOLERANCE,
     reporter: Reporter | None = None,
 ) -> Results:
     """Evaluate models on tasks and return a result for each (model, task, protocol).
@@ -106,6 +112,9 @@ def evaluate(
         skip_missing=skip_missing,
         log_samples=log_samples,
         trust_adapters=trust_adapters,
+        probe_grid=probe_grid,
+        probe_solver=probe_solver,
+        probe_tolerance=probe_tolerance,
         command="evalsuite.evaluate",
     )
     chosen = [protocols] if isinstance(protocols, str) else list(protocols)
@@ -128,6 +137,10 @@ def prepare(
     for name, value in (("--batch-size", settings.batch_size), ("--limit", settings.limit)):
         if value is not None and value < 1:
             raise UsageError(f"{name} {value}: give a number of 1 or more.")
+    if settings.probe_grid not in PROBE_GRIDS or settings.probe_solver not in PROBE_SOLVERS:
+        raise UsageError(f"--probe-grid is one of {PROBE_GRIDS}, --probe-solver one of {PROBE_SOLVERS}.")
+    if not 0 < settings.probe_tolerance < 1:
+        raise UsageError(f"--probe-tolerance {settings.probe_tolerance}: give a number between 0 and 1, such as 1e-6.")
     for name in protocols:
         PROTOCOLS.get(name)
     if not models or not tasks:

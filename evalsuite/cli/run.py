@@ -105,6 +105,27 @@ class Auto(NumberType):
 @click.option(
     "--prompts", default="default", show_default=True, metavar="default|simple|FILE", help="Prompt templates."
 )
+@click.option(
+    "--probe-grid",
+    type=click.Choice(config.PROBE_GRIDS),
+    default="parametric",
+    show_default=True,
+    help="Lambdas the probe tries: the paper's binary search, or all 97.",
+)
+@click.option(
+    "--probe-solver",
+    type=click.Choice(config.PROBE_SOLVERS),
+    default="lbfgs",
+    show_default=True,
+    help="sklearn: scikit-learn's, for cross-checks; slow.",
+)
+@click.option(
+    "--probe-tolerance",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=1e-6,
+    show_default=True,
+    help="Relative suboptimality of the probe's fits; the final fit's is a hundredth of it.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of hold-outs, limits and bootstraps.")
 @include_path_option
 @trust_adapters_option
@@ -171,7 +192,7 @@ def _settings(options: dict[str, Any]) -> RunSettings:
             name: options[name]
             for name in (
                 "batch_size", "workers", "limit", "prompts", "seed", "overwrite", "skip_missing", "log_samples",
-                "trust_adapters",
+                "trust_adapters", "probe_grid", "probe_solver", "probe_tolerance",
             )
         },
     )  # fmt: skip

@@ -8,6 +8,7 @@ from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.models.base import ImageModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.protocols import PROTOCOLS, EvaluationProtocol
+from evalsuite.protocols.linear_probe import REFIT_SHARE, LinearProbe, ProbeOptions
 from evalsuite.records import Result
 from evalsuite.results.store import ResultStore
 from evalsuite.runner.job import Jobs
@@ -27,13 +28,28 @@ def make_jobs(
 ) -> list[Jobs]:
     """Return the jobs of a run, a model's tasks after one another."""
     store = ResultStore(settings.output)
-    chosen: list[EvaluationProtocol] = [PROTOCOLS.get(name)() for name in protocols]
+    chosen: list[EvaluationProtocol] = [_protocol(name, settings) for name in protocols]
     sessions = [TaskSession(task, settings, reporter) for task in tasks]
     return [
         Jobs(session, task, chosen, settings, store, reporter)
         for session in (ModelSession(model, settings, executor) for model in models)
         for task in sessions
     ]
+
+
+def _protocol(name: str, settings: RunSettings) -> EvaluationProtocol:
+    kind = PROTOCOLS.get(name)
+    if not issubclass(kind, LinearProbe):
+        return kind()
+    tolerance = settings.probe_tolerance
+    return kind(
+        ProbeOptions(
+            grid=settings.probe_grid,
+            solver=settings.probe_solver,
+            tolerance=tolerance,
+            refit_tolerance=tolerance * REFIT_SHARE,
+        )
+    )
 
 
 def run_jobs(jobs: Sequence[Jobs], settings: RunSettings, reporter: Reporter) -> list[Result]:

@@ -11,6 +11,8 @@ import torch
 
 from evalsuite.features.encoding import MapBatches, Precision
 from evalsuite.models.base import ImageModel
+from evalsuite.probe.sweep import Grid, Solver
+from evalsuite.protocols.linear_probe import PROBE_TOLERANCE
 from evalsuite.records import Result
 
 
@@ -18,7 +20,8 @@ from evalsuite.records import Result
 class RunSettings:
     """How to run. batch_size, workers and limit None: chosen by the device and the work, no limit.
 
-    prompts: default, simple or the path of a prompt file. command: what the user typed, for the record.
+    prompts: default, simple or the path of a prompt file. probe_*: see
+    `ProbeOptions`. command: what the user typed, for the record.
     """
 
     output: Path
@@ -35,6 +38,9 @@ class RunSettings:
     skip_missing: bool = False
     log_samples: bool = False
     trust_adapters: bool = False
+    probe_grid: Grid = "parametric"
+    probe_solver: Solver = "lbfgs"
+    probe_tolerance: float = PROBE_TOLERANCE
     command: str = ""
 
 

@@ -167,3 +167,17 @@ def test_the_end_of_the_grid_is_a_warning_unless_a_plateau_leads_there(tmp_path:
     outcome, _ = run(make_task(tmp_path), large, folds_of(large))
     assert outcome.details["folds"][0]["plateau"] == [1e6, 1e6]
     assert any("1e+06 is at the end of the grid" in warning for warning in outcome.warnings)
+
+
+def test_scikit_learns_solver_agrees(tmp_path: Path) -> None:
+    data = {"train": blobs(90, 3, 0), "val": blobs(60, 3, 1), "test": blobs(45, 3, 2)}
+    folds = [Fold(whole("train", data), whole("val", data), whole("test", data))]
+    theirs, _ = run(make_task(tmp_path), data, folds, solver="sklearn")
+    ours, _ = run(make_task(tmp_path), data, folds)
+    mine, other = (outcome.details["folds"][0] for outcome in (ours, theirs))
+    objectives = {trial["lambda"]: trial["objective"] for trial in mine["tried"]}
+    shared = [trial for trial in other["tried"] if trial["lambda"] in objectives]
+    assert len(shared) >= 7
+    for trial in shared:
+        # scikit-learn stops early, so it is never below the optimum
+        assert -1e-6 < trial["objective"] / objectives[trial["lambda"]] - 1 < 1e-3
