@@ -1,4 +1,4 @@
-"""The intervals against scipy, and the bootstrap against what theory says of it."""
+"""The intervals and tests against scipy and statsmodels, and the bootstrap against what theory says of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ import time
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
+from statsmodels.stats import contingency_tables, multitest
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import METRICS
-from evalsuite.stats import LEVEL, Interval, bootstrap, clopper_pearson, interval_for
+from evalsuite.stats import (
+    LEVEL,
+    Difference,
+    Interval,
+    PairedScores,
+    bootstrap,
+    clopper_pearson,
+    holm,
+    interval_for,
+    mcnemar,
+    paired_bootstrap,
+)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (3, 10), (1, 1), (9_231, 10_000)])
@@ -119,3 +131,120 @@ def test_the_bootstrap_is_quick() -> None:
     start = time.process_time()
     bootstrap(METRICS.get("mean_per_class_recall"), scores, labels)
     assert time.process_time() - start < 3
+
+
+# --- two models on the same samples ---
+
+
+def answers(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether each model is right, for so many samples of each kind."""
+    sizes = [both, only_first, only_second, neither]
+    return np.repeat([True, True, False, False], sizes), np.repeat([True, False, True, False], sizes)
+
+
+@pytest.mark.parametrize("table", [(50, 12, 3, 35), (0, 1, 0, 0), (10, 5, 5, 0), (9_000, 31, 62, 907), (5, 0, 9, 1)])
+def test_mcnemar(table: tuple[int, int, int, int]) -> None:
+    both, only_first, only_second, neither = table
+    found = mcnemar(*answers(*table))
+    reference = contingency_tables.mcnemar([[both, only_first], [only_second, neither]], exact=True)
+    assert found.p == pytest.approx(reference.pvalue, rel=1e-12)
+    assert found.value == pytest.approx((only_first - only_second) / sum(table))
+    assert found.low <= found.value <= found.high
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.995])
+def test_the_interval_of_mcnemar_leaves_out_zero_where_the_test_does(level: float) -> None:
+    for only_first in range(31):
+        found = mcnemar(*answers(10, only_first, 30 - only_first, 10), level)
+        assert (found.low > 0 or found.high < 0) == (found.p < 1 - level)
+
+
+def test_models_that_answer_alike_do_not_differ() -> None:
+    assert mcnemar(*answers(3, 0, 0, 4)) == Difference(0.0, 0.0, 0.0, LEVEL, 1.0)
+    scores, labels = case(50, 3)
+    same = PairedScores(scores, scores, labels, np.arange(50))
+    found = paired_bootstrap(METRICS.get("mean_per_class_recall"), [same])
+    assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
+def pair(n: int, n_classes: int, noise: float = 0.4) -> PairedScores:
+    """Return a model and the same one with noise, so that they err on much the same samples."""
+    scores, labels = case(n, n_classes)
+    worse = scores + noise * np.random.default_rng(1).normal(size=scores.shape)
+    return PairedScores(scores, worse, labels, np.arange(n))
+
+
+def test_the_paired_bootstrap_of_an_accuracy_is_the_paired_t_test() -> None:
+    scored = pair(3_000, 4)
+    right = [(s.argmax(1) == scored.labels).astype(float) for s in (scored.first, scored.second)]
+    found = paired_bootstrap(METRICS.get("accuracy"), [scored], level=0.95, resamples=4_000)
+    reference = scipy_stats.ttest_rel(*right)
+    low, high = reference.confidence_interval(0.95)
+    assert found.value == pytest.approx(np.mean(right[0]) - np.mean(right[1]))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05 * (high - low))
+    assert scipy_stats.norm.isf(found.p / 2) == pytest.approx(abs(reference.statistic), rel=0.05)
+    unpaired = [bootstrap(METRICS.get("accuracy"), s, scored.labels, level=0.95) for s in (scored.first, scored.second)]
+    assert found.high - found.low < min(interval.high - interval.low for interval in unpaired)
+
+
+@pytest.mark.parametrize(("name", "n_classes"), [("mean_per_class_recall", 5), ("roc_auc", 2), ("mean_top1_top5", 9)])
+def test_the_paired_bootstrap_against_scipy(name: str, n_classes: int) -> None:
+    metric, scored = METRICS.get(name), pair(400, n_classes, noise=1.0)
+
+    def statistic(rows: np.ndarray) -> float:
+        first, second = scored.first[rows], scored.second[rows]
+        return metric.compute(first, scored.labels[rows]) - metric.compute(second, scored.labels[rows])
+
+    found = paired_bootstrap(metric, [scored], level=0.9, resamples=3_000)
+    reference = scipy_stats.bootstrap(
+        (np.arange(400),), statistic, vectorized=False, n_resamples=3_000, confidence_level=0.9, method="percentile"
+    )
+    width = reference.confidence_interval.high - reference.confidence_interval.low
+    assert found.value == pytest.approx(statistic(np.arange(400)))
+    assert found.low == pytest.approx(reference.confidence_interval.low, abs=0.1 * width)
+    assert found.high == pytest.approx(reference.confidence_interval.high, abs=0.1 * width)
+    z = scipy_stats.norm.isf(found.p / 2)
+    assert abs(found.value) / z == pytest.approx(reference.standard_error, rel=0.07)
+
+
+def test_a_sample_in_several_folds_counts_as_one() -> None:
+    scored = pair(300, 3)
+    once = paired_bootstrap(METRICS.get("accuracy"), [scored])
+    assert paired_bootstrap(METRICS.get("accuracy"), [scored] * 4) == dataclasses.replace(once, value=once.value)
+    apart = [dataclasses.replace(scored, units=np.arange(300) + 300 * fold) for fold in range(4)]
+    wide, narrow = once.high - once.low, paired_bootstrap(METRICS.get("accuracy"), apart)
+    assert narrow.high - narrow.low < 0.7 * wide
+
+
+def test_the_paired_bootstrap_depends_on_the_seed_alone() -> None:
+    first = paired_bootstrap(METRICS.get("accuracy"), [pair(100, 3)], resamples=50, seed=1)
+    assert paired_bootstrap(METRICS.get("accuracy"), [pair(100, 3)], resamples=50, seed=1) == first
+    assert paired_bootstrap(METRICS.get("accuracy"), [pair(100, 3)], resamples=50, seed=2) != first
+
+
+def test_a_paired_bootstrap_takes_a_metric_of_another_package() -> None:
+    metric, scored = METRICS.get("roc_auc"), pair(60, 2)
+    plain = dataclasses.replace(metric, prepare=None)
+    fast, slow = (paired_bootstrap(kind, [scored], resamples=100) for kind in (metric, plain))
+    assert dataclasses.astuple(fast) == pytest.approx(dataclasses.astuple(slow))
+
+
+@pytest.mark.parametrize(
+    "p_values", [[], [0.01], [0.04, 0.01, 0.03, 0.01], [1.0, 0.9, 0.0], list(np.linspace(0, 1, 27))]
+)
+def test_holm(p_values: list[float]) -> None:
+    reference = multitest.multipletests(p_values, method="holm")[1] if p_values else []
+    assert holm(p_values) == pytest.approx(list(reference))
+
+
+def test_holm_in_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(EvalsuiteError, match="equally long"):
+        mcnemar(np.array([True]), np.array([True, False]))
+    with pytest.raises(EvalsuiteError, match="a fold and two resamples"):
+        paired_bootstrap(METRICS.get("accuracy"), [])
+    with pytest.raises(EvalsuiteError, match="between 0 and 1"):
+        holm([0.5, float("nan")])
