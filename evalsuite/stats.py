@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import bdtr, betaincinv, ndtr
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import Labels, Metric, Scores, Weighted
@@ -130,7 +130,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], level: float = 
         return Difference(0.0, 0.0, 0.0, level, 1.0)
     coin = clopper_pearson(only_first, differing, level)
     low, high = (differing / n * (2 * bound - 1) for bound in (coin.low, coin.high))
-    p = min(1.0, 2 * float(stats.binom.cdf(min(only_first, only_second), differing, 0.5)))
+    p = min(1.0, 2 * float(bdtr(min(only_first, only_second), differing, 0.5)))
     return Difference((only_first - only_second) / n, low, high, level, p)
 
 
@@ -165,7 +165,7 @@ def paired_bootstrap(
     value, spread = difference(np.ones(n)), float(draws.std(ddof=1))
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
-    p = 1.0 if spread == 0 else 2 * float(stats.norm.sf(abs(value) / spread))
+    p = 1.0 if spread == 0 else 2 * float(ndtr(-abs(value) / spread))
     return Difference(value, float(low), float(high), level, p)
 
 
