@@ -407,7 +407,7 @@ def test_a_model_without_text_has_no_zero_shot_result_and_that_is_no_error(cli: 
 def test_a_leaderboard_in_a_file(cli: WarmCli, work: Path) -> None:
     shown = cli("leaderboard", "-o", "out", cwd=work)
     assert shown.returncode == 0
-    assert re.search(r"file/colour_model-factory +\| linear_probe +\| measured +\| +100\.0", shown.stdout)
+    assert re.search(r"file/colour_model-factory +\| linear_probe +\| measured +\| +\*\*100\.0\*\*", shown.stdout)
     assert cli("leaderboard", "-o", "out", "--to", "board.csv", "--protocol", "zero_shot", cwd=work).returncode == 0
     table = pd.read_csv(work / "board.csv")
     assert table[["model", "protocol", "shapes"]].values.tolist() == [["file/colour_model-factory", "zero_shot", 100.0]]
