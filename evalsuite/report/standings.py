@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
 from evalsuite.report.table import Cell, Mean, Row
-from evalsuite.stats import clopper_pearson
 
 
 def with_standings(rows: Sequence[Row], tasks: Sequence[str]) -> list[Row]:
@@ -92,6 +91,8 @@ def _lower_bound(cell: Cell) -> float:
         return cell.low
     if not cell.n:
         return cell.value
+    from evalsuite.stats import clopper_pearson  # scipy takes a third of a second, and records have their interval
+
     return 100 * clopper_pearson(min(cell.n, round(cell.value / 100 * cell.n)), cell.n).low
 
 

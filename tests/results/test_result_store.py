@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def test_foreign_and_broken_files_are_named_and_the_rest_is_read(tmp_path: Path)
         "other.json": '{"name": "not ours"}',
         "list.json": "[1, 2]",
         "extra.json": json.dumps(json.loads(good.read_text()) | {"colour": "red"}),
+        "unsigned.json": json.dumps({key: value for key, value in newer.items() if key != "schema_version"}),
     }
     for name, text in foreign.items():
         (good.parent / name).write_text(text)
@@ -149,7 +151,7 @@ def test_foreign_and_broken_files_are_named_and_the_rest_is_read(tmp_path: Path)
     (tmp_path / ".hidden" / "copy.json").write_text(good.read_text())
     results, warnings = load_results([tmp_path])
     assert len(results) == 1
-    assert len(warnings) == 6
+    assert len(warnings) == 7
     for name in (*foreign, "latin.json"):
         assert sum(str(good.parent / name) in warning for warning in warnings) == 1
     assert "upgrade evalsuite" in next(warning for warning in warnings if "newer.json" in warning)
@@ -163,6 +165,15 @@ def test_several_folders_are_read_and_no_file_twice(tmp_path: Path) -> None:
     assert sorted(result.model_fingerprint for result in results) == ["weights-1", "weights-2"]
     with pytest.raises(UsageError, match="typo"):
         load_results([tmp_path / "typo"])
+
+
+def test_a_linked_file_is_read_once_and_odd_numbers_are_kept(tmp_path: Path) -> None:
+    path = ResultStore(tmp_path).write(make(value=float("nan"), details={"losses": [5, 1e300]}), "weights-1")
+    path.write_text(path.read_text().replace("5,", "Infinity,"))
+    (path.parent / "again.json").symlink_to(path)
+    results, warnings = load_results([tmp_path])
+    assert warnings == [] and [result.details["losses"] for result in results] == [[float("inf"), 1e300]]
+    assert results[0].metric is not None and math.isnan(results[0].metric.value)
 
 
 def test_a_broken_record_is_done_again_but_an_error_does_not_replace_it(tmp_path: Path) -> None:
