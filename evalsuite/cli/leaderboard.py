@@ -59,7 +59,7 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
     multiple=True,
     type=ModelName(),
     metavar="NAME",
-    help="Only these of the measured models: names or patterns; repeat it or separate by commas.",
+    help="Only these models, measured or published: names or patterns; repeat it or separate by commas.",
 )
 @click.option(
     "--published",

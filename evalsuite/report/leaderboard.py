@@ -6,40 +6,18 @@ printed are never merged into one row, nor are models that share a name and diff
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import NamedTuple
 
-from evalsuite.errors import UsageError
 from evalsuite.records import MetricRecord, Result
-from evalsuite.registry import did_you_mean
 from evalsuite.report.claims import check_claims
+from evalsuite.report.selection import RowKey, Values, best_values, has_value, row_labels, select
 from evalsuite.report.standings import find_baselines, with_differences, with_groups, with_standings
 from evalsuite.report.table import Cell, Leaderboard, Row, Verdict
 from evalsuite.results.published import PublishedRow, load_published, load_published_tasks, published_sets
-from evalsuite.results.store import hash8
 
 MEASURED = "measured"
 """Origin of the rows that come from results; published rows carry their own."""
-
-
-class _RowKey(NamedTuple):
-    """What two results must share to stand in one row."""
-
-    model: str
-    model_fingerprint: str
-    protocol: str
-    options_hash: str | None
-
-    @classmethod
-    def of(cls, result: Result) -> _RowKey:
-        return cls(result.model, result.model_fingerprint, result.protocol, result.options_hash)
-
-
-_Values = dict[tuple[_RowKey, str], Result]
-"""The result that is shown for each row and task."""
 
 
 def build_leaderboard(
@@ -56,44 +34,40 @@ def build_leaderboard(
 ) -> Leaderboard:
     """Return the leaderboard of `results`, with the rows `published` beside them.
 
-    protocols, tasks, models: names or patterns; one that selects nothing is a UsageError. `models` chooses among
-    `results` alone (by slug or the name the user gave). Without them the columns and protocols are those that
-    results have a value for, or else those of `published`.
+    protocols, tasks, models: names or patterns of what is shown, measured and published alike; one that selects
+    nothing is a UsageError. Without them the columns and protocols are those that results have a value for, or else
+    those of `published`.
     baselines: models or families; each row gets its difference to the best of each, measured or published.
     groups: tag -> tasks; each row gets its average over those of them in the table. claims: check the claims of the
     published sets, on all their tasks, whatever the table shows.
     """
-    records = everything = _of_models(list(results), models)
-    printed = list(dict.fromkeys(task for row in published for task in row.scores))
-    known_tasks = [*printed, *sorted({record.task for record in records} - set(printed))]
-    known_protocols = sorted({record.protocol for record in records} | {row.protocol for row in published})
-    chosen_tasks = _resolve("task", tasks, known_tasks)
-    chosen_protocols = _resolve("protocol", protocols, known_protocols)
-    records = [record for record in records if record.task in chosen_tasks and record.protocol in chosen_protocols]
-    values = _values(records, include_partial)
+    chosen = select(results, published, protocols=protocols, tasks=tasks, models=models)
+    records, shown_tasks, shown_protocols = chosen.records, chosen.tasks, chosen.protocols
+    values, label = best_values(records, include_partial), row_labels(records)
     if tasks is None:
-        chosen_tasks = _in_order(known_tasks, {task for _, task in values}) or printed
+        printed = {task for row in chosen.published for task in row.scores}
+        shown_tasks = _in_order(shown_tasks, {task for _, task in values} or printed)
     if protocols is None and values:
-        chosen_protocols = sorted({key.protocol for key, _ in values})
-    beside = [row for row in published if row.protocol in chosen_protocols]
-    label = _labels(records)
-    rows = [*_measured_rows(values, label, chosen_tasks), *_published_rows(beside, chosen_tasks)]
+        shown_protocols = sorted({key.protocol for key, _ in values})
+    beside = [row for row in chosen.published if row.protocol in shown_protocols]
+    rows = [*_measured_rows(values, label, shown_tasks), *_published_rows(beside, shown_tasks)]
     rows.sort(key=lambda row: (-len(row.cells), -row.average, row.model, row.protocol, row.origin))
-    rivals = find_baselines(baselines, _with_published(rows, chosen_tasks), chosen_protocols) if baselines else []
-    shown_groups = _groups_of(chosen_tasks, groups or {})
-    compared = with_groups(with_differences(with_standings(rows, chosen_tasks), rivals, chosen_tasks), shown_groups)
+    rivals = find_baselines(baselines, _with_published(rows, shown_tasks), shown_protocols) if baselines else []
+    shown_groups = _groups_of(shown_tasks, groups or {})
+    compared = with_groups(with_differences(with_standings(rows, shown_tasks), rivals, shown_tasks), shown_groups)
     notes = [
-        *_average_note(rows, chosen_tasks),
-        *_standing_notes(compared, chosen_tasks),
-        *(rival.note(len(chosen_tasks)) for rival in rivals),
+        *_average_note(rows, shown_tasks),
+        *_standing_notes(compared, shown_tasks),
+        *(rival.note(len(shown_tasks)) for rival in rivals),
         *_group_notes(shown_groups),
         *_source_notes(beside),
+        *_filter_notes(published, chosen.published),
         *_selection_notes(records, values, include_partial),
         *_variant_notes(records, label),
         *_problem_notes(records, values, label),
     ]
-    verdicts = _verdicts(everything) if claims else ()
-    return Leaderboard(tuple(chosen_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
+    verdicts = _verdicts(chosen.of_models) if claims else ()
+    return Leaderboard(tuple(shown_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
 
 
 def _in_order(names: Sequence[str], chosen: set[str]) -> list[str]:
@@ -108,9 +82,16 @@ def _source_notes(rows: Sequence[PublishedRow]) -> list[str]:
     return list(dict.fromkeys(f"{row.origin}: {row.source}." for row in rows))
 
 
+def _filter_notes(published: Sequence[PublishedRow], chosen: Sequence[PublishedRow]) -> Iterable[str]:
+    if published and not chosen:
+        yield f"none of the {len(published)} published row(s) is of the chosen models and protocols."
+
+
 def _with_published(rows: Sequence[Row], tasks: Sequence[str]) -> list[Row]:
-    """Return the measured rows and every published one: what a baseline is chosen from."""
-    return [*(row for row in rows if row.origin == MEASURED), *_published_rows(load_published(), tasks)]
+    """Return the rows of the table and every published one: what a baseline is chosen from."""
+    shown = {(row.model, row.protocol, row.origin) for row in rows}
+    others = _published_rows(load_published(), tasks)
+    return [*rows, *(row for row in others if (row.model, row.protocol, row.origin) not in shown)]
 
 
 def _groups_of(tasks: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -121,7 +102,7 @@ def _groups_of(tasks: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dic
 
 def _verdicts(records: list[Result]) -> tuple[Verdict, ...]:
     """Check the claims of every published set on its own rows and on the measured ones, partial ones excepted."""
-    values, label = _values(records, include_partial=False), _labels(records)
+    values, label = best_values(records, include_partial=False), row_labels(records)
     verdicts: list[Verdict] = []
     for name, described in published_sets().items():
         tasks = [task.task for task in load_published_tasks(name)]
@@ -130,71 +111,7 @@ def _verdicts(records: list[Result]) -> tuple[Verdict, ...]:
     return tuple(verdicts)
 
 
-def _of_models(records: list[Result], patterns: Sequence[str] | None) -> list[Result]:
-    """Return the records whose slug, or name as the user gave it, is among `patterns`."""
-    if patterns is None:
-        return records
-    names = {name for record in records for name in (record.model, record.model_name)}
-    chosen = set(_resolve("model", patterns, sorted(names)))
-    return [record for record in records if record.model in chosen or record.model_name in chosen]
-
-
-def _resolve(kind: str, patterns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Return the known names that `patterns` match, in their order; None: every known name."""
-    if patterns is None:
-        return list(known)
-    chosen: dict[str, None] = {}
-    for pattern in patterns:
-        folded = pattern.casefold()
-        found = [name for name in known if name.casefold() == folded or fnmatchcase(name.casefold(), folded)]
-        if not found:
-            raise UsageError(
-                f"There is no result for the {kind} {pattern!r}.{did_you_mean(pattern, known)} "
-                f"There are results for: {', '.join(known) or 'none'}."
-            )
-        chosen |= dict.fromkeys(found)
-    return list(chosen)
-
-
-def _has_value(record: Result) -> bool:
-    return record.status in ("ok", "partial") and record.metric is not None and math.isfinite(record.metric.value)
-
-
-def _values(records: list[Result], include_partial: bool) -> _Values:
-    """Return the record to show for each cell: ok before partial, then the newest."""
-
-    def preference(record: Result) -> tuple[bool, str]:
-        return record.status == "ok", record.provenance.created if record.provenance else ""
-
-    values: _Values = {}
-    for record in records:
-        if not _has_value(record) or (record.status == "partial" and not include_partial):
-            continue
-        cell = (_RowKey.of(record), record.task)
-        if cell not in values or preference(record) > preference(values[cell]):
-            values[cell] = record
-    return values
-
-
-def _labels(records: list[Result]) -> dict[_RowKey, tuple[str, str]]:
-    """Return how the model and the protocol of each row are written: with a hash only where it tells rows apart."""
-    keys = {_RowKey.of(record) for record in records}
-    states: dict[str, set[str]] = defaultdict(set)
-    for key in keys:
-        if key.model_fingerprint:  # a job that failed before the weights were there has none, and is no other model
-            states[key.model].add(key.model_fingerprint)
-    return {
-        key: (
-            f"{key.model} @{hash8(key.model_fingerprint)}"
-            if key.model_fingerprint and len(states[key.model]) > 1
-            else key.model,
-            key.protocol if key.options_hash is None else f"{key.protocol} #{key.options_hash[:8]}",
-        )
-        for key in keys
-    }
-
-
-def _measured_rows(values: _Values, label: Mapping[_RowKey, tuple[str, str]], tasks: Sequence[str]) -> Iterable[Row]:
+def _measured_rows(values: Values, label: Mapping[RowKey, tuple[str, str]], tasks: Sequence[str]) -> Iterable[Row]:
     for key in dict.fromkeys(key for key, _ in values):
         cells = {
             task: _cell(record.metric, record.status == "partial")
@@ -235,38 +152,38 @@ def _standing_notes(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
         yield "rank: mean rank over the tasks, among the rows that have a whole value for each."
 
 
-def _selection_notes(records: list[Result], values: _Values, include_partial: bool) -> Iterable[str]:
+def _selection_notes(records: list[Result], values: Values, include_partial: bool) -> Iterable[str]:
     """Say which values were marked, left out, or chosen among several."""
-    partial = [record for record in records if record.status == "partial" and _has_value(record)]
+    partial = [record for record in records if record.status == "partial" and has_value(record)]
     if partial and include_partial:
         yield "*: a partial result, computed from a part of the samples."
     elif partial:
         yield f"{len(partial)} partial result(s) are left out; --include-partial shows them, marked."
-    complete = Counter((_RowKey.of(record), record.task) for record in records if record.status == "ok")
+    complete = Counter((RowKey.of(record), record.task) for record in records if record.status == "ok")
     repeated = sum(1 for cell, count in complete.items() if count > 1 and cell in values)
     if repeated:
         yield f"{repeated} value(s) were found in several files; the newest is shown."
 
 
-def _variant_notes(records: list[Result], label: Mapping[_RowKey, tuple[str, str]]) -> Iterable[str]:
+def _variant_notes(records: list[Result], label: Mapping[RowKey, tuple[str, str]]) -> Iterable[str]:
     """Explain the hashes in names: other weights (@) and other options (#)."""
     renamed = sorted({label[key][0] for key in label if label[key][0] != key.model})
     if renamed:
         yield f"@: one name, different weights or preprocessing: {', '.join(renamed)}."
-    variants = {label[_RowKey.of(record)][1]: record for record in records if record.options_hash is not None}
+    variants = {label[RowKey.of(record)][1]: record for record in records if record.options_hash is not None}
     for name, record in sorted(variants.items()):
         options = ", ".join(f"{key}={value}" for key, value in record.changed_options.items())
         yield f"{name}: other options than the default ({options})." if options else f"{name}: other options."
 
 
-def _problem_notes(records: list[Result], values: _Values, label: Mapping[_RowKey, tuple[str, str]]) -> Iterable[str]:
+def _problem_notes(records: list[Result], values: Values, label: Mapping[RowKey, tuple[str, str]]) -> Iterable[str]:
     """Name every job that failed or does not apply; jobs of one row that failed alike share a line."""
     tasks: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for record in records:
         problem = _problem(record)
         if problem is None:
             continue
-        key = _RowKey.of(record)
+        key = RowKey.of(record)
         word, message = problem
         shown = " (another run's value is shown)" if (key, record.task) in values else ""
         tasks[(word, *label[key], message)].append(record.task + shown)
@@ -276,7 +193,7 @@ def _problem_notes(records: list[Result], values: _Values, label: Mapping[_RowKe
 
 def _problem(record: Result) -> tuple[str, str] | None:
     """Return (word, message) for a record that has no value, on one line; None for one that has."""
-    if _has_value(record):
+    if has_value(record):
         return None
     if record.status in ("ok", "partial"):
         return "error", "the record has no finite value; run it again."

@@ -53,10 +53,15 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_the_default_folder_is_shown_and_broken_files_are_named(run: Any, tmp_path: Path) -> None:
     path = store(tmp_path / "default", "m/a", "mnist", 0.5)
     (path.parent / "cut.json").write_text("{")
+    (path.parent / "foreign.json").write_text('{"accuracy": 0.9}')
+    (path.parent / "newer.json").write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
     found = run()
     assert found.code == 0
     assert "| m/a" in found.out and "50.0" in found.out
-    assert f"warning: {path.parent / 'cut.json'}" in found.err and "cut.json" not in found.out
+    assert f"warning: {path.parent / 'cut.json'} was left out: it is not JSON" in found.err
+    assert f"warning: {path.parent / 'foreign.json'} was left out: it is not a result" in found.err
+    assert f"warning: {path.parent / 'newer.json'} was left out: it has schema 2" in found.err
+    assert len(found.err.splitlines()) == 3 and ".json" not in found.out
 
 
 def test_without_results_it_says_what_to_type(run: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.errors import UsageError
+from evalsuite.records import MetricRecord, Result
 from evalsuite.report.formats import to_html, to_json, to_latex
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Cell, Leaderboard, Row
@@ -47,6 +48,29 @@ def test_the_papers_claims_are_computed(probes: Leaderboard) -> None:
     assert found["zero-shot-beats-resnet-50"].word == "confirmed, but not on average"
     assert "67.6 against 69.9" in found["zero-shot-beats-resnet-50"].evidence
     assert all(verdict.word.startswith("confirmed") for verdict in found.values())
+
+
+def measured(model: str, protocol: str, value: float, tasks: list[str]) -> list[Result]:
+    metric = MetricRecord(name="accuracy", value=value, n=1000)
+    fields = {"status": "ok", "model_name": model, "fingerprint": "f", "metric": metric}
+    return [Result.model_validate({**fields, "model": model, "task": task, "protocol": protocol}) for task in tasks]
+
+
+def test_what_was_measured_never_changes_the_papers_verdicts(probes: Leaderboard) -> None:
+    tasks = list(PAPER[0].scores)
+    results = [
+        *measured("clip/mine", "linear_probe", 0.99, tasks),
+        *measured("efficientnet-ns/mine", "linear_probe", 0.5, tasks),
+        *measured("resnet/50", "linear_probe", 0.99, tasks[1:]),  # no average over all tasks, so no answer
+    ]
+    board = build_leaderboard(results, PAPER, models=["clip/*", "*/mine", "resnet/50"], claims=True)
+    assert [verdict for verdict in board.claims if verdict.origin == "paper"] == list(probes.claims)
+    mine = {verdict.claim: verdict for verdict in board.claims if verdict.origin == "measured"}
+    assert set(mine) == {"ahead-of-noisy-student", "within-the-top-score"}
+    ahead = mine["ahead-of-noisy-student"]
+    assert (ahead.value, ahead.word) == (pytest.approx(49.0), "holds, with another figure")
+    assert ahead.evidence.startswith("clip/mine against efficientnet-ns/mine: 27 of 27 tasks, 99.0 against 50.0")
+    assert mine["within-the-top-score"].value == 27
 
 
 def test_groups_average_the_tasks_of_the_table(probes: Leaderboard) -> None:

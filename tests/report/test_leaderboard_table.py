@@ -193,6 +193,20 @@ def test_filters_take_names_and_patterns_and_refuse_typing_errors() -> None:
         build_leaderboard(results, protocols=["zeroshot"])
 
 
+def test_models_chooses_among_published_rows_too() -> None:
+    results = [make("clip/a", "mnist", 0.5), make("mine/b", "mnist", 0.6)]
+    rows = [row for row in load_published(["clip/rn50", "resnet/50"]) if row.protocol == "zero_shot"]
+    board = build_leaderboard(results, rows, models=["clip/*"])
+    assert [(row.model, row.origin) for row in board.rows] == [("clip/rn50", "paper"), ("clip/a", "measured")]
+    as_printed = build_leaderboard([], load_published(["clip-paper"]), models=["RN50x64"], tasks=["mnist"])
+    assert {row.model for row in as_printed.rows} == {"clip/rn50x64"} and len(as_printed.rows) == 2
+    alone = build_leaderboard(results, rows, models=["mine/*"])
+    assert averages(alone) == [("mine/b", "measured", 60, 1)]
+    assert "none of the 1 published row(s) is of the chosen models and protocols." in alone.notes
+    ahead = build_leaderboard(results, rows, models=["mine/b"], baselines=["clip/rn50"])
+    assert ahead.rows[0].differences["clip/rn50"].value == pytest.approx(60 - 66.6)
+
+
 def test_csv_and_frame_have_full_values_and_empty_cells() -> None:
     results = [make("a", "t1", 2 / 3), make("a", "t2", 0.5, "partial"), make("b|c", "t1", 1.0)]
     board = build_leaderboard(results, include_partial=True)
