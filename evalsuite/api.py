@@ -22,7 +22,7 @@ from evalsuite.protocols.linear_probe import PROBE_TOLERANCE
 from evalsuite.records import Result
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
-from evalsuite.results.published import load_published
+from evalsuite.results.imported import load_published_or_imported
 from evalsuite.results.store import ResultStore, load_results
 from evalsuite.runner.job import Jobs
 from evalsuite.runner.loop import make_jobs, run_jobs
@@ -167,11 +167,12 @@ def leaderboard(
 ) -> Leaderboard:
     """Return the table of the results in one folder or several, with published rows beside them.
 
-    published: "all", "clip-paper" or names of published models. filters: see `build_leaderboard`.
+    published: "all", "clip-paper", the name of an import, or names of published or imported models.
+    filters: see `build_leaderboard`.
     """
     given = [config.default_output()] if output is None else _listed(output)
     results, _ = load_results([Path(folder) for folder in given])
-    rows = load_published(published) if published else ()
+    rows = load_published_or_imported(published) if published else ()
     return build_leaderboard(results, rows, **filters)
 
 

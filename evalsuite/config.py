@@ -30,6 +30,11 @@ def default_output() -> Path:
     return checkout / "results" / "runs" if checkout else home() / "results"
 
 
+def imported_dir() -> Path:
+    """Return where `evalsuite import` keeps other people's results: the `imported` folder of `home()`."""
+    return home() / "imported"
+
+
 def default_cache() -> Path:
     """Return where features go: $EVALSUITE_CACHE, else the platform's cache folder."""
     if value := os.environ.get("EVALSUITE_CACHE"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalsuite.cli.options import Command, ModelName, TaskName, split_commas
+from evalsuite.cli.options import Command, ModelName, PublishedName, TaskName, split_commas
 
 if TYPE_CHECKING:
     from evalsuite.records import Result
@@ -64,8 +64,9 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
 @click.option(
     "--published",
     multiple=True,
+    type=PublishedName(),
     metavar="all|clip-paper|NAME",
-    help="Add rows of papers: all, a set, a row (resnet/50), a family (resnet) or a pattern ('bit-m/*').",
+    help="Add rows of papers or imports: all, a table, a row (resnet/50), a family (resnet) or a pattern ('bit-m/*').",
 )
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only the tasks with one of these tags, e.g. ocr.")
 @click.option(
@@ -112,10 +113,11 @@ def leaderboard(
     """Show models x tasks: every metric in percent, best average first."""
     from evalsuite.report.formats import FORMATS, format_of
     from evalsuite.report.leaderboard import build_leaderboard
+    from evalsuite.results.imported import load_published_or_imported
     from evalsuite.results.published import load_published
 
     chosen_format = format_name or (format_of(target) if target else "markdown")
-    rows = load_published(split_commas(published)) if published else []
+    rows = load_published_or_imported(split_commas(published)) if published else []
     results = _load(outputs, required=not rows and not claims)
     if claims and not rows and not results:
         rows = load_published()

@@ -131,6 +131,24 @@ class ModelName(TextType):
         return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
 
 
+class PublishedName(TextType):
+    """Published or imported rows; completes the names of tables and rows when the shell asks."""
+
+    name = "published"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Offer the names that begin as typed."""
+        from click.shell_completion import CompletionItem
+
+        from evalsuite.results.imported import load_imported
+        from evalsuite.results.published import ALL, load_published
+
+        rows = [*load_published(), *load_imported()]
+        names = dict.fromkeys([ALL, *(row.set_name for row in rows), *(row.slug for row in rows)])
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
+
+
 models_option = click.option(
     "-m",
     "--model",

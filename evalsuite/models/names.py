@@ -96,6 +96,17 @@ def slugify(text: str) -> str:
     return "/".join(part for part in parts if part) or "model"
 
 
+def open_clip_slug(arch: str, weights: str) -> str:
+    """Return the slug of an open_clip model: the alias's where there is one; of a checkpoint the file's name counts.
+
+    weights: a tag, or the path of a checkpoint, which need not be on this machine.
+    """
+    if _is_path(weights):
+        return slugify(f"open_clip/{arch}-{Path(weights).stem}")
+    alias = alias_of_target("open_clip", f"{arch}/{weights}")
+    return alias.slug if alias else slugify(f"open_clip/{arch}/{weights}")
+
+
 def open_clip_architectures() -> list[str]:
     """Return the architectures open_clip knows, from its data files, or from itself where it is imported."""
     imported = sys.modules.get("open_clip")
@@ -123,11 +134,9 @@ def _resolve_open_clip(name: str, rest: str) -> ResolvedModel:
         if question:
             raise UsageError(f"{name!r}: {QUICKGELU_OPTION} is for checkpoint files; a tag has its own setting.")
         alias = alias_of_target("open_clip", rest)
-        slug = alias.slug if alias else slugify(f"open_clip/{rest}")
-        return ResolvedModel(name, slug, "open_clip", rest, alias, has_text=True)
+        return ResolvedModel(name, open_clip_slug(arch, weights), "open_clip", rest, alias, has_text=True)
     checkpoint = _existing(weights, name)
-    slug = slugify(f"open_clip/{arch}-{checkpoint.stem}")
-    target = f"{arch}/{weights}"
+    slug, target = open_clip_slug(arch, str(checkpoint)), f"{arch}/{weights}"
     return ResolvedModel(name, slug, "open_clip", target, None, True, checkpoint, quickgelu=bool(question))
 
 

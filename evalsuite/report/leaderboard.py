@@ -61,6 +61,7 @@ def build_leaderboard(
         *(rival.note(len(shown_tasks)) for rival in rivals),
         *_group_notes(shown_groups),
         *_source_notes(beside),
+        *_caveat_notes(beside, shown_tasks),
         *_filter_notes(published, chosen.published),
         *_selection_notes(records, values, include_partial),
         *_variant_notes(records, label),
@@ -80,6 +81,14 @@ def _group_notes(groups: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _source_notes(rows: Sequence[PublishedRow]) -> list[str]:
     return list(dict.fromkeys(f"{row.origin}: {row.source}." for row in rows))
+
+
+def _caveat_notes(rows: Sequence[PublishedRow], tasks: Sequence[str]) -> Iterable[str]:
+    """Say which imported numbers are of other test samples than the task's; a paper's caveats are in its YAML."""
+    for origin in dict.fromkeys(row.origin for row in rows if row.imported):
+        caveats = {task: text for row in rows if row.origin == origin for task, text in row.caveats.items()}
+        if known := [f"{task}: {caveats[task]}" for task in tasks if task in caveats]:
+            yield f"{origin}, other test samples than the task's: {'; '.join(known)}."
 
 
 def _filter_notes(published: Sequence[PublishedRow], chosen: Sequence[PublishedRow]) -> Iterable[str]:

@@ -6,10 +6,11 @@ Every file is checked when it is read, so that a shifted column or a lost row is
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,7 +23,13 @@ from evalsuite.results.claims import Claim
 ALL = "all"
 """The name that stands for every published row."""
 
+_SLUG = re.compile(r"[a-z0-9.-]+/[a-z0-9.-]+")
+"""How the slugs of shipped tables are written; those of imported ones are slugs of models and may have underscores."""
+
 _ROW_COLUMNS = ["slug", "family", "model"]
+
+
+Described = TypeVar("Described", bound=BaseModel)
 
 
 class _Strict(BaseModel):
@@ -32,10 +39,12 @@ class _Strict(BaseModel):
 class PublishedRow(_Strict):
     """The scores of one model under one protocol, as a paper printed them.
 
-    scores: task -> fraction in [0, 1]. test_sizes: task -> test samples, as the paper printed them.
+    scores: task -> fraction in [0, 1]. metrics: task -> name of its metric in this project. test_sizes: task -> test
+    samples, as the paper printed them. caveats: task -> what to know before comparing. imported: the row is not a
+    paper's table that ships, but somebody's results read by `evalsuite import`.
     """
 
-    slug: str = Field(pattern=r"^[a-z0-9.-]+/[a-z0-9.-]+$")
+    slug: str = Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")
     family: str
     model: str
     protocol: str
@@ -43,7 +52,10 @@ class PublishedRow(_Strict):
     set_name: str
     source: str = Field(description="paper, address and table, for a note under a leaderboard")
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    metrics: dict[str, str] = Field(default_factory=dict)
     test_sizes: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    caveats: dict[str, str] = Field(default_factory=dict)
+    imported: bool = False
 
 
 class PublishedTask(_Strict):
@@ -62,6 +74,7 @@ class DatasetsFile(_Strict):
 
     file: str
     table: int
+    metrics: dict[str, str] = Field(description="a metric as the paper calls it -> its name in this project")
 
 
 class TableFile(_Strict):
@@ -95,15 +108,21 @@ def published_sets(folder: Path | None = None) -> dict[str, PublishedSet]:
     """Return the description of every set in `folder` (default: those that ship), by name."""
     sets: dict[str, PublishedSet] = {}
     for path in sorted((folder or data_dir("results/published")).glob("*.yaml")):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        try:
-            described = PublishedSet.model_validate(content)
-        except ValidationError as error:
-            raise SpecError(f"{path}: {_first_problem(error)}") from error
+        described = read_description(path, PublishedSet)
         if described.name in sets:
             raise SpecError(f"{path}: the set {described.name!r} is described twice.")
         sets[described.name] = described
     return sets
+
+
+def read_description(path: Path, schema: type[Described]) -> Described:
+    """Read a YAML file that describes tables; SpecError names the file and the key that is wrong."""
+    try:
+        return schema.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise SpecError(f"{path}: {first_problem(error)}") from error
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def load_published_tasks(name: str, folder: Path | None = None) -> list[PublishedTask]:
@@ -120,13 +139,18 @@ def load_published(names: Sequence[str] = (ALL,), folder: Path | None = None) ->
     names: "all", the name of a set ("clip-paper"), a family ("resnet"), a slug or a pattern of slugs
     ("bit-m/*"), or a model as the paper writes it ("ViT-B/32"). A name that selects nothing is a UsageError.
     """
-    sets = published_sets(folder)
     root = folder or data_dir("results/published")
-    rows = [row for described in sets.values() for row in _read_set(described, root)]
+    rows = [row for described in published_sets(folder).values() for row in _read_set(described, root)]
+    return choose_rows(rows, names)
+
+
+def choose_rows(rows: Sequence[PublishedRow], names: Sequence[str]) -> list[PublishedRow]:
+    """Return those of `rows` that one of `names` stands for, see load_published; UsageError where one has none."""
     chosen: set[int] = set()
     for name in names:
         found = {index for index, row in enumerate(rows) if _is_named(row, name)}
         if not found:
+            sets = dict.fromkeys(row.set_name for row in rows)
             known = [ALL, *sets, *dict.fromkeys(row.slug for row in rows)]
             raise UsageError(
                 f"No published result is called {name!r}.{did_you_mean(name, known)} "
@@ -143,7 +167,7 @@ def _is_named(row: PublishedRow, name: str) -> bool:
 
 
 def _read_set(described: PublishedSet, root: Path) -> list[PublishedRow]:
-    tasks = {task.task: task.test_size for task in _read_tasks(described, root)}
+    tasks = {task.task: task for task in _read_tasks(described, root)}
     unknown = sorted(set(described.caveats) - set(tasks))
     if unknown:
         raise SpecError(f"The set {described.name!r} has caveats for tasks it does not list: {', '.join(unknown)}.")
@@ -155,19 +179,24 @@ def _read_set(described: PublishedSet, root: Path) -> list[PublishedRow]:
 
 def _read_tasks(described: PublishedSet, root: Path) -> list[PublishedTask]:
     path = root / described.datasets.file
-    header, lines = _read_csv(path)
+    header, lines = read_csv(path)
     tasks: list[PublishedTask] = []
     for number, cells in lines:
         try:
             tasks.append(PublishedTask.model_validate(dict(zip(header, cells, strict=True))))
         except ValidationError as error:
-            raise SpecError(f"{path}, line {number}: {_first_problem(error)}") from error
+            raise SpecError(f"{path}, line {number}: {first_problem(error)}") from error
     _check_unique(path, [task.task for task in tasks])
+    unknown = sorted({task.metric for task in tasks} - set(described.datasets.metrics))
+    if unknown:
+        raise SpecError(f"The set {described.name!r} does not say which metric of this project is {unknown[0]!r}.")
     return tasks
 
 
-def _read_table(described: PublishedSet, table: TableFile, tasks: dict[str, int], path: Path) -> list[PublishedRow]:
-    header, lines = _read_csv(path)
+def _read_table(
+    described: PublishedSet, table: TableFile, tasks: dict[str, PublishedTask], path: Path
+) -> list[PublishedRow]:
+    header, lines = read_csv(path)
     if header != [*_ROW_COLUMNS, *tasks]:
         raise SpecError(
             f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {len(tasks)} tasks of "
@@ -187,10 +216,12 @@ def _parse_row(
     cells: list[str],
     described: PublishedSet,
     table: TableFile,
-    test_sizes: dict[str, int],
+    tasks: dict[str, PublishedTask],
 ) -> PublishedRow:
     named: dict[str, Any] = dict(zip(header, cells, strict=True))
     identity = {column: named.pop(column) for column in _ROW_COLUMNS}
+    if not _SLUG.fullmatch(identity["slug"]):
+        raise SpecError(f"{path}, line {number}: the slug {identity['slug']!r} is not <family>/<model> in lower case.")
     try:
         return PublishedRow(
             **identity,
@@ -199,23 +230,30 @@ def _parse_row(
             set_name=described.name,
             source=f"{described.citation}, table {table.table}",
             scores={task: float(percent) / 100 for task, percent in named.items()},
-            test_sizes=test_sizes,
+            metrics={task: described.datasets.metrics[row.metric] for task, row in tasks.items()},
+            test_sizes={task: row.test_size for task, row in tasks.items()},
+            caveats=described.caveats,
         )
     except ValidationError as error:
-        raise SpecError(f"{path}, line {number}: {_first_problem(error)}") from error
+        raise SpecError(f"{path}, line {number}: {first_problem(error)}") from error
     except ValueError as error:
         raise SpecError(f"{path}, line {number}: a score is not a number ({error}).") from error
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and the numbered lines of a CSV file, all of the header's length."""
+def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the header and the numbered lines of a CSV file, all of the header's length.
+
+    Raises SpecError that names the file and the line.
+    """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = next(reader, [])
             lines = [(reader.line_num, cells) for cells in reader]
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SpecError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
     for number, cells in lines:
         if len(cells) != len(header):
             raise SpecError(f"{path}, line {number}: {len(cells)} cells where the header has {len(header)}.")
@@ -228,6 +266,7 @@ def _check_unique(path: Path, names: list[str]) -> None:
         raise SpecError(f"{path}: listed twice: {', '.join(twice)}.")
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Return where the first error is and what it is, on one line."""
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

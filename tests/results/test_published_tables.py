@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.errors import SpecError, UsageError
+from evalsuite.metrics import METRICS
 from evalsuite.resources import data_dir
 from evalsuite.results.published import load_published, load_published_tasks, published_sets
 
@@ -21,6 +22,15 @@ ZERO_SHOT = [row for row in load_published() if row.protocol == "zero_shot"]
 def average(slug: str, rows: list) -> float:  # type: ignore[type-arg]
     scores = next(row.scores for row in rows if row.slug == slug)
     return 100 * sum(scores.values()) / len(scores)
+
+
+def test_every_number_has_a_metric_a_test_size_a_source_and_its_caveats() -> None:
+    for row in (*PROBES, *ZERO_SHOT):
+        assert set(row.metrics) == set(row.test_sizes) == set(row.scores) and not row.imported
+        assert set(row.metrics.values()) <= set(METRICS)
+        assert row.source.startswith("Radford et al. 2021, arXiv:2103.00020, table 1")
+    assert (PROBES[0].metrics["oxford_pets"], PROBES[0].metrics["voc2007"]) == ("mean_per_class_recall", "map_11_point")
+    assert "ten folds" in PROBES[0].caveats["stl10"] and "issue 153" in PROBES[0].caveats["voc2007"]
 
 
 def test_the_tables_have_the_papers_size_and_unique_slugs() -> None:
@@ -123,6 +133,9 @@ PROBE_FILE = "clip_paper_linear_probe.csv"
         (edit("clip_paper.yaml", "units: percent", "units: parts"), "units"),
         (edit("clip_paper.yaml", "  kitti_distance:", "  kitti:"), "kitti"),
         (edit("clip_paper_datasets.csv", "mnist,MNIST,10", "mnist,MNIST,ten"), "line 14.*classes"),
+        (edit("clip_paper_datasets.csv", "31669,mean_top1_top5", "31669,top1"), "which metric .* 'top1'"),
+        (edit(PROBE_FILE, "lm/rn50,", "lm/rn_50,"), "line 2: the slug 'lm/rn_50'"),
+        (edit("clip_paper.yaml", "units: percent", "units: [percent"), "clip_paper.yaml is not YAML"),
         (lambda folder: (folder / PROBE_FILE).unlink(), "No such file"),
     ],
 )

@@ -1,0 +1,139 @@
+"""Other people's results, read once by `evalsuite import` and kept as one JSON file a table.
+
+    <home>/imported/<name>.json
+
+They stand beside published rows in a leaderboard, never among what was measured here: their origin is
+`imported:<name>`. Every file is checked when it is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evalsuite import config
+from evalsuite.atomic import write_json
+from evalsuite.errors import SpecError, UsageError
+from evalsuite.results.published import (
+    ALL,
+    PublishedRow,
+    choose_rows,
+    first_problem,
+    load_published,
+    published_sets,
+)
+
+ORIGIN_PREFIX = "imported:"
+"""What the origin of an imported row begins with, so that nobody takes it for measured or for a paper's."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImportedTask(_Strict):
+    """What is known of the numbers of one task: test samples, and how they differ from the task's own."""
+
+    metric: str
+    test_size: int | None = Field(default=None, gt=0)
+    caveat: str | None = None
+
+
+class ImportedRow(_Strict):
+    """The scores of one model under one protocol: task -> fraction in [0, 1]."""
+
+    slug: str
+    model: str = Field(description="as it was written, architecture and weights")
+    protocol: str
+    scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
+
+
+class ImportedTable(_Strict):
+    """One import: what it was read from, and its rows."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    layout: str
+    title: str
+    url: str
+    created: datetime
+    files: dict[str, str] = Field(description="file -> sha256")
+    notes: dict[str, str] = Field(description="protocol -> what to know about its numbers")
+    tasks: dict[str, ImportedTask]
+    rows: tuple[ImportedRow, ...]
+
+    @model_validator(mode="after")
+    def _knows_its_tasks(self) -> ImportedTable:
+        unknown = {task for row in self.rows for task in row.scores} - set(self.tasks)
+        if unknown:
+            raise ValueError(f"rows have scores for {', '.join(sorted(unknown))}, of which `tasks` says nothing")
+        return self
+
+    def published_rows(self) -> list[PublishedRow]:
+        """Return the rows as a leaderboard takes them."""
+        return [PublishedRow.model_validate(self._published_row(row)) for row in self.rows]
+
+    def _published_row(self, row: ImportedRow) -> dict[str, Any]:
+        about = {task: self.tasks[task] for task in row.scores}
+        return {
+            "slug": row.slug,
+            "family": row.slug.partition("/")[0],
+            "model": row.model,
+            "protocol": row.protocol,
+            "origin": ORIGIN_PREFIX + self.name,
+            "set_name": self.name,
+            "source": f"{self.title} ({self.url}), {row.protocol}: {self.notes[row.protocol]}",
+            "scores": row.scores,
+            "metrics": {task: known.metric for task, known in about.items()},
+            "test_sizes": {task: known.test_size for task, known in about.items() if known.test_size},
+            "caveats": {task: known.caveat for task, known in about.items() if known.caveat},
+            "imported": True,
+        }
+
+
+def imported_path(name: str) -> Path:
+    """Return the file of the import `name`; UsageError where it can be no name."""
+    if not _NAME.fullmatch(name) or name in {ALL, *published_sets()}:
+        raise UsageError(
+            f"--name {name!r}: give lower case letters, digits, '.', '_' and '-', and no name of a published set "
+            f"({', '.join([ALL, *published_sets()])})."
+        )
+    return config.imported_dir() / f"{name}.json"
+
+
+def store_imported(table: ImportedTable) -> Path:
+    """Write `table` in one step, in place of an earlier import of its name, and return the file."""
+    path = imported_path(table.name)
+    try:
+        write_json(path, table.model_dump(mode="json"))
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror or error}. EVALSUITE_HOME names its folder.") from error
+    return path
+
+
+def load_imported() -> list[PublishedRow]:
+    """Return the rows of every import, by name; SpecError names the file, row and task that is wrong."""
+    rows: list[PublishedRow] = []
+    for path in sorted(config.imported_dir().glob("[!.]*.json")):
+        try:
+            table = ImportedTable.model_validate_json(path.read_bytes())
+            rows += table.published_rows()
+        except OSError as error:
+            raise SpecError(f"{path}: {error.strerror or error}.") from error
+        except ValidationError as error:
+            raise SpecError(f"{path}: {first_problem(error)}. Import it again, or remove the file.") from error
+        if table.name != path.stem:
+            raise SpecError(f"{path}: it says that its name is {table.name!r}. Import it again, or remove the file.")
+    return rows
+
+
+def load_published_or_imported(names: Sequence[str]) -> list[PublishedRow]:
+    """Return the published rows and then the imported ones that `names` select, see load_published."""
+    return choose_rows([*load_published(), *load_imported()], names)
