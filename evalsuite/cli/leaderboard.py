@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from evalsuite.cli.options import Command, ModelName, PublishedName, TaskName, split_commas
+from evalsuite.cli.options import (
+    Command,
+    include_partial_option,
+    published_option,
+    results_option,
+    shown_models_option,
+    shown_protocols_option,
+    shown_tags_option,
+    shown_tasks_option,
+    split_commas,
+)
 
 if TYPE_CHECKING:
     from evalsuite.records import Result
+    from evalsuite.report.table import Leaderboard
     from evalsuite.results.published import PublishedRow
 
 MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite", "medical", "action")
@@ -32,43 +44,12 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
     evalsuite leaderboard --to board.csv --include-partial         for a spreadsheet, partial ones named
     """,
 )
-@click.option(
-    "--output",
-    "-o",
-    "outputs",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder of results, as given to `evalsuite run`; may be repeated.  [default: where `run` writes]",
-)
-@click.option("--protocol", "--protocols", "protocols", multiple=True, help="Only these protocols, e.g. zero_shot.")
-@click.option(
-    "--tasks",
-    "--task",
-    "-t",
-    "tasks",
-    multiple=True,
-    type=TaskName(),
-    metavar="NAME",
-    help="Only these tasks, in this order: names, groups or patterns; repeat it or separate by commas.",
-)
-@click.option(
-    "--models",
-    "--model",
-    "-m",
-    "models",
-    multiple=True,
-    type=ModelName(),
-    metavar="NAME",
-    help="Only these models, measured or published: names or patterns; repeat it or separate by commas.",
-)
-@click.option(
-    "--published",
-    multiple=True,
-    type=PublishedName(),
-    metavar="all|clip-paper|NAME",
-    help="Add rows of papers or imports: all, a table, a row (resnet/50), a family (resnet) or a pattern ('bit-m/*').",
-)
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only the tasks with one of these tags, e.g. ocr.")
+@results_option
+@shown_protocols_option
+@shown_tasks_option
+@shown_models_option
+@published_option
+@shown_tags_option
 @click.option(
     "--baseline",
     "baselines",
@@ -86,8 +67,8 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["markdown", "csv", "json", "latex", "html"]),
-    help="[default: markdown]",
+    type=click.Choice(["terminal", "markdown", "csv", "json", "latex", "html"]),
+    help="[default: terminal on one, markdown in a pipe]",
 )
 @click.option(
     "--to",
@@ -95,7 +76,7 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write to this file; its suffix (.md, .csv, .json, .tex, .html) tells the format.",
 )
-@click.option("--include-partial", is_flag=True, help="Show results computed from a part of the samples, marked *.")
+@include_partial_option
 def leaderboard(
     outputs: tuple[Path, ...],
     protocols: tuple[str, ...],
@@ -116,34 +97,51 @@ def leaderboard(
     from evalsuite.results.imported import load_published_or_imported
     from evalsuite.results.published import load_published
 
-    chosen_format = format_name or (format_of(target) if target else "markdown")
+    chosen_format = format_name or (format_of(target) if target else _format_of_stdout())
     rows = load_published_or_imported(split_commas(published)) if published else []
-    results = _load(outputs, required=not rows and not claims)
+    results = load_folders(outputs, required=not rows and not claims)
     if claims and not rows and not results:
         rows = load_published()
     board = build_leaderboard(
         results,
         rows,
         protocols=split_commas(protocols) or None,
-        tasks=_with_tags(_task_names(split_commas(tasks), results, rows), split_commas(tags), results, rows) or None,
+        tasks=with_tags(task_names(split_commas(tasks), results, rows), split_commas(tags), results, rows) or None,
         models=split_commas(models) or None,
         include_partial=include_partial,
         baselines=split_commas(baselines),
         groups=_groups(split_commas(groups)),
         claims=claims,
     )
+    if chosen_format == "terminal" and target is None:
+        _show(board)
+        return
     text = FORMATS[chosen_format](board)
     if target is None:
         click.echo(text, nl=False)
     else:
-        _write(target, text)
+        write_output(target, text)
         click.echo(f"Wrote {len(board.rows)} rows to {target}.")
     if chosen_format == "csv":  # it has no place for notes, and they must not be lost
         for note in board.remarks:
             click.echo(note, err=True)
 
 
-def _write(target: Path, text: str) -> None:
+def _format_of_stdout() -> str:
+    return "terminal" if sys.stdout.isatty() else "markdown"
+
+
+def _show(board: Leaderboard) -> None:
+    from rich.console import Console
+
+    from evalsuite.report.terminal import renderables
+
+    console = Console(highlight=False)
+    console.print(*renderables(board, console.width), sep="\n")
+
+
+def write_output(target: Path, text: str) -> None:
+    """Write `text` to the file that --to names; UsageError where that cannot be."""
     from evalsuite.atomic import write_text
     from evalsuite.errors import UsageError
 
@@ -153,7 +151,7 @@ def _write(target: Path, text: str) -> None:
         raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error
 
 
-def _task_names(names: Sequence[str], results: Sequence[Result], published: Sequence[PublishedRow]) -> list[str]:
+def task_names(names: Sequence[str], results: Sequence[Result], published: Sequence[PublishedRow]) -> list[str]:
     """Return `names` with each group replaced by those of its tasks that have results, and each file by its task."""
     if not names:
         return []
@@ -168,7 +166,7 @@ def _task_names(names: Sequence[str], results: Sequence[Result], published: Sequ
     return tasks
 
 
-def _with_tags(
+def with_tags(
     names: list[str], tags: Sequence[str], results: Sequence[Result], published: Sequence[PublishedRow]
 ) -> list[str]:
     """Return the tasks of `names`, or of everything there, that have one of `tags`."""
@@ -199,7 +197,7 @@ def _groups(tags: Sequence[str]) -> dict[str, list[str]]:
     return {tag: index.expand(f"tag:{tag}") for tag in chosen}
 
 
-def _load(outputs: Sequence[Path], *, required: bool) -> list[Result]:
+def load_folders(outputs: Sequence[Path], *, required: bool) -> list[Result]:
     """Read the results; where none are found and some are required, say what to type to get some."""
     from evalsuite.config import default_output
     from evalsuite.errors import UsageError

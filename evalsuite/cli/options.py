@@ -194,3 +194,50 @@ offline_option = click.option("--offline", is_flag=True, help="Touch no network 
 trust_adapters_option = click.option(
     "--trust-adapters", is_flag=True, help="Run Python adapters that are named by task files outside the package."
 )
+
+# --- of the commands that show results ---
+
+results_option = click.option(
+    "--output",
+    "-o",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of results, as given to `evalsuite run`; may be repeated.  [default: where `run` writes]",
+)
+shown_protocols_option = click.option(
+    "--protocol", "--protocols", "protocols", multiple=True, help="Only these protocols, e.g. zero_shot."
+)
+shown_tasks_option = click.option(
+    "--tasks",
+    "--task",
+    "-t",
+    "tasks",
+    multiple=True,
+    type=TaskName(),
+    metavar="NAME",
+    help="Only these tasks, in this order: names, groups or patterns; repeat it or separate by commas.",
+)
+shown_models_option = click.option(
+    "--models",
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    type=ModelName(),
+    metavar="NAME",
+    help="Only these models, measured or published: names or patterns; repeat it or separate by commas.",
+)
+published_option = click.option(
+    "--published",
+    multiple=True,
+    type=PublishedName(),
+    metavar="all|clip-paper|NAME",
+    help="Add rows of papers or imports: all, a table, a row (resnet/50), a family (resnet) or a pattern ('bit-m/*').",
+)
+shown_tags_option = click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="Only the tasks with one of these tags, e.g. ocr."
+)
+include_partial_option = click.option(
+    "--include-partial", is_flag=True, help="Show results computed from a part of the samples, marked *."
+)

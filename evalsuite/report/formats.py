@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -72,7 +73,20 @@ def to_html(board: Leaderboard) -> str:
     )
 
 
+def to_terminal(board: Leaderboard, width: int = 120) -> str:
+    """Return the pages of the terminal in plain text, for a file or a pipe; bold is lost."""
+    from rich.console import Console
+
+    from evalsuite.report.terminal import renderables
+
+    console = Console(file=io.StringIO(), width=width, no_color=True, force_terminal=False)
+    with console.capture() as captured:
+        console.print(*renderables(board, width), sep="\n")
+    return captured.get()
+
+
 FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {
+    "terminal": to_terminal,
     "markdown": to_markdown,
     "csv": to_csv,
     "json": to_json,

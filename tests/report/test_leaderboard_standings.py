@@ -117,12 +117,23 @@ def test_golden_latex() -> None:
     assert to_latex(BOARD) == LATEX
 
 
+ODD = Leaderboard(
+    ("a_b",),
+    (Row("C:\\x~y^z {50%} #1 $5 @ab", "zero_shot #01ab", "imported:lab", {"a_b": Cell(50.0, partial=True)}),),
+    ("vs x: ~10 % & more – “quoted” <tag> |pipe| C:\\path_to\\file ^2 {x}.",),
+)
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX is installed")
-def test_latex_compiles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["small", "odd", "paper"])
+def test_latex_compiles(tmp_path: Path, probes: Leaderboard, name: str) -> None:
+    board = {"small": BOARD, "odd": ODD, "paper": probes}[name]
     text = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\begin{document}\n"
-    (tmp_path / "board.tex").write_text(text + to_latex(BOARD) + "\\end{document}\n", "utf-8")
+    (tmp_path / "board.tex").write_text(text + to_latex(board) + "\\end{document}\n", "utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "board.tex"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    finished = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, errors="replace")
+    assert finished.returncode == 0, finished.stdout[-2000:]
+    assert (tmp_path / "board.pdf").stat().st_size > 0
 
 
 def test_html_is_escaped_and_json_has_nulls(probes: Leaderboard) -> None:
