@@ -86,6 +86,8 @@ def test_a_wheel_carries_tasks_prompts_tables_and_models(wheel_python: Path, tmp
     published = run_wheel(wheel_python, tmp_path, "leaderboard", "--published", "resnet/50", "-t", "mnist")
     assert published.returncode == 0 and "98.3" in published.stdout, published.stderr
     assert run_wheel(wheel_python, tmp_path, "new", "task", "mine.yaml").returncode == 0
+    (tmp_path / "theirs.csv").write_text("name,pretrained,MNIST\nViT-B-32,openai,0.5\n")
+    assert run_wheel(wheel_python, tmp_path, "import", "theirs.csv").returncode == 0
 
 
 def test_a_wheel_runs_both_protocols(wheel_python: Path, tmp_path: Path) -> None:

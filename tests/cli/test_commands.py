@@ -25,6 +25,11 @@ COMMANDS = [
     [],
     ["run"],
     ["leaderboard"],
+    ["import"],
+    ["export"],
+    ["export", "csv"],
+    ["export", "parquet"],
+    ["export", "model-card"],
     ["ls"],
     ["ls", "tasks"],
     ["ls", "groups"],
@@ -88,7 +93,7 @@ def test_help_has_examples(cli: WarmCli, command: list[str]) -> None:
     finished = cli(*command, "--help")
     assert finished.returncode == 0, finished.stderr
     assert "Usage: evalsuite" in finished.stdout
-    if command not in (["ls"], ["new"], ["cache"]):
+    if command not in (["ls"], ["new"], ["cache"], ["export"]):
         example = " ".join(["evalsuite", *command])
         assert re.search(rf"^ +{example}", finished.stdout.partition("Examples:")[2], re.MULTILINE)
     assert finished.stdout == cli(*command, "-h").stdout
@@ -105,6 +110,8 @@ def test_help_has_examples(cli: WarmCli, command: list[str]) -> None:
         ["ls", "models", "clip/*"],
         ["ls", "tasks", "digits", "tag:ocr"],
         ["leaderboard", "--published", "resnet/50", "-o", "."],
+        ["import", "--help"],
+        ["export", "csv", "--published", "resnet/50", "-t", "mnist"],
     ],
     ids=" ".join,
 )
@@ -156,6 +163,9 @@ def test_ls_groups_and_models(cli: WarmCli) -> None:
         ("evalsuite run -t mnist,cifar1", {"mnist,cifar10", "mnist,cifar100"}),
         ("evalsuite run -m clip/vit-b-", {"clip/vit-b-16", "clip/vit-b-32"}),
         ("evalsuite run --precision f", {"fp32", "fp16"}),
+        ("evalsuite leaderboard --published clip-", {"clip-paper"}),
+        ("evalsuite leaderboard --format ma", {"markdown"}),
+        ("evalsuite export mod", {"model-card"}),
     ],
 )
 def test_a_shell_completes_names(cli: WarmCli, typed: str, offered: set[str]) -> None:
