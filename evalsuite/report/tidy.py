@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from evalsuite.records import Result
@@ -12,6 +12,10 @@ from evalsuite.results.published import PublishedRow
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_FRAME_TYPES = {"str": "string", "float": "float64", "int": "Int64", "bool": "bool"}
+"""Type of a field -> that of its column, which is the same whether or not there are values."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +79,9 @@ def to_frame(numbers: Sequence[Number]) -> pd.DataFrame:
     """Return a data frame with a row a number and the columns of Number."""
     import pandas as pd
 
-    columns = list(Number.__dataclass_fields__)
-    frame = pd.DataFrame([vars(number) for number in numbers], columns=columns)
-    texts = {name: "string" for name in columns if Number.__annotations__[name].startswith("str")}
-    kinds = {
-        "value": "float64",
-        "low": "float64",
-        "high": "float64",
-        "level": "float64",
-        "n": "Int64",
-        "is_main": "bool",
-    }
-    return frame.astype({**texts, **kinds})
+    columns = {field.name: str(field.type).removesuffix(" | None") for field in fields(Number)}
+    frame = pd.DataFrame([vars(number) for number in numbers], columns=list(columns))
+    return frame.astype({name: _FRAME_TYPES[kind] for name, kind in columns.items()})
 
 
 def _measured(record: Result, key: RowKey, labels: dict[RowKey, tuple[str, str]]) -> Iterator[Number]:

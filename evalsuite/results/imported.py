@@ -70,10 +70,13 @@ class ImportedTable(_Strict):
     rows: tuple[ImportedRow, ...]
 
     @model_validator(mode="after")
-    def _knows_its_tasks(self) -> ImportedTable:
+    def _knows_its_tasks_and_protocols(self) -> ImportedTable:
         unknown = {task for row in self.rows for task in row.scores} - set(self.tasks)
         if unknown:
             raise ValueError(f"rows have scores for {', '.join(sorted(unknown))}, of which `tasks` says nothing")
+        unlabelled = {row.protocol for row in self.rows} - set(self.notes)
+        if unlabelled:
+            raise ValueError(f"rows are of {', '.join(sorted(unlabelled))}, of which `notes` says nothing")
         return self
 
     def published_rows(self) -> list[PublishedRow]:
@@ -98,19 +101,19 @@ class ImportedTable(_Strict):
         }
 
 
-def imported_path(name: str) -> Path:
-    """Return the file of the import `name`; UsageError where it can be no name."""
+def check_name(name: str) -> None:
+    """Raise UsageError where `name` cannot name an import: a file is called so, and no published set may be."""
     if not _NAME.fullmatch(name) or name in {ALL, *published_sets()}:
         raise UsageError(
             f"--name {name!r}: give lower case letters, digits, '.', '_' and '-', and no name of a published set "
             f"({', '.join([ALL, *published_sets()])})."
         )
-    return config.imported_dir() / f"{name}.json"
 
 
 def store_imported(table: ImportedTable) -> Path:
     """Write `table` in one step, in place of an earlier import of its name, and return the file."""
-    path = imported_path(table.name)
+    check_name(table.name)
+    path = config.imported_dir() / f"{table.name}.json"
     try:
         write_json(path, table.model_dump(mode="json"))
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from evalsuite.errors import SpecError, UsageError
 from evalsuite.hashing import file_sha256
 from evalsuite.models.names import open_clip_slug, slugify
-from evalsuite.results.imported import ImportedRow, ImportedTable, ImportedTask, imported_path
+from evalsuite.results.imported import ImportedRow, ImportedTable, ImportedTask, check_name
 from evalsuite.results.layouts import (
     COLUMN_SCORE,
     ForeignDataset,
@@ -27,6 +27,7 @@ from evalsuite.tasks import TaskIndex
 Units = Literal["fraction", "percent"]
 
 _OTHER_METRIC = object()
+"""Stands for a value that is there, but not in the metric of the task."""
 
 
 @dataclass
@@ -57,7 +58,7 @@ def read_table(paths: Sequence[Path], name: str | None, units: Units) -> tuple[I
     if len(names) != 1:
         raise UsageError(f"The files have several layouts ({', '.join(names)}): import those of each by themselves.")
     layout = load_layouts()[names[0]]
-    imported_path(name or layout.name)
+    check_name(name or layout.name)
     reading = _Reading(layout, units, {task.name: task.metric for task in TaskIndex().select(list(layout.datasets))})
     for _, numbers in found:
         for item in numbers:

@@ -106,7 +106,7 @@ class _Evaluation(BaseModel):
 
     dataset: str
     model: str
-    pretrained: str | None
+    pretrained: str | None = None
     task: str
     metrics: dict[str, Any]
     language: str = "en"

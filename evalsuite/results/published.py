@@ -269,4 +269,4 @@ def _check_unique(path: Path, names: list[str]) -> None:
 def first_problem(error: ValidationError) -> str:
     """Return where the first error is and what it is, on one line."""
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)

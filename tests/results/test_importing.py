@@ -12,7 +12,7 @@ import pytest
 from evalsuite.config import imported_dir
 from evalsuite.errors import SpecError, UsageError
 from evalsuite.report.leaderboard import build_leaderboard
-from evalsuite.results.imported import imported_path, load_imported, load_published_or_imported, store_imported
+from evalsuite.results.imported import load_imported, load_published_or_imported, store_imported
 from evalsuite.results.importing import Units, read_table
 from evalsuite.results.layouts import load_layouts
 from evalsuite.results.published import load_published
@@ -158,7 +158,7 @@ def test_files_of_two_layouts_and_names_that_are_taken_are_refused(write: Callab
 
 def test_an_import_stands_beside_papers_with_its_origin_and_is_replaced(write: Callable[[str, str], Path]) -> None:
     path = store_imported(read_table([write("a.csv", WIDE)], None, "fraction")[0])
-    assert path == imported_path("open-clip") == imported_dir() / "open-clip.json"
+    assert path == imported_dir() / "open-clip.json"
     rows = load_published_or_imported(["clip/vit-b-32", "open-clip"])
     assert [(row.slug, row.protocol, row.origin) for row in rows] == [
         ("clip/vit-b-32", "linear_probe", "paper"),
@@ -193,6 +193,7 @@ def test_a_leaderboard_names_where_imported_numbers_come_from(write: Callable[[s
         ('"name": "open-clip"', '"name": "other"', "its name is 'other'"),
         ('"clip/vit-b-32"', '"VIT"', "slug"),
         ('"mnist": {', '"mnits": {', "mnist, of which `tasks` says nothing"),
+        ('"notes": {\n    "zero_shot"', '"notes": {\n    "probe"', "zero_shot, of which `notes` says nothing"),
         ('{\n  "schema', "{", "JSON"),
     ],
 )
