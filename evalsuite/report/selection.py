@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from evalsuite.results.published import PublishedRow
 
 
+NAMED = 30
+"""Names an error lists before it counts the rest: the paper's tasks fit."""
+
+
 class RowKey(NamedTuple):
     """What two results must share to stand in one row."""
 
@@ -127,6 +131,12 @@ def _of_models(
     )
 
 
+def _first(names: Sequence[str]) -> str:
+    """Return the names, or the first of many and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def _resolve(kind: str, patterns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
     """Return the known names that `patterns` match, in their order; None: every known name."""
     if patterns is None:
@@ -138,7 +148,7 @@ def _resolve(kind: str, patterns: Sequence[str] | None, known: Sequence[str]) ->
         if not found:
             raise UsageError(
                 f"There is no result for the {kind} {pattern!r}.{did_you_mean(pattern, known)} "
-                f"There are results for: {', '.join(known) or 'none'}."
+                f"There are results for: {_first(known) or 'none'}."
             )
         chosen |= dict.fromkeys(found)
     return list(chosen)

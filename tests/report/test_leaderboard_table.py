@@ -187,6 +187,8 @@ def test_filters_take_names_and_patterns_and_refuse_typing_errors() -> None:
     assert [row.model for row in build_leaderboard(results, models=["RESNET/50"]).rows] == ["resnet/50"]
     with pytest.raises(UsageError, match=r"task 'mnits'\. Did you mean mnist"):
         build_leaderboard(results, tasks=["mnits"])
+    with pytest.raises(UsageError, match="Z/32 and 116 more"):
+        build_leaderboard([make(f"z/{number}", "mnist", 0.5) for number in range(70)] + results, models=["vit/*"])
     with pytest.raises(UsageError, match="model 'vit/\\*'"):
         build_leaderboard(results, models=["vit/*"])
     with pytest.raises(UsageError, match=r"protocol 'zeroshot'\. Did you mean zero_shot"):
