@@ -21,6 +21,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "run": ("evalsuite.cli.run:run", "Evaluate models on tasks."),
     "leaderboard": ("evalsuite.cli.leaderboard:leaderboard", "Show results as a table of models and tasks."),
+    "compare": ("evalsuite.cli.compare:compare", "Compare two models, or results with the paper's numbers."),
     "ls": ("evalsuite.cli.ls:ls", "List tasks, groups or models."),
     "describe": ("evalsuite.cli.describe:describe", "Say what a task is and how to get its images."),
     "download": ("evalsuite.cli.download:download", "Fetch the images of tasks."),

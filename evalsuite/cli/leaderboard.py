@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite.cli.options import Command, ModelName, TaskName, split_commas
+from evalsuite.cli.tables import emit, outputs_option, protocols_option, read_results, task_names
 
 if TYPE_CHECKING:
     from evalsuite.records import Result
@@ -32,15 +33,8 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
     evalsuite leaderboard --to board.csv --include-partial         for a spreadsheet, partial ones named
     """,
 )
-@click.option(
-    "--output",
-    "-o",
-    "outputs",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder of results, as given to `evalsuite run`; may be repeated.  [default: where `run` writes]",
-)
-@click.option("--protocol", "--protocols", "protocols", multiple=True, help="Only these protocols, e.g. zero_shot.")
+@outputs_option
+@protocols_option
 @click.option(
     "--tasks",
     "--task",
@@ -116,14 +110,15 @@ def leaderboard(
 
     chosen_format = format_name or (format_of(target) if target else "markdown")
     rows = load_published(split_commas(published)) if published else []
-    results = _load(outputs, required=not rows and not claims)
+    results = [item.result for item in read_results(outputs, required=not rows and not claims)]
     if claims and not rows and not results:
         rows = load_published()
+    there = {result.task for result in results} | {task for row in rows for task in row.scores}
     board = build_leaderboard(
         results,
         rows,
         protocols=split_commas(protocols) or None,
-        tasks=_with_tags(_task_names(split_commas(tasks), results, rows), split_commas(tags), results, rows) or None,
+        tasks=_with_tags(task_names(split_commas(tasks), there), split_commas(tags), results, rows) or None,
         models=split_commas(models) or None,
         include_partial=include_partial,
         baselines=split_commas(baselines),
@@ -131,39 +126,7 @@ def leaderboard(
         claims=claims,
     )
     text = FORMATS[chosen_format](board)
-    if target is None:
-        click.echo(text, nl=False)
-    else:
-        _write(target, text)
-        click.echo(f"Wrote {len(board.rows)} rows to {target}.")
-    if chosen_format == "csv":  # it has no place for notes, and they must not be lost
-        for note in board.remarks:
-            click.echo(note, err=True)
-
-
-def _write(target: Path, text: str) -> None:
-    from evalsuite.atomic import write_text
-    from evalsuite.errors import UsageError
-
-    try:
-        write_text(target, text)
-    except OSError as error:
-        raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error
-
-
-def _task_names(names: Sequence[str], results: Sequence[Result], published: Sequence[PublishedRow]) -> list[str]:
-    """Return `names` with each group replaced by those of its tasks that have results, and each file by its task."""
-    if not names:
-        return []
-    from evalsuite.tasks import TaskIndex
-
-    groups = TaskIndex().groups
-    there = {result.task for result in results} | {task for row in published for task in row.scores}
-    tasks: list[str] = []
-    for name in names:
-        members = [task for task in groups.get(name, []) if task in there]
-        tasks += members or [Path(name).stem if name.endswith((".yaml", ".yml")) else name]
-    return tasks
+    emit(text, board.remarks, len(board.rows), target, chosen_format)
 
 
 def _with_tags(
@@ -195,22 +158,3 @@ def _groups(tags: Sequence[str]) -> dict[str, list[str]]:
     index = TaskIndex()
     chosen = dict.fromkeys(name for tag in tags for name in (MAIN_TAGS if tag == "main" else (tag,)))
     return {tag: index.expand(f"tag:{tag}") for tag in chosen}
-
-
-def _load(outputs: Sequence[Path], *, required: bool) -> list[Result]:
-    """Read the results; where none are found and some are required, say what to type to get some."""
-    from evalsuite.config import default_output
-    from evalsuite.errors import UsageError
-    from evalsuite.results.store import load_results
-
-    folders = list(outputs) or [default_output()]
-    how = "Measure something first, for example:\n  evalsuite run --model pocket --tasks digits"
-    missing = [str(folder) for folder in folders if not folder.exists()]
-    if missing and (outputs or required):
-        raise UsageError(f"There is no results folder {', '.join(missing)}. {how}")
-    results, warnings = ([], []) if missing else load_results(folders)
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if required and not results:
-        raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
-    return results

@@ -6,16 +6,13 @@ printed are never merged into one row, nor are models that share a name and diff
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from evalsuite.errors import UsageError
 from evalsuite.records import MetricRecord, Result
-from evalsuite.registry import did_you_mean
 from evalsuite.report.claims import check_claims
+from evalsuite.report.selection import has_value, preference, problem_of, resolve_names
 from evalsuite.report.standings import find_baselines, with_differences, with_groups, with_standings
 from evalsuite.report.table import Cell, Leaderboard, Row, Verdict
 from evalsuite.results.published import PublishedRow, load_published, load_published_tasks, published_sets
@@ -67,8 +64,8 @@ def build_leaderboard(
     printed = list(dict.fromkeys(task for row in published for task in row.scores))
     known_tasks = [*printed, *sorted({record.task for record in records} - set(printed))]
     known_protocols = sorted({record.protocol for record in records} | {row.protocol for row in published})
-    chosen_tasks = _resolve("task", tasks, known_tasks)
-    chosen_protocols = _resolve("protocol", protocols, known_protocols)
+    chosen_tasks = resolve_names("task", tasks, known_tasks)
+    chosen_protocols = resolve_names("protocol", protocols, known_protocols)
     records = [record for record in records if record.task in chosen_tasks and record.protocol in chosen_protocols]
     values = _values(records, include_partial)
     if tasks is None:
@@ -135,40 +132,15 @@ def _of_models(records: list[Result], patterns: Sequence[str] | None) -> list[Re
     if patterns is None:
         return records
     names = {name for record in records for name in (record.model, record.model_name)}
-    chosen = set(_resolve("model", patterns, sorted(names)))
+    chosen = set(resolve_names("model", patterns, sorted(names)))
     return [record for record in records if record.model in chosen or record.model_name in chosen]
 
 
-def _resolve(kind: str, patterns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Return the known names that `patterns` match, in their order; None: every known name."""
-    if patterns is None:
-        return list(known)
-    chosen: dict[str, None] = {}
-    for pattern in patterns:
-        folded = pattern.casefold()
-        found = [name for name in known if name.casefold() == folded or fnmatchcase(name.casefold(), folded)]
-        if not found:
-            raise UsageError(
-                f"There is no result for the {kind} {pattern!r}.{did_you_mean(pattern, known)} "
-                f"There are results for: {', '.join(known) or 'none'}."
-            )
-        chosen |= dict.fromkeys(found)
-    return list(chosen)
-
-
-def _has_value(record: Result) -> bool:
-    return record.status in ("ok", "partial") and record.metric is not None and math.isfinite(record.metric.value)
-
-
 def _values(records: list[Result], include_partial: bool) -> _Values:
-    """Return the record to show for each cell: ok before partial, then the newest."""
-
-    def preference(record: Result) -> tuple[bool, str]:
-        return record.status == "ok", record.provenance.created if record.provenance else ""
-
+    """Return the record to show for each cell."""
     values: _Values = {}
     for record in records:
-        if not _has_value(record) or (record.status == "partial" and not include_partial):
+        if not has_value(record) or (record.status == "partial" and not include_partial):
             continue
         cell = (_RowKey.of(record), record.task)
         if cell not in values or preference(record) > preference(values[cell]):
@@ -237,7 +209,7 @@ def _standing_notes(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
 
 def _selection_notes(records: list[Result], values: _Values, include_partial: bool) -> Iterable[str]:
     """Say which values were marked, left out, or chosen among several."""
-    partial = [record for record in records if record.status == "partial" and _has_value(record)]
+    partial = [record for record in records if record.status == "partial" and has_value(record)]
     if partial and include_partial:
         yield "*: a partial result, computed from a part of the samples."
     elif partial:
@@ -263,7 +235,7 @@ def _problem_notes(records: list[Result], values: _Values, label: Mapping[_RowKe
     """Name every job that failed or does not apply; jobs of one row that failed alike share a line."""
     tasks: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for record in records:
-        problem = _problem(record)
+        problem = problem_of(record)
         if problem is None:
             continue
         key = _RowKey.of(record)
@@ -272,15 +244,3 @@ def _problem_notes(records: list[Result], values: _Values, label: Mapping[_RowKe
         tasks[(word, *label[key], message)].append(record.task + shown)
     for (word, model, protocol, message), names in sorted(tasks.items()):
         yield f"{word}: {model}, {protocol}, {', '.join(sorted(names))}: {message}"
-
-
-def _problem(record: Result) -> tuple[str, str] | None:
-    """Return (word, message) for a record that has no value, on one line; None for one that has."""
-    if _has_value(record):
-        return None
-    if record.status in ("ok", "partial"):
-        return "error", "the record has no finite value; run it again."
-    message = " ".join(record.error.message.split()) if record.error else "no reason was recorded."
-    if record.status == "not_applicable":
-        return "not applicable", message
-    return "error", f"{record.error.kind}: {message}" if record.error else message

@@ -25,6 +25,7 @@ COMMANDS = [
     [],
     ["run"],
     ["leaderboard"],
+    ["compare"],
     ["ls"],
     ["ls", "tasks"],
     ["ls", "groups"],
@@ -105,6 +106,7 @@ def test_help_has_examples(cli: WarmCli, command: list[str]) -> None:
         ["ls", "models", "clip/*"],
         ["ls", "tasks", "digits", "tag:ocr"],
         ["leaderboard", "--published", "resnet/50", "-o", "."],
+        ["compare", "published:clip/vit-b-32", "published:resnet/50", "--protocol", "linear_probe"],
     ],
     ids=" ".join,
 )
