@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite.cli.leaderboard import load_folders, task_names, with_tags, write_output
 from evalsuite.cli.options import (
     Command,
     Group,
@@ -21,6 +20,7 @@ from evalsuite.cli.options import (
     shown_tasks_option,
     split_commas,
 )
+from evalsuite.cli.tables import read_results, task_names, tasks_there, with_tags, write_output
 
 if TYPE_CHECKING:
     from evalsuite.report.tidy import Number
@@ -147,12 +147,13 @@ def _numbers(
     from evalsuite.results.imported import load_published_or_imported
 
     rows = load_published_or_imported(split_commas(published)) if published else []
-    results = load_folders(outputs, required=not rows)
+    results = [item.result for item in read_results(outputs, required=not rows)]
+    names = task_names(split_commas(tasks), tasks_there(results, rows))
     return list_numbers(
         results,
         rows,
         protocols=split_commas(protocols) or None,
-        tasks=with_tags(task_names(split_commas(tasks), results, rows), split_commas(tags), results, rows) or None,
+        tasks=with_tags(names, split_commas(tags), results, rows) or None,
         models=split_commas(models) or None,
         include_partial=include_partial,
     )

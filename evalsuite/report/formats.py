@@ -6,7 +6,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,12 @@ FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {
 SUFFIXES: Mapping[str, str] = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
 
 
-def format_of(path: Path) -> str:
-    """Return the format that the suffix of `path` stands for; UsageError names the suffixes there are."""
+def format_of(path: Path, formats: Container[str] = FORMATS) -> str:
+    """Return the one of `formats` that the suffix of `path` stands for; UsageError names the suffixes there are."""
     found = SUFFIXES.get(path.suffix.lower())
-    if found is None:
-        raise UsageError(
-            f"Cannot tell the format of {path}: end its name in {' or '.join(SUFFIXES)}, or give --format."
-        )
+    if found is None or found not in formats:
+        known = [suffix for suffix, name in SUFFIXES.items() if name in formats]
+        raise UsageError(f"Cannot tell the format of {path}: end its name in {' or '.join(known)}, or give --format.")
     return found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from evalsuite.records import MetricRecord, Result
 from evalsuite.report.claims import check_claims
-from evalsuite.report.selection import RowKey, Values, best_values, has_value, row_labels, select
+from evalsuite.report.selection import RowKey, Values, best_values, has_value, problem_of, row_labels, select
 from evalsuite.report.standings import find_baselines, with_differences, with_groups, with_standings
 from evalsuite.report.table import Cell, Leaderboard, Row, Verdict
 from evalsuite.results.published import PublishedRow, load_published, load_published_tasks, published_sets
@@ -189,7 +189,7 @@ def _problem_notes(records: list[Result], values: Values, label: Mapping[RowKey,
     """Name every job that failed or does not apply; jobs of one row that failed alike share a line."""
     tasks: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for record in records:
-        problem = _problem(record)
+        problem = problem_of(record)
         if problem is None:
             continue
         key = RowKey.of(record)
@@ -198,15 +198,3 @@ def _problem_notes(records: list[Result], values: Values, label: Mapping[RowKey,
         tasks[(word, *label[key], message)].append(record.task + shown)
     for (word, model, protocol, message), names in sorted(tasks.items()):
         yield f"{word}: {model}, {protocol}, {', '.join(sorted(names))}: {message}"
-
-
-def _problem(record: Result) -> tuple[str, str] | None:
-    """Return (word, message) for a record that has no value, on one line; None for one that has."""
-    if has_value(record):
-        return None
-    if record.status in ("ok", "partial"):
-        return "error", "the record has no finite value; run it again."
-    message = " ".join(record.error.message.split()) if record.error else "no reason was recorded."
-    if record.status == "not_applicable":
-        return "not applicable", message
-    return "error", f"{record.error.kind}: {message}" if record.error else message

@@ -72,8 +72,8 @@ def select(
     printed = list(dict.fromkeys(task for row in chosen_rows for task in row.scores))
     known_tasks = [*printed, *sorted({record.task for record in of_models} - set(printed))]
     known_protocols = sorted({record.protocol for record in of_models} | {row.protocol for row in chosen_rows})
-    chosen_tasks = _resolve("task", tasks, known_tasks)
-    chosen_protocols = _resolve("protocol", protocols, known_protocols)
+    chosen_tasks = resolve_names("task", tasks, known_tasks)
+    chosen_protocols = resolve_names("protocol", protocols, known_protocols)
     records = [record for record in of_models if record.task in chosen_tasks and record.protocol in chosen_protocols]
     rows = [row for row in chosen_rows if row.protocol in chosen_protocols]
     return Selection(of_models, records, rows, chosen_tasks, chosen_protocols)
@@ -84,12 +84,25 @@ def has_value(record: Result) -> bool:
     return record.status in ("ok", "partial") and record.metric is not None and math.isfinite(record.metric.value)
 
 
+def preference(record: Result) -> tuple[bool, str]:
+    """Return what the record to show has most of: ok before partial, then the newest."""
+    return record.status == "ok", record.provenance.created if record.provenance else ""
+
+
+def problem_of(record: Result) -> tuple[str, str] | None:
+    """Return (word, message) for a record that has no value, on one line; None for one that has."""
+    if has_value(record):
+        return None
+    if record.status in ("ok", "partial"):
+        return "error", "the record has no finite value; run it again."
+    message = " ".join(record.error.message.split()) if record.error else "no reason was recorded."
+    if record.status == "not_applicable":
+        return "not applicable", message
+    return "error", f"{record.error.kind}: {message}" if record.error else message
+
+
 def best_values(records: Iterable[Result], include_partial: bool) -> Values:
     """Return the record that counts for each row and task: ok before partial, then the newest."""
-
-    def preference(record: Result) -> tuple[bool, str]:
-        return record.status == "ok", record.provenance.created if record.provenance else ""
-
     values: Values = {}
     for record in records:
         if not has_value(record) or (record.status == "partial" and not include_partial):
@@ -124,7 +137,7 @@ def _of_models(
         return records, published
     names = {name for record in records for name in (record.model, record.model_name)}
     names |= {name for row in published for name in (row.slug, row.model)}
-    chosen = set(_resolve("model", patterns, sorted(names)))
+    chosen = set(resolve_names("model", patterns, sorted(names)))
     return (
         [record for record in records if record.model in chosen or record.model_name in chosen],
         [row for row in published if row.slug in chosen or row.model in chosen],
@@ -137,8 +150,11 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def _resolve(kind: str, patterns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Return the known names that `patterns` match, in their order; None: every known name."""
+def resolve_names(kind: str, patterns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """Return the known names that `patterns` match, in their order; None: every known name.
+
+    kind: what the names are, for the UsageError about a pattern that matches nothing.
+    """
     if patterns is None:
         return list(known)
     chosen: dict[str, None] = {}

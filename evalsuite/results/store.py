@@ -15,6 +15,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,22 @@ def write_samples(path: Path, table: Any) -> None:
 
     content = table if isinstance(table, pa.Table) else pa.table(table)
     write_with(path, lambda temporary: pq.write_table(content, temporary))
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """A record and the file it was read from."""
+
+    path: Path
+    result: Result
+
+    @property
+    def samples(self) -> Path | None:
+        """Return the table of its per-sample predictions, None where it has none."""
+        if self.result.samples is None:
+            return None
+        path = self.path.with_name(Path(self.result.samples).name)
+        return path if path.is_file() else None
 
 
 class ResultStore:
@@ -192,16 +209,22 @@ def load_results(paths: Sequence[Path]) -> tuple[list[Result], list[str]]:
     Temporary files of stopped runs are no part of the store and are passed over in silence. A path that is
     not there is a UsageError.
     """
-    results: list[Result] = []
+    stored, warnings = load_stored(paths)
+    return [item.result for item in stored], warnings
+
+
+def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
+    """Read as load_results does, and keep the file of each record: its samples lie beside it."""
+    stored: list[StoredResult] = []
     warnings: list[str] = []
     for path in _record_files(paths):
         try:
-            results.append(read_result(path))
+            stored.append(StoredResult(path, read_result(path)))
         except OSError as error:
             warnings.append(f"{path} was left out: it cannot be read ({error.strerror or error})")
         except UnreadableRecordError as error:
             warnings.append(f"{path} was left out: {error}")
-    return results, warnings
+    return stored, warnings
 
 
 def _record_files(paths: Sequence[Path]) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from evalsuite.features.extraction import PassReport
 from evalsuite.protocols import EvaluationProtocol
@@ -15,6 +16,7 @@ from evalsuite.protocols.base import Outcome
 from evalsuite.protocols.scoring import further_metrics, main_metric
 from evalsuite.records import DataRecord, Result, Status, Timings
 from evalsuite.results.provenance import collect
+from evalsuite.results.samples import with_classes
 from evalsuite.runner.fingerprints import changed_options, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.settings import RunSettings
@@ -91,16 +93,18 @@ def measured_result(
     )
 
 
-def samples_table(task: TaskSpec, outcome: Outcome) -> pd.DataFrame:
+def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:
     """Return one row a test sample and fold: id, label, prediction, the five best classes, all scores.
 
-    Labels and predictions are class keys; a multi-label sample has the list of its classes as label.
+    Labels and predictions are class keys; a multi-label sample has the list of its classes as label, and
+    the list of those that do not count for it in `ignored`. The table names its classes in the order of the scores.
     """
     keys = np.array(task.class_keys)
     frames = []
     for number, fold in enumerate(outcome.folds):
         best = np.argsort(-fold.scores, axis=1, kind="stable")[:, :TOP]
         labels = [keys[row == 1].tolist() for row in fold.labels] if task.multilabel else keys[fold.labels].tolist()
+        ignored = {"ignored": [keys[row < 0].tolist() for row in fold.labels]} if task.multilabel else {}
         frames.append(
             pd.DataFrame(
                 {
@@ -110,10 +114,11 @@ def samples_table(task: TaskSpec, outcome: Outcome) -> pd.DataFrame:
                     "prediction": keys[best[:, 0]].tolist(),
                     "top5": [keys[row].tolist() for row in best],
                     "scores": list(fold.scores),
+                    **ignored,
                 }
             )
         )
-    return pd.concat(frames, ignore_index=True)
+    return with_classes(pd.concat(frames, ignore_index=True), task.class_keys)
 
 
 def _data(session: TaskSession, measured: Measured) -> DataRecord:

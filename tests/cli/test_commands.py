@@ -30,6 +30,7 @@ COMMANDS = [
     ["export", "csv"],
     ["export", "parquet"],
     ["export", "model-card"],
+    ["compare"],
     ["ls"],
     ["ls", "tasks"],
     ["ls", "groups"],
@@ -112,6 +113,7 @@ def test_help_has_examples(cli: WarmCli, command: list[str]) -> None:
         ["leaderboard", "--published", "resnet/50", "-o", "."],
         ["import", "--help"],
         ["export", "csv", "--published", "resnet/50", "-t", "mnist"],
+        ["compare", "published:clip/vit-b-32", "published:resnet/50", "--protocol", "linear_probe"],
     ],
     ids=" ".join,
 )

@@ -1,0 +1,97 @@
+"""The table of per-sample predictions that `--log-samples` leaves beside a record: how it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.errors import EvalsuiteError
+from evalsuite.metrics import Labels, Scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+CLASSES = b"classes"
+"""Key of the schema's metadata that holds the class keys as JSON, in the order of the columns of scores."""
+
+
+@dataclass(frozen=True)
+class LoggedSamples:
+    """What a model answered, the rows sorted by fold and sample id.
+
+    folds: (n,) numbers; ids: (n,); classes: the key of each column of scores; labels: as a metric takes them, (n,)
+    columns or (n, C) in {1, 0, -1}; predictions: (n,) columns; scores: (n, C), or (n, 0) where they were not asked for.
+    """
+
+    folds: NDArray[np.int64]
+    ids: NDArray[np.str_]
+    classes: tuple[str, ...]
+    labels: Labels
+    predictions: NDArray[np.int64]
+    scores: Scores
+
+
+def with_classes(frame: pd.DataFrame, classes: Sequence[str]) -> pa.Table:
+    """Return a table of samples that says which class each column of its scores is."""
+    import pyarrow as pa
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), CLASSES: json.dumps(list(classes))})
+
+
+def read_samples(path: Path, *, scores: bool) -> LoggedSamples:
+    """Read the table at `path`, with or without its scores; EvalsuiteError for what is no table of samples."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+        wanted = ["sample", "fold", "label", "prediction", *(["scores"] if scores else [])]
+        table = pq.read_table(path, columns=[*wanted, *({"ignored"} & set(schema.names))])
+        classes = tuple(json.loads((schema.metadata or {})[CLASSES]))
+    except KeyError as error:
+        raise EvalsuiteError(
+            f"{path} does not name its classes; log it again with --log-samples --overwrite."
+        ) from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise EvalsuiteError(f"{path} cannot be read as a table of samples ({error}).") from error
+    folds, ids = table["fold"].to_numpy().astype(np.int64), np.array(table["sample"].to_pylist(), dtype=np.str_)
+    order = np.lexsort([ids, folds])
+    columns = {key: column for column, key in enumerate(classes)}
+    try:
+        return LoggedSamples(
+            folds[order],
+            ids[order],
+            classes,
+            _labels(table, columns)[order],
+            _columns(table["prediction"].to_pylist(), columns)[order],
+            _scores(table, len(classes))[order] if scores else np.empty((len(table), 0)),
+        )
+    except (KeyError, ValueError) as error:
+        raise EvalsuiteError(f"{path} does not fit the classes it names ({error}).") from error
+
+
+def _labels(table: pa.Table, columns: dict[str, int]) -> Labels:
+    if "ignored" not in table.column_names:
+        return _columns(table["label"].to_pylist(), columns)
+    labels = np.zeros((len(table), len(columns)), dtype=np.int64)
+    for name, mark in (("label", 1), ("ignored", -1)):
+        for row, keys in enumerate(table[name].to_pylist()):
+            labels[row, [columns[key] for key in keys]] = mark
+    return labels
+
+
+def _columns(keys: Iterable[str], columns: dict[str, int]) -> NDArray[np.int64]:
+    return np.array([columns[key] for key in keys], dtype=np.int64)
+
+
+def _scores(table: pa.Table, n_classes: int) -> Scores:
+    flat: Scores = table["scores"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(table), n_classes)
