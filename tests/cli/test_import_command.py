@@ -25,7 +25,7 @@ def test_a_table_is_imported_shown_and_replaced(cli: WarmCli, tmp_path: Path) ->
         "note: eurosat: VTAB's split, 5,400 test images, not 500 a class",
     ]
     chosen = ["-m", "clip/vit-b-32,open_clip/*", "-t", "imagenet,mnist", "--format", "csv"]
-    board = cli("leaderboard", "--published", "all", *chosen)
+    board = cli("leaderboard", "-o", tmp_path, "--published", "all", *chosen)
     assert board.returncode == 0 and "DataComp" in board.stderr
     assert [line.split(",")[:5] for line in board.stdout.splitlines()[1:]] == [
         ["clip/vit-b-32", "linear_probe", "paper", "76.10", "99.00"],
@@ -35,7 +35,7 @@ def test_a_table_is_imported_shown_and_replaced(cli: WarmCli, tmp_path: Path) ->
     ]
     path.write_text(TABLE.replace("0.6332", "0.1"))
     assert cli("import", path).returncode == 0
-    again = cli("leaderboard", "--published", "open-clip", "--format", "csv")
+    again = cli("leaderboard", "-o", tmp_path, "--published", "open-clip", "--format", "csv")
     assert "10.00" in again.stdout and "63.32" not in again.stdout
 
 
@@ -46,9 +46,9 @@ def test_what_is_wrong_is_said_and_changes_nothing(cli: WarmCli, tmp_path: Path)
     path.write_text(TABLE.replace("0.6332", "63.32"))
     refused = cli("import", path, "--name", "lab")
     assert refused.returncode == 2 and "line 2, column 'ImageNet 1k'" in refused.stderr
-    assert "63.32" in cli("leaderboard", "--published", "lab", "--format", "csv").stdout
+    assert "63.32" in cli("leaderboard", "-o", tmp_path, "--published", "lab", "--format", "csv").stdout
     assert cli("import", tmp_path / "nowhere.csv").returncode == 2
-    unknown = cli("leaderboard", "--published", "lap")
+    unknown = cli("leaderboard", "-o", tmp_path, "--published", "lap")
     assert unknown.returncode == 2 and "Did you mean lab" in unknown.stderr
     blocked = cli("import", path, "--units", "percent", env={"EVALSUITE_HOME": str(path)})
     assert blocked.returncode == 2 and "Cannot write" in blocked.stderr and "Traceback" not in blocked.stderr
