@@ -1,4 +1,4 @@
-"""A second initial inverse Hessian of L-BFGS, for problems that stay hard: one block a class.
+"""A second initial inverse Hessian of L-BFGS, for problems that stay hard: blocks of the true Hessian.
 
 The Hessian block of class k is  H_k = sum_n w_nk x_n x_n' + lambda I  with w_nk = p_nk (1 - p_nk). Where many rows
 are fitted well, each class weights a different few of them, and no single covariance serves all classes. The
@@ -8,12 +8,18 @@ block-diagonal of the Hessian then converges several times faster than the Krone
 - H_k is estimated from about ROWS_PER_DIRECTION x D rows, drawn with probability q_n proportional to the leverage
   w_nk x_n' diag(H_k)^-1 x_n and weighted by 1 / q_n: unbiased, and rows that alone carry a direction (a pixel that
   is inked in one image) are never missed;
-- it is made only once a problem has spent as much as it costs on evaluations, so that it at most doubles the time.
+- it is made only once a problem has spent as much as it costs on evaluations, so that it at most doubles the time;
+- the next lambda takes the blocks over with its own penalty in them, see `path.py`.
+
+Of problems with few unknowns the whole Hessian is one block, from all rows.
 
 The draw is systematic (every time a running sum of q passes a whole number), hence deterministic.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,8 +29,9 @@ from evalsuite.probe.objective import Design, Objective
 ROWS_PER_DIRECTION = 4
 """Rows drawn a direction: a sample covariance of 4 D rows has eigenvalues within (1 -+ 1/2)^2 of the truth."""
 
-RIDGE = 1e-6
-"""Added to the unit diagonal of the scaled blocks; keeps their float32 inverses positive definite."""
+RIDGES = (1e-12, 1e-6, 1e-3)
+"""What is added to the unit diagonal of a scaled block, the first that makes it positive definite: the rounding of its
+products has taken that from some."""
 
 MAX_BYTES = 160 << 20
 """Blocks of all problems of a batch together take at most this much memory."""
@@ -33,27 +40,79 @@ CLIPPING_ROUNDS = 8
 """Probabilities above one are cut and the rest scaled up; a few rounds of it suffice."""
 
 
-OVERHEAD = 3e7
+WHOLE_BELOW = 256
+"""Problems of at most so many unknowns have one block, the whole Hessian."""
+
+MIN_ROUNDS = 8
+"""Rounds between two makings of a problem's blocks at least: L-BFGS needs a few to profit from them."""
+
+MIN_WHOLE = 2
+"""The same for a whole Hessian, with which every round is a Newton step."""
+
+BLOCK_OVERHEAD = 3e7
 """Operations that the handful of small steps for one block are worth, whatever its size."""
 
+ROUND_OVERHEAD = 6e7
+"""Operations that the small steps of one round are worth, whatever the size of its problems."""
 
-def evaluations_worth(objective: Objective, n_problems: int) -> float:
-    """Return how many evaluations of a problem its blocks cost; infinity where they do not fit the memory."""
+
+def rounds_worth(objective: Objective, n_problems: int) -> float:
+    """Return how many rounds of one problem its blocks cost, and no less than pay off; infinity where they do not fit
+    the memory."""
     dim, n_logits = objective.design.dim + 1, objective.n_logits
-    if n_problems * n_logits * dim * dim * 4 > MAX_BYTES:
-        return float("inf")
+    round_cost = 4 * len(objective.design) * dim * n_logits + ROUND_OVERHEAD
+    if n_logits * dim <= WHOLE_BELOW:
+        return max(MIN_WHOLE, (2 * len(objective.design) * (dim * n_logits) ** 2 + BLOCK_OVERHEAD) / round_cost)
+    if 2 * n_problems * n_logits * dim * dim * 4 > MAX_BYTES:
+        return math.inf
     rows = min(len(objective.design), ROWS_PER_DIRECTION * dim)
     # Products of the sample 2 n d^2, float64 Cholesky and inverse about 2 d^3 at half the rate; against 4 N d.
-    return (2 * rows * dim**2 + 4 * dim**3 + OVERHEAD) / (4 * len(objective.design) * dim)
+    return max(MIN_ROUNDS, n_logits * (2 * rows * dim**2 + 4 * dim**3 + BLOCK_OVERHEAD) / round_cost)
 
 
-def inverse_blocks(objective: Objective, index: int, theta: Tensor) -> Tensor:
-    """Return the inverses of the sampled H_k of one problem at theta (K, D + 1): (K, D + 1, D + 1)."""
-    design, penalty = objective.design, float(objective.penalties[index])
-    weights = objective.curvature_weights(index, theta)
-    leverages = _leverages(design, weights, penalty)
-    blocks = [_inverse(design, w, leverage, penalty) for w, leverage in zip(weights, leverages, strict=True)]
-    return torch.stack(blocks).to(design.dtype)
+def shift_rounds(objective: Objective) -> float:
+    """Return how many rounds it costs to give the blocks of one problem another penalty."""
+    dim, n_logits = objective.design.dim + 1, objective.n_logits
+    n_blocks, size = (1, n_logits * dim) if n_logits * dim <= WHOLE_BELOW else (n_logits, dim)
+    return n_blocks * 4 * size**3 / (4 * len(objective.design) * dim * n_logits + ROUND_OVERHEAD)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of the Hessian of one problem without its penalty, and the inverses with it.
+
+    curvature, inverse: (K, D + 1, D + 1), or (1, n, n) for the whole Hessian of n = K (D + 1) unknowns.
+    """
+
+    curvature: Tensor
+    inverse: Tensor
+
+    @classmethod
+    def at(cls, objective: Objective, index: int, theta: Tensor) -> Blocks:
+        """Make the blocks of problem `index` at theta (K, D + 1)."""
+        if theta.numel() <= WHOLE_BELOW:
+            curvature = objective.hessian(index, theta).unsqueeze(0)
+        else:
+            weights = objective.curvature_weights(index, theta)
+            leverages = _leverages(objective.design, weights, float(objective.penalties[index]))
+            pairs = zip(weights, leverages, strict=True)
+            curvature = torch.stack([_sampled(objective.design, w, leverage) for w, leverage in pairs])
+        return cls(curvature, _inverses(curvature, float(objective.penalties[index]), objective.design.dim + 1))
+
+    def shifted(self, objective: Objective, index: int) -> Blocks:
+        """Return the same curvature with the penalty of problem `index`."""
+        penalty = float(objective.penalties[index])
+        return Blocks(self.curvature, _inverses(self.curvature, penalty, objective.design.dim + 1))
+
+    def apply(self, gradient: Tensor) -> Tensor:
+        """Return the inverse times a gradient (K, D + 1)."""
+        flat = gradient.reshape(len(self.inverse), -1, 1).to(self.inverse.dtype)
+        return torch.bmm(self.inverse, flat).view_as(gradient).to(gradient.dtype)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of both."""
+        return 2 * self.inverse.numel() * self.inverse.element_size()
 
 
 def _leverages(design: Design, weights: Tensor, penalty: float) -> Tensor:
@@ -68,20 +127,40 @@ def _leverages(design: Design, weights: Tensor, penalty: float) -> Tensor:
     return found
 
 
-def _inverse(design: Design, weights: Tensor, leverage: Tensor, penalty: float) -> Tensor:
+def _sampled(design: Design, weights: Tensor, leverage: Tensor) -> Tensor:
+    """Return an estimate of sum_n w_n x_n x_n' (D + 1, D + 1), each row with a last column of ones."""
     drawn, probability = draw(leverage.double(), ROWS_PER_DIRECTION * (design.dim + 1))
     scale = (weights[drawn] / probability).sqrt().to(design.dtype)
     x = torch.cat([design.take(drawn), torch.ones_like(scale).unsqueeze(1)], dim=1) * scale.unsqueeze(1)
-    block = (x.T @ x).double()
-    diagonal = block.diagonal()
-    diagonal[:-1] += penalty
-    diagonal += torch.finfo(torch.float64).tiny + 1e-12 * diagonal.max()
-    # Scaled to a unit diagonal the block is as well conditioned as a diagonal scaling can make it.
-    root = diagonal.rsqrt()
-    block = root[:, None] * block * root
-    block.diagonal().add_(RIDGE)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(block))
-    return root[:, None] * inverse * root
+    return x.T @ x
+
+
+def _inverses(curvature: Tensor, penalty: float, width: int) -> Tensor:
+    """Return the inverses of blocks (B, d, d) plus the penalty on all but every width-th unknown, an intercept."""
+    added = torch.full((curvature.shape[1],), penalty, dtype=torch.float64, device=curvature.device)
+    added[width - 1 :: width] = 0
+    found = torch.empty_like(curvature)
+    for index, single in enumerate(curvature):
+        block = single.to(torch.float64, copy=True)
+        diagonal = block.diagonal()
+        diagonal += added
+        diagonal += torch.finfo(torch.float64).tiny + 1e-12 * diagonal.max()
+        # Scaled to a unit diagonal the block is as well conditioned as a diagonal scaling can make it.
+        root = diagonal.rsqrt()
+        block = root[:, None] * block * root
+        found[index] = root[:, None] * torch.cholesky_inverse(_factor(block)) * root
+    return found
+
+
+def _factor(block: Tensor) -> Tensor:
+    """Return the Cholesky factor of a block of unit diagonal, with as small a ridge as makes it positive definite."""
+    identity = torch.eye(len(block), dtype=block.dtype, device=block.device)
+    factor: Tensor
+    for ridge in RIDGES:
+        factor, failed = torch.linalg.cholesky_ex(block + ridge * identity)
+        if not failed:
+            return factor
+    return identity
 
 
 def draw(importance: Tensor, count: int) -> tuple[Tensor, Tensor]:

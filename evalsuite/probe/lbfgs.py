@@ -36,10 +36,6 @@ MAX_RATIO = 0.9
 RACE = (6, 18)
 """Rounds at which a race against no preconditioner begins and ends."""
 
-RACE_BELOW = 0.3
-"""Only problems whose F has fallen below this share of its first value race: those whose rows are nearly
-separated. On the others the preconditioner never lost."""
-
 
 class Problem(Protocol):
     """P smooth convex functions of n variables; the problems asked for are named by `ids` (A,) int64.
@@ -62,7 +58,8 @@ class Options:
     """When to stop, what rounding to expect, and how to precondition.
 
     tolerance: on (F - F*) / max(F*, floor), floor one a problem; noise: relative rounding of a value; plain: one
-    a problem, whether it starts without preconditioning (empty: none does); race: whether the others may race.
+    a problem, whether it starts without preconditioning (empty: none does); race: one a problem, the F below which
+    it races against none (empty: none does).
     """
 
     tolerance: float
@@ -70,38 +67,55 @@ class Options:
     floors: Sequence[float]
     noise: float
     plain: Sequence[bool] = ()
-    race: bool = False
+    race: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where each of P problems ended: points (P, n) float64; converged means the stop was passed."""
+    """Where each of P problems ended: points (P, n) float64; converged means the stop was passed.
+
+    raced: whether preconditioning was raced against none; plain: which one won.
+    """
 
     points: Tensor
-    values: tuple[float, ...]
-    gradient_norms: tuple[float, ...]
-    gaps: tuple[float, ...]
-    iterations: tuple[int, ...]
-    evaluations: tuple[int, ...]
-    converged: tuple[bool, ...]
-    plain: tuple[bool, ...]
+    values: tuple[float, ...] = ()
+    gradient_norms: tuple[float, ...] = ()
+    gaps: tuple[float, ...] = ()
+    iterations: tuple[int, ...] = ()
+    evaluations: tuple[int, ...] = ()
+    converged: tuple[bool, ...] = ()
+    plain: tuple[bool, ...] = ()
+    raced: tuple[bool, ...] = ()
 
 
 def minimise(problem: Problem, start: Tensor, options: Options) -> Minimum:
     """Minimise every problem from its row of start (P, n) float64; P may be 0."""
     if len(start) == 0:
-        return Minimum(start, (), (), (), (), (), (), ())
+        return Minimum(start)
     batch = _Batch(problem, start, options)
     rounds = 0
     while batch.drop_finished():
         rounds += 1
         if options.race and rounds == RACE[0]:
-            batch.fork()
+            batch.fork(options.race)
         if options.race and rounds == RACE[1]:
             batch.settle()
+        turning = batch.advance()
         batch.refresh()
-        batch.aim(batch.advance())
+        batch.aim(turning)
     return batch.result()
+
+
+def passes(problem: Problem, start: Tensor, options: Options) -> bool:
+    """Say whether every problem passes the stop where it is, by its slope alone."""
+    if len(start) == 0:
+        return True
+    ids = torch.arange(len(start), device=start.device)
+    values, gradients = problem.evaluate(ids, start)
+    problem.refresh(ids, start)
+    gaps = (gradients * problem.precondition(ids, gradients)).sum(dim=1) / 2
+    scales = torch.tensor(list(options.floors), dtype=torch.float64, device=start.device).maximum(values)
+    return bool((gaps <= GAP_SAFETY * options.tolerance * scales).all())
 
 
 @dataclass
@@ -151,15 +165,15 @@ class _Batch:
         self.ids = torch.arange(n_problems, device=start.device) + n_problems * plain
         self.point = start.clone()
         self._value, self._gradient = problem.evaluate(self.ids, start)
-        self._first_value = self._value.tolist()
-        self._direction = torch.zeros_like(start)
+        self._direction, self._preconditioned = torch.zeros_like(start), torch.zeros_like(start)
         self._history = History(n_problems, size, start.device)
         self._tracks = [_Track(floor) for floor in options.floors]
         self._ends = list(self._tracks)
-        self._plain = plain.tolist()
+        self._plain, self._raced = plain.tolist(), [False] * n_problems
         self._evaluations = [1] * n_problems
         self._final = (start.clone(), torch.zeros_like(self._value), torch.zeros_like(self._value))
-        self.refresh()
+        self._problem.refresh(self.ids, self.point)
+        self._preconditioned = self._problem.precondition(self.ids, self._gradient)
         self.aim(range(n_problems))
 
     def drop_finished(self) -> bool:
@@ -189,19 +203,22 @@ class _Batch:
         self._tracks = [self._tracks[i] for i in rows]
         self.ids, self.point, self._direction = self.ids[rows], self.point[rows], self._direction[rows]
         self._value, self._gradient = self._value[rows], self._gradient[rows]
+        self._preconditioned = self._preconditioned[rows]
         self._history.keep(rows)
 
-    def fork(self) -> None:
-        """Let the problems that are nearly separated go on without preconditioning as well, side by side."""
+    def fork(self, below: Sequence[float]) -> None:
+        """Let problems whose F has fallen below a value go on without preconditioning as well, side by side."""
         values, names = self._value.tolist(), self.ids.tolist()
-        racing = [i for i, name in enumerate(names) if name < self._count]
-        racing = [i for i in racing if values[i] < RACE_BELOW * self._first_value[names[i]]]
+        racing = [i for i, name in enumerate(names) if name < self._count and values[i] < below[name]]
         if racing:
             n = len(self._tracks)
+            for i in racing:
+                self._raced[names[i]] = True
             self._keep([*range(n), *racing])
             self.ids[n:] += self._count
             self._tracks[n:] = [_Track(track.floor, iterations=track.iterations) for track in self._tracks[n:]]
             self._history.forget(range(n, n + len(racing)))
+            self._preconditioned[n:] = self._gradient[n:]
             self.aim(range(n, len(self._tracks)))
 
     def settle(self) -> None:
@@ -221,18 +238,19 @@ class _Batch:
         trial = self.point + steps[:, None] * self._direction
         value, gradient = self._problem.evaluate(self.ids, trial)
         slope = (gradient * self._direction).sum(dim=1)
-        told = zip(searches, value.tolist(), slope.tolist(), strict=True)
+        values, slopes = torch.stack([value, slope]).tolist()
+        told = zip(searches, values, slopes, strict=True)
         verdicts = [search.tell(v, g) for search, v, g in told]
         for name in self.ids.tolist():
             self._evaluations[name % self._count] += 1
         accepted = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.ACCEPT]
         failed = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.FAIL]
+        for i in accepted:
+            # By the trapezoid rule on the slopes: differences of F drown in rounding near the minimum.
+            search = searches[i]
+            self._tracks[i].decreases.append(-search.step * (search.slope + slopes[i]) / 2)
         if accepted:
-            for i, end in zip(accepted, slope[accepted].tolist(), strict=True):
-                # By the trapezoid rule on the slopes: differences of F drown in rounding near the minimum.
-                search = searches[i]
-                self._tracks[i].decreases.append(-search.step * (search.slope + end) / 2)
-            self._accept(accepted, trial[accepted], value[accepted], gradient[accepted])
+            self._accept(accepted, trial, value, gradient)
         for i in failed:
             # Rounding hides the decrease along this direction. Once, forget the history and try the
             # preconditioned gradient; where that fails as well, the problem is as far as it gets.
@@ -242,39 +260,58 @@ class _Batch:
         return sorted(accepted + failed)
 
     def _accept(self, rows: list[int], point: Tensor, value: Tensor, gradient: Tensor) -> None:
-        """Move to the accepted trials and remember the pairs s = step, y = change of the gradient."""
-        s, y = point - self.point[rows], gradient - self._gradient[rows]
-        self.point[rows], self._value[rows], self._gradient[rows] = point, value, gradient
-        self._history.push(rows, s, y, self._problem.precondition(self.ids[rows], y))
+        """Move these problems to their trials and remember the pairs s = step, y = change of the gradient."""
+        if len(rows) == len(self._tracks):
+            preconditioned = self._problem.precondition(self.ids, gradient)
+            s, y, my = point - self.point, gradient - self._gradient, preconditioned - self._preconditioned
+            self.point, self._value, self._gradient, self._preconditioned = point, value, gradient, preconditioned
+        else:
+            point, value, gradient = point[rows], value[rows], gradient[rows]
+            preconditioned = self._problem.precondition(self.ids[rows], gradient)
+            s, y = point - self.point[rows], gradient - self._gradient[rows]
+            my = preconditioned - self._preconditioned[rows]
+            self.point[rows], self._value[rows], self._gradient[rows] = point, value, gradient
+            self._preconditioned[rows] = preconditioned
+        self._history.push(rows, s, y, my)
         for i in rows:
             self._tracks[i].iterations += 1
 
     def refresh(self) -> None:
         """Let the preconditioners follow the points."""
         rows = self._problem.refresh(self.ids, self.point)
-        if rows and any(self._history.pairs[row] for row in rows):
+        if not rows:
+            return
+        ids = self.ids[rows]
+        self._preconditioned[rows] = self._problem.precondition(ids, self._gradient[rows])
+        if any(self._history.pairs[row] for row in rows):
             y = self._history.pairs_of(rows)
-            ids = self.ids[rows].repeat_interleave(y.shape[1])
-            self._history.precondition_again(rows, self._problem.precondition(ids, y.flatten(0, 1)).view_as(y))
+            my = self._problem.precondition(ids.repeat_interleave(y.shape[1]), y.flatten(0, 1))
+            self._history.precondition_again(rows, my.view_as(y))
 
     def aim(self, rows: Sequence[int]) -> None:
         """Give problems a new direction, an estimate of their gap and a new line search."""
         rows = list(rows)
         if not rows:
             return
-        gradient = self._gradient[rows]
-        mg = self._problem.precondition(self.ids[rows], gradient)
-        direction = -self._history.product(rows, gradient, mg)
-        slopes = (direction * gradient).sum(dim=1).tolist()
-        self._direction[rows] = direction
-        for i, slope, value in zip(rows, slopes, self._value[rows].tolist(), strict=True):
+        everything = len(rows) == len(self._tracks)
+        gradient, preconditioned, value = (
+            part if everything else part[rows] for part in (self._gradient, self._preconditioned, self._value)
+        )
+        direction = -self._history.product(rows, gradient, preconditioned)
+        slopes, values = torch.stack([(direction * gradient).sum(dim=1), value]).tolist()
+        if everything:
+            self._direction = direction
+        else:
+            self._direction[rows] = direction
+        for i, slope, found in zip(rows, slopes, values, strict=True):
             track = self._tracks[i]
-            scale = max(value, track.floor)
+            scale = max(found, track.floor)
             track.gap = track.estimate(slope) / scale
-            passed = track.gap <= GAP_SAFETY * self._options.tolerance
+            # Nor does the start count: without a pair there is no telling whether the slope is believable.
+            passed = track.iterations > 0 and track.gap <= GAP_SAFETY * self._options.tolerance
             track.hits = track.hits + 1 if passed else 0
             noise = self._options.noise + SLACK * self._options.tolerance
-            track.search = LineSearch(value, slope, noise * scale)
+            track.search = LineSearch(found, slope, noise * scale)
 
     def result(self) -> Minimum:
         """Return where every problem ended; call it when all are finished."""
@@ -289,4 +326,5 @@ class _Batch:
             evaluations=tuple(self._evaluations),
             converged=tuple(track.converged for track in tracks),
             plain=tuple(self._plain),
+            raced=tuple(self._raced),
         )

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from evalsuite.errors import EvalsuiteError
 
-CPU_BUFFER_BYTES = 2 << 20
+CPU_BUFFER_BYTES = 4 << 20
 """Working memory of one chunk on a CPU: about what its caches hold; more is slower."""
 
 ACCELERATOR_BUFFER_BYTES = 1 << 30
@@ -31,6 +31,12 @@ ACCELERATOR_BUFFER_BYTES = 1 << 30
 
 BUFFERS_PER_LOGIT = 4
 """Logits, exponentials, residuals and one temporary are alive at once in the softmax below."""
+
+CURVATURE_ROWS = 8192
+"""Rows, spread evenly, that a mean curvature is taken from at least: it only has to be about right."""
+
+ROWS_PER_LOGIT = 10
+"""And so many for each logit, so that the mean of K x K matrices has full rank."""
 
 
 def working_dtype(features: Tensor) -> torch.dtype:
@@ -123,7 +129,7 @@ class Objective(ABC):
         slope_w = torch.zeros(width, self.design.dim, dtype=torch.float64, device=theta.device)
         slope_b = torch.zeros(n_problems, self.n_logits, dtype=torch.float64, device=theta.device)
         for span, x, logits in self._logits(theta):
-            loss, residual = self._loss(ids, span, logits)
+            loss, residual = self.loss(ids, span, logits)
             value += loss
             slope_w += residual.reshape(width, -1) @ x
             slope_b += residual.sum(dim=2, dtype=torch.float64)
@@ -135,12 +141,10 @@ class Objective(ABC):
         return value, gradient
 
     def curvature(self, ids: Tensor, theta: Tensor) -> Tensor:
-        """Return the mean over rows of the Hessian of the loss in the logits: (A, K, K) float64."""
-        shape = (len(ids), self.n_logits, self.n_logits)
-        total = torch.zeros(shape, dtype=torch.float64, device=theta.device)
-        for span, _, logits in self._logits(theta):
-            total += self._hessian(ids, span, logits)
-        return total / len(self.design)
+        """Return the mean of the Hessian of the loss in the logits over a sample of the rows: (A, K, K) float64."""
+        stride = -(-len(self.design) // max(CURVATURE_ROWS, ROWS_PER_LOGIT * self.n_logits))
+        positions = torch.arange(0, len(self.design), stride, device=theta.device)
+        return self._hessian(ids, positions, self.logits(theta, positions)) / len(positions)
 
     def curvature_weights(self, index: int, theta: Tensor) -> Tensor:
         """Return p (1 - p), the curvature of each row's loss in each logit, of one problem: (K, N)."""
@@ -148,6 +152,20 @@ class Objective(ABC):
         for span, _, logits in self._logits(theta.unsqueeze(0)):
             found[:, span] = self._weights(index, span, logits)
         return found
+
+    def hessian(self, index: int, theta: Tensor) -> Tensor:
+        """Return the Hessian of the losses of one problem at theta (K, D + 1): (n, n) float64, n = K (D + 1)."""
+        total = torch.zeros(theta.numel(), theta.numel(), dtype=torch.float64, device=theta.device)
+        id_ = torch.tensor([index], device=theta.device)
+        for span, x, logits in self._logits(theta.unsqueeze(0)):
+            # In float64, because rounding would give the null directions of the softmax a curvature, or less than none.
+            one = torch.eye(self.n_logits, dtype=torch.float64, device=x.device)
+            bent = self.curve(id_, span, logits.double(), one[None, :, :, None].expand(-1, -1, -1, len(x)))[0]
+            x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1).double()
+            for row, weights in enumerate(bent):
+                blocks = (weights.unsqueeze(1) * x.T) @ x
+                total[row * x.shape[1] : (row + 1) * x.shape[1]] += blocks.transpose(0, 1).flatten(1)
+        return total
 
     def _logits(self, theta: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield (positions, rows (m, D), logits (A, K, m)).
@@ -161,20 +179,31 @@ class Objective(ABC):
             logits = torch.addmm(intercepts, weights, x.T)
             yield span, x, logits.view(theta.shape[0], self.n_logits, -1)
 
+    def logits(self, theta: Tensor, positions: Tensor) -> Tensor:
+        """Return the logits (B, K, m) at points theta (B, K, D + 1) of some rows, by position."""
+        flat = theta.reshape(-1, self.design.dim + 1).to(self.design.dtype)
+        x = self.design.take(positions)
+        return torch.addmm(flat[:, -1:], flat[:, :-1], x.T).view(len(theta), self.n_logits, -1)
+
     def project(self, gradient: Tensor) -> Tensor:
         """Remove from the gradient of the losses what rounding alone can have put there."""
         return gradient
 
     @abstractmethod
-    def _loss(self, ids: Tensor, span: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the summed losses (A,) float64 and d loss / d logits (A, K, m); may overwrite the logits."""
+    def loss(self, ids: Tensor, rows: slice | Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the summed losses (A,) float64 and d loss / d logits (A, K, m) of some rows, a slice of them or
+        positions (m,); may overwrite the logits."""
+
+    @abstractmethod
+    def curve(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
+        """Return the Hessian of each row's loss in the logits (A, K, m) times directions (A, J, K, m)."""
 
     @abstractmethod
     def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
         """Return the diagonal of the Hessian of each row's loss in the logits (1, K, m): (K, m)."""
 
     @abstractmethod
-    def _hessian(self, ids: Tensor, span: slice, logits: Tensor) -> Tensor:
+    def _hessian(self, ids: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
         """Return the summed Hessians of the losses in the logits: (A, K, K)."""
 
 
@@ -193,8 +222,8 @@ class Softmax(Objective):
         # Rounding gives them one, and the inverse curvature there is 1 / lambda, up to 10^6.
         return gradient - gradient.mean(dim=1, keepdim=True)
 
-    def _loss(self, ids: Tensor, span: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
-        index = self.labels[span].expand(len(ids), 1, -1)
+    def loss(self, ids: Tensor, rows: slice | Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        index = self.labels[rows].expand(len(ids), 1, -1)
         top = logits.amax(dim=1, keepdim=True)
         gap = top - logits.gather(1, index)
         e = logits.sub_(top).exp_()
@@ -208,11 +237,16 @@ class Softmax(Objective):
         residual = e.scatter_(1, index, -wrong).div_(total)
         return loss, residual
 
+    def curve(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
+        p = torch.softmax(logits, dim=1).unsqueeze(1)
+        weighted = p * directions
+        return weighted - p * weighted.sum(dim=2, keepdim=True)
+
     def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
         p = torch.softmax(logits[0], dim=0)
         return p * (1 - p)
 
-    def _hessian(self, ids: Tensor, span: slice, logits: Tensor) -> Tensor:
+    def _hessian(self, ids: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
         p = torch.softmax(logits, dim=1)
         hessian = torch.diag_embed(p.sum(dim=2, dtype=torch.float64)) - p @ p.transpose(1, 2)
         # Its rows and columns sum to zero, see `project`; rounding would tilt the null vector into the rest.
@@ -232,19 +266,24 @@ class Sigmoid(Objective):
         self.labels = labels
         self.task_of = task_of
 
-    def _loss(self, ids: Tensor, span: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
-        labels = self.labels[self.task_of[ids], span].unsqueeze(1).to(logits.dtype)
+    def loss(self, ids: Tensor, rows: slice | Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        labels = self.labels[self.task_of[ids]][:, rows].unsqueeze(1).to(logits.dtype)
         used, sign = (labels >= 0).to(logits.dtype), 2 * labels - 1
         margin = sign * logits
         loss = (functional.softplus(-margin) * used).sum(dim=(1, 2), dtype=torch.float64)
         return loss, -sign * torch.sigmoid(-margin) * used
+
+    def curve(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
+        used = (self.labels[self.task_of[ids]][:, rows] >= 0).unsqueeze(1)
+        p = torch.sigmoid(logits)
+        return (p * (1 - p) * used).unsqueeze(1) * directions
 
     def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
         used = self.labels[self.task_of[index], span] >= 0
         p = torch.sigmoid(logits[0])
         return p * (1 - p) * used
 
-    def _hessian(self, ids: Tensor, span: slice, logits: Tensor) -> Tensor:
-        used = (self.labels[self.task_of[ids], span] >= 0).unsqueeze(1)
+    def _hessian(self, ids: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
+        used = (self.labels[self.task_of[ids]][:, rows] >= 0).unsqueeze(1)
         p = torch.sigmoid(logits)
         return (p * (1 - p) * used).sum(dim=2, keepdim=True, dtype=torch.float64)

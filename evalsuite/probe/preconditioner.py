@@ -71,20 +71,26 @@ class Preconditioner:
         self._spectrum = spectrum
         self._penalties = penalties
         self._n_rows = n_rows
-        self._values, self._vectors = torch.linalg.eigh(curvatures)
-        self._values.clamp_(min=CURVATURE_FLOOR)
+        values, self._vectors = torch.linalg.eigh(curvatures)
+        self._inverse = self._inverted(values, penalties)
 
     def update(self, ids: Tensor, curvatures: Tensor) -> None:
         """Replace A of the problems `ids` (B,) by `curvatures` (B, K, K)."""
         values, vectors = torch.linalg.eigh(curvatures)
-        self._values[ids], self._vectors[ids] = values.clamp(min=CURVATURE_FLOOR), vectors
+        self._vectors[ids], self._inverse[ids] = vectors, self._inverted(values, self._penalties[ids])
 
     def apply(self, ids: Tensor, gradient: Tensor) -> Tensor:
         """Return H^-1 G for gradients (B, K, D + 1), b last; b is a feature of variance 1 without penalty."""
-        vectors = self._vectors[ids]
+        vectors, inverse = self._vectors[ids], self._inverse[ids]
         rotated = vectors.transpose(1, 2) @ gradient
-        loss_curvature = self._n_rows * self._values[ids].unsqueeze(2)
-        weights = self._spectrum.rotate(rotated[:, :, :-1])
-        weights = weights / (loss_curvature * self._spectrum.values + self._penalties[ids][:, None, None])
-        rotated = torch.cat([self._spectrum.rotate_back(weights), rotated[:, :, -1:] / loss_curvature], dim=2)
+        if self._spectrum.vectors is None:
+            return torch.matmul(vectors, rotated * inverse)
+        weights = self._spectrum.rotate(rotated[:, :, :-1]) * inverse[:, :, :-1]
+        rotated = torch.cat([self._spectrum.rotate_back(weights), rotated[:, :, -1:] * inverse[:, :, -1:]], dim=2)
         return torch.matmul(vectors, rotated)
+
+    def _inverted(self, values: Tensor, penalties: Tensor) -> Tensor:
+        """Return 1 / (N a s + lambda) for eigenvalues a (B, K) of A: (B, K, D + 1)."""
+        loss_curvature = self._n_rows * values.clamp(min=CURVATURE_FLOOR).unsqueeze(2)
+        weights = loss_curvature * self._spectrum.values + penalties[:, None, None]
+        return 1 / torch.cat([weights, loss_curvature], dim=2)

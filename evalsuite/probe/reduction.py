@@ -39,6 +39,12 @@ class Reduction(ABC):
     def pack(self, weights: Tensor, intercepts: Tensor) -> Tensor:
         """Return theta; an intercept that is absent is replaced by the optimal one for zero weights."""
 
+    def nothing_known(self, objective: Objective) -> Tensor:
+        """Return theta of zero weights and the classes' log odds for all problems of an objective."""
+        shape = (len(objective.penalties) // max(1, self.n_problems), self.n_classes, objective.design.dim)
+        weights = torch.zeros(shape, dtype=torch.float64, device=objective.penalties.device)
+        return self.pack(weights, torch.full_like(weights[:, :, 0], ABSENT_INTERCEPT))
+
     @abstractmethod
     def unpack(self, theta: Tensor, n_lambdas: int) -> tuple[Tensor, Tensor]:
         """Return weights and intercepts of all classes."""

@@ -53,11 +53,6 @@ class Solution:
                 logits[span] = torch.addmm(shifted, x, transposed)
         return logits
 
-    def nearest_plain(self, value: float) -> bool:
-        """Say whether the fit nearest to lambda `value` went without a preconditioner."""
-        ratios = [max(value / known, known / value) for known in self.lambdas]
-        return self.plain[ratios.index(min(ratios))]
-
     def select(self, index: int | slice) -> Solution:
         """Return the solution of lambda number `index` alone, or of a range of them."""
         one = index if isinstance(index, slice) else slice(index, index + 1 or None)
@@ -98,18 +93,3 @@ class Solution:
             evaluations=self.evaluations + other.evaluations,
             plain=self.plain + other.plain,
         )
-
-
-def interpolate(warm: Solution, lambdas: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weights and intercepts at the lambdas, linear in log lambda between the nearest known ones."""
-    order = sorted(range(len(warm.lambdas)), key=lambda i: warm.lambdas[i])
-    known = torch.tensor([warm.lambdas[i] for i in order], dtype=torch.float64, device=lambdas.device).log()
-    index = torch.tensor(order, device=lambdas.device)
-    wanted = lambdas.log().clamp(known[0], known[-1])
-    above = torch.searchsorted(known, wanted).clamp(max=len(order) - 1)
-    below = (above - 1).clamp(min=0)
-    width = (known[above] - known[below]).clamp(min=torch.finfo(torch.float64).tiny)
-    share = ((wanted - known[below]) / width).clamp(0, 1)
-    low, high = index[below], index[above]
-    weights = torch.lerp(warm.weights[low], warm.weights[high], share[:, None, None])
-    return weights, torch.lerp(warm.intercepts[low], warm.intercepts[high], share[:, None])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -21,23 +22,24 @@ from torch import Tensor
 from evalsuite.errors import EvalsuiteError
 from evalsuite.precision import exact_products
 from evalsuite.probe.bound import Bound
-from evalsuite.probe.lbfgs import Minimum, Options, minimise
-from evalsuite.probe.objective import Design
+from evalsuite.probe.lbfgs import Minimum, Options, minimise, passes
+from evalsuite.probe.objective import Design, Objective
+from evalsuite.probe.path import Path
 from evalsuite.probe.preconditioner import Spectrum
 from evalsuite.probe.reduction import Reduction, reduce_targets
-from evalsuite.probe.solution import Solution, interpolate
+from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
 
 FLOOR_PER_ROW = 1e-3
 """Suboptimality is (F - F*) / max(F*, 1e-3 N): on separable rows F* itself is close to zero."""
 
-COLD_TAIL = 2
-"""So many of the smallest lambdas of a cold batch start from the next larger one's solution instead of from zero:
-as lambda falls the solution hardly moves, but in the directions in which it moves it is hard to find."""
+LINK = 30.0
+"""Ratio of lambdas above which the next fit waits for the last one, to start from it: the paper's search begins with
+steps of 100, whose solutions differ far more than those of its later steps."""
 
-NEARLY_SEPARATED = 0.05
-"""Except where F is below this share of its value at zero weights: there the weights grow without end as lambda
-falls, and a start from zero is as near."""
+EXACT_BELOW = 1e-7
+"""A fit in float32 that is asked for less than this is checked once in float64: rounding of large logits moves the
+minimum itself, and a search in float32 cannot see it."""
 
 ROUNDING = {torch.float32: 6e-8, torch.float64: 1e-14}
 """Relative rounding of F by the precision of the products, measured on sums of 10^3 to 10^5 losses."""
@@ -70,8 +72,8 @@ def solve(
 
     features: (n, D) floating point, every value finite; targets: for those n rows; lambdas: L positive numbers;
     rows: (N,) int64 to train on some rows only, without a copy of the features; tolerance: on
-    (F - F*) / max(F*, 1e-3 N); max_iterations: 1,000 is the paper's (appendix A.3). A warm start is
-    interpolated in log lambda; it may come from other rows, with classes this one lacks or the reverse.
+    (F - F*) / max(F*, 1e-3 N); max_iterations: 1,000 is the paper's (appendix A.3). A warm start
+    may have other lambdas and come from other rows, with classes this one lacks or the reverse.
     Raises EvalsuiteError for inputs that cannot be fitted; problems that hit the limit are returned as they
     are, with converged False.
     """
@@ -88,6 +90,7 @@ class Prepared:
             self._design = Design.of(features, rows)
             self._reduction = _reduction(targets, rows, features.device)
             self._space = Space.of(self._design)
+            self._path = Path(self._reduction, self._space)
 
     def solve(
         self,
@@ -96,71 +99,105 @@ class Prepared:
         max_iterations: int = 1000,
         warm_start: Solution | None = None,
     ) -> Solution:
-        """Fit one logistic regression a lambda, all in one batch."""
+        """Fit one logistic regression a lambda; start from what earlier calls found, and from a warm start."""
         _check_stop(lambdas, tolerance, max_iterations)
         with torch.no_grad(), exact_products():
-            if warm_start is None and len(lambdas) > COLD_TAIL + 1:
-                return self._cold(lambdas, tolerance, max_iterations)
-            return self._finished(
-                self._run(self._space, lambdas, tolerance, max_iterations, warm_start), tolerance, max_iterations
+            if warm_start is not None:
+                self._path.remember(self._checked(warm_start), ours=False)
+            chain, rest = ([], list(lambdas)) if self._path else _chain(lambdas)
+            found = [self._fit([value], tolerance, max_iterations) for value in chain]
+            if rest:
+                found.append(self._fit(rest, tolerance, max_iterations))
+            joined = reduce(Solution.joined, found)
+            return joined.reordered([joined.lambdas.index(value) for value in lambdas])
+
+    def _checked(self, warm_start: Solution) -> Solution:
+        shape, dim = warm_start.weights.shape[1:], len(self._space.mean)
+        if shape != (self._reduction.n_classes, dim):
+            raise EvalsuiteError(
+                f"The warm start has {shape[0]} classes of {shape[1]} features; "
+                f"this fit has {self._reduction.n_classes} classes of {dim} features."
             )
+        return warm_start
 
-    def _cold(self, lambdas: Sequence[float], tolerance: float, max_iterations: int) -> Solution:
-        """Fit the large lambdas from zero in one batch; the smallest, one after the other, from the next larger."""
-        order = sorted(range(len(lambdas)), key=lambda i: -lambdas[i])
-        head, tail = order[:-COLD_TAIL], order[-COLD_TAIL:]
-        found = self._run(self._space, [lambdas[i] for i in head], tolerance, max_iterations, None)
-        found = self._finished(found, tolerance, max_iterations)
-        nothing_known = sum(self._reduction.counts().tolist()) * math.log(max(2, self._reduction.n_logits))
-        if found.objective[-1] < NEARLY_SEPARATED * nothing_known:
-            rest = self._run(self._space, [lambdas[i] for i in tail], tolerance, max_iterations, None)
-            found = found.joined(self._finished(rest, tolerance, max_iterations))
-        else:
-            for i in tail:
-                found = found.joined(self.solve([lambdas[i]], tolerance, max_iterations, found))
-        return found.reordered([order.index(i) for i in range(len(lambdas))])
+    def _fit(self, lambdas: list[float], tolerance: float, max_iterations: int) -> Solution:
+        """Fit some lambdas in one batch and remember what was found."""
+        path = self._path
+        objective = self._objective(self._space, lambdas)
+        start = path.start(objective, lambdas)
+        bound = Bound(objective, self._space.spectrum, path.blocks(lambdas))
+        options = self._options(self._space, lambdas, tolerance, max_iterations)
+        minimum = minimise(bound, start.flatten(1), path.preconditioned(options, lambdas))
+        found = self._solution(lambdas, minimum, self._space)
+        if self._space.design.dtype != torch.float64:
+            for index in range(len(lambdas)):
+                found = self._finished(found, index, tolerance, max_iterations)
+        path.remember(found)
+        path.keep(lambdas, minimum, bound.blocks)
+        return found
 
-    def _finished(self, found: Solution, tolerance: float, max_iterations: int) -> Solution:
-        """Go on in float64 with the lambdas at which rounding of float32 products ended the search.
+    def _finished(self, found: Solution, index: int, tolerance: float, max_iterations: int) -> Solution:
+        """Go on in float64 with a lambda where rounding of float32 products ended the search, or misled it.
 
         Large features and few errors make large logits, whose rounding exceeds what is left to gain. The others
         stay as they are: float64 products cost twice as much on a CPU, and far more on most GPUs.
         """
-        if self._space.design.dtype == torch.float64:
+        done = found.iterations[index]
+        if done >= max_iterations or (found.converged[index] and tolerance >= EXACT_BELOW):
             return found
+        start = found.select(index)
         spectrum = Spectrum(self._space.spectrum.values, self._space.basis)
         design = replace(self._design, dtype=torch.float64)
-        exact = Space(None, design.mean, design, spectrum)
-        for index, iterations in enumerate(found.iterations):
-            if not found.converged[index] and iterations < max_iterations:
-                start = found.select(index)
-                more = self._run(exact, start.lambdas, tolerance, max_iterations - iterations, start)
-                iterations, evaluations = iterations + more.iterations[0], start.evaluations[0] + more.evaluations[0]
-                found = found.replaced(index, replace(more, iterations=(iterations,), evaluations=(evaluations,)))
-        return found
+        space = Space(None, design.mean, design, spectrum)
+        objective = self._objective(space, start.lambdas)
+        point = self._reduction.pack(*space.into(start.weights, start.intercepts)).flatten(1)
+        options = self._options(space, start.lambdas, tolerance, max_iterations - done)
+        bound = Bound(objective, spectrum)
+        if start.converged[0] and passes(bound, point, options):
+            return found
+        more = self._solution(start.lambdas, minimise(bound, point, options), space)
+        iterations, evaluations = done + more.iterations[0], start.evaluations[0] + more.evaluations[0]
+        return found.replaced(index, replace(more, iterations=(iterations,), evaluations=(evaluations,)))
 
-    def _run(
-        self,
-        space: Space,
-        lambdas: Sequence[float],
-        tolerance: float,
-        max_iterations: int,
-        warm_start: Solution | None,
-    ) -> Solution:
-        reduction, design = self._reduction, space.design
+    def _objective(self, space: Space, lambdas: Sequence[float]) -> Objective:
         strengths = torch.tensor(lambdas, dtype=torch.float64, device=space.mean.device)
-        start = _start(reduction, strengths, warm_start, space)
-        plain = [False] * len(lambdas) if warm_start is None else [warm_start.nearest_plain(value) for value in lambdas]
-        options = Options(
-            tolerance=tolerance,
-            max_iterations=max_iterations,
-            floors=[FLOOR_PER_ROW * count for count in reduction.counts().tolist()] * len(lambdas),
-            noise=ROUNDING[design.dtype],
-            plain=[one for one in plain for _ in range(reduction.n_problems)],
-            race=warm_start is None,
+        return self._reduction.objective(space.design, strengths)
+
+    def _options(self, space: Space, lambdas: Sequence[float], tolerance: float, max_iterations: int) -> Options:
+        floors = [FLOOR_PER_ROW * count for count in self._reduction.counts().tolist()] * len(lambdas)
+        return Options(tolerance, max_iterations, floors, noise=ROUNDING[space.design.dtype])
+
+    def _solution(self, lambdas: Sequence[float], minimum: Minimum, space: Space) -> Solution:
+        """Translate minima back to classes and features, and fold the problems of each lambda into one entry."""
+        n, per = len(lambdas), self._reduction.n_problems
+        groups = [slice(i * per, (i + 1) * per) for i in range(n)]
+        theta = minimum.points.view(n * per, self._reduction.n_logits, space.design.dim + 1)
+        weights, intercepts = space.out_of(*self._reduction.unpack(theta, n))
+        return Solution(
+            lambdas=tuple(float(value) for value in lambdas),
+            weights=weights,
+            intercepts=intercepts,
+            objective=tuple(math.fsum(minimum.values[group]) for group in groups),
+            iterations=tuple(max(minimum.iterations[group], default=0) for group in groups),
+            gradient_norm=tuple(math.hypot(*minimum.gradient_norms[group]) for group in groups),
+            gap=tuple(max(minimum.gaps[group], default=0.0) for group in groups),
+            converged=tuple(all(minimum.converged[group]) for group in groups),
+            evaluations=tuple(sum(minimum.evaluations[group]) for group in groups),
+            plain=tuple(any(minimum.plain[group]) for group in groups),
+            mean=space.mean,
         )
-        bound = Bound(reduction.objective(design, strengths), space.spectrum)
-        return _solution(lambdas, reduction, minimise(bound, start.flatten(1), options), space)
+
+
+def _chain(lambdas: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Split lambdas into those that are fitted one after the other, from large to small, and the rest.
+
+    The first are LINK apart at least; between them the others then have solutions on either side.
+    """
+    chain: list[float] = []
+    for value in sorted(lambdas, reverse=True):
+        if not chain or value * LINK <= chain[-1]:
+            chain.append(value)
+    return chain, [value for value in lambdas if value not in chain]
 
 
 def _reduction(targets: Targets, rows: Tensor | None, device: torch.device) -> Reduction:
@@ -168,43 +205,6 @@ def _reduction(targets: Targets, rows: Tensor | None, device: torch.device) -> R
     if rows is not None:
         values = values[rows]
     return reduce_targets(targets.kind, values, targets.n_classes)
-
-
-def _start(reduction: Reduction, lambdas: Tensor, warm: Solution | None, space: Space) -> Tensor:
-    """Return the starting theta (P, K, r + 1): zero weights and the classes' log odds, or the warm start."""
-    if warm is None:
-        weights = torch.zeros(len(lambdas), reduction.n_classes, space.design.dim, dtype=torch.float64)
-        weights = weights.to(lambdas.device)
-        intercepts = torch.full_like(weights[:, :, 0], -math.inf)
-        return reduction.pack(weights, intercepts)
-    dim = len(space.mean)
-    if warm.weights.shape[1:] != (reduction.n_classes, dim):
-        raise EvalsuiteError(
-            f"The warm start has {warm.weights.shape[1]} classes of {warm.weights.shape[2]} features; "
-            f"this fit has {reduction.n_classes} classes of {dim} features."
-        )
-    return reduction.pack(*space.into(*interpolate(warm, lambdas)))
-
-
-def _solution(lambdas: Sequence[float], reduction: Reduction, minimum: Minimum, space: Space) -> Solution:
-    """Translate minima back to classes and features, and fold the problems of each lambda into one entry."""
-    n, per = len(lambdas), reduction.n_problems
-    groups = [slice(i * per, (i + 1) * per) for i in range(n)]
-    theta = minimum.points.view(n * per, reduction.n_logits, space.design.dim + 1)
-    weights, intercepts = space.out_of(*reduction.unpack(theta, n))
-    return Solution(
-        lambdas=tuple(float(value) for value in lambdas),
-        weights=weights,
-        intercepts=intercepts,
-        objective=tuple(math.fsum(minimum.values[group]) for group in groups),
-        iterations=tuple(max(minimum.iterations[group], default=0) for group in groups),
-        gradient_norm=tuple(math.hypot(*minimum.gradient_norms[group]) for group in groups),
-        gap=tuple(max(minimum.gaps[group], default=0.0) for group in groups),
-        converged=tuple(all(minimum.converged[group]) for group in groups),
-        evaluations=tuple(sum(minimum.evaluations[group]) for group in groups),
-        plain=tuple(any(minimum.plain[group]) for group in groups),
-        mean=space.mean,
-    )
 
 
 def _check_stop(lambdas: Sequence[float], tolerance: float, max_iterations: int) -> None:

@@ -91,7 +91,7 @@ def sweep(
     for done, step in enumerate(STEPS, start=1):
         fresh = _next_points(scores, step, grid)
         for points in (fresh[i : i + MAX_BATCH] for i in range(0, len(fresh), MAX_BATCH)):
-            found = problem.solve([LAMBDAS[point] for point in points], tolerance, max_iterations, known)
+            found = problem.solve([LAMBDAS[point] for point in points], tolerance, max_iterations)
             for index, point in enumerate(points):
                 fits[point] = len(fits)
                 scores[point] = _checked(score(found.logits(index, features, validation_rows)), LAMBDAS[point])

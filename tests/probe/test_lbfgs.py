@@ -45,10 +45,10 @@ def test_the_line_search_survives_overflow_and_gives_up() -> None:
 
 
 class Quadratics:
-    """F_p(x) = (x - p)' diag(scale) (x - p) / 2 + 1, with condition number 10^p."""
+    """F_p(x) = (x - p)' diag(scale) (x - p) / 2 + 1, with condition number 10^(2 p)."""
 
     def __init__(self, n_problems: int, size: int) -> None:
-        exponents = torch.linspace(0, 1, size, dtype=torch.float64)
+        exponents = torch.linspace(0, 2, size, dtype=torch.float64)
         self.scales = torch.stack([10 ** (exponents * p) for p in range(n_problems)])
         self.asked: list[list[int]] = []
 

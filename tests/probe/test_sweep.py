@@ -64,7 +64,7 @@ def test_the_grid_is_the_papers() -> None:
     assert LAMBDAS[1] / LAMBDAS[0] == pytest.approx(10 ** (1 / 8))
 
 
-@pytest.mark.parametrize("index", [24, 37, 51, 64])
+@pytest.mark.parametrize("index", [16, 24, 37, 51, 64])
 def test_the_search_finds_any_peak_of_the_grid(data: tuple[torch.Tensor, Targets], index: int) -> None:
     found = run(data, peak=LAMBDAS[index])
     assert found.best_lambda == LAMBDAS[index]

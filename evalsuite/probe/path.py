@@ -1,0 +1,119 @@
+"""What is known of one set of rows along lambda: solutions, which preconditioner served them, and where to start next.
+
+As lambda moves, the solution moves along a smooth curve. On rows that are nearly separated it also grows without
+end, and no interpolation in lambda finds its size. So a start is the best point of the space that the nearest
+solutions span, see `span.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from evalsuite.probe.class_blocks import MAX_BYTES, Blocks
+from evalsuite.probe.lbfgs import Minimum, Options
+from evalsuite.probe.objective import Objective
+from evalsuite.probe.reduction import Reduction
+from evalsuite.probe.solution import Solution
+from evalsuite.probe.space import Space
+from evalsuite.probe.span import lowest
+
+NEIGHBOURS = 3
+"""Solutions combined at most: with the curve's curvature known, a fourth adds nothing that pays for itself."""
+
+REACH = math.log(150)
+"""Blocks serve lambdas within this ratio: the step of the search's first round is 100."""
+
+RACE_BELOW = 0.3
+"""Only problems whose F has fallen below this share of its value at zero weights race: those whose rows are nearly
+separated. On the others the preconditioner never lost."""
+
+
+class Path:
+    """The solutions found so far; empty to begin with."""
+
+    def __init__(self, reduction: Reduction, space: Space) -> None:
+        self._reduction, self._space = reduction, space
+        self._lambdas: list[float] = []
+        self._points: list[Tensor] = []
+        self._plain: list[bool] = []
+        self._ours: list[bool] = []
+        self._blocks: dict[float, dict[int, Blocks]] = {}
+        self._race_below: list[float] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._lambdas)
+
+    def remember(self, found: Solution, ours: bool = True) -> None:
+        """Add the solutions of further lambdas: of these rows, or of others, whose slopes here are unknown."""
+        points = self._reduction.pack(*self._space.into(found.weights, found.intercepts))
+        self._lambdas += found.lambdas
+        self._points += points.view(len(found.lambdas), self._reduction.n_problems, *points.shape[1:])
+        self._plain += found.plain
+        self._ours += [ours] * len(found.lambdas)
+
+    def keep(self, lambdas: list[float], minimum: Minimum, blocks: Mapping[int, Blocks]) -> None:
+        """Keep what else a fit found out: who won a race, and blocks, the older ones as long as there is room."""
+        per = max(1, self._reduction.n_problems)
+        for name, raced in enumerate(minimum.raced):
+            if raced:
+                self._race_below[name % per] = -math.inf
+        for name, one in blocks.items():
+            self._blocks.setdefault(lambdas[name // per], {})[name % per] = one
+        while sum(one.n_bytes for group in self._blocks.values() for one in group.values()) > MAX_BYTES:
+            del self._blocks[next(iter(self._blocks))]
+
+    def blocks(self, lambdas: list[float]) -> dict[int, Blocks]:
+        """Return blocks for the problems of these lambdas, each made at the nearest lambda that has some."""
+        found: dict[int, Blocks] = {}
+        for index, value in enumerate(lambdas):
+            nearest = min(self._blocks, key=lambda known: abs(math.log(known / value)), default=None)
+            if nearest is not None and abs(math.log(nearest / value)) < REACH:
+                per = self._reduction.n_problems
+                found |= {index * per + name: one for name, one in self._blocks[nearest].items()}
+        return found
+
+    def preconditioned(self, options: Options, lambdas: list[float]) -> Options:
+        """Say in the options which problems go without a preconditioner, and which still have to find out."""
+        per = self._reduction.n_problems
+        plain = [bool(self) and self._plain[self._nearest(value)[0]] for value in lambdas for _ in range(per)]
+        return replace(options, plain=plain, race=self._race_below * len(lambdas))
+
+    def start(self, objective: Objective, lambdas: list[float]) -> Tensor:
+        """Return theta (P, K, r + 1) for the problems of these lambdas, from the solutions around each."""
+        unknown = self._reduction.nothing_known(objective)
+        if self._reduction.n_problems and not self._race_below:
+            first = torch.arange(self._reduction.n_problems, device=unknown.device)
+            at_zero, _ = objective.evaluate(first, unknown[: len(first)])
+            self._race_below = (RACE_BELOW * at_zero).tolist()
+        if not self or not len(unknown):
+            return unknown
+        near = [self._nearest(value) for value in lambdas]
+        count = min(len(one) for one in near)
+        known = torch.stack([torch.cat([self._points[one[j]] for one in near]) for j in range(count)])
+        return lowest(objective, known, self._slope(objective, known[0], [one[0] for one in near]))
+
+    def _slope(self, objective: Objective, theta: Tensor, known: list[int]) -> Tensor:
+        """Return the gradient of the losses (P, K, r + 1) at the known solutions nearest to each lambda."""
+        weights = theta[..., :-1]
+        if all(self._ours[one] for one in known):
+            # At a minimum it is what the penalty's gradient takes away.
+            lambdas = torch.tensor([self._lambdas[one] for one in known], dtype=torch.float64, device=theta.device)
+            pull = lambdas.repeat_interleave(self._reduction.n_problems)[:, None, None] * weights
+            return torch.cat([-pull, torch.zeros_like(theta[..., -1:])], dim=2)
+        _, slope = objective.evaluate(torch.arange(len(theta), device=theta.device), theta)
+        slope[..., :-1] -= objective.penalties[:, None, None] * weights
+        return slope
+
+    def _nearest(self, value: float) -> list[int]:
+        """Return the solutions to combine for a lambda, the nearest first: both sides where there are two."""
+        order = sorted(range(len(self._lambdas)), key=lambda i: abs(math.log(self._lambdas[i] / value)))
+        below = [i for i in order if self._lambdas[i] < value]
+        above = [i for i in order if self._lambdas[i] >= value]
+        # The curve bends most towards small lambdas: of three, one from there and two from the other side.
+        chosen = [*below[:1], *above[: NEIGHBOURS - 1]] if below and above else order[:NEIGHBOURS]
+        return sorted(chosen, key=order.index)
