@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch import Tensor
 from evalsuite.probe.class_blocks import Blocks, rounds_worth, shift_rounds
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.preconditioner import Preconditioner, Spectrum
+
+CHEAP = 10
+"""Blocks that cost at most so many rounds are made to confirm a stop."""
 
 BACKOFF = 1.3
 """Each wait for new blocks is longer by this factor: the point moves less and less."""
@@ -19,9 +23,8 @@ class Bound:
     """P problems; the ids P .. 2 P - 1 name the same problems without a preconditioner.
 
     Every problem starts with the Kronecker product of `preconditioner.py`, refreshed at 1, 2, 4, 8 ... rounds:
-    the curvature moves fast at first, and a refresh costs half a round; or with blocks made for another lambda. One
-    that is still there after as many rounds as its class blocks cost twice gets those instead, and new ones later, at
-    growing intervals.
+    the curvature moves fast at first. One that is still there after as many rounds as its blocks cost gets those
+    instead, sooner where they were made for another lambda already, and new ones later, at growing intervals.
     """
 
     def __init__(self, objective: Objective, spectrum: Spectrum, blocks: Mapping[int, Blocks] | None = None) -> None:
@@ -33,11 +36,11 @@ class Bound:
         )
         self.blocks: dict[int, Blocks] = {}
         self._spare = dict(blocks or {})
-        self._spent = [0] * self._count
-        self._due = [
-            shift_rounds(objective) if name in self._spare else rounds_worth(objective, self._count)
-            for name in range(self._count)
-        ]
+        self._worth = rounds_worth(objective, self._count)
+        self._spent = [0] * (2 * self._count)
+        self._due = [shift_rounds(objective) if name in self._spare else self._worth for name in range(self._count)] + [
+            math.inf
+        ] * self._count
         self._rounds = 0
 
     def evaluate(self, ids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,32 +61,39 @@ class Bound:
                 found[row] = self.blocks[name].apply(shaped[row])
         return self._objective.project(found).flatten(1)
 
-    def refresh(self, ids: Tensor, points: Tensor) -> list[int]:
-        """Take part in every round: move the inverse Hessians to the points where that is worth its cost."""
+    def refresh(self, ids: Tensor, points: Tensor, arriving: Sequence[bool]) -> list[int]:
+        """Take part in every round: move the inverse Hessians to the points where that is worth its cost.
+
+        One that seems to have arrived gets new blocks, if they are cheap: where rows are all but separated, curvatures
+        fall so fast that old ones take what is left to gain for a fraction of what it is.
+        """
         power = self._rounds & (self._rounds - 1) == 0
         self._rounds += 1
         names = ids.tolist()
         simple, moved = [], []
         for row, name in enumerate(names):
-            if name >= self._count:
-                continue
             self._spent[name] += 1
-            if self._spent[name] > self._due[name]:
-                self._spent[name] = 0
+            confirm = arriving[row] and self._worth <= CHEAP and self._spent[name] > 1
+            if confirm or self._spent[name] > self._due[name]:
+                self._renew(name, points[row], anew=confirm)
                 moved.append(row)
-                if name in self._spare:
-                    self._due[name] = rounds_worth(self._objective, self._count)
-                    self.blocks[name] = self._spare.pop(name).shifted(self._objective, name)
-                else:
-                    self._due[name] *= BACKOFF
-                    self.blocks[name] = Blocks.at(self._objective, name, self._shaped(points[row : row + 1])[0])
-            elif name not in self.blocks:
+            elif name < self._count and name not in self.blocks:
                 simple.append(row)
         if power and simple:
             at = self._shaped(points[simple])
             self._kronecker.update(ids[simple], self._objective.curvature(ids[simple], at))
             moved += simple
         return sorted(moved)
+
+    def _renew(self, name: int, point: Tensor, anew: bool) -> None:
+        """Give a problem blocks: those of another lambda where there are some, unless they are to be made anew."""
+        self._spent[name] = 0
+        if name in self._spare and not anew:
+            self._due[name] = self._worth
+            self.blocks[name] = self._spare.pop(name).shifted(self._objective, name)
+        else:
+            self._due[name] *= BACKOFF
+            self.blocks[name] = Blocks.at(self._objective, name % self._count, self._shaped(point[None])[0])
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return flat.view(len(flat), self._objective.n_logits, self._objective.design.dim + 1)

@@ -5,9 +5,9 @@ are fitted well, each class weights a different few of them, and no single covar
 block-diagonal of the Hessian then converges several times faster than the Kronecker product of
 `preconditioner.py`, but it takes N D^2 operations a class, as many as D / 2 evaluations. So
 
-- H_k is estimated from about ROWS_PER_DIRECTION x D rows, drawn with probability q_n proportional to the leverage
-  w_nk x_n' diag(H_k)^-1 x_n and weighted by 1 / q_n: unbiased, and rows that alone carry a direction (a pixel that
-  is inked in one image) are never missed;
+- H_k of many rows is estimated from about ROWS_PER_DIRECTION x D of them, drawn with probability q_n proportional to
+  the leverage w_nk x_n' diag(H_k)^-1 x_n and weighted by 1 / q_n: unbiased, and rows that alone carry a direction (a
+  pixel that is inked in one image) are never missed;
 - it is made only once a problem has spent as much as it costs on evaluations, so that it at most doubles the time;
 - the next lambda takes the blocks over with its own penalty in them, see `path.py`.
 
@@ -32,6 +32,9 @@ ROWS_PER_DIRECTION = 4
 RIDGES = (1e-12, 1e-6, 1e-3)
 """What is added to the unit diagonal of a scaled block, the first that makes it positive definite: the rounding of its
 products has taken that from some."""
+
+INVERTED_BYTES = 16 << 20
+"""Blocks inverted together take about this much memory in float64."""
 
 MAX_BYTES = 160 << 20
 """Blocks of all problems of a batch together take at most this much memory."""
@@ -66,8 +69,14 @@ def rounds_worth(objective: Objective, n_problems: int) -> float:
     if 2 * n_problems * n_logits * dim * dim * 4 > MAX_BYTES:
         return math.inf
     rows = min(len(objective.design), ROWS_PER_DIRECTION * dim)
-    # Products of the sample 2 n d^2, float64 Cholesky and inverse about 2 d^3 at half the rate; against 4 N d.
-    return max(MIN_ROUNDS, n_logits * (2 * rows * dim**2 + 4 * dim**3 + BLOCK_OVERHEAD) / round_cost)
+    # Products of the rows 2 n d^2, float64 Cholesky and inverse about 2 d^3 at half the rate; against 4 N d.
+    block_cost = 2 * rows * dim**2 + 4 * dim**3 + (0 if _all_rows(objective.design) else BLOCK_OVERHEAD)
+    return max(MIN_ROUNDS, (n_logits * block_cost + BLOCK_OVERHEAD) / round_cost)
+
+
+def _all_rows(design: Design) -> bool:
+    """Say whether summing over all rows is cheaper than drawing some."""
+    return 2 * len(design) * (design.dim + 1) ** 2 <= BLOCK_OVERHEAD
 
 
 def shift_rounds(objective: Objective) -> float:
@@ -94,9 +103,12 @@ class Blocks:
             curvature = objective.hessian(index, theta).unsqueeze(0)
         else:
             weights = objective.curvature_weights(index, theta)
-            leverages = _leverages(objective.design, weights, float(objective.penalties[index]))
-            pairs = zip(weights, leverages, strict=True)
-            curvature = torch.stack([_sampled(objective.design, w, leverage) for w, leverage in pairs])
+            if _all_rows(objective.design):
+                curvature = _summed(objective.design, weights)
+            else:
+                leverages = _leverages(objective.design, weights, float(objective.penalties[index]))
+                pairs = zip(weights, leverages, strict=True)
+                curvature = torch.stack([_sampled(objective.design, w, leverage) for w, leverage in pairs])
         return cls(curvature, _inverses(curvature, float(objective.penalties[index]), objective.design.dim + 1))
 
     def shifted(self, objective: Objective, index: int) -> Blocks:
@@ -127,8 +139,18 @@ def _leverages(design: Design, weights: Tensor, penalty: float) -> Tensor:
     return found
 
 
+def _summed(design: Design, weights: Tensor) -> Tensor:
+    """Return sum_n w_kn x_n x_n' (K, D + 1, D + 1) over all rows, each row with a last column of ones."""
+    width = design.dim + 1
+    total = torch.zeros(len(weights), width, width, dtype=design.dtype, device=weights.device)
+    for span, x in design.chunks(columns=len(weights) * width):
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        total += (weights[:, None, span] * x.T) @ x
+    return total
+
+
 def _sampled(design: Design, weights: Tensor, leverage: Tensor) -> Tensor:
-    """Return an estimate of sum_n w_n x_n x_n' (D + 1, D + 1), each row with a last column of ones."""
+    """Return an estimate of one of those sums (D + 1, D + 1), from rows drawn by their leverage (N,)."""
     drawn, probability = draw(leverage.double(), ROWS_PER_DIRECTION * (design.dim + 1))
     scale = (weights[drawn] / probability).sqrt().to(design.dtype)
     x = torch.cat([design.take(drawn), torch.ones_like(scale).unsqueeze(1)], dim=1) * scale.unsqueeze(1)
@@ -137,30 +159,33 @@ def _sampled(design: Design, weights: Tensor, leverage: Tensor) -> Tensor:
 
 def _inverses(curvature: Tensor, penalty: float, width: int) -> Tensor:
     """Return the inverses of blocks (B, d, d) plus the penalty on all but every width-th unknown, an intercept."""
-    added = torch.full((curvature.shape[1],), penalty, dtype=torch.float64, device=curvature.device)
+    size = curvature.shape[1]
+    added = torch.full((size,), penalty, dtype=torch.float64, device=curvature.device)
     added[width - 1 :: width] = 0
     found = torch.empty_like(curvature)
-    for index, single in enumerate(curvature):
-        block = single.to(torch.float64, copy=True)
-        diagonal = block.diagonal()
+    together = max(1, INVERTED_BYTES // (8 * size**2))
+    for start in range(0, len(curvature), together):
+        blocks = curvature[start : start + together].to(torch.float64, copy=True)
+        diagonal = blocks.diagonal(dim1=1, dim2=2)
         diagonal += added
-        diagonal += torch.finfo(torch.float64).tiny + 1e-12 * diagonal.max()
-        # Scaled to a unit diagonal the block is as well conditioned as a diagonal scaling can make it.
+        diagonal += torch.finfo(torch.float64).tiny + 1e-12 * diagonal.amax(dim=1, keepdim=True)
+        # Scaled to a unit diagonal a block is as well conditioned as a diagonal scaling can make it.
         root = diagonal.rsqrt()
-        block = root[:, None] * block * root
-        found[index] = root[:, None] * torch.cholesky_inverse(_factor(block)) * root
+        blocks = root.unsqueeze(2) * blocks * root.unsqueeze(1)
+        inverse = torch.cholesky_inverse(_factors(blocks))
+        found[start : start + together] = root.unsqueeze(2) * inverse * root.unsqueeze(1)
     return found
 
 
-def _factor(block: Tensor) -> Tensor:
-    """Return the Cholesky factor of a block of unit diagonal, with as small a ridge as makes it positive definite."""
-    identity = torch.eye(len(block), dtype=block.dtype, device=block.device)
-    factor: Tensor
+def _factors(blocks: Tensor) -> Tensor:
+    """Return the Cholesky factors of blocks of unit diagonal, with as small a ridge as makes them positive definite."""
+    identity = torch.eye(blocks.shape[1], dtype=blocks.dtype, device=blocks.device)
+    factors: Tensor
     for ridge in RIDGES:
-        factor, failed = torch.linalg.cholesky_ex(block + ridge * identity)
-        if not failed:
-            return factor
-    return identity
+        factors, failed = torch.linalg.cholesky_ex(blocks + ridge * identity)
+        if not bool(failed.any()):
+            return factors
+    return identity.expand_as(blocks).contiguous()
 
 
 def draw(importance: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -22,10 +22,10 @@ PAIRS = 10
 """Pairs (s, y) kept; scikit-learn's L-BFGS keeps as many."""
 
 MORE_PAIRS = 20
-"""Pairs kept while all of them together fit MORE_BYTES: there they cost nothing."""
+"""Pairs kept where all of them together fit MORE_BYTES."""
 
-MORE_BYTES = 4 << 20
-"""About what the caches of a core hold."""
+MORE_BYTES = 1 << 18
+"""So little that twice the pairs are free: what counts then is the number of operations, not their size."""
 
 
 class History:
@@ -97,10 +97,13 @@ class History:
         return self._parts[rows, 0]
 
     def precondition_again(self, rows: list[int], my: Tensor) -> None:
-        """Take M y (B, slots, n) of all pairs after M has changed; the next pair sets the scale again."""
+        """Take M y (B, slots, n) of all pairs after M has changed."""
         self._parts[rows, 2] = my
         self._ymy[rows] = torch.bmm(self._parts[rows, 0], my.transpose(1, 2))
-        self._update(rows, [(self.pairs[row] - 1) % self._slots for row in rows])
+        newest = [(self.pairs[row] - 1) % self._slots for row in rows]
+        along = self._ymy[rows, newest, newest]
+        self._scale[rows] = torch.where(along > 0, 1 / along, self._scale[rows])
+        self._update(rows, newest)
 
     def product(self, rows: list[int], g: Tensor, mg: Tensor) -> Tensor:
         """Return H g for gradients g (B, n) of these problems, given M g."""

@@ -33,8 +33,12 @@ CONSECUTIVE_HITS = 2
 MAX_RATIO = 0.9
 """Largest ratio of two windows' decreases that is believed: beyond, it is noise."""
 
-RACE = (6, 18)
-"""Rounds at which a race against no preconditioner begins and ends."""
+RACES = {6: 18, 60: 90, 300: 400}
+"""Rounds at which a race of preconditioning against none begins and ends. The later ones are for problems that turned
+out to be hard: what wins at first need not win in the end."""
+
+BEFORE_BELIEF = 6
+"""Iterations without a preconditioner before the stop is asked: without pairs a slope says nothing of a distance."""
 
 
 class Problem(Protocol):
@@ -49,8 +53,9 @@ class Problem(Protocol):
     def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
         """Return an approximate inverse Hessian, positive definite, times gradients (A, n)."""
 
-    def refresh(self, ids: Tensor, points: Tensor) -> list[int]:
-        """Hear before each round where the problems are, (A, n); return the rows whose inverse Hessian moved."""
+    def refresh(self, ids: Tensor, points: Tensor, arriving: Sequence[bool]) -> list[int]:
+        """Hear in each round where the problems are, (A, n), and which of them seem to have arrived; return the rows
+        whose inverse Hessian moved."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,10 @@ def minimise(problem: Problem, start: Tensor, options: Options) -> Minimum:
     rounds = 0
     while batch.drop_finished():
         rounds += 1
-        if options.race and rounds == RACE[0]:
-            batch.fork(options.race)
-        if options.race and rounds == RACE[1]:
+        if rounds in RACES.values():
             batch.settle()
+        if options.race and rounds in RACES:
+            batch.fork(options.race, first=rounds == min(RACES))
         turning = batch.advance()
         batch.refresh()
         batch.aim(turning)
@@ -112,7 +117,7 @@ def passes(problem: Problem, start: Tensor, options: Options) -> bool:
         return True
     ids = torch.arange(len(start), device=start.device)
     values, gradients = problem.evaluate(ids, start)
-    problem.refresh(ids, start)
+    problem.refresh(ids, start, [True] * len(start))
     gaps = (gradients * problem.precondition(ids, gradients)).sum(dim=1) / 2
     scales = torch.tensor(list(options.floors), dtype=torch.float64, device=start.device).maximum(values)
     return bool((gaps <= GAP_SAFETY * options.tolerance * scales).all())
@@ -128,7 +133,7 @@ class _Track:
     hits: int = 0
     iterations: int = 0
     stalled: bool = False
-
+    confirmed: float = 0.0
     decreases: list[float] = field(default_factory=list)
 
     def finished(self, options: Options) -> bool:
@@ -140,13 +145,14 @@ class _Track:
         return self.hits >= CONSECUTIVE_HITS
 
     def estimate(self, slope: float) -> float:
-        """Return an estimate of F - F*: the larger of two, each of which can be too low where the other is not.
+        """Return an estimate of F - F*: the largest of three, each of which can be too low where another is not.
 
         At a minimum of a quadratic model with inverse Hessian H, F - F* = g' H g / 2 = -slope / 2; but the H of
         L-BFGS is too small along flat directions. And if F falls by d in one window of iterations and by r d
-        in the next, and goes on so, r d r / (1 - r) is left (Aitken); but the ratio may change.
+        in the next, and goes on so, r d r / (1 - r) is left (Aitken); but the ratio may change. Where the
+        preconditioner has just been made anew it is the best model there is; it is asked once.
         """
-        model = -slope / 2
+        model, self.confirmed = max(-slope / 2, self.confirmed), 0.0
         window = min(WINDOW, len(self.decreases) // 2)
         if window == 0:
             return model
@@ -172,7 +178,7 @@ class _Batch:
         self._plain, self._raced = plain.tolist(), [False] * n_problems
         self._evaluations = [1] * n_problems
         self._final = (start.clone(), torch.zeros_like(self._value), torch.zeros_like(self._value))
-        self._problem.refresh(self.ids, self.point)
+        self._problem.refresh(self.ids, self.point, [False] * n_problems)
         self._preconditioned = self._problem.precondition(self.ids, self._gradient)
         self.aim(range(n_problems))
 
@@ -206,19 +212,23 @@ class _Batch:
         self._preconditioned = self._preconditioned[rows]
         self._history.keep(rows)
 
-    def fork(self, below: Sequence[float]) -> None:
-        """Let problems whose F has fallen below a value go on without preconditioning as well, side by side."""
+    def fork(self, below: Sequence[float], first: bool) -> None:
+        """Let problems whose F has fallen below a value go on the other way as well, side by side: without
+        preconditioning those that have it, with it those that have not. Those an earlier fit has raced have a
+        negative limit, and take part in later races only.
+        """
         values, names = self._value.tolist(), self.ids.tolist()
-        racing = [i for i, name in enumerate(names) if name < self._count and values[i] < below[name]]
+        limits = [below[name % self._count] for name in names]
+        racing = [i for i, limit in enumerate(limits) if values[i] < (limit if first else abs(limit))]
         if racing:
             n = len(self._tracks)
             for i in racing:
-                self._raced[names[i]] = True
+                self._raced[names[i] % self._count] = True
             self._keep([*range(n), *racing])
-            self.ids[n:] += self._count
+            self.ids[n:] = (self.ids[n:] + self._count) % (2 * self._count)
             self._tracks[n:] = [_Track(track.floor, iterations=track.iterations) for track in self._tracks[n:]]
             self._history.forget(range(n, n + len(racing)))
-            self._preconditioned[n:] = self._gradient[n:]
+            self._preconditioned[n:] = self._problem.precondition(self.ids[n:], self._gradient[n:])
             self.aim(range(n, len(self._tracks)))
 
     def settle(self) -> None:
@@ -278,11 +288,15 @@ class _Batch:
 
     def refresh(self) -> None:
         """Let the preconditioners follow the points."""
-        rows = self._problem.refresh(self.ids, self.point)
+        arriving = [track.hits > 0 for track in self._tracks]
+        rows = self._problem.refresh(self.ids, self.point, arriving)
         if not rows:
             return
-        ids = self.ids[rows]
-        self._preconditioned[rows] = self._problem.precondition(ids, self._gradient[rows])
+        ids, gradient = self.ids[rows], self._gradient[rows]
+        preconditioned = self._preconditioned[rows] = self._problem.precondition(ids, gradient)
+        for row, slope in zip(rows, (gradient * preconditioned).sum(dim=1).tolist(), strict=True):
+            if arriving[row]:
+                self._tracks[row].confirmed = slope / 2
         if any(self._history.pairs[row] for row in rows):
             y = self._history.pairs_of(rows)
             my = self._problem.precondition(ids.repeat_interleave(y.shape[1]), y.flatten(0, 1))
@@ -308,7 +322,11 @@ class _Batch:
             scale = max(found, track.floor)
             track.gap = track.estimate(slope) / scale
             # Nor does the start count: without a pair there is no telling whether the slope is believable.
-            passed = track.iterations > 0 and track.gap <= GAP_SAFETY * self._options.tolerance
+            plain = int(self.ids[i]) >= self._count
+            passed = (
+                track.iterations >= (BEFORE_BELIEF if plain else 1)
+                and track.gap <= GAP_SAFETY * self._options.tolerance
+            )
             track.hits = track.hits + 1 if passed else 0
             noise = self._options.noise + SLACK * self._options.tolerance
             track.search = LineSearch(found, slope, noise * scale)

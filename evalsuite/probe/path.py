@@ -61,9 +61,9 @@ class Path:
         per = max(1, self._reduction.n_problems)
         for name, raced in enumerate(minimum.raced):
             if raced:
-                self._race_below[name % per] = -math.inf
+                self._race_below[name % per] = -abs(self._race_below[name % per])
         for name, one in blocks.items():
-            self._blocks.setdefault(lambdas[name // per], {})[name % per] = one
+            self._blocks.setdefault(lambdas[name // per % len(lambdas)], {})[name % per] = one
         while sum(one.n_bytes for group in self._blocks.values() for one in group.values()) > MAX_BYTES:
             del self._blocks[next(iter(self._blocks))]
 

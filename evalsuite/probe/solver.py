@@ -29,6 +29,7 @@ from evalsuite.probe.preconditioner import Spectrum
 from evalsuite.probe.reduction import Reduction, reduce_targets
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
+from evalsuite.threads import threads_for
 
 FLOOR_PER_ROW = 1e-3
 """Suboptimality is (F - F*) / max(F*, 1e-3 N): on separable rows F* itself is close to zero."""
@@ -86,11 +87,13 @@ class Prepared:
 
     def __init__(self, features: Tensor, targets: Targets, rows: Tensor | None = None) -> None:
         _check(features, targets, rows)
-        with torch.no_grad(), exact_products():
+        with torch.no_grad(), exact_products(), threads_for(features.numel()):
             self._design = Design.of(features, rows)
             self._reduction = _reduction(targets, rows, features.device)
             self._space = Space.of(self._design)
             self._path = Path(self._reduction, self._space)
+        width = self._reduction.n_problems * self._reduction.n_logits
+        self._operations = 4.0 * len(self._design) * self._space.design.dim * width
 
     def solve(
         self,
@@ -101,7 +104,7 @@ class Prepared:
     ) -> Solution:
         """Fit one logistic regression a lambda; start from what earlier calls found, and from a warm start."""
         _check_stop(lambdas, tolerance, max_iterations)
-        with torch.no_grad(), exact_products():
+        with torch.no_grad(), exact_products(), threads_for(self._operations):
             if warm_start is not None:
                 self._path.remember(self._checked(warm_start), ours=False)
             chain, rest = ([], list(lambdas)) if self._path else _chain(lambdas)

@@ -29,7 +29,7 @@ SHRINK = 0.25
 RIDGE = 1e-6
 """Added to the unit diagonal of the scaled Hessian: float32 sums leave rounding of that size."""
 
-ENOUGH = 1e-8
+ENOUGH = 1e-6
 """A step whose expected gain is below this share of F is the last one."""
 
 

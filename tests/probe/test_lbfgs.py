@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ class Quadratics:
     def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
         return gradients.clone()
 
-    def refresh(self, ids: Tensor, points: Tensor) -> list[int]:
+    def refresh(self, ids: Tensor, points: Tensor, arriving: Sequence[bool]) -> list[int]:
         return []
 
 

@@ -72,8 +72,10 @@ def test_a_loose_tolerance_stops_earlier(digits: tuple[torch.Tensor, torch.Tenso
     x, y = digits
     loose = solve(x, multinomial(y, 10), [1e-2], tolerance=1e-2)
     tight = solve(x, multinomial(y, 10), [1e-2], tolerance=1e-8)
-    assert loose.iterations[0] < tight.iterations[0] / 2
-    assert 0 < loose.objective[0] / tight.objective[0] - 1 < 1e-2
+    assert loose.iterations[0] < tight.iterations[0]
+    assert loose.evaluations[0] < tight.evaluations[0]
+    # It stops where it was asked to, and not far beyond.
+    assert 1e-4 < loose.objective[0] / tight.objective[0] - 1 < 1e-2
 
 
 def test_the_iteration_limit_is_kept_and_told(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
