@@ -1,0 +1,91 @@
+"""The options of the probe, through the command line, on scikit-learn's digits as pixels."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Finished, WarmCli, records
+
+
+def probe(cli: WarmCli, out: Path, *options: str) -> tuple[dict[str, Any], Finished]:
+    """Run the probe on 200 digits a split; return what it recorded and printed."""
+    done = cli(
+        "run", "-m", "pixels", "-t", "digits", "--protocol", "linear_probe", "--limit", "200", "--offline",
+        "-o", out, *options,
+    )  # fmt: skip
+    assert done.returncode == 0, done.output
+    (record,) = records(out)
+    assert record["metric"]["value"] is not None
+    return record, done
+
+
+def details(record: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = record["details"]["folds"][0]
+    return found
+
+
+def scores(record: dict[str, Any]) -> dict[float, float]:
+    return {trial["lambda"]: trial["score"] for trial in details(record)["tried"]}
+
+
+def test_the_full_grid_tries_all_97_lambdas(cli: WarmCli, tmp_path: Path) -> None:
+    full, _ = probe(cli, tmp_path / "full", "--probe-grid", "full")
+    quick, _ = probe(cli, tmp_path / "quick")
+    lambdas = list(scores(full))
+    assert len(lambdas) == 97
+    assert lambdas == pytest.approx([10 ** (-6 + i / 8) for i in range(97)])
+    assert len(scores(quick)) <= 15
+    assert set(scores(quick)) <= set(lambdas)
+    best = max(scores(full).values())
+    assert details(full)["lambda"] == max(value for value, score in scores(full).items() if score == best)
+    assert full["fingerprint"] != quick["fingerprint"]
+
+
+def test_scikit_learns_solver_comes_to_the_same_probe(cli: WarmCli, tmp_path: Path) -> None:
+    theirs, _ = probe(cli, tmp_path / "sklearn", "--probe-solver", "sklearn")
+    ours, _ = probe(cli, tmp_path / "ours")
+    assert theirs["metric"]["value"] == pytest.approx(ours["metric"]["value"], abs=0.02)
+    mine = {trial["lambda"]: trial["objective"] for trial in details(ours)["tried"]}
+    for trial in details(theirs)["tried"]:
+        if trial["lambda"] in mine and trial["lambda"] >= 1:
+            # Its default stop is a little above the optimum, never below.
+            assert mine[trial["lambda"]] * (1 - 1e-5) <= trial["objective"] <= mine[trial["lambda"]] * 1.01
+    assert theirs["fingerprint"] != ours["fingerprint"]
+
+
+def test_the_tolerance_is_how_far_a_fit_goes(cli: WarmCli, tmp_path: Path) -> None:
+    loose, _ = probe(cli, tmp_path / "loose", "--probe-tolerance", "0.05")
+    tight, _ = probe(cli, tmp_path / "tight", "--probe-tolerance", "1e-8")
+    best = {trial["lambda"]: trial["objective"] for trial in details(tight)["tried"]}
+    shared = [trial for trial in details(loose)["tried"] if trial["lambda"] in best]
+    assert len(shared) >= 7
+    floor = 1e-3 * 180  # a tenth of the 200 rows is held out
+    gaps = [(trial["objective"] - best[trial["lambda"]]) / max(best[trial["lambda"]], floor) for trial in shared]
+    assert max(gaps) > 1e-6
+    assert sum(trial["iterations"] for trial in shared) < sum(
+        trial["iterations"] for trial in details(tight)["tried"] if trial["lambda"] in {t["lambda"] for t in shared}
+    )
+    assert all(math.isfinite(trial["gradient_norm"]) for trial in shared)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--probe-grid", "fine", "'parametric', 'full'"),
+        ("--probe-solver", "adam", "'lbfgs', 'sklearn'"),
+        ("--probe-tolerance", "0", "0<x<1"),
+        ("--probe-tolerance", "1", "0<x<1"),
+        ("--probe-tolerance", "tight", "is not a valid float"),
+    ],
+)
+def test_wrong_values_are_refused_before_any_work(
+    cli: WarmCli, tmp_path: Path, option: str, value: str, text: str
+) -> None:
+    done = cli("run", "-m", "pixels", "-t", "digits", "-o", tmp_path / "out", option, value)
+    assert done.returncode == 2
+    assert text in done.output
+    assert not (tmp_path / "out").exists()
