@@ -113,6 +113,8 @@ def hessian_blocks(objective: Objective, index: int, theta: torch.Tensor) -> tor
 def sampled(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Have blocks a class made, even of small problems, from so many rows a direction."""
     monkeypatch.setattr(class_blocks, "WHOLE_BELOW", 0)
+    # Small problems would sum over all their rows.
+    monkeypatch.setattr(class_blocks, "BLOCK_OVERHEAD", 0)
     return lambda rows: monkeypatch.setattr(class_blocks, "ROWS_PER_DIRECTION", rows)
 
 

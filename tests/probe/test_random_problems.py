@@ -46,7 +46,7 @@ def drawn(draw: st.DrawFn, min_classes: int = 3, max_classes: int = 6) -> Drawn:
     if draw(st.booleans()):
         event("fewer rows than features")
         dim = n + draw(st.integers(1, 20))
-    separation = draw(st.sampled_from([0.5, 3.0]))
+    separation = draw(st.sampled_from([0.5, 3.0, 20.0]))
     event(f"separation {separation}")
     signal = rng.permutation(np.arange(n) % n_classes)
     x = rng.normal(size=(n, dim)) + separation * rng.normal(size=(n_classes, dim))[signal]
