@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 def read_results(outputs: Sequence[Path], *, required: bool) -> list[StoredResult]:
     """Read the results; where none are found and some are required, say what to type to get some."""
+    return read_results_and_warnings(outputs, required=required)[0]
+
+
+def read_results_and_warnings(outputs: Sequence[Path], *, required: bool) -> tuple[list[StoredResult], list[str]]:
+    """Read the results like `read_results`; return also what it warns of: files that are left out, and why."""
     from evalsuite.config import default_output
     from evalsuite.errors import UsageError
     from evalsuite.results.store import load_stored
@@ -30,7 +35,7 @@ def read_results(outputs: Sequence[Path], *, required: bool) -> list[StoredResul
         click.echo(f"warning: {warning}", err=True)
     if required and not stored:
         raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
-    return stored
+    return stored, warnings
 
 
 def task_names(names: Sequence[str], there: Container[str]) -> list[str]:

@@ -123,7 +123,7 @@ def _verdicts(records: list[Result]) -> tuple[Verdict, ...]:
 def _measured_rows(values: Values, label: Mapping[RowKey, tuple[str, str]], tasks: Sequence[str]) -> Iterable[Row]:
     for key in dict.fromkeys(key for key, _ in values):
         cells = {
-            task: _cell(record.metric, record.status == "partial")
+            task: _cell(record.metric, record)
             for task in tasks
             if (record := values.get((key, task))) is not None and record.metric is not None
         }
@@ -131,9 +131,10 @@ def _measured_rows(values: Values, label: Mapping[RowKey, tuple[str, str]], task
             yield Row(*label[key], MEASURED, cells)
 
 
-def _cell(metric: MetricRecord, partial: bool) -> Cell:
-    low = None if metric.interval is None else 100 * metric.interval.low
-    return Cell(100 * metric.value, partial, metric.n, low)
+def _cell(metric: MetricRecord, record: Result) -> Cell:
+    interval = metric.interval
+    low, high = (100 * interval.low, 100 * interval.high) if interval else (None, None)
+    return Cell(100 * metric.value, record.status == "partial", metric.n, low, high, record)
 
 
 def _published_rows(published: Sequence[PublishedRow], tasks: Sequence[str]) -> Iterable[Row]:

@@ -76,6 +76,18 @@ def is_model(row: Row, name: str) -> bool:
     return folded in (model, row.model.casefold(), model.partition("/")[0]) or fnmatchcase(model, folded)
 
 
+def interval_of(cell: Cell) -> tuple[float, float] | None:
+    """Return the interval of a value in percent: its record's, else Clopper-Pearson's; None where nothing tells it."""
+    if cell.low is not None and cell.high is not None:
+        return cell.low, cell.high
+    if not cell.n:
+        return None
+    from evalsuite.stats import clopper_pearson  # scipy takes a third of a second, and records have their interval
+
+    interval = clopper_pearson(min(cell.n, round(cell.value / 100 * cell.n)), cell.n)
+    return 100 * interval.low, 100 * interval.high
+
+
 def _threshold(cells: Sequence[Cell]) -> float | None:
     """Return the score from which on a cell counts as best; None where there is nothing to compare."""
     whole = [cell for cell in cells if not cell.partial]
@@ -89,11 +101,8 @@ def _lower_bound(cell: Cell) -> float:
     """Return the lower end of the cell's interval; the value itself where nothing tells it."""
     if cell.low is not None:
         return cell.low
-    if not cell.n:
-        return cell.value
-    from evalsuite.stats import clopper_pearson  # scipy takes a third of a second, and records have their interval
-
-    return 100 * clopper_pearson(min(cell.n, round(cell.value / 100 * cell.n)), cell.n).low
+    interval = interval_of(cell)
+    return cell.value if interval is None else interval[0]
 
 
 def _is_best(cell: Cell, threshold: float | None) -> bool:

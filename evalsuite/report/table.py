@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalsuite.records import Result
+
 
 @dataclass(frozen=True)
 class Cell:
     """A value in percent; partial: it was computed from a part of the samples.
 
-    n: test samples, or None where nobody said. low: the lower bound of the value's interval where it is stored,
-    in percent; without it the interval follows from `n`.
+    n: test samples, or None where nobody said. low, high: the bounds of the value's interval where it is stored,
+    in percent; without them the interval follows from `n`. result: the record of a measured value.
     """
 
     value: float
     partial: bool = False
     n: int | None = None
     low: float | None = None
+    high: float | None = None
+    result: Result | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

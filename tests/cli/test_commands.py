@@ -31,6 +31,7 @@ COMMANDS = [
     ["export", "parquet"],
     ["export", "model-card"],
     ["compare"],
+    ["report"],
     ["ls"],
     ["ls", "tasks"],
     ["ls", "groups"],

@@ -1,0 +1,216 @@
+"""What lies behind a score: which classes are mixed up, how sure the model is, its most confident mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.metrics import map_11_point
+from evalsuite.registry import did_you_mean
+from evalsuite.report.calibration import confidences, reliability
+from evalsuite.report.confusion import confusion_counts, most_confused, recalls, worst
+from evalsuite.report.html.plots import Bar, reliability_diagram, share_bars
+from evalsuite.report.html.tables import SHADES
+from evalsuite.report.standings import interval_of, is_model
+from evalsuite.report.table import Cell, Leaderboard, Row
+from evalsuite.results.samples import LoggedSamples, read_samples
+from evalsuite.tasks.spec import TaskSpec
+
+MATRIX_CLASSES = 25
+"""More classes than these get their most confused pairs instead of a matrix."""
+
+WORST_CLASSES = 12
+CONFUSED_PAIRS = 20
+MISTAKES = 12
+
+SAMPLES_MISSING = "No predictions were stored: run it again with --log-samples to see what it gets wrong."
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A value to look behind."""
+
+    row: Row
+    task: str
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A sample that was taken for another class. image: a data URI, or nothing."""
+
+    sample: str
+    labels: tuple[str, ...]
+    label: str
+    predicted: str
+    confidence: float
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A class and what its samples were taken for: (count, shade by the share of the class)."""
+
+    name: str
+    cells: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """A row of the table of confused pairs."""
+
+    truth: str
+    said: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A model on a task. A part that cannot be told is empty, and `notes` says why."""
+
+    chosen: Chosen
+    interval: tuple[float, float] | None
+    notes: tuple[str, ...] = ()
+    matrix: tuple[MatrixRow, ...] = ()
+    pairs: tuple[ConfusedPair, ...] = ()
+    classes: Markup | None = None
+    classes_title: str = ""
+    reliability: Markup | None = None
+    calibration_error: float = 0.0
+    mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
+
+
+def choose(board: Leaderboard, names: Sequence[str]) -> list[Chosen]:
+    """Return the measured values to look behind: of the models `names`, or the best of each task and protocol.
+
+    UsageError for a name that no measured row has.
+    """
+    measured = [
+        Chosen(row, task, row.cells[task])
+        for task in board.tasks
+        for row in board.rows
+        if task in row.cells and row.cells[task].result is not None
+    ]
+    if names:
+        _check_names(names, measured)
+        return [item for item in measured if any(is_model(item.row, name) for name in names)]
+    best: dict[tuple[str, str], Chosen] = {}
+    for item in measured:
+        place = item.task, item.row.protocol.partition(" #")[0]
+        if place not in best or _preference(item.cell) > _preference(best[place].cell):
+            best[place] = item
+    return list(best.values())
+
+
+def look_behind(chosen: Chosen, samples: Path | None, task: TaskSpec | None) -> Detail:
+    """Return what the stored predictions tell; `samples` and the task may be missing."""
+    empty = Detail(chosen, interval_of(chosen.cell))
+    if samples is None:
+        return replace(empty, notes=(SAMPLES_MISSING,))
+    try:
+        logged = read_samples(samples, scores=True)
+    except EvalsuiteError as error:
+        return replace(empty, notes=(f"The stored predictions cannot be used: {error}",))
+    if len(logged.ids) == 0:
+        return replace(empty, notes=("The table of predictions has no rows.",))
+    named = {} if task is None else {item.key: item.names[0] for item in task.class_list}
+    names = [named.get(key, key) for key in logged.classes]
+    described = _multilabel(empty, logged, names) if logged.labels.ndim == 2 else _single_label(empty, logged, names)
+    return _with_mistakes(described, logged, names)
+
+
+def _check_names(names: Sequence[str], measured: Sequence[Chosen]) -> None:
+    for name in names:
+        if not any(is_model(item.row, name) for item in measured):
+            models = list(dict.fromkeys(item.row.model for item in measured))
+            raise UsageError(
+                f"There is no measured result for --detail {name!r}.{did_you_mean(name, models)} "
+                f"Measured models: {', '.join(models) or 'none'}."
+            )
+
+
+def _preference(cell: Cell) -> tuple[bool, float]:
+    return not cell.partial, cell.value
+
+
+def _single_label(empty: Detail, logged: LoggedSamples, names: Sequence[str]) -> Detail:
+    """Add confusion and recall; the rows of all folds count."""
+    counts = confusion_counts(logged.labels, logged.predictions, len(names))
+    recall, totals = recalls(counts), counts.sum(axis=1)
+    shown = worst(recall, WORST_CLASSES)
+    bars = [Bar(names[index], float(recall[index]), f"of {totals[index]:,} samples") for index in shown]
+    small = len(names) <= MATRIX_CLASSES
+    pairs = [] if small else most_confused(counts, CONFUSED_PAIRS)
+    title = "Recall of each class" if len(names) <= WORST_CLASSES else f"Recall of the {len(bars)} worst classes"
+    return replace(
+        empty,
+        matrix=_matrix(counts, names) if small else (),
+        pairs=tuple(ConfusedPair(names[pair.truth], names[pair.said], pair.count, pair.share) for pair in pairs),
+        classes=share_bars(bars, title),
+        classes_title=title,
+    )
+
+
+def _matrix(counts: NDArray[np.int64], names: Sequence[str]) -> tuple[MatrixRow, ...]:
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shades = np.minimum(np.ceil(shares * SHADES).astype(int), SHADES - 1)
+    return tuple(
+        MatrixRow(name, tuple(zip(counts[row].tolist(), shades[row].tolist(), strict=True)))
+        for row, name in enumerate(names)
+    )
+
+
+def _multilabel(empty: Detail, logged: LoggedSamples, names: Sequence[str]) -> Detail:
+    """Add the average precision of each class; confusion and calibration are about single labels."""
+    columns = np.flatnonzero((logged.labels == 1).any(axis=0))
+    values = np.array([map_11_point(logged.scores[:, [column]], logged.labels[:, [column]]) for column in columns])
+    bars = [Bar(names[columns[index]], float(values[index])) for index in worst(values, WORST_CLASSES)]
+    title = f"11-point average precision of the {len(bars)} worst classes"
+    note = "An image has several classes here: there is no confusion matrix, nor a reliability diagram."
+    return replace(empty, classes=share_bars(bars, title), classes_title=title, notes=(note,))
+
+
+def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) -> Detail:
+    """Add reliability (single labels) and the most confident mistakes, a sample once."""
+    protocol, multilabel = detail.chosen.row.protocol.partition(" #")[0], logged.labels.ndim == 2
+    sure = confidences(protocol, multilabel, logged.scores)
+    if sure is None:
+        note = f"Scores of the protocol {protocol} are not known to be logits: there are no confidences."
+        return replace(detail, notes=(*detail.notes, note))
+    right = _right(logged)
+    if not multilabel:
+        found = reliability(sure, right)
+        drawn = reliability_diagram(found, "Reliability: how often it is right when it is this sure")
+        detail = replace(detail, reliability=drawn, calibration_error=found.error)
+    mistakes: dict[str, Mistake] = {}
+    wrong = np.flatnonzero(~right)
+    for row in wrong[np.argsort(-sure[wrong], kind="stable")]:
+        if len(mistakes) == MISTAKES:
+            break
+        sample, labels = str(logged.ids[row]), _labels(logged, int(row))
+        label = ", ".join(names[column] for column in labels) or "none of the classes"
+        keys = tuple(logged.classes[column] for column in labels)
+        mistake = Mistake(sample, keys, label, names[logged.predictions[row]], float(sure[row]))
+        mistakes.setdefault(sample, mistake)
+    return replace(detail, mistakes=tuple(mistakes.values()))
+
+
+def _right(logged: LoggedSamples) -> NDArray[np.bool_]:
+    """Return whether the best class is the label; multi-label: whether it is there, or does not count."""
+    if logged.labels.ndim == 1:
+        return np.asarray(logged.predictions == logged.labels)
+    return np.asarray(logged.labels[np.arange(len(logged.ids)), logged.predictions] != 0)
+
+
+def _labels(logged: LoggedSamples, row: int) -> list[int]:
+    """Return the columns of the classes of a sample."""
+    if logged.labels.ndim == 1:
+        return [int(logged.labels[row])]
+    return [int(column) for column in np.flatnonzero(logged.labels[row] == 1)]

@@ -1,0 +1,168 @@
+"""Put the report together: one HTML file that asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from evalsuite.metrics import METRICS
+from evalsuite.report.html.details import Chosen, Detail, choose, look_behind
+from evalsuite.report.html.figures import Figure, cost_figures, legend, task_dots, zero_shot_figures
+from evalsuite.report.html.tables import board_table, group_tasks, heat_map
+from evalsuite.report.html.thumbnails import DataPlace, thumbnails
+from evalsuite.report.leaderboard import MEASURED
+from evalsuite.report.table import Leaderboard, Row
+from evalsuite.results.store import StoredResult
+from evalsuite.tasks import TaskIndex
+from evalsuite.tasks.spec import TaskSpec
+
+LIMIT_BYTES = 5_000_000
+"""A larger page loses its thumbnails."""
+
+TOO_LARGE = f"No thumbnails: with them this page would be larger than {LIMIT_BYTES // 1_000_000} MB."
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """What the page says of a task."""
+
+    name: str
+    title: str
+    best: str
+    facts: tuple[str, ...]
+    dots: Figure
+    details: tuple[Detail, ...]
+
+
+def report_page(
+    board: Leaderboard,
+    stored: Sequence[StoredResult],
+    *,
+    detail: Sequence[str] = (),
+    index: TaskIndex | None = None,
+    place: DataPlace | None = None,
+    left_out: Sequence[str] = (),
+    version: str = "",
+    limit: int = LIMIT_BYTES,
+) -> str:
+    """Return the page of a leaderboard that was built from the results in `stored`.
+
+    detail: models to look behind, by default the best measured one of each task and protocol. index, place: where
+    task files and images are. left_out: files that could not be read, named on the page. version: of this package.
+    limit: bytes above which thumbnails are dropped. UsageError for a name in `detail` that has no result.
+    """
+    index = index or TaskIndex()
+    specs = {task: index.load(task) for task in board.tasks if task in index.files}
+    details = _details(choose(board, detail), stored, specs)
+    pictured = _with_thumbnails(details, specs, place or DataPlace(None))
+    render = _renderer(board, detail, specs, left_out, version)
+    page = render(pictured)
+    if len(page.encode()) > limit and any(mistake.image for item in pictured for mistake in item.mistakes):
+        page = render([replace(item, notes=(*item.notes, TOO_LARGE)) if item.mistakes else item for item in details])
+    return page
+
+
+def _details(chosen: Sequence[Chosen], stored: Sequence[StoredResult], specs: Mapping[str, TaskSpec]) -> list[Detail]:
+    # By identity: two files may hold equal records, and the samples lie beside the one that is shown.
+    samples = {id(item.result): item.samples for item in stored}
+    return [look_behind(item, samples.get(id(item.cell.result)), specs.get(item.task)) for item in chosen]
+
+
+def _with_thumbnails(details: Sequence[Detail], specs: Mapping[str, TaskSpec], place: DataPlace) -> list[Detail]:
+    """Return the details with pictures of their mistakes; the images of a task are opened once."""
+    wanted: dict[str, dict[str, tuple[str, ...]]] = {}
+    for item in details:
+        for mistake in item.mistakes:
+            wanted.setdefault(item.chosen.task, {})[mistake.sample] = mistake.labels
+    found = {task: thumbnails(specs.get(task), samples, place) for task, samples in wanted.items()}
+    return [_pictured(item, *found[item.chosen.task]) if item.mistakes else item for item in details]
+
+
+def _pictured(detail: Detail, images: Mapping[str, str], problem: str) -> Detail:
+    mistakes = tuple(replace(mistake, image=images.get(mistake.sample, "")) for mistake in detail.mistakes)
+    return replace(detail, mistakes=mistakes, notes=(*detail.notes, *([problem] if problem else [])))
+
+
+def _renderer(
+    board: Leaderboard,
+    detail: Sequence[str],
+    specs: Mapping[str, TaskSpec],
+    left_out: Sequence[str],
+    version: str,
+) -> Callable[[Sequence[Detail]], str]:
+    """Return what makes the page of some details; everything else is drawn once."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    groups = group_tasks(board.tasks, board.groups)
+    cost = cost_figures(board)
+    context = {
+        "board": board,
+        "table": board_table(board, groups),
+        "heat": heat_map(board),
+        "zero_shot": zero_shot_figures(board, detail),
+        "cost": cost,
+        "legend": legend(cost.families),
+        "leaders": _leaders(board.rows),
+        "measured": MEASURED,
+        "left_out": left_out,
+        "style": Markup(style),
+        "script": Markup(script),
+        "style_hash": _csp_hash(style),
+        "script_hash": _csp_hash(script),
+        "version": version,
+        "created": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    }
+    sections = [_section(board, task, specs.get(task)) for members in groups.values() for task in members]
+    template = environment.get_template("page.html.jinja")
+
+    def render(details: Sequence[Detail]) -> str:
+        shown = [
+            replace(section, details=tuple(item for item in details if item.chosen.task == section.name))
+            for section in sections
+        ]
+        return template.render(context, sections=shown)
+
+    return render
+
+
+def _section(board: Leaderboard, task: str, spec: TaskSpec | None) -> TaskSection:
+    title = spec.title if spec else task
+    row = max((row for row in board.rows if task in row.cells), key=lambda row: row.cells[task].value, default=None)
+    best = f"{row.cells[task].value:.1f}, {row.model} ({row.protocol}, {row.origin})" if row else ""
+    return TaskSection(task, title, best, _facts(spec), task_dots(board, task, title), ())
+
+
+def _facts(spec: TaskSpec | None) -> tuple[str, ...]:
+    if spec is None:
+        return ("No task file of this name is known here.",)
+    classes = f"{len(spec.class_list):,} classes{', several an image' if spec.multilabel else ''}"
+    split = f"splits {spec.split_fidelity.level}: {spec.split_fidelity.why}"
+    return tuple(fact for fact in (METRICS.get(spec.metric).title, classes, ", ".join(spec.tags), split) if fact)
+
+
+def _leaders(rows: Sequence[Row]) -> list[Row]:
+    """Return the first row of each protocol and origin: rows are sorted, the best complete ones first."""
+    leaders: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        leaders.setdefault((row.protocol, row.origin), row)
+    return list(leaders.values())
+
+
+def _csp_hash(text: str) -> str:
+    """Return the source expression by which a Content-Security-Policy allows this very text and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,199 @@
+"""The plots of the report: plain numbers in, an SVG element out. Colours are classes of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from evalsuite.report.calibration import Reliability
+from evalsuite.report.html.svg import Scale, box, element, figure, line, linear, round_steps, text, tip
+
+ROW = 20
+"""Height of a row of bars or dots."""
+
+WIDTH = 480
+"""Of every plot but the square ones: text stays readable when a phone scales it to 360 pixels."""
+
+LETTERS = 26
+"""Length of a label; a longer one is cut and whole in the tip."""
+
+LETTER_WIDTH = 6.5
+"""Of the page's font at 12 units, about."""
+
+COLOURS = 8
+"""Families of models that get a colour of their own; the page has as many."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A label and its value; note: what the tip adds."""
+
+    label: str
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A score in percent with its interval, if known; kind: the protocol; hollow: not measured here."""
+
+    label: str
+    value: float
+    interval: tuple[float, float] | None
+    kind: str
+    hollow: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model in a plot of cost against score."""
+
+    label: str
+    family: str
+    x: float
+    y: float
+
+
+def difference_bars(bars: Sequence[Bar], title: str) -> Markup:
+    """Draw signed differences in points as bars to either side of zero."""
+    low, high = min(0.0, *(bar.value for bar in bars)), max(0.0, *(bar.value for bar in bars))
+    scale = linear(low, high, 165 if low < 0 else 125, WIDTH - 45)
+    parts = [line(scale(0), 4, scale(0), ROW * len(bars) + 4, "axis")]
+    for number, bar in enumerate(bars):
+        y, ahead, said = 4 + ROW * (number + 0.5), bar.value >= 0, f"{bar.value:+.1f}"
+        start, end = sorted((scale(0), scale(bar.value)))
+        parts.append(text(0, y, _cut(bar.label, 18)))
+        parts.append(
+            box(start, y - 7, max(1.0, end - start), 14, "ahead" if ahead else "behind", f"{bar.label} {said}")
+        )
+        parts.append(text(end + 5 if ahead else start - 5, y, said, "start" if ahead else "end", "number"))
+    return figure(WIDTH, ROW * len(bars) + 8, title, _list(f"{bar.label} {bar.value:+.1f}" for bar in bars), parts)
+
+
+def dot_plot(dots: Sequence[Dot], title: str) -> Markup:
+    """Draw scores as dots with their intervals, a row each."""
+    ends = [end for dot in dots for end in (dot.interval or (dot.value, dot.value))]
+    low, high = max(0.0, min(ends) - 1), min(100.0, max(ends) + 1)
+    scale = linear(low, high, 180, WIDTH - 48)
+    bottom = ROW * len(dots) + 6
+    parts: list[Markup] = []
+    for step in round_steps(low, high, 5):
+        parts.append(line(scale(step), 0, scale(step), bottom, "grid"))
+        parts.append(text(scale(step), bottom + 9, f"{step:g}", "middle", "tick"))
+    for number, dot in enumerate(dots):
+        y = 4 + ROW * (number + 0.5)
+        parts.append(text(0, y, _cut(dot.label)))
+        if dot.interval is not None:
+            parts.append(line(scale(dot.interval[0]), y, scale(dot.interval[1]), y, f"interval {dot.kind}"))
+        parts.append(_mark(scale(dot.value), y, dot))
+        parts.append(text(WIDTH, y, f"{dot.value:.1f}", "end", "number"))
+    return figure(WIDTH, bottom + 20, title, _list(map(_describe, dots)), parts)
+
+
+def scatter(points: Sequence[Point], title: str, families: Sequence[str]) -> Markup:
+    """Draw scores against GFLOPs on a logarithmic axis; models that no cheaper one reaches are named.
+
+    families: all of the page, so that a family has one colour everywhere; those beyond COLOURS share the last.
+    """
+    left, right, top, bottom = 34, WIDTH - 14, 14, 290
+    exponents = [math.log10(point.x) for point in points]
+    first = math.floor(min(exponents))
+    last = max(math.ceil(max(exponents)), first + 1)
+    low, high = min(point.y for point in points) - 2, max(point.y for point in points) + 2
+    across, down = linear(first, last, left, right), linear(low, high, bottom, top)
+    parts = [line(left, bottom, right, bottom, "axis")]
+    for exponent in range(first, last + 1):
+        parts.append(line(across(exponent), top, across(exponent), bottom, "grid"))
+        parts.append(text(across(exponent), bottom + 12, f"{10.0**exponent:g}", "middle", "tick"))
+    for step in round_steps(low, high, 6):
+        parts.append(line(left, down(step), right, down(step), "grid"))
+        parts.append(text(left - 5, down(step), f"{step:g}", "end", "tick"))
+    parts.append(text((left + right) / 2, bottom + 30, "GFLOPs an image", "middle", "tick"))
+    for point in points:
+        x, y, place = across(math.log10(point.x)), down(point.y), min(families.index(point.family), COLOURS - 1)
+        parts.append(element("circle", tip(_cost(point)), cx=x, cy=y, r=5, class_=f"c{place}"))
+    parts += _names(_frontier(points), across, down)
+    return figure(WIDTH, bottom + 40, title, _list(map(_cost, points)), parts)
+
+
+def reliability_diagram(found: Reliability, title: str) -> Markup:
+    """Draw the accuracy of each bin of confidence as a bar, and its gap to the mean confidence of the bin."""
+    left, top, size = 34, 6, 220
+    width = size / len(found.counts)
+    down = linear(0, 1, top + size, top)
+    parts = [line(left, down(0), left + size, down(1), "diagonal"), line(left, down(0), left + size, down(0), "axis")]
+    notes = []
+    for number in map(int, found.counts.nonzero()[0]):
+        accuracy, confidence = float(found.accuracy[number]), float(found.confidence[number])
+        notes.append(f"confidence {confidence:.0%}: {accuracy:.0%} of {found.counts[number]:,} right")
+        x, high, lowest = left + number * width + 1, max(accuracy, confidence), min(accuracy, confidence)
+        parts.append(box(x, down(accuracy), width - 2, down(0) - down(accuracy), "bar", notes[-1]))
+        gap = "over" if confidence > accuracy else "under"
+        parts.append(box(x, down(high), width - 2, down(lowest) - down(high), gap, notes[-1]))
+    for share in (0, 0.5, 1):
+        parts.append(text(left - 5, down(share), f"{share:.0%}", "end", "tick"))
+        parts.append(text(left + share * size, down(0) + 12, f"{share:.0%}", "middle", "tick"))
+    parts.append(text(left + size / 2, down(0) + 28, "confidence", "middle", "tick"))
+    return figure(left + size + 16, top + size + 38, title, _list(notes), parts)
+
+
+def share_bars(bars: Sequence[Bar], title: str) -> Markup:
+    """Draw values in [0, 1] as bars on a common scale."""
+    left, longest = 185, WIDTH - 185 - 60
+    parts: list[Markup] = []
+    for number, bar in enumerate(bars):
+        y = ROW * (number + 0.5)
+        parts.append(text(0, y, _cut(bar.label)))
+        parts.append(box(left, y - 7, longest, 14, "track"))
+        parts.append(box(left, y - 7, bar.value * longest, 14, "bar", f"{bar.label}: {bar.value:.1%} {bar.note}"))
+        parts.append(text(WIDTH, y, f"{bar.value:.1%}", "end", "number"))
+    return figure(WIDTH, ROW * len(bars), title, _list(f"{bar.label} {bar.value:.1%}" for bar in bars), parts)
+
+
+def _mark(x: float, y: float, dot: Dot) -> Markup:
+    style, said = f"mark {dot.kind}{' hollow' if dot.hollow else ''}", tip(_describe(dot))
+    if dot.kind == "zero_shot":
+        return element("path", said, d=f"M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z", class_=style)
+    return element("circle", said, cx=x, cy=y, r=5, class_=style)
+
+
+def _describe(dot: Dot) -> str:
+    bounds = "" if dot.interval is None else f", interval {dot.interval[0]:.1f} to {dot.interval[1]:.1f}"
+    return f"{dot.label} ({dot.kind}{', published' if dot.hollow else ''}) {dot.value:.1f}{bounds}"
+
+
+def _cost(point: Point) -> str:
+    return f"{point.label} {point.y:.1f} at {point.x:.3g} GFLOPs"
+
+
+def _list(items: Iterable[str]) -> str:
+    return "; ".join(items) + "."
+
+
+def _frontier(points: Sequence[Point]) -> list[Point]:
+    """Return the models that no model of at most their cost reaches, cheapest first."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.x, -point.y)):
+        if not best or point.y > best[-1].y:
+            best.append(point)
+    return best
+
+
+def _names(points: Sequence[Point], across: Scale, down: Scale) -> list[Markup]:
+    """Name points at their upper left, or right near the left edge; a name that would cover another is left out."""
+    parts: list[Markup] = []
+    taken: list[tuple[float, float, float]] = []
+    for point in sorted(points, key=lambda point: -point.y):
+        x, y, length = across(math.log10(point.x)), down(point.y) - 11, LETTER_WIDTH * len(point.label)
+        start = x - length if x > length + 40 else x
+        if all(abs(y - other) > 12 or start > end or start + length < begin for begin, end, other in taken):
+            taken.append((start, start + length, y))
+            parts.append(text(x, y, point.label, "end" if start < x else "start"))
+    return parts
+
+
+def _cut(label: str, letters: int = LETTERS) -> str:
+    return label if len(label) <= letters else f"{label[: letters - 1]}…"

@@ -1,0 +1,91 @@
+"""Reopen single samples by their id, and make small pictures of them that a page can hold."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from evalsuite.data.base import Pool, TaskData
+from evalsuite.data.opening import open_task
+from evalsuite.errors import DataError, DataMissingError, EvalsuiteError, UsageError
+from evalsuite.tasks.spec import TaskSpec
+
+SIDE = 64
+"""Longer side in pixels."""
+
+JPEG_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class DataPlace:
+    """Where images are looked for; nothing is fetched."""
+
+    data_root: Path | None
+    cache_dir: Path | None = None
+    trust_adapters: bool = False
+
+
+def thumbnails(
+    task: TaskSpec | None, wanted: Mapping[str, tuple[str, ...]], place: DataPlace
+) -> tuple[dict[str, str], str]:
+    """Return sample id -> data URI for the ids that are `wanted`, and why some are missing ("" where none is).
+
+    wanted: sample id -> keys of its classes as the predictions say. An image whose label is another one here is left
+    out: it is not the image that was measured.
+    """
+    if task is None:
+        return {}, "No thumbnails: the task file is not known here; name its folder with --include-path."
+    try:
+        data = open_task(
+            task,
+            place.data_root,
+            offline=True,
+            trust_adapters=place.trust_adapters,
+            cache_dir=place.cache_dir,
+            test_only=True,
+        )
+        return _from_pools(data, wanted)
+    except DataMissingError:
+        return {}, "No thumbnails: the images are not on this machine; say where they are with --data-root."
+    except UsageError:
+        return {}, "No thumbnails: the adapter that reads the images is not trusted; see --trust-adapters."
+    except EvalsuiteError:
+        return {}, "No thumbnails: the images on this machine cannot be read."
+
+
+def data_uri(image: Image.Image) -> str:
+    """Return the image, at most SIDE pixels wide and high, as a data URI: JPEG, or PNG if it is as small already."""
+    small, kind = image.convert("RGB"), "png" if max(image.size) <= SIDE else "jpeg"
+    small.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, kind, quality=JPEG_QUALITY)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _from_pools(data: TaskData, wanted: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, str], str]:
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(fold.test.pool for fold in data.folds()):
+        pool = data.open_pool(name)
+        rows = {identifier: row for row, identifier in enumerate(pool.ids) if identifier in wanted}
+        for identifier, row in rows.items():
+            if identifier not in found and _labels(data.task, pool, row) == wanted[identifier]:
+                with suppress(DataError):
+                    found[identifier] = data_uri(pool.read(row).image)
+    missing = len(wanted) - len(found)
+    if not missing:
+        return found, ""
+    return found, f"{missing} of {len(wanted)} images cannot be read here, or have another label than was measured."
+
+
+def _labels(task: TaskSpec, pool: Pool, row: int) -> tuple[str, ...]:
+    label: Any = pool.labels[row]
+    if task.multilabel:
+        return tuple(key for key, there in zip(task.class_keys, label.tolist(), strict=True) if there == 1)
+    return (task.class_keys[int(label)],)
