@@ -1,0 +1,187 @@
+"""`evalsuite report` as a person types it, and the page it writes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from evalsuite.report.html.page import TOO_LARGE, report_page
+from evalsuite.report.html.thumbnails import DataPlace
+from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.results.store import load_stored
+from tests.cli.conftest import WarmCli, cli, zygote
+from tests.report.conftest import Bench
+
+__all__ = ["cli", "zygote"]
+
+STYLE = Path(__file__).parents[2] / "evalsuite/report/html/templates/style.css"
+DIGITS = (
+    "run",
+    "-m",
+    "pocket,pixels",
+    "-t",
+    "digits",
+    "--limit",
+    "60",
+    "--log-samples",
+    "-o",
+    "out",
+    "--cache-dir",
+    "c",
+)
+
+
+class Page(HTMLParser):
+    """The tags of a page and the text that a reader sees."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def written(cli: WarmCli, tmp_path: Path, *arguments: str | Path) -> Page:
+    target = tmp_path / "page.html"
+    finished = cli("report", "--to", target, *arguments)
+    assert finished.returncode == 0, finished.stderr
+    return Page(target.read_text(encoding="utf-8"))
+
+
+def test_two_models_on_real_images(cli: WarmCli, tmp_path: Path) -> None:
+    """Confusions, calibration and thumbnails of the digits; nothing is asked of anybody."""
+    assert cli(*DIGITS).returncode == 0
+    refused = cli("report", "-o", "out", "--to", tmp_path / "page.html", "--detail", "nosuch", "--include-partial")
+    assert refused.returncode == 2 and "'nosuch'" in refused.stderr and "pocket" in refused.stderr
+    page = written(cli, tmp_path, "-o", "out", "--include-partial")
+    for words in ("Confusion: a row a true class", "Recall of each class", "ECE", "Most confident mistakes", "99.5 %"):
+        assert words in page.text, words
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert pictures and all((one["src"] or "").startswith("data:image/") and one["alt"] for one in pictures)
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base"), tag
+        for name in ("src", "srcset", "href", "action", "poster", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/")), attributes
+    policy = next(attributes["content"] or "" for _, attributes in page.tags if "http-equiv" in attributes)
+    assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
+    text = (tmp_path / "page.html").read_text()
+    assert "@import" not in text and not re.search(r"url\((?!data:)", text)
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = {(attributes["href"] or "")[1:] for tag, attributes in page.tags if tag == "a"}
+    assert links and links <= ids
+
+
+def test_thumbnails_go_first_where_the_page_grows_too_large(cli: WarmCli, tmp_path: Path) -> None:
+    assert cli(*DIGITS).returncode == 0
+    stored = load_stored([tmp_path / "out"])[0]
+    board = build_leaderboard([one.result for one in stored], [], include_partial=True)
+    whole = report_page(board, stored, place=DataPlace(None))
+    small = report_page(board, stored, place=DataPlace(None), limit=len(whole.encode()) - 1)
+    assert "data:image/" in whole and TOO_LARGE not in whole
+    assert "data:image/png" not in small and "data:image/jpeg" not in small and TOO_LARGE in small
+    assert "Most confident mistakes" in small
+
+
+def test_names_are_text_and_never_markup(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    for noise in (0.2, 0.4):
+        bench.add(f"<script>alert({noise})</script>", "mnist", noise)
+    page = written(cli, tmp_path, "-o", "out")
+    assert "<script>alert(0.2)</script>" in page.text
+    assert [tag for tag, _ in page.tags].count("script") == 1
+
+
+def test_what_was_not_logged_or_is_not_there_is_said(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    bench.add("m/logged", "mnist", 0.4)
+    bench.add("m/bare", "cifar10", 0.4, log=False)
+    page = written(cli, tmp_path, "-o", "out", "--data-root", tmp_path)
+    assert "No thumbnails" in page.text and "--log-samples" in page.text
+    assert "img" not in [tag for tag, _ in page.tags]
+
+
+def test_files_that_cannot_be_read_are_named_and_left_out(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    bench.add("m/a", "mnist", 0.4)
+    broken = tmp_path / "out" / "m__broken" / "mnist.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    finished = cli("report", "-o", "out", "--to", tmp_path / "page.html")
+    assert finished.returncode == 0 and "m__broken" in finished.stderr
+    page = Page((tmp_path / "page.html").read_text())
+    assert "m__broken" in page.text and "m/a" in page.text
+
+
+def test_kinds_of_results_beside_plain_accuracy(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    bench.add("m/a", "voc2007", 0.4, metric="map_11_point", n_classes=20)
+    bench.add("m/a", "stl10", 0.4, folds=3, n_classes=10)
+    bench.add("m/a", "mnist", 0.4, protocol="zero_shot", n_classes=10)
+    page = written(cli, tmp_path, "-o", "out", "--published", "resnet/50,clip/vit-b-32", "--detail", "m/*")
+    assert "resnet/50" in page.text and "Zero-shot against a linear probe on ResNet-50" in page.text
+    assert page.text.count("Recall of each class") + page.text.count("lowest recall") >= 1
+
+
+def test_what_is_wrong_is_said(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    nothing = cli("report", "-o", tmp_path / "nowhere", "--to", tmp_path / "page.html")
+    assert nothing.returncode == 2 and "There is no results folder" in nothing.stderr
+    bench.add("m/a", "mnist", 0.4)
+    for arguments, words in (
+        (("--tasks", "mnits"), "mnist"),
+        (("--published", "resnet/51"), "resnet/50"),
+        (("--tag", "colour"), "colour"),
+        (("--to", str(tmp_path)), "directory"),
+    ):
+        refused = cli("report", "-o", "out", "--to", tmp_path / "page.html", *arguments)
+        assert refused.returncode == 2 and words in refused.stderr, refused.stderr
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_page_needs_no_torch(cli: WarmCli, bench: Bench) -> None:
+    bench.add("m/a", "mnist", 0.4)
+    code = (
+        "import sys; from evalsuite.cli import main\n"
+        "sys.argv = ['evalsuite', 'report', '-o', 'out', '--to', 'page.html']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=bench.store.root.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out(theme: str) -> None:
+    """WCAG 2.2: 4.5 to 1 for text, 3 to 1 for what is drawn."""
+    blocks = re.findall(r"\{\s*color-scheme: (light|dark);(.*?)\}", STYLE.read_text(), re.DOTALL)
+    found = [dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", text)) for name, text in blocks if name == theme]
+    assert found and all(one == found[0] for one in found)
+    colours = found[0]
+    for back in ("page", "card"):
+        for front in ("text", "muted", "accent", "second", "third"):
+            assert contrast(colours[front], colours[back]) >= 4.5, (front, back)
+        for front in [f"f{i}" for i in range(8)] + ["focus"]:
+            assert contrast(colours[front], colours[back]) >= 3, (front, back)
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours as WCAG defines it."""
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
