@@ -232,7 +232,7 @@ class _Batch:
             self.aim(range(n, len(self._tracks)))
 
     def settle(self) -> None:
-        """Of two that race, keep the one with the lower F; of equals, the preconditioned one."""
+        """Of two that race, keep the one with the lower F; of equals, the one that was there first."""
         values, names = self._value.tolist(), self.ids.tolist()
         best: dict[int, int] = {}
         for i, name in enumerate(names):
