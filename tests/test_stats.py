@@ -197,7 +197,13 @@ def test_the_paired_bootstrap_against_scipy(name: str, n_classes: int) -> None:
 
     found = paired_bootstrap(metric, [scored], level=0.9, resamples=3_000)
     reference = scipy_stats.bootstrap(
-        (np.arange(400),), statistic, vectorized=False, n_resamples=3_000, confidence_level=0.9, method="percentile"
+        (np.arange(400),),
+        statistic,
+        vectorized=False,
+        n_resamples=3_000,
+        confidence_level=0.9,
+        method="percentile",
+        random_state=np.random.default_rng(0),
     )
     width = reference.confidence_interval.high - reference.confidence_interval.low
     assert found.value == pytest.approx(statistic(np.arange(400)))

@@ -17,6 +17,9 @@ from evalsuite.precision import exact_products
 Precision = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
+ROWS_CHECKED = 65_536
+"""Rows of features that are looked at together for values that are not finite."""
+
 
 @dataclass(frozen=True)
 class EncodedBatch:
@@ -75,3 +78,13 @@ def _to_store(value: torch.Tensor, precision: Precision) -> torch.Tensor:
     """Bring features to the CPU: fp16 stays so, everything else is kept as float32 (numpy has no bf16)."""
     dtype = torch.float16 if precision == "fp16" and value.dtype == torch.float16 else torch.float32
     return value.detach().to("cpu", dtype)
+
+
+def first_not_finite(features: torch.Tensor) -> int | None:
+    """Return the first row of features (n, dim) that holds a NaN or an infinity, or None."""
+    for start in range(0, len(features), ROWS_CHECKED):  # a mask of all of ImageNet would take a gigabyte
+        block = features[start : start + ROWS_CHECKED]
+        finite = torch.isfinite(block).all(dim=1)
+        if not bool(finite.all()):
+            return start + int(torch.nonzero(~finite)[0])
+    return None

@@ -13,7 +13,7 @@ from evalsuite.data.base import Split
 from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.features.batches import Preprocess
 from evalsuite.features.catalog import Origin, note_origin
-from evalsuite.features.encoding import MapBatches
+from evalsuite.features.encoding import MapBatches, first_not_finite
 from evalsuite.features.extraction import (
     PassOptions,
     PassReport,
@@ -225,7 +225,15 @@ class Jobs:
         rows = [int(row) for row in split.rows if pool.ids[row] in features]
         ids = [pool.ids[row] for row in rows]
         groups = None if pool.groups is None else [pool.groups[row] for row in rows]
-        return Samples(features.read(layer, ids), pool.labels[rows], ids, groups)
+        found = features.read(layer, ids)
+        row = first_not_finite(found)
+        if row is not None:
+            raise EvalsuiteError(
+                f"The model {self.model.name!r} gave {ids[row]} of {self.task.task.name}/{split.pool} (row {row} of "
+                f"{layer}) a value that is not finite (NaN or infinity). Remove the features with `evalsuite cache "
+                "clear` and extract them again with --precision fp32 if they overflowed."
+            )
+        return Samples(found, pool.labels[rows], ids, groups)
 
     def _base(self, protocol: EvaluationProtocol, status: Any) -> Result:
         return base_result(self.model, self.task.task.name, protocol, status, self.settings)

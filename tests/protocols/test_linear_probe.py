@@ -12,6 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from evalsuite.data.base import Fold, Split
+from evalsuite.probe import sweep
 from evalsuite.protocols.base import ProtocolInput, Samples
 from evalsuite.protocols.linear_probe import LinearProbe, ProbeOptions
 from evalsuite.tasks import TaskSpec, load_task_file
@@ -181,3 +182,23 @@ def test_scikit_learns_solver_agrees(tmp_path: Path) -> None:
     for trial in shared:
         # scikit-learn stops early, so it is never below the optimum
         assert -1e-6 < trial["objective"] / objectives[trial["lambda"]] - 1 < 1e-3
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sklearn"])
+def test_half_precision_features_are_fitted_as_they_are_stored(
+    tmp_path: Path, solver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {pool: (blobs(60, 3, seed)[0].half(), blobs(60, 3, seed)[1]) for seed, pool in enumerate(("train", "test"))}
+    wide = {pool: (features.float(), labels) for pool, (features, labels) in data.items()}
+    given: list[torch.dtype] = []
+
+    def watched(features: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        given.append(features.dtype)
+        return sweep(features, *arguments, **options)
+
+    monkeypatch.setattr("evalsuite.protocols.linear_probe.sweep", watched)
+    folds = [Fold(whole("train", data), None, whole("test", data))]
+    (half, _), (single, _) = (run(make_task(tmp_path), pools, folds, solver=solver) for pools in (data, wide))
+    assert given == [torch.float16, torch.float32]
+    assert half.details["folds"][0]["lambda"] == single.details["folds"][0]["lambda"]
+    np.testing.assert_allclose(half.folds[0].scores, single.folds[0].scores, rtol=1e-4, atol=1e-4)

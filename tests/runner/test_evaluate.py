@@ -177,6 +177,22 @@ def test_an_unexpected_exception_is_recorded_with_its_traceback(tmp_path: Path, 
     assert "a bug of the model" in result.error.message and "Traceback" in result.error.message
 
 
+@pytest.mark.parametrize("protocol", ["linear_probe", "zero_shot"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_refused_with_sample_and_model(
+    tmp_path: Path, task: str, protocol: str, value: float
+) -> None:
+    class Overflowing(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+            layers = super().encode_images(batch)
+            return {name: layer.index_fill(0, torch.tensor([0]), value) for name, layer in layers.items()}
+
+    (result,) = evaluate(tmp_path, Overflowing(), task, protocol)
+    assert result.status == "error" and result.error.kind == "EvalsuiteError"
+    assert repr(result.model) in result.error.message and ".png" in result.error.message
+    assert "(row 0 of " in result.error.message and "not finite" in result.error.message
+
+
 def test_an_error_never_replaces_an_ok_record(tmp_path: Path, task: str) -> None:
     evaluate(tmp_path, CountingModel(), task, "zero_shot")
     (record,) = (tmp_path / "out").rglob("*.zero_shot.json")
