@@ -134,7 +134,13 @@ def test_samples_are_matched_by_their_ids(bench: Bench) -> None:
         return float(np.mean([drawn[own == key].mean() for key in ("c0", "c1", "c2")]))
 
     reference = scipy_stats.bootstrap(
-        (np.arange(N),), statistic, vectorized=False, n_resamples=1_000, confidence_level=0.95, method="percentile"
+        (np.arange(N),),
+        statistic,
+        vectorized=False,
+        n_resamples=1_000,
+        confidence_level=0.95,
+        method="percentile",
+        random_state=np.random.default_rng(0),
     ).confidence_interval
     width = 100 * (reference.high - reference.low)
     assert (row.low, row.high) == pytest.approx((100 * reference.low, 100 * reference.high), abs=0.15 * width)
