@@ -23,11 +23,14 @@ from torch.nn import functional
 
 from evalsuite.errors import EvalsuiteError
 
-CPU_BUFFER_BYTES = 4 << 20
+CPU_BUFFER_BYTES = 8 << 20
 """Working memory of one chunk on a CPU: about what its caches hold; more is slower."""
 
 ACCELERATOR_BUFFER_BYTES = 1 << 30
 """Working memory of one chunk on an accelerator: large enough to keep its matrix units busy."""
+
+ROWS_MULTIPLE = 64
+"""Rows of a chunk are a multiple of this, so that threads can share them."""
 
 BUFFERS_PER_LOGIT = 4
 """Logits, exponentials, residuals and one temporary are alive at once in the softmax below."""
@@ -107,7 +110,37 @@ def buffer_rows(design: Design, columns: int) -> int:
     """Return how many rows fit the buffer when each needs its features and `columns` logits."""
     budget = CPU_BUFFER_BYTES if design.mean.device.type == "cpu" else ACCELERATOR_BUFFER_BYTES
     itemsize = torch.finfo(design.dtype).bits // 8
-    return max(64, budget // (itemsize * (design.dim + BUFFERS_PER_LOGIT * columns)))
+    rows = budget // (itemsize * (design.dim + BUFFERS_PER_LOGIT * columns))
+    return max(ROWS_MULTIPLE, rows // ROWS_MULTIPLE * ROWS_MULTIPLE)
+
+
+def _affine(weights: Tensor, intercepts: Tensor, x: Tensor) -> Tensor:
+    """Return W x + b for rows x (m, D), weights (L, D) and intercepts (L, 1): (L, m)."""
+    parts = _parts(x)
+    if parts == 1:
+        return torch.addmm(intercepts, weights, x.T)
+    blocks = x.unflatten(0, (parts, -1)).transpose(1, 2)
+    found = torch.baddbmm(intercepts.expand(parts, -1, -1), weights.expand(parts, -1, -1), blocks)
+    return found.transpose(0, 1).reshape(len(weights), -1)
+
+
+def _times_rows(residual: Tensor, x: Tensor) -> Tensor:
+    """Return sum_m r_m x_m' for residuals (L, m) and rows x (m, D): (L, D), summed over the parts in float64."""
+    parts = _parts(x)
+    if parts == 1:
+        return residual @ x
+    blocks = torch.bmm(residual.unflatten(1, (parts, -1)).transpose(0, 1), x.unflatten(0, (parts, -1)))
+    return blocks.sum(dim=0, dtype=torch.float64)
+
+
+def _parts(x: Tensor) -> int:
+    """Return into how many parts the rows of a product are split.
+
+    Few weights times many rows is a product that a CPU's libraries divide badly among threads; a part a thread is
+    twice as fast.
+    """
+    threads = torch.get_num_threads() if x.device.type == "cpu" else 1
+    return threads if len(x) % threads == 0 else 1
 
 
 class Objective(ABC):
@@ -131,7 +164,7 @@ class Objective(ABC):
         for span, x, logits in self._logits(theta):
             loss, residual = self.loss(ids, span, logits)
             value += loss
-            slope_w += residual.reshape(width, -1) @ x
+            slope_w += _times_rows(residual.reshape(width, -1), x)
             slope_b += residual.sum(dim=2, dtype=torch.float64)
         gradient = torch.cat([slope_w.view(n_problems, self.n_logits, -1), slope_b.unsqueeze(2)], dim=2)
         gradient = self.project(gradient)
@@ -176,8 +209,7 @@ class Objective(ABC):
         flat = theta.reshape(-1, self.design.dim + 1)
         weights, intercepts = flat[:, :-1].to(dtype), flat[:, -1:].to(dtype)
         for span, x in self.design.chunks(columns=len(flat)):
-            logits = torch.addmm(intercepts, weights, x.T)
-            yield span, x, logits.view(theta.shape[0], self.n_logits, -1)
+            yield span, x, _affine(weights, intercepts, x).view(theta.shape[0], self.n_logits, -1)
 
     def logits(self, theta: Tensor, positions: Tensor) -> Tensor:
         """Return the logits (B, K, m) at points theta (B, K, D + 1) of some rows, by position."""
