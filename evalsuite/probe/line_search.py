@@ -61,7 +61,7 @@ class LineSearch:
         enough = value <= self._value + SUFFICIENT_DECREASE * self.step * self.slope + self._noise
         if finite and enough and abs(slope) <= self._curvature * abs(self.slope):
             return Verdict.ACCEPT
-        if self._trials >= MAX_TRIALS:
+        if self._trials >= MAX_TRIALS or not self.slope < 0:  # rounding can turn a direction uphill
             return Verdict.FAIL
         if finite and enough and slope < 0:
             self._low = (self.step, value, slope)

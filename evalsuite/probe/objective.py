@@ -119,7 +119,7 @@ def _affine(weights: Tensor, intercepts: Tensor, x: Tensor) -> Tensor:
     parts = _parts(x)
     if parts == 1:
         return torch.addmm(intercepts, weights, x.T)
-    blocks = x.unflatten(0, (parts, -1)).transpose(1, 2)
+    blocks = x.view(parts, -1, x.shape[1]).transpose(1, 2)
     found = torch.baddbmm(intercepts.expand(parts, -1, -1), weights.expand(parts, -1, -1), blocks)
     return found.transpose(0, 1).reshape(len(weights), -1)
 
@@ -129,7 +129,8 @@ def _times_rows(residual: Tensor, x: Tensor) -> Tensor:
     parts = _parts(x)
     if parts == 1:
         return residual @ x
-    blocks = torch.bmm(residual.unflatten(1, (parts, -1)).transpose(0, 1), x.unflatten(0, (parts, -1)))
+    residuals = residual.view(len(residual), parts, -1).transpose(0, 1)
+    blocks = torch.bmm(residuals, x.view(parts, -1, x.shape[1]))
     return blocks.sum(dim=0, dtype=torch.float64)
 
 

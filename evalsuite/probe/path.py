@@ -14,7 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from evalsuite.probe.class_blocks import MAX_BYTES, Blocks
+from evalsuite.probe.bound import AnyBlocks
+from evalsuite.probe.class_blocks import MAX_BYTES
 from evalsuite.probe.lbfgs import Minimum, Options
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.reduction import Reduction
@@ -42,7 +43,7 @@ class Path:
         self._points: list[Tensor] = []
         self._plain: list[bool] = []
         self._ours: list[bool] = []
-        self._blocks: dict[float, dict[int, Blocks]] = {}
+        self._blocks: dict[float, dict[int, AnyBlocks]] = {}
         self._race_below: list[float] = []
 
     def __bool__(self) -> bool:
@@ -56,7 +57,7 @@ class Path:
         self._plain += found.plain
         self._ours += [ours] * len(found.lambdas)
 
-    def keep(self, lambdas: list[float], minimum: Minimum, blocks: Mapping[int, Blocks]) -> None:
+    def keep(self, lambdas: list[float], minimum: Minimum, blocks: Mapping[int, AnyBlocks]) -> None:
         """Keep what else a fit found out: who won a race, and blocks, the older ones as long as there is room."""
         per = max(1, self._reduction.n_problems)
         for name, raced in enumerate(minimum.raced):
@@ -67,9 +68,9 @@ class Path:
         while sum(one.n_bytes for group in self._blocks.values() for one in group.values()) > MAX_BYTES:
             del self._blocks[next(iter(self._blocks))]
 
-    def blocks(self, lambdas: list[float]) -> dict[int, Blocks]:
+    def blocks(self, lambdas: list[float]) -> dict[int, AnyBlocks]:
         """Return blocks for the problems of these lambdas, each made at the nearest lambda that has some."""
-        found: dict[int, Blocks] = {}
+        found: dict[int, AnyBlocks] = {}
         for index, value in enumerate(lambdas):
             nearest = min(self._blocks, key=lambda known: abs(math.log(known / value)), default=None)
             if nearest is not None and abs(math.log(nearest / value)) < REACH:
