@@ -130,7 +130,10 @@ def test_kinds_of_results_beside_plain_accuracy(cli: WarmCli, tmp_path: Path, be
     bench.add("m/a", "mnist", 0.4, protocol="zero_shot", n_classes=10)
     page = written(cli, tmp_path, "-o", "out", "--published", "resnet/50,clip/vit-b-32", "--detail", "m/*")
     assert "resnet/50" in page.text and "Zero-shot against a linear probe on ResNet-50" in page.text
-    assert page.text.count("Recall of each class") + page.text.count("lowest recall") >= 1
+    assert page.text.count("Recall of each class.") == 2 and page.text.count("precision of the 12 worst classes.") == 1
+    assert "On the numbers of the paper: 11-point mAP. What was done with objects marked difficult" in page.text
+    measured = written(cli, tmp_path, "-o", "out")
+    assert "On the numbers of the paper" not in measured.text
 
 
 def test_what_is_wrong_is_said(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
@@ -173,6 +176,18 @@ def test_text_stands_out(theme: str) -> None:
             assert contrast(colours[front], colours[back]) >= 4.5, (front, back)
         for front in [f"f{i}" for i in range(8)] + ["focus"]:
             assert contrast(colours[front], colours[back]) >= 3, (front, back)
+    for front in ("text", "muted", "accent"):
+        assert contrast(colours[front], colours["track"]) >= 4.5, front  # a row under the pointer
+    shares = [int(share) / 100 for share in re.findall(r"var\(--shade\) (\d+)%", STYLE.read_text())]
+    assert len(shares) == 9
+    for back in (mixed(colours[shade], colours["card"], share) for shade in ("heat", "miss") for share in shares):
+        assert contrast(colours["text"], back) >= 4.5, back
+
+
+def mixed(one: str, other: str, share: float) -> str:
+    """Return the colour that `color-mix(in srgb, one share, other)` gives."""
+    pairs = [(int(one[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in pairs)
 
 
 def contrast(one: str, other: str) -> float:
