@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from evalsuite.report.html.page import TOO_LARGE, report_page
@@ -111,6 +114,28 @@ def test_what_was_not_logged_or_is_not_there_is_said(cli: WarmCli, tmp_path: Pat
     page = written(cli, tmp_path, "-o", "out", "--data-root", tmp_path)
     assert "No thumbnails" in page.text and "--log-samples" in page.text
     assert "img" not in [tag for tag, _ in page.tags]
+
+
+def test_predictions_that_cannot_be_used_are_named(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    bench.add("m/cut", "mnist", 0.4)
+    bench.add("m/nan", "cifar10", 0.4)
+    cut, nan = (next(bench.store.root.rglob(f"{task}*.parquet")) for task in ("mnist", "cifar10"))
+    cut.write_bytes(cut.read_bytes()[:500])
+    table = pq.read_table(nan)
+    place, scores = table.column_names.index("scores"), table["scores"].to_pylist()
+    scores[3] = [math.nan] * len(scores[3])
+    column = pa.array(scores, type=table.schema.field("scores").type)
+    pq.write_table(table.set_column(place, "scores", column).replace_schema_metadata(table.schema.metadata), nan)
+    page = written(cli, tmp_path, "-o", "out")
+    assert f"cannot be used: {cut.relative_to(tmp_path)} cannot be read as a table of samples" in page.text
+    assert "cannot be used: some scores are not finite" in page.text and "nan%" not in page.text
+
+
+def test_other_options_are_told_apart(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    bench.add("m/a", "mnist", 0.4)
+    bench.add("m/a", "mnist", 0.8, options_hash="0123456789", changed_options={"seed": 1})
+    page = written(cli, tmp_path, "-o", "out")
+    assert "m/a #01234567 (linear_probe)" in page.text and "m/a (linear_probe)" in page.text
 
 
 def test_files_that_cannot_be_read_are_named_and_left_out(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:

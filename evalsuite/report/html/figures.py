@@ -94,7 +94,7 @@ def task_dots(board: Leaderboard, task: str, title: str) -> Figure:
         return Figure(None, "No row has a value.")
     shown = foremost(rows, DOTS, lambda row: row.cells[task].value)
     dots = [
-        Dot(row.model, row.cells[task].value, interval_of(row.cells[task]), _protocol(row), row.origin != MEASURED)
+        Dot(_name(row), row.cells[task].value, interval_of(row.cells[task]), _protocol(row), row.origin != MEASURED)
         for row in shown
     ]
     return Figure(dot_plot(dots, f"Scores on {title}"), f"Scores with their intervals.{left_out(rows, shown)}")
@@ -143,6 +143,12 @@ def _family(row: Row) -> str:
 
 def _protocol(row: Row) -> str:
     return row.protocol.partition(" #")[0]
+
+
+def _name(row: Row) -> str:
+    """Return the model, with the hash of its options where they are not the default."""
+    options = row.protocol.partition(" ")[2]
+    return f"{row.model} {options}" if options else row.model
 
 
 def _mean(row: Row, tasks: Collection[str]) -> float:
