@@ -150,8 +150,14 @@ def test_the_page_may_not_ask_anybody(tmp_path: Path, page: Path) -> None:
         browser.evaluate(
             "window.refused = []; document.addEventListener('securitypolicyviolation', e => refused.push(e.blockedURI))"
         )
-        browser.evaluate("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/pixel'}))")
-        browser.evaluate("fetch('http://127.0.0.1:9/data').catch(() => 0)")
-        browser.call("Runtime.evaluate", expression="new Promise(requestAnimationFrame)", awaitPromise=True)
+        attempts = (
+            "Promise.all([fetch('http://127.0.0.1:9/data').catch(() => 0), new Promise(failed => document.body.append("
+            "Object.assign(new Image(), {onerror: failed, src: 'http://127.0.0.1:9/pixel'})))])"
+        )
+        browser.call(
+            "Runtime.evaluate",
+            expression=f"{attempts}.then(() => new Promise(requestAnimationFrame))",
+            awaitPromise=True,
+        )
         refused = browser.evaluate("refused.sort()")
     assert refused == ["http://127.0.0.1:9/data", "http://127.0.0.1:9/pixel"]
