@@ -49,7 +49,7 @@ def build_leaderboard(
         shown_tasks = _in_order(shown_tasks, {task for _, task in values} or printed)
     if protocols is None and values:
         shown_protocols = sorted({key.protocol for key, _ in values})
-    beside = [row for row in chosen.published if row.protocol in shown_protocols]
+    beside = [row for row in chosen.published if row.protocol in shown_protocols and row.scores.keys() & {*shown_tasks}]
     rows = [*_measured_rows(values, label, shown_tasks), *_published_rows(beside, shown_tasks)]
     rows.sort(key=lambda row: (-len(row.cells), -row.average, row.model, row.protocol, row.origin))
     rivals = find_baselines(baselines, _with_published(rows, shown_tasks), shown_protocols) if baselines else []
@@ -62,7 +62,7 @@ def build_leaderboard(
         *_group_notes(shown_groups),
         *_source_notes(beside),
         *_caveat_notes(beside, shown_tasks),
-        *_filter_notes(published, chosen.published),
+        *_filter_notes(published, beside),
         *_selection_notes(records, values, include_partial),
         *_variant_notes(records, label),
         *_problem_notes(records, values, label),
@@ -91,9 +91,12 @@ def _caveat_notes(rows: Sequence[PublishedRow], tasks: Sequence[str]) -> Iterabl
             yield f"{origin}, other test samples than the task's: {'; '.join(known)}."
 
 
-def _filter_notes(published: Sequence[PublishedRow], chosen: Sequence[PublishedRow]) -> Iterable[str]:
-    if published and not chosen:
-        yield f"none of the {len(published)} published row(s) is of the chosen models and protocols."
+def _filter_notes(published: Sequence[PublishedRow], shown: Sequence[PublishedRow]) -> Iterable[str]:
+    if published and not shown:
+        yield (
+            f"none of the {len(published)} published row(s) is of the models, tasks and protocols of the table; "
+            "--tasks and --protocol choose others than those that were measured."
+        )
 
 
 def _with_published(rows: Sequence[Row], tasks: Sequence[str]) -> list[Row]:

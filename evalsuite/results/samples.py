@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CLASSES = b"classes"
 """Key of the schema's metadata that holds the class keys as JSON, in the order of the columns of scores."""
 
+ROWS_AT_A_TIME = 4096
+
 
 @dataclass(frozen=True)
 class LoggedSamples:
@@ -53,29 +55,24 @@ def read_samples(path: Path, *, scores: bool) -> LoggedSamples:
 
     try:
         schema = pq.read_schema(path)
-        wanted = ["sample", "fold", "label", "prediction", *(["scores"] if scores else [])]
-        table = pq.read_table(path, columns=[*wanted, *({"ignored"} & set(schema.names))])
-        classes = tuple(json.loads((schema.metadata or {})[CLASSES]))
-    except KeyError as error:
-        raise EvalsuiteError(
-            f"{path} does not name its classes; log it again with --log-samples --overwrite."
-        ) from error
-    except (OSError, ValueError, pa.ArrowException) as error:
+        wanted = ["sample", "fold", "label", "prediction", *({"ignored"} & set(schema.names))]
+        table = pq.read_table(path, columns=wanted)
+        metadata = schema.metadata or {}
+        if CLASSES not in metadata:
+            raise EvalsuiteError(f"{path} does not name its classes; log it again with --log-samples --overwrite.")
+        classes = tuple(json.loads(metadata[CLASSES]))
+        folds, ids = table["fold"].to_numpy().astype(np.int64), np.array(table["sample"].to_pylist(), dtype=np.str_)
+        order = np.lexsort([ids, folds])
+        logits = _scores(path, len(classes), order) if scores else np.empty((len(table), 0))
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise EvalsuiteError(f"{path} cannot be read as a table of samples ({error}).") from error
-    folds, ids = table["fold"].to_numpy().astype(np.int64), np.array(table["sample"].to_pylist(), dtype=np.str_)
-    order = np.lexsort([ids, folds])
     columns = {key: column for column, key in enumerate(classes)}
     try:
-        return LoggedSamples(
-            folds[order],
-            ids[order],
-            classes,
-            _labels(table, columns)[order],
-            _columns(table["prediction"].to_pylist(), columns)[order],
-            _scores(table, len(classes))[order] if scores else np.empty((len(table), 0)),
-        )
+        labels = _labels(table, columns)[order]
+        predictions = _columns(table["prediction"].to_pylist(), columns)[order]
     except (KeyError, ValueError) as error:
         raise EvalsuiteError(f"{path} does not fit the classes it names ({error}).") from error
+    return LoggedSamples(folds[order], ids[order], classes, labels, predictions, logits)
 
 
 def _labels(table: pa.Table, columns: dict[str, int]) -> Labels:
@@ -92,6 +89,16 @@ def _columns(keys: Iterable[str], columns: dict[str, int]) -> NDArray[np.int64]:
     return np.array([columns[key] for key in keys], dtype=np.int64)
 
 
-def _scores(table: pa.Table, n_classes: int) -> Scores:
-    flat: Scores = table["scores"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(table), n_classes)
+def _scores(path: Path, n_classes: int, order: NDArray[np.int64]) -> Scores:
+    """Return the scores, row `order[i]` of the file as row i; by parts, so that 50,000 x 1,000 are there only once."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, memory_map=True) as file:
+        kind = file.schema_arrow.field("scores").type.value_type.to_pandas_dtype()
+        scores: Scores = np.empty((len(order), n_classes), kind)
+        place, start = np.argsort(order), 0
+        for batch in file.iter_batches(ROWS_AT_A_TIME, columns=["scores"]):
+            part = batch.column(0).flatten().to_numpy(zero_copy_only=False)
+            scores[place[start : start + len(batch)]] = part.reshape(len(batch), n_classes)
+            start += len(batch)
+    return scores

@@ -169,6 +169,9 @@ def test_ls_groups_and_models(cli: WarmCli) -> None:
         ("evalsuite leaderboard --published clip-", {"clip-paper"}),
         ("evalsuite leaderboard --format ma", {"markdown"}),
         ("evalsuite export mod", {"model-card"}),
+        ("evalsuite compare published:clip/vit-l", {"published:clip/vit-l-14", "published:clip/vit-l-14-336px"}),
+        ("evalsuite compare pocket published:resnet/5", {"published:resnet/50"}),
+        ("evalsuite compare clip/vit-b-3", {"clip/vit-b-32"}),
     ],
 )
 def test_a_shell_completes_names(cli: WarmCli, typed: str, offered: set[str]) -> None:

@@ -119,6 +119,8 @@ def test_published_rows_follow_the_tasks_and_protocols_that_were_measured() -> N
     assert len(chosen.rows) == 66 and len(chosen.tasks) == 27
     assert chosen.rows[0].model == "clip/vit-l-14-336px"
     assert chosen.rows[0].average == pytest.approx(85.0556, abs=1e-3)
+    apart = " ".join(build_leaderboard([make("a", "digits", 0.5)], rows).notes)
+    assert "none of the 75 published row(s)" in apart and "--tasks" in apart and "table 11" not in apart
 
 
 def test_models_of_one_name_and_other_weights_are_separate_rows() -> None:
@@ -204,7 +206,7 @@ def test_models_chooses_among_published_rows_too() -> None:
     assert {row.model for row in as_printed.rows} == {"clip/rn50x64"} and len(as_printed.rows) == 2
     alone = build_leaderboard(results, rows, models=["mine/*"])
     assert averages(alone) == [("mine/b", "measured", 60, 1)]
-    assert "none of the 1 published row(s) is of the chosen models and protocols." in alone.notes
+    assert "none of the 1 published row(s) is of the models, tasks and protocols of the table" in " ".join(alone.notes)
     ahead = build_leaderboard(results, rows, models=["mine/b"], baselines=["clip/rn50"])
     assert ahead.rows[0].differences["clip/rn50"].value == pytest.approx(60 - 66.6)
 

@@ -90,7 +90,7 @@ def test_what_is_known_of_the_published_numbers_is_shown(bench: Bench) -> None:
         task: caveats[task] for task in ("stl10", "voc2007", "kitti_distance")
     }
     assert f"stl10, published: {caveats['stl10']}" in found.notes
-    assert "mean over the ten folds" in caveats["stl10"] and "issues 167 and 300" in caveats["kitti_distance"]
+    assert "mean over the ten folds" in caveats["stl10"] and "openai/CLIP#167 and #300" in caveats["kitti_distance"]
     assert caveats["voc2007"] in to_csv(found)
 
 

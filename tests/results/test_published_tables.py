@@ -30,7 +30,7 @@ def test_every_number_has_a_metric_a_test_size_a_source_and_its_caveats() -> Non
         assert set(row.metrics.values()) <= set(METRICS)
         assert row.source.startswith("Radford et al. 2021, arXiv:2103.00020, table 1")
     assert (PROBES[0].metrics["oxford_pets"], PROBES[0].metrics["voc2007"]) == ("mean_per_class_recall", "map_11_point")
-    assert "ten folds" in PROBES[0].caveats["stl10"] and "issue 153" in PROBES[0].caveats["voc2007"]
+    assert "ten folds" in PROBES[0].caveats["stl10"] and "openai/CLIP#153" in PROBES[0].caveats["voc2007"]
 
 
 def test_the_tables_have_the_papers_size_and_unique_slugs() -> None:

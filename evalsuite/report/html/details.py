@@ -120,6 +120,8 @@ def look_behind(chosen: Chosen, samples: Path | None, task: TaskSpec | None) -> 
         return replace(empty, notes=(f"The stored predictions cannot be used: {error}",))
     if len(logged.ids) == 0:
         return replace(empty, notes=("The table of predictions has no rows.",))
+    if not np.isfinite(logged.scores).all():
+        return replace(empty, notes=("The stored predictions cannot be used: some scores are not finite.",))
     named = {} if task is None else {item.key: item.names[0] for item in task.class_list}
     names = [named.get(key, key) for key in logged.classes]
     described = _multilabel(empty, logged, names) if logged.labels.ndim == 2 else _single_label(empty, logged, names)

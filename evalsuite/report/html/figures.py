@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from evalsuite.models.aliases import aliases
 from evalsuite.report.html.plots import COLOURS, Bar, Dot, Point, difference_bars, dot_plot, scatter
-from evalsuite.report.html.tables import foremost
+from evalsuite.report.html.tables import foremost, left_out
 from evalsuite.report.leaderboard import MEASURED, build_leaderboard
 from evalsuite.report.standings import interval_of, is_model
 from evalsuite.report.table import Leaderboard, Row
@@ -60,7 +60,7 @@ def cost_figures(board: Leaderboard) -> CostFigures:
     known = _known_gflops()
     rows = [row for row in board.rows if widest and widest <= _whole_tasks(row)]
     points = {
-        id(row): Point(row.model, _family(row), cost, math.fsum(row.cells[task].value for task in widest) / len(widest))
+        id(row): Point(row.model, _family(row), cost, _mean(row, widest), row.origin != MEASURED)
         for row in rows
         if (cost := _gflops(row, known)) is not None
     }
@@ -94,11 +94,10 @@ def task_dots(board: Leaderboard, task: str, title: str) -> Figure:
         return Figure(None, "No row has a value.")
     shown = foremost(rows, DOTS, lambda row: row.cells[task].value)
     dots = [
-        Dot(row.model, row.cells[task].value, interval_of(row.cells[task]), _protocol(row), row.origin != MEASURED)
+        Dot(_name(row), row.cells[task].value, interval_of(row.cells[task]), _protocol(row), row.origin != MEASURED)
         for row in shown
     ]
-    rest = f" {len(rows) - len(shown)} more rows are in the leaderboard." if len(rows) > len(shown) else ""
-    return Figure(dot_plot(dots, f"Scores on {title}"), f"Scores with their intervals.{rest}")
+    return Figure(dot_plot(dots, f"Scores on {title}"), f"Scores with their intervals.{left_out(rows, shown)}")
 
 
 def _zero_shot_figure(row: Row, base: Row, tasks: Sequence[str]) -> Figure:
@@ -144,6 +143,16 @@ def _family(row: Row) -> str:
 
 def _protocol(row: Row) -> str:
     return row.protocol.partition(" #")[0]
+
+
+def _name(row: Row) -> str:
+    """Return the model, with the hash of its options where they are not the default."""
+    options = row.protocol.partition(" ")[2]
+    return f"{row.model} {options}" if options else row.model
+
+
+def _mean(row: Row, tasks: Collection[str]) -> float:
+    return math.fsum(row.cells[task].value for task in tasks) / len(tasks)
 
 
 def _whole_tasks(row: Row) -> frozenset[str]:

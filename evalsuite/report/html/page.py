@@ -19,6 +19,7 @@ from evalsuite.report.html.tables import board_table, group_tasks, heat_map
 from evalsuite.report.html.thumbnails import DataPlace, thumbnails
 from evalsuite.report.leaderboard import MEASURED
 from evalsuite.report.table import Leaderboard, Row
+from evalsuite.results.published import published_sets
 from evalsuite.results.store import StoredResult
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
@@ -33,12 +34,13 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True)
 class TaskSection:
-    """What the page says of a task."""
+    """What the page says of a task; caveats: what is known of the published numbers that it shows."""
 
     name: str
     title: str
     best: str
     facts: tuple[str, ...]
+    caveats: tuple[str, ...]
     dots: Figure
     details: tuple[Detail, ...]
 
@@ -144,7 +146,7 @@ def _section(board: Leaderboard, task: str, spec: TaskSpec | None) -> TaskSectio
     title = spec.title if spec else task
     row = max((row for row in board.rows if task in row.cells), key=lambda row: row.cells[task].value, default=None)
     best = f"{row.cells[task].value:.1f}, {row.model} ({row.protocol}, {row.origin})" if row else ""
-    return TaskSection(task, title, best, _facts(spec), task_dots(board, task, title), ())
+    return TaskSection(task, title, best, _facts(spec), _caveats(board, task), task_dots(board, task, title), ())
 
 
 def _facts(spec: TaskSpec | None) -> tuple[str, ...]:
@@ -153,6 +155,15 @@ def _facts(spec: TaskSpec | None) -> tuple[str, ...]:
     classes = f"{len(spec.class_list):,} classes{', several an image' if spec.multilabel else ''}"
     split = f"splits {spec.split_fidelity.level}: {spec.split_fidelity.why}"
     return tuple(fact for fact in (METRICS.get(spec.metric).title, classes, ", ".join(spec.tags), split) if fact)
+
+
+def _caveats(board: Leaderboard, task: str) -> tuple[str, ...]:
+    shown = {row.origin for row in board.rows if task in row.cells}
+    return tuple(
+        f"On the numbers of the {described.origin}: {described.caveats[task].strip()}"
+        for described in published_sets().values()
+        if described.origin in shown and task in described.caveats
+    )
 
 
 def _leaders(rows: Sequence[Row]) -> list[Row]:

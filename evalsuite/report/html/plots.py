@@ -14,10 +14,10 @@ from evalsuite.report.html.svg import Scale, box, element, figure, line, linear,
 ROW = 20
 """Height of a row of bars or dots."""
 
-WIDTH = 480
-"""Of every plot but the square ones: text stays readable when a phone scales it to 360 pixels."""
+WIDTH = 380
+"""Of every plot but the square ones: a phone shows it as it is, so that its text stays readable."""
 
-LETTERS = 26
+LETTERS = 20
 """Length of a label; a longer one is cut and whole in the tip."""
 
 LETTER_WIDTH = 6.5
@@ -49,23 +49,24 @@ class Dot:
 
 @dataclass(frozen=True)
 class Point:
-    """A model in a plot of cost against score."""
+    """A model in a plot of cost against score; hollow: not measured here."""
 
     label: str
     family: str
     x: float
     y: float
+    hollow: bool
 
 
 def difference_bars(bars: Sequence[Bar], title: str) -> Markup:
     """Draw signed differences in points as bars to either side of zero."""
     low, high = min(0.0, *(bar.value for bar in bars)), max(0.0, *(bar.value for bar in bars))
-    scale = linear(low, high, 165 if low < 0 else 125, WIDTH - 45)
+    scale = linear(low, high, 155 if low < 0 else 115, WIDTH - 50)
     parts = [line(scale(0), 4, scale(0), ROW * len(bars) + 4, "axis")]
     for number, bar in enumerate(bars):
         y, ahead, said = 4 + ROW * (number + 0.5), bar.value >= 0, f"{bar.value:+.1f}"
         start, end = sorted((scale(0), scale(bar.value)))
-        parts.append(text(0, y, _cut(bar.label, 18)))
+        parts.append(text(0, y, _cut(bar.label, 17)))
         parts.append(
             box(start, y - 7, max(1.0, end - start), 14, "ahead" if ahead else "behind", f"{bar.label} {said}")
         )
@@ -77,7 +78,7 @@ def dot_plot(dots: Sequence[Dot], title: str) -> Markup:
     """Draw scores as dots with their intervals, a row each."""
     ends = [end for dot in dots for end in (dot.interval or (dot.value, dot.value))]
     low, high = max(0.0, min(ends) - 1), min(100.0, max(ends) + 1)
-    scale = linear(low, high, 180, WIDTH - 48)
+    scale = linear(low, high, 145, WIDTH - 45)
     bottom = ROW * len(dots) + 6
     parts: list[Markup] = []
     for step in round_steps(low, high, 5):
@@ -98,7 +99,7 @@ def scatter(points: Sequence[Point], title: str, families: Sequence[str]) -> Mar
 
     families: all of the page, so that a family has one colour everywhere; those beyond COLOURS share the last.
     """
-    left, right, top, bottom = 34, WIDTH - 14, 14, 290
+    left, right, top, bottom = 30, WIDTH - 18, 18, 290
     exponents = [math.log10(point.x) for point in points]
     first = math.floor(min(exponents))
     last = max(math.ceil(max(exponents)), first + 1)
@@ -113,9 +114,10 @@ def scatter(points: Sequence[Point], title: str, families: Sequence[str]) -> Mar
         parts.append(text(left - 5, down(step), f"{step:g}", "end", "tick"))
     parts.append(text((left + right) / 2, bottom + 30, "GFLOPs an image", "middle", "tick"))
     for point in points:
-        x, y, place = across(math.log10(point.x)), down(point.y), min(families.index(point.family), COLOURS - 1)
-        parts.append(element("circle", tip(_cost(point)), cx=x, cy=y, r=5, class_=f"c{place}"))
-    parts += _names(_frontier(points), across, down)
+        style = f"c{min(families.index(point.family), COLOURS - 1)}{' hollow' if point.hollow else ''}"
+        x, y = across(math.log10(point.x)), down(point.y)
+        parts.append(element("circle", tip(_cost(point)), cx=x, cy=y, r=4.5, class_=style))
+    parts += _names(_frontier(points), points, across, down)
     return figure(WIDTH, bottom + 40, title, _list(map(_cost, points)), parts)
 
 
@@ -142,7 +144,7 @@ def reliability_diagram(found: Reliability, title: str) -> Markup:
 
 def share_bars(bars: Sequence[Bar], title: str) -> Markup:
     """Draw values in [0, 1] as bars on a common scale."""
-    left, longest = 185, WIDTH - 185 - 60
+    left, longest = 145, WIDTH - 145 - 55
     parts: list[Markup] = []
     for number, bar in enumerate(bars):
         y = ROW * (number + 0.5)
@@ -166,7 +168,7 @@ def _describe(dot: Dot) -> str:
 
 
 def _cost(point: Point) -> str:
-    return f"{point.label} {point.y:.1f} at {point.x:.3g} GFLOPs"
+    return f"{point.label}{' (published)' if point.hollow else ''} {point.y:.1f} at {point.x:.3g} GFLOPs"
 
 
 def _list(items: Iterable[str]) -> str:
@@ -182,16 +184,22 @@ def _frontier(points: Sequence[Point]) -> list[Point]:
     return best
 
 
-def _names(points: Sequence[Point], across: Scale, down: Scale) -> list[Markup]:
-    """Name points at their upper left, or right near the left edge; a name that would cover another is left out."""
+def _names(named: Sequence[Point], points: Sequence[Point], across: Scale, down: Scale) -> list[Markup]:
+    """Name points, the highest first, beside them where nothing is covered; a name without a place is left out."""
     parts: list[Markup] = []
+    spots = [(across(math.log10(point.x)), down(point.y)) for point in points]
     taken: list[tuple[float, float, float]] = []
-    for point in sorted(points, key=lambda point: -point.y):
-        x, y, length = across(math.log10(point.x)), down(point.y) - 11, LETTER_WIDTH * len(point.label)
-        start = x - length if x > length + 40 else x
-        if all(abs(y - other) > 12 or start > end or start + length < begin for begin, end, other in taken):
-            taken.append((start, start + length, y))
-            parts.append(text(x, y, point.label, "end" if start < x else "start"))
+    for point in sorted(named, key=lambda point: -point.y):
+        x, y, length = across(math.log10(point.x)), down(point.y), LETTER_WIDTH * len(point.label)
+        places = [(x - length, y - 11), (x, y - 11), (x, y + 12), (x - length, y + 12)]
+        for start, height in places:
+            end = start + length
+            free = all(abs(height - other) > 12 or start > last or end < first for first, last, other in taken)
+            clear = all(abs(height - dot) > 10 or not start - 4 < place < end + 4 for place, dot in spots)
+            if free and clear and start > 32 and end < WIDTH:
+                taken.append((start, end, height))
+                parts.append(text(x, height, point.label, "end" if start < x else "start", "label name"))
+                break
     return parts
 
 

@@ -46,11 +46,11 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Averages by group: headings with their tasks, and (model, protocol, cells) a row."""
+    """Averages by group: headings with their tasks, the rows with their cells, what is said of those left out."""
 
     groups: Mapping[str, tuple[str, ...]]
-    rows: tuple[tuple[str, str, tuple[HeatCell, ...]], ...]
-    left_out: int
+    rows: tuple[tuple[Row, tuple[HeatCell, ...]], ...]
+    left_out: str
 
 
 def group_tasks(tasks: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -85,14 +85,22 @@ def heat_map(board: Leaderboard) -> HeatMap:
         for protocol in protocols
         for row in foremost([row for row in board.rows if row.protocol == protocol], FOREMOST, lambda row: row.average)
     ]
-    rows = tuple((row.model, row.protocol, tuple(_heat_cell(row, tag) for tag in board.groups)) for row in shown)
-    return HeatMap(board.groups, rows, len(board.rows) - len(shown))
+    rows = tuple((row, tuple(_heat_cell(row, tag) for tag in board.groups)) for row in shown)
+    return HeatMap(board.groups, rows, left_out(board.rows, shown))
 
 
 def foremost(rows: Iterable[Row], limit: int, value: Callable[[Row], float]) -> list[Row]:
     """Return at most `limit` rows, highest value first: measured ones before published ones where not all fit."""
     measured_first = sorted(rows, key=lambda row: (not _is_measured(row), -value(row)))
     return sorted(measured_first[:limit], key=lambda row: -value(row))
+
+
+def left_out(rows: Sequence[Row], shown: Sequence[Row]) -> str:
+    """Return a sentence on the rows that are not among the foremost, empty where all are."""
+    if len(rows) == len(shown):
+        return ""
+    first = " Measured ones come first." if len({_is_measured(row) for row in rows}) > 1 else ""
+    return f" {len(rows) - len(shown)} more rows are in the leaderboard.{first}"
 
 
 def _is_measured(row: Row) -> bool:

@@ -10,13 +10,16 @@
 
   const everything = document.getElementById("open-all");
   if (everything) {
-    everything.hidden = false;
+    const tasks = [...document.querySelectorAll("details.task")];
+    const areOpen = () => tasks.every((task) => task.open);
+    const nameAction = () => { everything.textContent = areOpen() ? "Close all tasks" : "Open all tasks"; };
     everything.addEventListener("click", () => {
-      const tasks = [...document.querySelectorAll("details.task")];
-      const open = !tasks.every((task) => task.open);
+      const open = !areOpen();
       tasks.forEach((task) => { task.open = open; });
-      everything.textContent = open ? "Close all tasks" : "Open all tasks";
     });
+    tasks.forEach((task) => task.addEventListener("toggle", nameAction));
+    everything.hidden = false;
+    nameAction();
   }
 
   const table = document.getElementById("board");
