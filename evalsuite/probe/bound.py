@@ -8,16 +8,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from evalsuite.probe import class_blocks, feature_blocks
-from evalsuite.probe.class_blocks import Blocks, shift_rounds
-from evalsuite.probe.feature_blocks import FeatureBlocks
+from evalsuite.probe.class_blocks import Blocks, rounds_worth, shift_rounds
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.preconditioner import Preconditioner, Spectrum
 
-AnyBlocks = Blocks | FeatureBlocks
-
 CHEAP = 10
-"""Class blocks that cost at most so many rounds are made to confirm a stop."""
+"""Blocks that cost at most so many rounds are made to confirm a stop."""
 
 BACKOFF = 1.3
 """Each wait for new blocks is longer by this factor: the point moves less and less."""
@@ -27,31 +23,24 @@ class Bound:
     """P problems; the ids P .. 2 P - 1 name the same problems without a preconditioner.
 
     Every problem starts with the Kronecker product of `preconditioner.py`, refreshed at 1, 2, 4, 8 ... rounds:
-    the curvature moves fast at first. One that is still there after as many rounds as its class blocks cost gets those
-    instead, sooner where they were made for another lambda already, and new ones later, at growing intervals. Where
-    class blocks do not fit, a hard problem gets feature blocks when it seems to have arrived, and the next lambda
-    starts with them: made on the way, they cost more than they save.
+    the curvature moves fast at first. One that is still there after as many rounds as its blocks cost gets those
+    instead, sooner where they were made for another lambda already, and new ones later, at growing intervals.
     """
 
-    def __init__(self, objective: Objective, spectrum: Spectrum, blocks: Mapping[int, AnyBlocks] | None = None) -> None:
+    def __init__(self, objective: Objective, spectrum: Spectrum, blocks: Mapping[int, Blocks] | None = None) -> None:
         self._objective = objective
         self._count = len(objective.penalties)
         curvatures = torch.eye(objective.n_logits, dtype=torch.float64, device=objective.penalties.device)
         self._kronecker = Preconditioner(
             spectrum, objective.penalties, len(objective.design), curvatures.repeat(self._count, 1, 1)
         )
-        self.blocks: dict[int, AnyBlocks] = {}
+        self.blocks: dict[int, Blocks] = {}
         self._spare = dict(blocks or {})
-        self._spectrum = spectrum
-        self._worth = class_blocks.rounds_worth(objective, self._count)
-        self._by_feature = math.isinf(self._worth) and spectrum.whitens
-        if self._by_feature:
-            self._confirm_after, shift = feature_blocks.rounds_worth(objective, self._count), 0.0
-        else:
-            self._confirm_after, shift = 1.0 if self._worth <= CHEAP else math.inf, shift_rounds(objective)
+        self._worth = rounds_worth(objective, self._count)
         self._spent = [0] * (2 * self._count)
-        self._due = [shift if name in self._spare else self._worth for name in range(self._count)]
-        self._due += [math.inf] * self._count
+        self._due = [shift_rounds(objective) if name in self._spare else self._worth for name in range(self._count)] + [
+            math.inf
+        ] * self._count
         self._rounds = 0
 
     def evaluate(self, ids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,8 +64,8 @@ class Bound:
     def refresh(self, ids: Tensor, points: Tensor, arriving: Sequence[bool]) -> list[int]:
         """Take part in every round: move the inverse Hessians to the points where that is worth its cost.
 
-        One that seems to have arrived gets new blocks, if they are cheap or it was hard: where rows are all but
-        separated, curvatures fall so fast that old ones take what is left to gain for a fraction of what it is.
+        One that seems to have arrived gets new blocks, if they are cheap: where rows are all but separated, curvatures
+        fall so fast that old ones take what is left to gain for a fraction of what it is.
         """
         power = self._rounds & (self._rounds - 1) == 0
         self._rounds += 1
@@ -84,7 +73,7 @@ class Bound:
         simple, moved = [], []
         for row, name in enumerate(names):
             self._spent[name] += 1
-            confirm = arriving[row] and self._spent[name] > self._confirm_after
+            confirm = arriving[row] and self._worth <= CHEAP and self._spent[name] > 1
             if confirm or self._spent[name] > self._due[name]:
                 self._renew(name, points[row], anew=confirm)
                 moved.append(row)
@@ -104,11 +93,7 @@ class Bound:
             self.blocks[name] = self._spare.pop(name).shifted(self._objective, name)
         else:
             self._due[name] *= BACKOFF
-            index, theta = name % self._count, self._shaped(point[None])[0]
-            if self._by_feature:
-                self.blocks[name] = FeatureBlocks.at(self._objective, self._spectrum, index, theta)
-            else:
-                self.blocks[name] = Blocks.at(self._objective, index, theta)
+            self.blocks[name] = Blocks.at(self._objective, name % self._count, self._shaped(point[None])[0])
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return flat.view(len(flat), self._objective.n_logits, self._objective.design.dim + 1)

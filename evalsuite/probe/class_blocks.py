@@ -63,7 +63,7 @@ def rounds_worth(objective: Objective, n_problems: int) -> float:
     """Return how many rounds of one problem its blocks cost, and no less than pay off; infinity where they do not fit
     the memory."""
     dim, n_logits = objective.design.dim + 1, objective.n_logits
-    round_cost = round_operations(objective)
+    round_cost = 4 * len(objective.design) * dim * n_logits + ROUND_OVERHEAD
     if n_logits * dim <= WHOLE_BELOW:
         return max(MIN_WHOLE, (2 * len(objective.design) * (dim * n_logits) ** 2 + BLOCK_OVERHEAD) / round_cost)
     if 2 * n_problems * n_logits * dim * dim * 4 > MAX_BYTES:
@@ -72,11 +72,6 @@ def rounds_worth(objective: Objective, n_problems: int) -> float:
     # Products of the rows 2 n d^2, float64 Cholesky and inverse about 2 d^3 at half the rate; against 4 N d.
     block_cost = 2 * rows * dim**2 + 4 * dim**3 + (0 if _all_rows(objective.design) else BLOCK_OVERHEAD)
     return max(MIN_ROUNDS, (n_logits * block_cost + BLOCK_OVERHEAD) / round_cost)
-
-
-def round_operations(objective: Objective) -> float:
-    """Return the operations of one round of one problem."""
-    return 4 * len(objective.design) * (objective.design.dim + 1) * objective.n_logits + ROUND_OVERHEAD
 
 
 def _all_rows(design: Design) -> bool:
@@ -88,7 +83,7 @@ def shift_rounds(objective: Objective) -> float:
     """Return how many rounds it costs to give the blocks of one problem another penalty."""
     dim, n_logits = objective.design.dim + 1, objective.n_logits
     n_blocks, size = (1, n_logits * dim) if n_logits * dim <= WHOLE_BELOW else (n_logits, dim)
-    return n_blocks * 4 * size**3 / round_operations(objective)
+    return n_blocks * 4 * size**3 / (4 * len(objective.design) * dim * n_logits + ROUND_OVERHEAD)
 
 
 @dataclass(frozen=True)

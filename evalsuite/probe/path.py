@@ -14,8 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from evalsuite.probe.bound import AnyBlocks
-from evalsuite.probe.class_blocks import MAX_BYTES
+from evalsuite.probe.class_blocks import MAX_BYTES, Blocks
 from evalsuite.probe.lbfgs import Minimum, Options
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.reduction import Reduction
@@ -43,7 +42,7 @@ class Path:
         self._points: list[Tensor] = []
         self._plain: list[bool] = []
         self._ours: list[bool] = []
-        self._blocks: dict[float, dict[int, AnyBlocks]] = {}
+        self._blocks: dict[float, dict[int, Blocks]] = {}
         self._race_below: list[float] = []
 
     def __bool__(self) -> bool:
@@ -57,7 +56,7 @@ class Path:
         self._plain += found.plain
         self._ours += [ours] * len(found.lambdas)
 
-    def keep(self, lambdas: list[float], minimum: Minimum, blocks: Mapping[int, AnyBlocks]) -> None:
+    def keep(self, lambdas: list[float], minimum: Minimum, blocks: Mapping[int, Blocks]) -> None:
         """Keep what else a fit found out: who won a race, and blocks, the older ones as long as there is room."""
         per = max(1, self._reduction.n_problems)
         for name, raced in enumerate(minimum.raced):
@@ -68,9 +67,9 @@ class Path:
         while sum(one.n_bytes for group in self._blocks.values() for one in group.values()) > MAX_BYTES:
             del self._blocks[next(iter(self._blocks))]
 
-    def blocks(self, lambdas: list[float]) -> dict[int, AnyBlocks]:
+    def blocks(self, lambdas: list[float]) -> dict[int, Blocks]:
         """Return blocks for the problems of these lambdas, each made at the nearest lambda that has some."""
-        found: dict[int, AnyBlocks] = {}
+        found: dict[int, Blocks] = {}
         for index, value in enumerate(lambdas):
             nearest = min(self._blocks, key=lambda known: abs(math.log(known / value)), default=None)
             if nearest is not None and abs(math.log(nearest / value)) < REACH:

@@ -30,13 +30,11 @@ CURVATURE_FLOOR = 1e-9
 class Spectrum:
     """S = U diag(values) U' of some centred rows.
 
-    values: (D,) float64, not negative; vectors: U (D, D) float64, or None where S is taken as diagonal; axes: (F, D)
-    float64, the features in the coordinates of a diagonal S, where those are not the features themselves.
+    values: (D,) float64, not negative; vectors: U (D, D) float64, or None where S is taken as diagonal.
     """
 
     values: Tensor
     vectors: Tensor | None
-    axes: Tensor | None = None
 
     @classmethod
     def of(cls, design: Design) -> Spectrum:
@@ -48,22 +46,6 @@ class Spectrum:
             return cls(variances / len(design), None)
         values, vectors = torch.linalg.eigh(covariance(design))
         return cls(values.clamp(min=0), vectors)
-
-    @property
-    def whitens(self) -> bool:
-        """Say whether there is a whitening to be had."""
-        return self.vectors is not None or self.axes is not None
-
-    def whitening(self, ridge: float) -> tuple[Tensor, Tensor]:
-        """Return the symmetric whitening of F features, V (S + ridge I)^-1/2 (F, D) float64, and the mean squares (F,)
-        of what it makes of them."""
-        axes = self.axes if self.vectors is None else self.vectors
-        if axes is None:
-            raise ValueError("A covariance that is taken as diagonal has no whitening.")
-        strength = 1 / (self.values + ridge).clamp(min=torch.finfo(torch.float64).tiny)
-        scaled = axes * strength.sqrt()
-        found = scaled if self.vectors is None else scaled @ self.vectors.T
-        return found, axes.square() @ (strength * self.values)
 
     def rotate(self, x: Tensor) -> Tensor:
         """Return x U for x (..., D)."""

@@ -80,7 +80,7 @@ class Space:
         variances = zeros.clone()
         for _, z in inner.chunks(columns=rows.shape[1]):
             variances += z.square().sum(dim=0, dtype=torch.float64)
-        return cls(basis, mean, inner, Spectrum(variances / len(rows), None, basis))
+        return cls(basis, mean, inner, Spectrum(variances / len(rows), None))
 
     def into(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Return weights (..., D) and intercepts (...) of the features as those of the centred coordinates."""

@@ -45,6 +45,11 @@ def test_the_line_search_survives_overflow_and_gives_up() -> None:
     assert Verdict.ACCEPT not in verdicts
 
 
+@pytest.mark.parametrize("slope", [1e-12, 1.0, math.nan])
+def test_a_direction_that_rounding_turned_uphill_is_given_up_at_once(slope: float) -> None:
+    assert LineSearch(1.0, slope, noise=0.0).tell(1.1, 2 * slope) is Verdict.FAIL
+
+
 class Quadratics:
     """F_p(x) = (x - p)' diag(scale) (x - p) / 2 + 1, with condition number 10^(2 p)."""
 
