@@ -27,7 +27,7 @@ class Bound:
     instead, sooner where they were made for another lambda already, and new ones later, at growing intervals.
     """
 
-    def __init__(self, objective: Objective, spectrum: Spectrum, blocks: Mapping[int, Blocks] | None = None) -> None:
+    def __init__(self, objective: Objective, spectrum: Spectrum, known: Mapping[int, Tensor] | None = None) -> None:
         self._objective = objective
         self._count = len(objective.penalties)
         curvatures = torch.eye(objective.n_logits, dtype=torch.float64, device=objective.penalties.device)
@@ -35,7 +35,7 @@ class Bound:
             spectrum, objective.penalties, len(objective.design), curvatures.repeat(self._count, 1, 1)
         )
         self.blocks: dict[int, Blocks] = {}
-        self._spare = dict(blocks or {})
+        self._spare = dict(known or {})
         self._worth = rounds_worth(objective, self._count)
         self._spent = [0] * (2 * self._count)
         self._due = [shift_rounds(objective) if name in self._spare else self._worth for name in range(self._count)] + [
@@ -90,9 +90,10 @@ class Bound:
         self._spent[name] = 0
         if name in self._spare and not anew:
             self._due[name] = self._worth
-            self.blocks[name] = self._spare.pop(name).shifted(self._objective, name)
+            self.blocks[name] = Blocks.of(self._spare.pop(name), self._objective, name)
         else:
             self._due[name] *= BACKOFF
+            self.blocks.pop(name, None)  # the new ones need its room
             self.blocks[name] = Blocks.at(self._objective, name % self._count, self._shaped(point[None])[0])
 
     def _shaped(self, flat: Tensor) -> Tensor:

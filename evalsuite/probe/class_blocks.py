@@ -33,7 +33,7 @@ RIDGES = (1e-12, 1e-6, 1e-3)
 """What is added to the unit diagonal of a scaled block, the first that makes it positive definite: the rounding of its
 products has taken that from some."""
 
-INVERTED_BYTES = 16 << 20
+INVERTED_BYTES = 4 << 20
 """Blocks inverted together take about this much memory in float64."""
 
 MAX_BYTES = 160 << 20
@@ -109,12 +109,13 @@ class Blocks:
                 leverages = _leverages(objective.design, weights, float(objective.penalties[index]))
                 pairs = zip(weights, leverages, strict=True)
                 curvature = torch.stack([_sampled(objective.design, w, leverage) for w, leverage in pairs])
-        return cls(curvature, _inverses(curvature, float(objective.penalties[index]), objective.design.dim + 1))
+        return cls.of(curvature, objective, index)
 
-    def shifted(self, objective: Objective, index: int) -> Blocks:
-        """Return the same curvature with the penalty of problem `index`."""
+    @classmethod
+    def of(cls, curvature: Tensor, objective: Objective, index: int) -> Blocks:
+        """Give a curvature, of another penalty maybe, the penalty of problem `index`."""
         penalty = float(objective.penalties[index])
-        return Blocks(self.curvature, _inverses(self.curvature, penalty, objective.design.dim + 1))
+        return cls(curvature, _inverses(curvature, penalty, objective.design.dim + 1))
 
     def apply(self, gradient: Tensor) -> Tensor:
         """Return the inverse times a gradient (K, D + 1)."""
@@ -153,7 +154,8 @@ def _sampled(design: Design, weights: Tensor, leverage: Tensor) -> Tensor:
     """Return an estimate of one of those sums (D + 1, D + 1), from rows drawn by their leverage (N,)."""
     drawn, probability = draw(leverage.double(), ROWS_PER_DIRECTION * (design.dim + 1))
     scale = (weights[drawn] / probability).sqrt().to(design.dtype)
-    x = torch.cat([design.take(drawn), torch.ones_like(scale).unsqueeze(1)], dim=1) * scale.unsqueeze(1)
+    x = torch.cat([design.take(drawn), torch.ones_like(scale).unsqueeze(1)], dim=1)
+    x *= scale.unsqueeze(1)
     return x.T @ x
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from evalsuite.probe.class_blocks import MAX_BYTES, Blocks
+from evalsuite.probe.class_blocks import Blocks
 from evalsuite.probe.lbfgs import Minimum, Options
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.reduction import Reduction
@@ -24,6 +24,9 @@ from evalsuite.probe.span import lowest
 
 NEIGHBOURS = 3
 """Solutions combined at most: with the curve's curvature known, a fourth adds nothing that pays for itself."""
+
+KEPT_BYTES = 64 << 20
+"""The curvatures in the blocks of earlier lambdas take at most this much memory."""
 
 REACH = math.log(150)
 """Blocks serve lambdas within this ratio: the step of the search's first round is 100."""
@@ -42,7 +45,7 @@ class Path:
         self._points: list[Tensor] = []
         self._plain: list[bool] = []
         self._ours: list[bool] = []
-        self._blocks: dict[float, dict[int, Blocks]] = {}
+        self._curvatures: dict[float, dict[int, Tensor]] = {}
         self._race_below: list[float] = []
 
     def __bool__(self) -> bool:
@@ -63,18 +66,18 @@ class Path:
             if raced:
                 self._race_below[name % per] = -abs(self._race_below[name % per])
         for name, one in blocks.items():
-            self._blocks.setdefault(lambdas[name // per % len(lambdas)], {})[name % per] = one
-        while sum(one.n_bytes for group in self._blocks.values() for one in group.values()) > MAX_BYTES:
-            del self._blocks[next(iter(self._blocks))]
+            self._curvatures.setdefault(lambdas[name // per % len(lambdas)], {})[name % per] = one.curvature
+        while sum(one.nbytes for group in self._curvatures.values() for one in group.values()) > KEPT_BYTES:
+            del self._curvatures[next(iter(self._curvatures))]
 
-    def blocks(self, lambdas: list[float]) -> dict[int, Blocks]:
-        """Return blocks for the problems of these lambdas, each made at the nearest lambda that has some."""
-        found: dict[int, Blocks] = {}
+    def curvatures(self, lambdas: list[float]) -> dict[int, Tensor]:
+        """Return blocks without a penalty for the problems of these lambdas, those of the nearest lambda with some."""
+        found: dict[int, Tensor] = {}
         for index, value in enumerate(lambdas):
-            nearest = min(self._blocks, key=lambda known: abs(math.log(known / value)), default=None)
+            nearest = min(self._curvatures, key=lambda known: abs(math.log(known / value)), default=None)
             if nearest is not None and abs(math.log(nearest / value)) < REACH:
                 per = self._reduction.n_problems
-                found |= {index * per + name: one for name, one in self._blocks[nearest].items()}
+                found |= {index * per + name: one for name, one in self._curvatures[nearest].items()}
         return found
 
     def preconditioned(self, options: Options, lambdas: list[float]) -> Options:

@@ -128,7 +128,7 @@ class Prepared:
         path = self._path
         objective = self._objective(self._space, lambdas)
         start = path.start(objective, lambdas)
-        bound = Bound(objective, self._space.spectrum, path.blocks(lambdas))
+        bound = Bound(objective, self._space.spectrum, path.curvatures(lambdas))
         options = self._options(self._space, lambdas, tolerance, max_iterations)
         minimum = minimise(bound, start.flatten(1), path.preconditioned(options, lambdas))
         found = self._solution(lambdas, minimum, self._space)

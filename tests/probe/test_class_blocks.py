@@ -152,7 +152,7 @@ def test_the_whole_hessian_of_a_small_problem_makes_newton_steps(monkeypatch: py
 def test_shifted_blocks_are_those_of_the_other_penalty(sampled: Callable[[int], None]) -> None:
     sampled(1_000)
     objective, theta = softmax_problem(torch.float64)
-    shifted = Blocks.at(objective, 0, theta).shifted(objective, 1)
+    shifted = Blocks.of(Blocks.at(objective, 0, theta).curvature, objective, 1)
     assert torch.allclose(shifted.inverse, Blocks.at(objective, 1, theta).inverse)
 
 
