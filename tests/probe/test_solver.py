@@ -394,3 +394,19 @@ def test_equal_rows_are_fitted_by_the_intercept_alone() -> None:
     targets = Targets("multinomial", torch.tensor([0, 1, 1, 1]), 2)
     solution = solve(torch.ones(4, 9), targets, [1.0], tolerance=1e-10)
     assert solution.logits(0, torch.ones(1, 9)).softmax(1)[0, 1].item() == pytest.approx(0.75, abs=1e-5)
+
+
+@pytest.mark.parametrize("n_rows", [64, 192, 200, 391])
+def test_products_shared_among_threads_are_the_same(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
+    x, y = blobs(n_rows, 8, 4)
+    monkeypatch.setattr(objective_module, "CPU_BUFFER_BYTES", 192 * 4 * (8 + 4 * 4))
+    design = objective_module.Design.of(x.float(), None)
+    objective = objective_module.Softmax(design, torch.tensor([1.0], dtype=torch.float64), y, 4)
+    theta = torch.randn(1, 4, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for threads in (1, 3, 4):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(objective.evaluate(torch.tensor([0]), theta))
+    for value, gradient in found[1:]:
+        assert torch.allclose(value, found[0][0], rtol=1e-6)
+        assert torch.allclose(gradient, found[0][1], rtol=1e-5, atol=1e-5)
