@@ -107,8 +107,10 @@ class Blocks:
                 curvature = _summed(objective.design, weights)
             else:
                 leverages = _leverages(objective.design, weights, float(objective.penalties[index]))
-                pairs = zip(weights, leverages, strict=True)
-                curvature = torch.stack([_sampled(objective.design, w, leverage) for w, leverage in pairs])
+                shape = (len(theta), theta.shape[1], theta.shape[1])
+                curvature = torch.empty(shape, dtype=objective.design.dtype, device=theta.device)
+                for row, pair in enumerate(zip(weights, leverages, strict=True)):
+                    curvature[row] = _sampled(objective.design, *pair)
         return cls.of(curvature, objective, index)
 
     @classmethod
