@@ -124,11 +124,6 @@ class Blocks:
         flat = gradient.reshape(len(self.inverse), -1, 1).to(self.inverse.dtype)
         return torch.bmm(self.inverse, flat).view_as(gradient).to(gradient.dtype)
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory of both."""
-        return 2 * self.inverse.numel() * self.inverse.element_size()
-
 
 def _leverages(design: Design, weights: Tensor, penalty: float) -> Tensor:
     """Return w_nk (1 / sum_n w_nk + sum_j x_nj^2 / t_kj), t_kj the diagonal of H_k: (K, N) for w (K, N)."""

@@ -231,7 +231,7 @@ class Jobs:
             raise EvalsuiteError(
                 f"The model {self.model.name!r} gave {ids[row]} of {self.task.task.name}/{split.pool} (row {row} of "
                 f"{layer}) a value that is not finite (NaN or infinity). Remove the features with `evalsuite cache "
-                "clear` and extract them again with --precision fp32 if they overflowed."
+                "rm` and extract them again with --precision fp32 if they overflowed."
             )
         return Samples(found, pool.labels[rows], ids, groups)
 

@@ -179,6 +179,7 @@ def test_blocks_that_do_not_fit_are_never_worth_it(
 ) -> None:
     sampled(4)
     objective, theta = softmax_problem(torch.float32)
-    monkeypatch.setattr(class_blocks, "MAX_BYTES", 2 * Blocks.at(objective, 0, theta).n_bytes - 1)
+    made = Blocks.at(objective, 0, theta)
+    monkeypatch.setattr(class_blocks, "MAX_BYTES", 2 * (made.curvature.nbytes + made.inverse.nbytes) - 1)
     assert rounds_worth(objective, 2) == float("inf")
     assert 0 < rounds_worth(objective, 1) < float("inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import evalsuite
+from evalsuite.cli.cache import cache
 from evalsuite.models.base import ImageModel, ImageTextModel
 from evalsuite.records import Result
 from evalsuite.results.store import load_results
@@ -191,6 +193,8 @@ def test_features_that_are_not_finite_are_refused_with_sample_and_model(
     assert result.status == "error" and result.error.kind == "EvalsuiteError"
     assert repr(result.model) in result.error.message and ".png" in result.error.message
     assert "(row 0 of " in result.error.message and "not finite" in result.error.message
+    (named,) = re.findall(r"`evalsuite cache (\w+)`", result.error.message)
+    assert named in cache.commands
 
 
 def test_an_error_never_replaces_an_ok_record(tmp_path: Path, task: str) -> None:
