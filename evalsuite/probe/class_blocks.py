@@ -33,6 +33,9 @@ RIDGES = (1e-12, 1e-6, 1e-3)
 """What is added to the unit diagonal of a scaled block, the first that makes it positive definite: the rounding of its
 products has taken that from some."""
 
+ROWS_TOGETHER = 1_024
+"""Drawn rows that are copied and multiplied together."""
+
 INVERTED_BYTES = 4 << 20
 """Blocks inverted together take about this much memory in float64."""
 
@@ -151,9 +154,13 @@ def _sampled(design: Design, weights: Tensor, leverage: Tensor) -> Tensor:
     """Return an estimate of one of those sums (D + 1, D + 1), from rows drawn by their leverage (N,)."""
     drawn, probability = draw(leverage.double(), ROWS_PER_DIRECTION * (design.dim + 1))
     scale = (weights[drawn] / probability).sqrt().to(design.dtype)
-    x = torch.cat([design.take(drawn), torch.ones_like(scale).unsqueeze(1)], dim=1)
-    x *= scale.unsqueeze(1)
-    return x.T @ x
+    total = torch.zeros(design.dim + 1, design.dim + 1, dtype=design.dtype, device=weights.device)
+    for start in range(0, len(drawn), ROWS_TOGETHER):
+        part = slice(start, start + ROWS_TOGETHER)
+        x = torch.cat([design.take(drawn[part]), torch.ones_like(scale[part]).unsqueeze(1)], dim=1)
+        x *= scale[part].unsqueeze(1)
+        total.addmm_(x.T, x)
+    return total
 
 
 def _inverses(curvature: Tensor, penalty: float, width: int) -> Tensor:
