@@ -18,6 +18,15 @@ CHEAP = 10
 BACKOFF = 1.3
 """Each wait for new blocks is longer by this factor: the point moves less and less."""
 
+SHORT = 0.3
+"""An accepted step below this share of the unit step is short: curvature grows along the direction."""
+
+SHORT_STEPS = 2
+"""So many short steps and the blocks are damped more."""
+
+DAMPING = 10.0
+"""Factor by which damping grows, and falls with each making of blocks when steps were not short."""
+
 
 class Bound:
     """P problems; the ids P .. 2 P - 1 name the same problems without a preconditioner.
@@ -27,7 +36,9 @@ class Bound:
     instead, sooner where they were made for another lambda already, and new ones later, at growing intervals.
     """
 
-    def __init__(self, objective: Objective, spectrum: Spectrum, known: Mapping[int, Tensor] | None = None) -> None:
+    def __init__(
+        self, objective: Objective, spectrum: Spectrum, known: Mapping[int, tuple[Tensor, float]] | None = None
+    ) -> None:
         self._objective = objective
         self._count = len(objective.penalties)
         curvatures = torch.eye(objective.n_logits, dtype=torch.float64, device=objective.penalties.device)
@@ -41,6 +52,8 @@ class Bound:
         self._due = [shift_rounds(objective) if name in self._spare else self._worth for name in range(self._count)] + [
             math.inf
         ] * self._count
+        self._damping = objective.penalties.tolist()
+        self._short = [0] * self._count
         self._rounds = 0
 
     def evaluate(self, ids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +74,13 @@ class Bound:
                 found[row] = self.blocks[name].apply(shaped[row])
         return self._objective.project(found).flatten(1)
 
-    def refresh(self, ids: Tensor, points: Tensor, arriving: Sequence[bool]) -> list[int]:
+    def unrivalled(self, name: int) -> bool:
+        """Blocks follow the curvature wherever it goes, and never lost to none."""
+        return name in self.blocks
+
+    def refresh(
+        self, ids: Tensor, points: Tensor, arriving: Sequence[bool], steps: Sequence[float | None]
+    ) -> list[int]:
         """Take part in every round: move the inverse Hessians to the points where that is worth its cost.
 
         One that seems to have arrived gets new blocks, if they are cheap: where rows are all but separated, curvatures
@@ -71,13 +90,16 @@ class Bound:
         self._rounds += 1
         names = ids.tolist()
         simple, moved = [], []
-        for row, name in enumerate(names):
+        for row, (name, step) in enumerate(zip(names, steps, strict=True)):
             self._spent[name] += 1
             confirm = arriving[row] and self._worth <= CHEAP and self._spent[name] > 1
             if confirm or self._spent[name] > self._due[name]:
                 self._renew(name, points[row], anew=confirm)
                 moved.append(row)
-            elif name < self._count and name not in self.blocks:
+            elif name in self.blocks:
+                if self._released(name) if arriving[row] else self._damped(name, step):
+                    moved.append(row)
+            elif name < self._count:
                 simple.append(row)
         if power and simple:
             at = self._shaped(points[simple])
@@ -90,11 +112,39 @@ class Bound:
         self._spent[name] = 0
         if name in self._spare and not anew:
             self._due[name] = self._worth
-            self.blocks[name] = Blocks.of(self._spare.pop(name), self._objective, name)
+            curvature, penalty = self._spare.pop(name)
+            self._damping[name] = max(self._damping[name], penalty)
+            self.blocks[name] = Blocks.of(curvature, self._objective, self._damping[name])
         else:
             self._due[name] *= BACKOFF
+            if not self._short[name]:
+                self._damping[name] = max(float(self._objective.penalties[name]), self._damping[name] / DAMPING)
             self.blocks.pop(name, None)  # the new ones need its room
-            self.blocks[name] = Blocks.at(self._objective, name % self._count, self._shaped(point[None])[0])
+            at = self._shaped(point[None])[0]
+            self.blocks[name] = Blocks.at(self._objective, name % self._count, at, self._damping[name])
+        self._short[name] = 0
+
+    def _damped(self, name: int, step: float | None) -> bool:
+        """Hear of a step that was accepted; return whether the blocks were damped more."""
+        if step is None or step >= SHORT:
+            return False
+        self._short[name] += 1
+        if self._short[name] % SHORT_STEPS:
+            return False
+        self._shift(name, self._damping[name] * DAMPING)
+        return True
+
+    def _released(self, name: int) -> bool:
+        """Take off the damping where there is some, which hides what is left to gain; return whether there was."""
+        penalty = float(self._objective.penalties[name])
+        if self._damping[name] == penalty:
+            return False
+        self._shift(name, penalty)
+        return True
+
+    def _shift(self, name: int, damping: float) -> None:
+        self._damping[name] = damping
+        self.blocks[name] = Blocks.of(self.blocks[name].curvature, self._objective, damping)
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return flat.view(len(flat), self._objective.n_logits, self._objective.design.dim + 1)

@@ -53,9 +53,14 @@ class Problem(Protocol):
     def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
         """Return an approximate inverse Hessian, positive definite, times gradients (A, n)."""
 
-    def refresh(self, ids: Tensor, points: Tensor, arriving: Sequence[bool]) -> list[int]:
-        """Hear in each round where the problems are, (A, n), and which of them seem to have arrived; return the rows
-        whose inverse Hessian moved."""
+    def unrivalled(self, name: int) -> bool:
+        """Say whether this id is known to be served better than it would be by its other id."""
+
+    def refresh(
+        self, ids: Tensor, points: Tensor, arriving: Sequence[bool], steps: Sequence[float | None]
+    ) -> list[int]:
+        """Hear in each round where the problems are, (A, n), which of them seem to have arrived, and the length of the
+        step that a line search accepted; return the rows whose inverse Hessian moved."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def passes(problem: Problem, start: Tensor, options: Options) -> bool:
         return True
     ids = torch.arange(len(start), device=start.device)
     values, gradients = problem.evaluate(ids, start)
-    problem.refresh(ids, start, [True] * len(start))
+    problem.refresh(ids, start, [True] * len(start), [None] * len(start))
     gaps = (gradients * problem.precondition(ids, gradients)).sum(dim=1) / 2
     scales = torch.tensor(list(options.floors), dtype=torch.float64, device=start.device).maximum(values)
     return bool((gaps <= GAP_SAFETY * options.tolerance * scales).all())
@@ -134,6 +139,7 @@ class _Track:
     iterations: int = 0
     stalled: bool = False
     confirmed: float = 0.0
+    accepted: float | None = None
     decreases: list[float] = field(default_factory=list)
 
     def finished(self, options: Options) -> bool:
@@ -178,7 +184,7 @@ class _Batch:
         self._plain, self._raced = plain.tolist(), [False] * n_problems
         self._evaluations = [1] * n_problems
         self._final = (start.clone(), torch.zeros_like(self._value), torch.zeros_like(self._value))
-        self._problem.refresh(self.ids, self.point, [False] * n_problems)
+        self._problem.refresh(self.ids, self.point, [False] * n_problems, [None] * n_problems)
         self._preconditioned = self._problem.precondition(self.ids, self._gradient)
         self.aim(range(n_problems))
 
@@ -219,7 +225,11 @@ class _Batch:
         """
         values, names = self._value.tolist(), self.ids.tolist()
         limits = [below[name % self._count] for name in names]
-        racing = [i for i, limit in enumerate(limits) if values[i] < (limit if first else abs(limit))]
+        racing = [
+            i
+            for i, limit in enumerate(limits)
+            if values[i] < (limit if first else abs(limit)) and not self._problem.unrivalled(names[i])
+        ]
         if racing:
             n = len(self._tracks)
             for i in racing:
@@ -251,13 +261,15 @@ class _Batch:
         values, slopes = torch.stack([value, slope]).tolist()
         told = zip(searches, values, slopes, strict=True)
         verdicts = [search.tell(v, g) for search, v, g in told]
-        for name in self.ids.tolist():
+        for name, track in zip(self.ids.tolist(), self._tracks, strict=True):
             self._evaluations[name % self._count] += 1
+            track.accepted = None
         accepted = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.ACCEPT]
         failed = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.FAIL]
         for i in accepted:
             # By the trapezoid rule on the slopes: differences of F drown in rounding near the minimum.
             search = searches[i]
+            self._tracks[i].accepted = search.step
             self._tracks[i].decreases.append(-search.step * (search.slope + slopes[i]) / 2)
         if accepted:
             self._accept(accepted, trial, value, gradient)
@@ -289,7 +301,8 @@ class _Batch:
     def refresh(self) -> None:
         """Let the preconditioners follow the points."""
         arriving = [track.hits > 0 for track in self._tracks]
-        rows = self._problem.refresh(self.ids, self.point, arriving)
+        steps = [track.accepted for track in self._tracks]
+        rows = self._problem.refresh(self.ids, self.point, arriving, steps)
         if not rows:
             return
         ids, gradient = self.ids[rows], self._gradient[rows]

@@ -103,7 +103,7 @@ class Design:
     def take(self, positions: Tensor) -> Tensor:
         """Return centred rows (m, D) by position, in the working precision."""
         rows = positions if self.rows is None else self.rows[positions]
-        return self.features[rows].to(self.dtype) - self.mean.to(self.dtype)
+        return self.features[rows].to(self.dtype).sub_(self.mean.to(self.dtype))  # indexing has made a copy
 
 
 def buffer_rows(design: Design, columns: int) -> int:
@@ -178,7 +178,10 @@ class Objective(ABC):
         """Return the mean of the Hessian of the loss in the logits over a sample of the rows: (A, K, K) float64."""
         stride = -(-len(self.design) // max(CURVATURE_ROWS, ROWS_PER_LOGIT * self.n_logits))
         positions = torch.arange(0, len(self.design), stride, device=theta.device)
-        return self._hessian(ids, positions, self.logits(theta, positions)) / len(positions)
+        total = torch.zeros(len(ids), self.n_logits, self.n_logits, dtype=torch.float64, device=theta.device)
+        for part in torch.split(positions, buffer_rows(self.design, len(ids) * self.n_logits)):
+            total += self._hessian(ids, part, self._logits_of(theta, part))
+        return total / len(positions)
 
     def curvature_weights(self, index: int, theta: Tensor) -> Tensor:
         """Return p (1 - p), the curvature of each row's loss in each logit, of one problem: (K, N)."""
@@ -214,6 +217,11 @@ class Objective(ABC):
 
     def logits(self, theta: Tensor, positions: Tensor) -> Tensor:
         """Return the logits (B, K, m) at points theta (B, K, D + 1) of some rows, by position."""
+        parts = torch.split(positions, buffer_rows(self.design, len(theta) * self.n_logits))
+        return torch.cat([self._logits_of(theta, part) for part in parts], dim=2)
+
+    def _logits_of(self, theta: Tensor, positions: Tensor) -> Tensor:
+        """Return the same of so few rows that a copy of them does no harm."""
         flat = theta.reshape(-1, self.design.dim + 1).to(self.design.dtype)
         x = self.design.take(positions)
         return torch.addmm(flat[:, -1:], flat[:, :-1], x.T).view(len(theta), self.n_logits, -1)

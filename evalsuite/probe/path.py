@@ -70,14 +70,14 @@ class Path:
         while sum(one.nbytes for group in self._curvatures.values() for one in group.values()) > KEPT_BYTES:
             del self._curvatures[next(iter(self._curvatures))]
 
-    def curvatures(self, lambdas: list[float]) -> dict[int, Tensor]:
-        """Return blocks without a penalty for the problems of these lambdas, those of the nearest lambda with some."""
-        found: dict[int, Tensor] = {}
+    def curvatures(self, lambdas: list[float]) -> dict[int, tuple[Tensor, float]]:
+        """Return blocks without a penalty for the problems of these lambdas, and the nearest lambda, which had them."""
+        found: dict[int, tuple[Tensor, float]] = {}
         for index, value in enumerate(lambdas):
             nearest = min(self._curvatures, key=lambda known: abs(math.log(known / value)), default=None)
             if nearest is not None and abs(math.log(nearest / value)) < REACH:
                 per = self._reduction.n_problems
-                found |= {index * per + name: one for name, one in self._curvatures[nearest].items()}
+                found |= {index * per + name: (one, nearest) for name, one in self._curvatures[nearest].items()}
         return found
 
     def preconditioned(self, options: Options, lambdas: list[float]) -> Options:

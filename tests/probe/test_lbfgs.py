@@ -67,7 +67,12 @@ class Quadratics:
     def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
         return gradients.clone()
 
-    def refresh(self, ids: Tensor, points: Tensor, arriving: Sequence[bool]) -> list[int]:
+    def unrivalled(self, name: int) -> bool:
+        return False
+
+    def refresh(
+        self, ids: Tensor, points: Tensor, arriving: Sequence[bool], steps: Sequence[float | None]
+    ) -> list[int]:
         return []
 
 
