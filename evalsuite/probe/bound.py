@@ -11,9 +11,13 @@ from torch import Tensor
 from evalsuite.probe.class_blocks import Blocks, rounds_worth, shift_rounds
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.preconditioner import Preconditioner, Spectrum
+from evalsuite.probe.symmetric import Symmetric
 
 CHEAP = 10
 """Blocks that cost at most so many rounds are made to confirm a stop."""
+
+CONFIRMED = 0.5
+"""So are others, of a problem that has spent this share of what they cost since it had new ones."""
 
 BACKOFF = 1.3
 """Each wait for new blocks is longer by this factor: the point moves less and less."""
@@ -37,7 +41,7 @@ class Bound:
     """
 
     def __init__(
-        self, objective: Objective, spectrum: Spectrum, known: Mapping[int, tuple[Tensor, float]] | None = None
+        self, objective: Objective, spectrum: Spectrum, known: Mapping[int, tuple[Symmetric, float]] | None = None
     ) -> None:
         self._objective = objective
         self._count = len(objective.penalties)
@@ -92,9 +96,10 @@ class Bound:
         simple, moved = [], []
         for row, (name, step) in enumerate(zip(names, steps, strict=True)):
             self._spent[name] += 1
-            confirm = arriving[row] and self._worth <= CHEAP and self._spent[name] > 1
+            known = 1 if self._worth <= CHEAP else CONFIRMED * self._worth
+            confirm = arriving[row] and name < self._count and self._spent[name] > known
             if confirm or self._spent[name] > self._due[name]:
-                self._renew(name, points[row], anew=confirm)
+                self._renew(name, points[row], anew=arriving[row])
                 moved.append(row)
             elif name in self.blocks:
                 if self._released(name) if arriving[row] else self._damped(name, step):
@@ -117,11 +122,12 @@ class Bound:
             self.blocks[name] = Blocks.of(curvature, self._objective, self._damping[name])
         else:
             self._due[name] *= BACKOFF
-            if not self._short[name]:
-                self._damping[name] = max(float(self._objective.penalties[name]), self._damping[name] / DAMPING)
+            penalty = float(self._objective.penalties[name])
+            if anew or not self._short[name]:
+                self._damping[name] = penalty if anew else max(penalty, self._damping[name] / DAMPING)
             self.blocks.pop(name, None)  # the new ones need its room
             at = self._shaped(point[None])[0]
-            self.blocks[name] = Blocks.at(self._objective, name % self._count, at, self._damping[name])
+            self.blocks[name] = Blocks.at(self._objective, name, at, self._damping[name], self._count)
         self._short[name] = 0
 
     def _damped(self, name: int, step: float | None) -> bool:
@@ -129,22 +135,20 @@ class Bound:
         if step is None or step >= SHORT:
             return False
         self._short[name] += 1
-        if self._short[name] % SHORT_STEPS:
-            return False
-        self._shift(name, self._damping[name] * DAMPING)
-        return True
+        return self._short[name] % SHORT_STEPS == 0 and self._shifted(name, self._damping[name] * DAMPING)
 
     def _released(self, name: int) -> bool:
         """Take off the damping where there is some, which hides what is left to gain; return whether there was."""
-        penalty = float(self._objective.penalties[name])
-        if self._damping[name] == penalty:
-            return False
-        self._shift(name, penalty)
-        return True
+        return self._shifted(name, float(self._objective.penalties[name]))
 
-    def _shift(self, name: int, damping: float) -> None:
+    def _shifted(self, name: int, damping: float) -> bool:
+        """Give the blocks of a problem this damping, if they have another; return whether that was so."""
+        curvature = self.blocks[name].curvature
+        if curvature is None or self._damping[name] == damping:
+            return False
         self._damping[name] = damping
-        self.blocks[name] = Blocks.of(self.blocks[name].curvature, self._objective, damping)
+        self.blocks[name] = Blocks.of(curvature, self._objective, damping)
+        return True
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return flat.view(len(flat), self._objective.n_logits, self._objective.design.dim + 1)

@@ -15,13 +15,15 @@ Of problems with few unknowns the whole Hessian is one block, from all rows.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from evalsuite.probe import leverage, triangle
+from evalsuite.probe import leverage
 from evalsuite.probe.objective import Design, Objective
+from evalsuite.probe.symmetric import TOGETHER_BYTES, Symmetric, inverted
 
 MAX_BYTES = 160 << 20
 """Blocks of all problems of a batch together take at most this much memory."""
@@ -49,11 +51,12 @@ def rounds_worth(objective: Objective, n_problems: int) -> float:
     round_cost = 4 * len(objective.design) * dim * n_logits + ROUND_OVERHEAD
     if n_logits * dim <= WHOLE_BELOW:
         return max(MIN_WHOLE, (2 * len(objective.design) * (dim * n_logits) ** 2 + BLOCK_OVERHEAD) / round_cost)
-    if n_problems * n_logits * (dim**2 + triangle.length(dim)) * objective.design.dtype.itemsize > MAX_BYTES:
+    if n_problems * Symmetric.bytes_for(n_logits, dim, objective.design.dtype) > MAX_BYTES:
         return math.inf
     rows = min(len(objective.design), (leverage.ROUGH_ROWS + leverage.ROWS) * dim)
-    # Products of the rows 2 n d^2, float64 Cholesky and inverse about 2 d^3 at half the rate; against 4 N d.
-    block_cost = 2 * rows * dim**2 + 4 * dim**3 + (0 if _all_rows(objective.design) else BLOCK_OVERHEAD)
+    # The lower half of the rows' products, at a better rate than those of an evaluation, and float64 Cholesky and
+    # inverse at a worse one.
+    block_cost = 0.8 * rows * dim**2 + 3 * dim**3 + (0 if _all_rows(objective.design) else BLOCK_OVERHEAD)
     return max(MIN_ROUNDS, (n_logits * block_cost + BLOCK_OVERHEAD) / round_cost)
 
 
@@ -73,46 +76,69 @@ def shift_rounds(objective: Objective) -> float:
 class Blocks:
     """Blocks of the Hessian of one problem without a penalty, and the inverses with one.
 
-    inverse: (K, D + 1, D + 1), or (1, n, n) for the whole Hessian of n = K (D + 1) unknowns; curvature: the lower
-    triangles of as many blocks, each in a row.
+    inverse, curvature: K blocks of D + 1 unknowns, or the whole Hessian of K (D + 1); there is no curvature where the
+    memory does not hold both.
     """
 
-    curvature: Tensor
-    inverse: Tensor
+    curvature: Symmetric | None
+    inverse: Symmetric
 
     @classmethod
-    def at(cls, objective: Objective, index: int, theta: Tensor, penalty: float) -> Blocks:
-        """Make the blocks of problem `index` at theta (K, D + 1)."""
-        if theta.numel() <= WHOLE_BELOW:
-            curvature = triangle.packed(objective.hessian(index, theta).unsqueeze(0))
-        else:
-            weights = objective.curvature_weights(index, theta)
-            if _all_rows(objective.design):
-                curvature = triangle.packed(_summed(objective.design, weights))
-            else:
-                added = _diagonal(objective, penalty, theta.shape[1])
-                curvature = leverage.covariances(objective.design, weights, added)
-        return cls.of(curvature, objective, penalty)
+    def at(cls, objective: Objective, index: int, theta: Tensor, penalty: float, n_problems: int) -> Blocks:
+        """Make the blocks of problem `index` at theta (K, D + 1); `n_problems` have to fit the memory."""
+        count, size = _shape(objective)
+        # The whole Hessian of a softmax is singular, and the rounding of its inverse all but infinite.
+        dtype, device = torch.float64 if size > objective.design.dim + 1 else objective.design.dtype, theta.device
+        fits = 2 * n_problems * Symmetric.bytes_for(count, size, dtype) <= MAX_BYTES
+        curvature = Symmetric.empty(count, size, dtype, device) if fits else None
+        inverse = Symmetric.empty(count, size, dtype, device)
+        added, start = _diagonal(objective, penalty), 0
+        for matrices in _curvatures(objective, index, theta, added):
+            if curvature is not None:
+                curvature.put(start, matrices)
+            inverse.put(start, inverted(matrices.double(), added))
+            start += len(matrices)
+        return cls(curvature, inverse)
 
     @classmethod
-    def of(cls, curvature: Tensor, objective: Objective, penalty: float) -> Blocks:
+    def of(cls, curvature: Symmetric, objective: Objective, penalty: float) -> Blocks:
         """Give a curvature, which may come from another penalty, this one."""
-        size = objective.design.dim + 1
-        whole = len(curvature) == 1 and curvature.shape[1] > triangle.length(size)
-        added = _diagonal(objective, penalty, objective.n_logits * size if whole else size)
-        return cls(curvature, triangle.inverses(curvature, added))
+        inverse = Symmetric(torch.empty_like(curvature.tiles), curvature.size)
+        added = _diagonal(objective, penalty)
+        for start, stop in curvature.groups():
+            inverse.put(start, inverted(curvature.lower(start, stop), added))
+        return cls(curvature, inverse)
 
     def apply(self, gradient: Tensor) -> Tensor:
         """Return the inverse times a gradient (K, D + 1)."""
-        flat = gradient.reshape(len(self.inverse), -1, 1).to(self.inverse.dtype)
-        return torch.bmm(self.inverse, flat).view_as(gradient).to(gradient.dtype)
+        flat = gradient.reshape(len(self.inverse), -1).to(self.inverse.tiles.dtype)
+        return self.inverse.times(flat).reshape(gradient.shape).to(gradient.dtype)
 
 
-def _diagonal(objective: Objective, penalty: float, size: int) -> Tensor:
-    """Return the penalty on so many unknowns (size,), none on the intercepts."""
-    found = torch.full((size,), penalty, dtype=torch.float64)
+def _shape(objective: Objective) -> tuple[int, int]:
+    """Return how many blocks there are, and of how many unknowns."""
+    count, size = objective.n_logits, objective.design.dim + 1
+    return (1, count * size) if count * size <= WHOLE_BELOW else (count, size)
+
+
+def _diagonal(objective: Objective, penalty: float) -> Tensor:
+    """Return the penalty on the unknowns of a block (d,) float64, none on the intercepts."""
+    found = torch.full((_shape(objective)[1],), penalty, dtype=torch.float64)
     found[objective.design.dim :: objective.design.dim + 1] = 0
     return found.to(objective.penalties.device)
+
+
+def _curvatures(objective: Objective, index: int, theta: Tensor, added: Tensor) -> Iterator[Tensor]:
+    """Yield blocks without a penalty, some (B, d, d) at a time, complete on the diagonal and below."""
+    if theta.numel() <= WHOLE_BELOW:
+        yield objective.hessian(index, theta).unsqueeze(0)
+        return
+    weights = objective.curvature_weights(index, theta)
+    if _all_rows(objective.design):
+        yield from torch.split(_summed(objective.design, weights), max(1, TOGETHER_BYTES // (8 * len(added) ** 2)))
+    else:
+        for matrix in leverage.covariances(objective.design, weights, added):
+            yield matrix.unsqueeze(0)
 
 
 def _summed(design: Design, weights: Tensor) -> Tensor:

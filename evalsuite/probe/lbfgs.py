@@ -337,7 +337,7 @@ class _Batch:
             # Nor does the start count: without a pair there is no telling whether the slope is believable.
             plain = int(self.ids[i]) >= self._count
             passed = (
-                track.iterations >= (BEFORE_BELIEF if plain else 1)
+                self._history.pairs[i] >= (BEFORE_BELIEF if plain else 1)
                 and track.gap <= GAP_SAFETY * self._options.tolerance
             )
             track.hits = track.hits + 1 if passed else 0

@@ -13,12 +13,13 @@ The draw is systematic (every time a running sum of q passes a whole number), he
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from evalsuite.probe.objective import Design
-from evalsuite.probe.triangle import factored, length, packed
+from evalsuite.probe.symmetric import factored
 
 ROUGH_ROWS = 4
 """Rows drawn a direction for the rough estimate."""
@@ -29,8 +30,11 @@ ROWS = 6
 SKETCHES = 8
 """x' H^-1 x = |L^-1 x|^2 is estimated as the mean square of so many random combinations of L^-1 x."""
 
+NEGLIGIBLE = 0.1
+"""Rows that together add less than this share of the penalty to any direction are left out."""
+
 ROWS_TOGETHER = 1_024
-"""Drawn rows that are copied and multiplied together."""
+"""Rows that are copied and multiplied together."""
 
 PANELS = 4
 """Of a product x' x only the lower triangle is computed, in so many panels of columns: 5 / 8 of the whole."""
@@ -39,22 +43,53 @@ CLIPPING_ROUNDS = 8
 """Probabilities above one are cut and the rest scaled up; a few rounds of it suffice."""
 
 
-def covariances(design: Design, weights: Tensor, penalty: Tensor) -> Tensor:
-    """Return estimates of sum_n w_kn x_n x_n' as lower triangles (K, t), each row with a last feature of one.
+def covariances(design: Design, weights: Tensor, penalty: Tensor) -> Iterator[Tensor]:
+    """Yield estimates of sum_n w_kn x_n x_n' (D + 1, D + 1), each row with a last feature of one, for all k in turn.
+    They are complete on the diagonal and below.
 
     weights: (K, N), not negative, in the working precision; penalty: (D + 1,) float64, what H has on its diagonal
-    besides. Each sum needs more rows than it has directions.
+    besides. Where few rows matter the sum is taken over those.
     """
-    leverages = _by_diagonal(design, weights, penalty)
-    sketches = [
-        _sketch(_sampled(design, one, leverage, ROUGH_ROWS), penalty)
-        for one, leverage in zip(weights, leverages, strict=True)
-    ]
-    leverages = _by_sketch(design, weights, torch.cat(sketches))
-    found = torch.empty(len(weights), length(design.dim + 1), dtype=design.dtype, device=weights.device)
-    for row, (one, leverage) in enumerate(zip(weights, leverages, strict=True)):
-        found[row] = packed(_sampled(design, one, leverage, ROWS).unsqueeze(0))[0]
-    return found
+    few = (ROUGH_ROWS + ROWS) * (design.dim + 1)
+    lengths = _lengths(design)
+    matter = [_mattering(one, lengths, float(penalty[0])) for one in weights]
+    many = torch.tensor([len(rows) > few for rows in matter], device=weights.device)
+    leverages = iter(_leverages(design, weights[many], penalty))
+    for one, rows in zip(weights, matter, strict=True):
+        if len(rows) > few:
+            rows, probability = draw(next(leverages).double(), ROWS * (design.dim + 1))
+            yield _summed(design, rows, one[rows] / probability)
+        else:
+            yield _summed(design, rows, one[rows])
+
+
+def _lengths(design: Design) -> Tensor:
+    """Return |x_n|^2 (N,)."""
+    found = torch.empty(len(design), dtype=design.dtype, device=design.mean.device)
+    for span, x in design.chunks(columns=0):
+        torch.linalg.vector_norm(x, dim=1, out=found[span])
+    return found.square_()
+
+
+def _mattering(weights: Tensor, lengths: Tensor, penalty: float) -> Tensor:
+    """Return the rows without which the sum is less by NEGLIGIBLE of the penalty at most, in any direction, and of the
+    weights."""
+    load = weights * lengths
+    order = torch.argsort(load)
+    light = torch.cumsum(load[order], 0, dtype=torch.float64) <= NEGLIGIBLE * penalty
+    light &= torch.cumsum(weights[order], 0, dtype=torch.float64) <= NEGLIGIBLE * weights.sum(dtype=torch.float64)
+    return order[~light].sort().values
+
+
+def _leverages(design: Design, weights: Tensor, penalty: Tensor) -> Tensor:
+    """Return estimates of w_kn x_n' H_k^-1 x_n (K, N)."""
+    if not len(weights):
+        return weights
+    leverages, sketches = _by_diagonal(design, weights, penalty), []
+    for one, leverage in zip(weights, leverages, strict=True):
+        rows, probability = draw(leverage.double(), ROUGH_ROWS * (design.dim + 1))
+        sketches.append(_sketch(_summed(design, rows, one[rows] / probability), penalty))
+    return _by_sketch(design, weights, torch.cat(sketches))
 
 
 def _by_diagonal(design: Design, weights: Tensor, penalty: Tensor) -> Tensor:
@@ -87,18 +122,16 @@ def _by_sketch(design: Design, weights: Tensor, sketches: Tensor) -> Tensor:
     return found
 
 
-def _sampled(design: Design, weights: Tensor, leverage: Tensor, rows_per_direction: int) -> Tensor:
-    """Return an estimate of sum_n w_n x_n x_n' (D + 1, D + 1) from rows drawn by their leverage (N,), not complete
-    above the diagonal."""
+def _summed(design: Design, rows: Tensor, weights: Tensor) -> Tensor:
+    """Return sum_m w_m x_m x_m' (D + 1, D + 1) over some rows, by position, not complete above the diagonal."""
     size = design.dim + 1
-    drawn, probability = draw(leverage.double(), rows_per_direction * size)
-    scale = (weights[drawn] / probability).sqrt().to(design.dtype)
+    roots = weights.sqrt().to(design.dtype)
     total = torch.zeros(size, size, dtype=design.dtype, device=weights.device)
     bounds = [size * panel // PANELS for panel in range(PANELS + 1)]
-    for start in range(0, len(drawn), ROWS_TOGETHER):
+    for start in range(0, len(rows), ROWS_TOGETHER):
         part = slice(start, start + ROWS_TOGETHER)
-        x = torch.cat([design.take(drawn[part]), torch.ones_like(scale[part]).unsqueeze(1)], dim=1)
-        x *= scale[part].unsqueeze(1)
+        x = torch.cat([design.take(rows[part]), torch.ones_like(roots[part]).unsqueeze(1)], dim=1)
+        x *= roots[part].unsqueeze(1)
         for first, last in itertools.pairwise(bounds):
             total[first:, first:last].addmm_(x[:, first:].T, x[:, first:last])
     return total

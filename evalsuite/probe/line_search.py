@@ -24,6 +24,9 @@ FAR = 0.1
 MAX_TRIALS = 30
 """More trials than this mean that rounding hides any decrease along the direction."""
 
+MAX_BLIND_TRIALS = 6
+"""The same where the direction promises less than the noise to begin with."""
+
 SAFEGUARDS = (1e-4, 0.9)
 """A trial between two bounds stays within these fractions of the way from the lower to the upper one, so that
 the bracket always shrinks. The first is small because the right step can be: see `_next`."""
@@ -61,7 +64,8 @@ class LineSearch:
         enough = value <= self._value + SUFFICIENT_DECREASE * self.step * self.slope + self._noise
         if finite and enough and abs(slope) <= self._curvature * abs(self.slope):
             return Verdict.ACCEPT
-        if self._trials >= MAX_TRIALS or not self.slope < 0:  # rounding can turn a direction uphill
+        limit = MAX_TRIALS if -self.slope > self._noise else MAX_BLIND_TRIALS
+        if self._trials >= limit or not self.slope < 0:  # rounding can turn a direction uphill
             return Verdict.FAIL
         if finite and enough and slope < 0:
             self._low = (self.step, value, slope)

@@ -21,6 +21,7 @@ from evalsuite.probe.reduction import Reduction
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
 from evalsuite.probe.span import lowest
+from evalsuite.probe.symmetric import Symmetric
 
 NEIGHBOURS = 3
 """Solutions combined at most: with the curve's curvature known, a fourth adds nothing that pays for itself."""
@@ -45,7 +46,7 @@ class Path:
         self._points: list[Tensor] = []
         self._plain: list[bool] = []
         self._ours: list[bool] = []
-        self._curvatures: dict[float, dict[int, Tensor]] = {}
+        self._curvatures: dict[float, dict[int, Symmetric]] = {}
         self._race_below: list[float] = []
 
     def __bool__(self) -> bool:
@@ -66,13 +67,14 @@ class Path:
             if raced:
                 self._race_below[name % per] = -abs(self._race_below[name % per])
         for name, one in blocks.items():
-            self._curvatures.setdefault(lambdas[name // per % len(lambdas)], {})[name % per] = one.curvature
-        while sum(one.nbytes for group in self._curvatures.values() for one in group.values()) > KEPT_BYTES:
+            if one.curvature is not None:
+                self._curvatures.setdefault(lambdas[name // per % len(lambdas)], {})[name % per] = one.curvature
+        while sum(one.tiles.nbytes for group in self._curvatures.values() for one in group.values()) > KEPT_BYTES:
             del self._curvatures[next(iter(self._curvatures))]
 
-    def curvatures(self, lambdas: list[float]) -> dict[int, tuple[Tensor, float]]:
+    def curvatures(self, lambdas: list[float]) -> dict[int, tuple[Symmetric, float]]:
         """Return blocks without a penalty for the problems of these lambdas, and the nearest lambda, which had them."""
-        found: dict[int, tuple[Tensor, float]] = {}
+        found: dict[int, tuple[Symmetric, float]] = {}
         for index, value in enumerate(lambdas):
             nearest = min(self._curvatures, key=lambda known: abs(math.log(known / value)), default=None)
             if nearest is not None and abs(math.log(nearest / value)) < REACH:

@@ -12,6 +12,7 @@ import torch
 from evalsuite.probe import class_blocks, leverage
 from evalsuite.probe.class_blocks import Blocks, rounds_worth
 from evalsuite.probe.objective import Design, Objective, Sigmoid, Softmax
+from evalsuite.probe.symmetric import Symmetric
 
 
 def softmax_problem(dtype: torch.dtype, n: int = 60, dim: int = 5) -> tuple[Objective, torch.Tensor]:
@@ -50,7 +51,14 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     monkeypatch.setattr(class_blocks, "WHOLE_BELOW", 0)
     # Small problems would sum over all their rows.
     monkeypatch.setattr(class_blocks, "BLOCK_OVERHEAD", 0)
+    monkeypatch.setattr(leverage, "NEGLIGIBLE", 0)
     return lambda rows: monkeypatch.setattr(leverage, "ROWS", rows)
+
+
+def dense(found: Symmetric) -> torch.Tensor:
+    """Return the whole matrices (B, d, d) float64."""
+    lower = found.lower(0, len(found)).tril()
+    return lower + lower.tril(-1).transpose(1, 2)
 
 
 def without_projection(objective: Objective, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +75,7 @@ def test_with_all_rows_drawn_the_blocks_are_the_hessians(
     objective, theta = problem(torch.float64)
     without_projection(objective, monkeypatch)
     hessian = hessian_blocks(objective, index, theta)
-    product = Blocks.at(objective, index, theta, float(objective.penalties[index])).inverse @ hessian
+    product = dense(Blocks.at(objective, index, theta, float(objective.penalties[index]), 1).inverse) @ hessian
     assert torch.allclose(product, torch.eye(6, dtype=torch.float64).expand_as(hessian), atol=1e-4)
 
 
@@ -79,7 +87,7 @@ def test_the_whole_hessian_of_a_small_problem_makes_newton_steps(monkeypatch: py
     direction[:, -1] -= direction[:, -1].mean() if len(theta) > 1 else 0  # a common intercept has no curvature
     step, ids = 1e-5, torch.tensor([1])
     above, below = (objective.evaluate(ids, (theta + s * direction).unsqueeze(0))[1][0] for s in (step, -step))
-    found = Blocks.at(objective, 1, theta, 2.0).apply((above - below) / (2 * step))
+    found = Blocks.at(objective, 1, theta, 2.0, 1).apply((above - below) / (2 * step))
     found[:, -1] -= found[:, -1].mean() if len(theta) > 1 else 0
     assert torch.allclose(found, direction, atol=1e-3)
 
@@ -87,8 +95,10 @@ def test_the_whole_hessian_of_a_small_problem_makes_newton_steps(monkeypatch: py
 def test_shifted_blocks_are_those_of_the_other_penalty(sampled: Callable[[int], None]) -> None:
     sampled(1_000)
     objective, theta = softmax_problem(torch.float64)
-    shifted = Blocks.of(Blocks.at(objective, 0, theta, 0.1).curvature, objective, 2.0)
-    assert torch.allclose(shifted.inverse, Blocks.at(objective, 1, theta, 2.0).inverse)
+    made = Blocks.at(objective, 0, theta, 0.1, 1)
+    assert made.curvature is not None
+    shifted = Blocks.of(made.curvature, objective, 2.0)
+    assert torch.allclose(dense(shifted.inverse), dense(Blocks.at(objective, 1, theta, 2.0, 1).inverse))
 
 
 def test_with_some_rows_drawn_blocks_are_close(sampled: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +106,8 @@ def test_with_some_rows_drawn_blocks_are_close(sampled: Callable[[int], None], m
     sampled(20)
     objective, theta = softmax_problem(torch.float64, n=2_000)
     without_projection(objective, monkeypatch)
-    values = torch.linalg.eigvals(
-        Blocks.at(objective, 0, theta, 0.1).inverse @ hessian_blocks(objective, 0, theta)
-    ).real
+    inverse = dense(Blocks.at(objective, 0, theta, 0.1, 1).inverse)
+    values = torch.linalg.eigvals(inverse @ hessian_blocks(objective, 0, theta)).real
     assert 0.4 < float(values.min()) < float(values.max()) < 2.5
     assert float((values - 1).abs().max()) > 1e-3  # not all rows were looked at
 
@@ -106,9 +115,9 @@ def test_with_some_rows_drawn_blocks_are_close(sampled: Callable[[int], None], m
 def test_blocks_have_the_precision_of_the_products(sampled: Callable[[int], None]) -> None:
     sampled(4)
     objective, theta = softmax_problem(torch.float32)
-    inverse = Blocks.at(objective, 0, theta, 0.1).inverse
-    assert inverse.dtype == torch.float32
-    assert bool((torch.linalg.eigvalsh(inverse.double()) > 0).all())
+    inverse = Blocks.at(objective, 0, theta, 0.1, 1).inverse
+    assert inverse.tiles.dtype == torch.float32
+    assert bool((torch.linalg.eigvalsh(dense(inverse)) > 0).all())
 
 
 def test_blocks_that_do_not_fit_are_never_worth_it(
@@ -116,7 +125,20 @@ def test_blocks_that_do_not_fit_are_never_worth_it(
 ) -> None:
     sampled(4)
     objective, theta = softmax_problem(torch.float32)
-    made = Blocks.at(objective, 0, theta, 0.1)
-    monkeypatch.setattr(class_blocks, "MAX_BYTES", 2 * (made.curvature.nbytes + made.inverse.nbytes) - 1)
+    size = Blocks.at(objective, 0, theta, 0.1, 1).inverse.tiles.nbytes
+    monkeypatch.setattr(class_blocks, "MAX_BYTES", 2 * size - 1)
     assert rounds_worth(objective, 2) == float("inf")
     assert 0 < rounds_worth(objective, 1) < float("inf")
+
+
+def test_where_only_inverses_fit_curvatures_are_not_kept(
+    sampled: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled(4)
+    objective, theta = softmax_problem(torch.float32)
+    whole = Blocks.at(objective, 0, theta, 0.1, 1)
+    assert whole.curvature is not None
+    monkeypatch.setattr(class_blocks, "MAX_BYTES", 2 * whole.inverse.tiles.nbytes - 1)
+    made = Blocks.at(objective, 0, theta, 0.1, 1)
+    assert made.curvature is None
+    assert torch.equal(made.inverse.tiles, whole.inverse.tiles)
