@@ -20,6 +20,12 @@ from evalsuite.probe.line_search import LineSearch, Verdict
 GAP_SAFETY = 0.25
 """The stop asks the estimated gap, see `_Track.estimate`, to be this fraction of the tolerance."""
 
+LONG = 40
+"""A problem that takes more iterations has flat directions, along which the estimate is lower."""
+
+LONG_SAFETY = 0.1
+"""The fraction of the tolerance for those."""
+
 WINDOW = 5
 """Iterations over which the decrease of F is summed to see how fast it still falls."""
 
@@ -338,7 +344,7 @@ class _Batch:
             plain = int(self.ids[i]) >= self._count
             passed = (
                 self._history.pairs[i] >= (BEFORE_BELIEF if plain else 1)
-                and track.gap <= GAP_SAFETY * self._options.tolerance
+                and track.gap <= (LONG_SAFETY if track.iterations > LONG else GAP_SAFETY) * self._options.tolerance
             )
             track.hits = track.hits + 1 if passed else 0
             noise = self._options.noise + SLACK * self._options.tolerance
