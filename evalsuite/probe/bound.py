@@ -73,9 +73,9 @@ class Bound:
         found = shaped.clone()
         if simple:
             found[simple] = self._kronecker.apply(ids[simple], shaped[simple])
-        for row, name in enumerate(names):
-            if name in self.blocks:
-                found[row] = self.blocks[name].apply(shaped[row])
+        for name in self.blocks.keys() & set(names):
+            rows = [row for row, other in enumerate(names) if other == name]
+            found[rows] = self.blocks[name].apply(shaped[rows])
         return self._objective.project(found).flatten(1)
 
     def unrivalled(self, name: int) -> bool:

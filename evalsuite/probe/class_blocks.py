@@ -109,10 +109,10 @@ class Blocks:
             inverse.put(start, inverted(curvature.lower(start, stop), added))
         return cls(curvature, inverse)
 
-    def apply(self, gradient: Tensor) -> Tensor:
-        """Return the inverse times a gradient (K, D + 1)."""
-        flat = gradient.reshape(len(self.inverse), -1).to(self.inverse.tiles.dtype)
-        return self.inverse.times(flat).reshape(gradient.shape).to(gradient.dtype)
+    def apply(self, gradients: Tensor) -> Tensor:
+        """Return the inverse times gradients (R, K, D + 1)."""
+        flat = gradients.reshape(len(gradients), len(self.inverse), -1).to(self.inverse.tiles.dtype)
+        return self.inverse.times(flat.transpose(0, 1)).transpose(0, 1).reshape(gradients.shape).to(gradients.dtype)
 
 
 def _shape(objective: Objective) -> tuple[int, int]:

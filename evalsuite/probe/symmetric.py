@@ -19,7 +19,7 @@ TOGETHER_BYTES = 4 << 20
 TILES = 8
 """Tiles along a side: 36 of 64 are kept. More would save little, and be slower."""
 
-UNTILED = 64
+UNTILED = 256
 """Matrices of at most so many rows are one tile: there is nothing to save."""
 
 
@@ -69,17 +69,18 @@ class Symmetric:
         return found.view(len(found), along * side, along * side)[:, : self.size, : self.size].contiguous()
 
     def times(self, vectors: Tensor) -> Tensor:
-        """Return the products with vectors (B, d), one a matrix."""
+        """Return the products with vectors (B, r, d), r of them for each matrix."""
         along, side = _tiling(self.size)
-        padded = functional.pad(vectors, (0, along * side - self.size)).view(len(vectors), along, side)
-        padded = padded.transpose(0, 1).contiguous()
+        if along == 1:
+            return torch.bmm(vectors, self.tiles[0])
+        padded = functional.pad(vectors, (0, along * side - self.size))
+        padded = padded.view(*vectors.shape[:2], along, side).permute(2, 0, 1, 3)
         rows, columns = _places(along, vectors.device)
         found = torch.zeros_like(padded)
         # Vectors as rows: a product with a column is several times slower on a CPU.
         found.index_add_(0, rows, _row_products(padded[columns], self.tiles.transpose(2, 3)))
-        if along > 1:
-            found.index_add_(0, columns[along:], _row_products(padded[rows[along:]], self.tiles[along:]))
-        return found.transpose(0, 1).reshape(len(vectors), -1)[:, : self.size]
+        found.index_add_(0, columns[along:], _row_products(padded[rows[along:]], self.tiles[along:]))
+        return found.permute(1, 2, 0, 3).flatten(2)[..., : self.size]
 
     def groups(self) -> Iterator[tuple[int, int]]:
         """Yield (start, stop) of matrices that may be worked on together."""
@@ -121,8 +122,8 @@ def factored(matrices: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _row_products(vectors: Tensor, tiles: Tensor) -> Tensor:
-    """Return v' T for vectors (t, B, s) and tiles (t, B, s, s)."""
-    return torch.bmm(vectors.flatten(0, 1).unsqueeze(1), tiles.flatten(0, 1)).view_as(vectors)
+    """Return v' T for vectors (t, B, r, s) and tiles (t, B, s, s)."""
+    return torch.bmm(vectors.flatten(0, 1), tiles.flatten(0, 1)).view_as(vectors)
 
 
 def _tiling(size: int) -> tuple[int, int]:

@@ -87,7 +87,7 @@ def test_the_whole_hessian_of_a_small_problem_makes_newton_steps(monkeypatch: py
     direction[:, -1] -= direction[:, -1].mean() if len(theta) > 1 else 0  # a common intercept has no curvature
     step, ids = 1e-5, torch.tensor([1])
     above, below = (objective.evaluate(ids, (theta + s * direction).unsqueeze(0))[1][0] for s in (step, -step))
-    found = Blocks.at(objective, 1, theta, 2.0, 1).apply((above - below) / (2 * step))
+    found = Blocks.at(objective, 1, theta, 2.0, 1).apply(((above - below) / (2 * step)).unsqueeze(0))[0]
     found[:, -1] -= found[:, -1].mean() if len(theta) > 1 else 0
     assert torch.allclose(found, direction, atol=1e-3)
 

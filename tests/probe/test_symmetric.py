@@ -16,7 +16,7 @@ def matrices(count: int, size: int) -> torch.Tensor:
     return x.transpose(1, 2) @ x
 
 
-@pytest.mark.parametrize("size", [1, 5, UNTILED, UNTILED + 1, 96, 101])
+@pytest.mark.parametrize("size", [1, 5, UNTILED, UNTILED + 1, UNTILED + 40])
 def test_tiles_hold_all_of_a_symmetric_matrix(size: int) -> None:
     whole = matrices(3, size)
     found = Symmetric.empty(3, size, torch.float64, whole.device)
@@ -26,8 +26,8 @@ def test_tiles_hold_all_of_a_symmetric_matrix(size: int) -> None:
     assert found.tiles.nbytes == Symmetric.bytes_for(3, size, torch.float64)
     assert torch.equal(found.lower(0, 3).tril(), whole.tril())
     assert torch.equal(found.lower(1, 2).tril(), whole[1:2].tril())
-    vectors = torch.randn(3, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(found.times(vectors), torch.bmm(whole, vectors.unsqueeze(2)).squeeze(2))
+    vectors = torch.randn(3, 4, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(found.times(vectors), torch.bmm(vectors, whole))
 
 
 def test_tiles_take_little_more_than_half_the_memory() -> None:
@@ -35,8 +35,8 @@ def test_tiles_take_little_more_than_half_the_memory() -> None:
 
 
 def test_what_is_above_the_diagonal_does_not_matter_to_the_lower_triangle() -> None:
-    whole = matrices(1, 100)
-    found = Symmetric.empty(1, 100, torch.float64, whole.device)
+    whole = matrices(1, 300)
+    found = Symmetric.empty(1, 300, torch.float64, whole.device)
     found.put(0, whole.tril() + torch.full_like(whole, 7.0).triu(1))
     assert torch.equal(found.lower(0, 1).tril(), whole.tril())
 
