@@ -14,10 +14,8 @@ from evalsuite.probe.preconditioner import Preconditioner, Spectrum
 from evalsuite.probe.symmetric import Symmetric
 
 CHEAP = 10
-"""Blocks that cost at most so many rounds are made to confirm a stop."""
-
-CONFIRMED = 0.5
-"""So are others, of a problem that has spent this share of what they cost since it had new ones."""
+"""Blocks that cost at most so many rounds are made to confirm a stop. Others are if that many rounds have passed since
+the last ones."""
 
 BACKOFF = 1.3
 """Each wait for new blocks is longer by this factor: the point moves less and less."""
@@ -96,7 +94,7 @@ class Bound:
         simple, moved = [], []
         for row, (name, step) in enumerate(zip(names, steps, strict=True)):
             self._spent[name] += 1
-            known = 1 if self._worth <= CHEAP else CONFIRMED * self._worth
+            known = 1 if self._worth <= CHEAP else self._worth
             confirm = arriving[row] and name < self._count and self._spent[name] > known
             if confirm or self._spent[name] > self._due[name]:
                 self._renew(name, points[row], anew=arriving[row])

@@ -33,6 +33,9 @@ SLACK = 0.1
 """A line search may accept a rise of F by this fraction of the tolerance if the slopes agree. Rounding of
 large float32 logits is often above its nominal size, and would end the search for nothing."""
 
+STALLED_SAFETY = 1e-3
+"""The fraction for a search that found no lower F: one that starts at the minimum finds none."""
+
 CONSECUTIVE_HITS = 2
 """Iterations in a row that must pass the stop: one may pass by chance along a flat direction."""
 
@@ -143,6 +146,7 @@ class _Track:
     gap: float = float("inf")
     hits: int = 0
     iterations: int = 0
+    born: int = 0
     stalled: bool = False
     confirmed: float = 0.0
     accepted: float | None = None
@@ -242,7 +246,7 @@ class _Batch:
                 self._raced[names[i] % self._count] = True
             self._keep([*range(n), *racing])
             self.ids[n:] = (self.ids[n:] + self._count) % (2 * self._count)
-            self._tracks[n:] = [_Track(track.floor, iterations=track.iterations) for track in self._tracks[n:]]
+            self._tracks[n:] = [_Track(track.floor, iterations=track.iterations, born=track.iterations) for track in self._tracks[n:]]
             self._history.forget(range(n, n + len(racing)))
             self._preconditioned[n:] = self._problem.precondition(self.ids[n:], self._gradient[n:])
             self.aim(range(n, len(self._tracks)))
@@ -282,10 +286,13 @@ class _Batch:
         for i in failed:
             # Rounding hides the decrease along this direction. Once, forget the history and try the
             # preconditioned gradient; where that fails as well, the problem is as far as it gets.
-            self._tracks[i].stalled = self._history.pairs[i] == 0
+            track = self._tracks[i]
+            track.stalled = self._history.pairs[i] == 0
+            if track.stalled and track.gap <= STALLED_SAFETY * self._options.tolerance:
+                track.hits = CONSECUTIVE_HITS
         if failed:
             self._history.forget(failed)
-        return sorted(accepted + failed)
+        return [i for i in sorted(accepted + failed) if not self._tracks[i].stalled]
 
     def _accept(self, rows: list[int], point: Tensor, value: Tensor, gradient: Tensor) -> None:
         """Move these problems to their trials and remember the pairs s = step, y = change of the gradient."""
@@ -343,7 +350,7 @@ class _Batch:
             # Nor does the start count: without a pair there is no telling whether the slope is believable.
             plain = int(self.ids[i]) >= self._count
             passed = (
-                self._history.pairs[i] >= (BEFORE_BELIEF if plain else 1)
+                track.iterations - track.born >= (BEFORE_BELIEF if plain else 1)
                 and track.gap <= (LONG_SAFETY if track.iterations > LONG else GAP_SAFETY) * self._options.tolerance
             )
             track.hits = track.hits + 1 if passed else 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evalsuite.probe.lbfgs import Options, minimise
-from evalsuite.probe.line_search import CURVATURE, SUFFICIENT_DECREASE, LineSearch, Verdict
+from evalsuite.probe.line_search import CURVATURE, MAX_BLIND_TRIALS, SUFFICIENT_DECREASE, LineSearch, Verdict
 
 
 @pytest.mark.parametrize("minimum", [1e-4, 0.03, 0.9, 7.0, 1e4])
@@ -48,6 +48,13 @@ def test_the_line_search_survives_overflow_and_gives_up() -> None:
 @pytest.mark.parametrize("slope", [1e-12, 1.0, math.nan])
 def test_a_direction_that_rounding_turned_uphill_is_given_up_at_once(slope: float) -> None:
     assert LineSearch(1.0, slope, noise=0.0).tell(1.1, 2 * slope) is Verdict.FAIL
+
+
+def test_a_direction_that_promises_less_than_the_noise_is_not_followed_long() -> None:
+    search, verdicts = LineSearch(1.0, -1e-12, noise=1e-6), []
+    while Verdict.FAIL not in verdicts:
+        verdicts.append(search.tell(1.0, -1e-12 if len(verdicts) % 2 else 1e-12))
+    assert len(verdicts) == MAX_BLIND_TRIALS
 
 
 class Quadratics:
@@ -96,3 +103,25 @@ def test_minimise_stops_at_the_limit() -> None:
     assert found.iterations[2] == 3
     assert not found.converged[2]
     assert found.values[2] > 1.1
+
+
+def test_a_start_at_the_minimum_has_converged() -> None:
+    start = torch.arange(3, dtype=torch.float64)[:, None].expand(3, 20).contiguous()
+    found = minimise(Quadratics(3, 20), start, Options(1e-10, 500, [1.0] * 3, noise=1e-15))
+    assert found.converged == (True, True, True)
+    assert max(found.evaluations) <= 4
+    assert torch.equal(found.points, start)
+
+
+class Rising(Quadratics):
+    """Whose values rise whatever is asked, as rounding may have it; the slopes say that there is far to go."""
+
+    def evaluate(self, ids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = super().evaluate(ids, points)
+        return value + 1e6 * len(self.asked), gradient
+
+
+def test_a_search_that_finds_nothing_has_not_converged_for_that() -> None:
+    start = torch.full((3, 20), 5.0, dtype=torch.float64)
+    found = minimise(Rising(3, 20), start, Options(1e-10, 500, [1.0] * 3, noise=1e-15))
+    assert found.converged == (False, False, False)
