@@ -13,10 +13,6 @@ from evalsuite.probe.objective import Objective
 from evalsuite.probe.preconditioner import Preconditioner, Spectrum
 from evalsuite.probe.symmetric import Symmetric
 
-CHEAP = 10
-"""Blocks that cost at most so many rounds are made to confirm a stop. Others are if that many rounds have passed since
-the last ones."""
-
 BACKOFF = 1.3
 """Each wait for new blocks is longer by this factor: the point moves less and less."""
 
@@ -85,8 +81,8 @@ class Bound:
     ) -> list[int]:
         """Take part in every round: move the inverse Hessians to the points where that is worth its cost.
 
-        One that seems to have arrived gets new blocks, if they are cheap: where rows are all but separated, curvatures
-        fall so fast that old ones take what is left to gain for a fraction of what it is.
+        One that seems to have arrived gets new blocks as soon as it has spent what they cost: where rows are all but
+        separated, curvatures fall so fast that old ones take what is left to gain for a fraction of what it is.
         """
         power = self._rounds & (self._rounds - 1) == 0
         self._rounds += 1
@@ -94,8 +90,7 @@ class Bound:
         simple, moved = [], []
         for row, (name, step) in enumerate(zip(names, steps, strict=True)):
             self._spent[name] += 1
-            known = 1 if self._worth <= CHEAP else self._worth
-            confirm = arriving[row] and name < self._count and self._spent[name] > known
+            confirm = arriving[row] and name < self._count and self._spent[name] > self._worth
             if confirm or self._spent[name] > self._due[name]:
                 self._renew(name, points[row], anew=arriving[row])
                 moved.append(row)

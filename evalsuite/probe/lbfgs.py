@@ -139,7 +139,7 @@ def passes(problem: Problem, start: Tensor, options: Options) -> bool:
 
 @dataclass
 class _Track:
-    """The scalars of one problem."""
+    """The scalars of one problem. born: the iterations it took over from the rival it forked from."""
 
     floor: float
     search: LineSearch | None = None
@@ -246,7 +246,8 @@ class _Batch:
                 self._raced[names[i] % self._count] = True
             self._keep([*range(n), *racing])
             self.ids[n:] = (self.ids[n:] + self._count) % (2 * self._count)
-            self._tracks[n:] = [_Track(track.floor, iterations=track.iterations, born=track.iterations) for track in self._tracks[n:]]
+            done = [(track.floor, track.iterations) for track in self._tracks[n:]]
+            self._tracks[n:] = [_Track(floor, iterations=count, born=count) for floor, count in done]
             self._history.forget(range(n, n + len(racing)))
             self._preconditioned[n:] = self._problem.precondition(self.ids[n:], self._gradient[n:])
             self.aim(range(n, len(self._tracks)))

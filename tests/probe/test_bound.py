@@ -19,9 +19,8 @@ IDS = torch.tensor([0])
 
 @pytest.fixture
 def objective(monkeypatch: pytest.MonkeyPatch) -> Softmax:
-    """Small, but with a block a class, that cost the fewest rounds there are, and are not made to confirm a stop."""
+    """Small, but with a block a class; they cost the fewest rounds there are."""
     monkeypatch.setattr(class_blocks, "WHOLE_BELOW", 0)
-    monkeypatch.setattr(bound_module, "CHEAP", 0)
     rng = np.random.default_rng(0)
     design = Design.of(torch.from_numpy(rng.normal(size=(60, 5))), None)
     labels = torch.from_numpy(rng.integers(0, 3, 60))
@@ -82,6 +81,14 @@ def test_damping_is_taken_off_where_a_stop_is_asked(objective: Softmax, point: t
     assert bound.refresh(IDS, point, [True], [1.0]) == [0]
     assert torch.allclose(bound.precondition(IDS, gradient()), applied(objective, point, PENALTY))
     assert bound.refresh(IDS, point, [True], [1.0]) == []
+
+
+def test_a_stop_is_confirmed_by_new_blocks_once_their_cost_is_spent(objective: Softmax, point: torch.Tensor) -> None:
+    bound = with_blocks(objective, torch.zeros_like(point))
+    for _ in range(MIN_ROUNDS):
+        assert bound.refresh(IDS, point, [True], [1.0]) == []
+    assert bound.refresh(IDS, point, [True], [1.0]) == [0]
+    assert torch.allclose(bound.precondition(IDS, gradient()), applied(objective, point, PENALTY))
 
 
 def test_new_blocks_are_damped_less_unless_steps_were_short(objective: Softmax, point: torch.Tensor) -> None:
