@@ -17,10 +17,12 @@ BACKOFF = 1.3
 """Each wait for new blocks is longer by this factor: the point moves less and less."""
 
 SHORT = 0.3
-"""An accepted step below this share of the unit step is short: curvature grows along the direction."""
+"""An accepted step below this share of the unit step is short: the curvature grows along the direction, and blocks made
+before it underrate it."""
 
 SHORT_STEPS = 2
-"""So many short steps and the blocks are damped more."""
+"""After so many short steps the blocks are damped more, as Levenberg and Marquardt have it: adding to their diagonals
+shortens a step where the curvature is small and leaves it alone elsewhere, which a line search cannot do."""
 
 DAMPING = 10.0
 """Factor by which damping grows, and falls with each making of blocks when steps were not short."""
@@ -31,7 +33,8 @@ class Bound:
 
     Every problem starts with the Kronecker product of `preconditioner.py`, refreshed at 1, 2, 4, 8 ... rounds:
     the curvature moves fast at first. One that is still there after as many rounds as its blocks cost gets those
-    instead, sooner where they were made for another lambda already, and new ones later, at growing intervals.
+    instead, sooner where they were made for another lambda already, and new ones later, at growing intervals. Blocks
+    of a larger lambda keep its penalty for the beginning.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class Bound:
             self._spent[name] += 1
             confirm = arriving[row] and name < self._count and self._spent[name] > self._worth
             if confirm or self._spent[name] > self._due[name]:
-                self._renew(name, points[row], anew=arriving[row])
+                self._renew(name, points[row], confirm, arriving[row])
                 moved.append(row)
             elif name in self.blocks:
                 if self._released(name) if arriving[row] else self._damped(name, step):
@@ -105,23 +108,24 @@ class Bound:
             moved += simple
         return sorted(moved)
 
-    def _renew(self, name: int, point: Tensor, anew: bool) -> None:
-        """Give a problem blocks: those of another lambda where there are some, unless they are to be made anew."""
-        self._spent[name] = 0
-        if name in self._spare and not anew:
-            self._due[name] = self._worth
-            curvature, penalty = self._spare.pop(name)
-            self._damping[name] = max(self._damping[name], penalty)
-            self.blocks[name] = Blocks.of(curvature, self._objective, self._damping[name])
+    def _renew(self, name: int, point: Tensor, anew: bool, arriving: bool) -> None:
+        """Give a problem blocks: those of another lambda where there are some, unless they are to be made anew; without
+        damping, which would hide what is left to gain, where it seems to have arrived."""
+        penalty, spare = float(self._objective.penalties[name]), self._spare.pop(name, None)
+        self._due[name] = self._worth if spare is not None else self._due[name] * BACKOFF
+        if spare is not None:
+            self._damping[name] = max(self._damping[name], spare[1])
+        elif not self._short[name]:
+            self._damping[name] = max(penalty, self._damping[name] / DAMPING)
+        if arriving or anew:
+            self._damping[name] = penalty
+        self._spent[name] = self._short[name] = 0
+        if spare is not None and not anew:
+            self.blocks[name] = Blocks.of(spare[0], self._objective, self._damping[name])
         else:
-            self._due[name] *= BACKOFF
-            penalty = float(self._objective.penalties[name])
-            if anew or not self._short[name]:
-                self._damping[name] = penalty if anew else max(penalty, self._damping[name] / DAMPING)
             self.blocks.pop(name, None)  # the new ones need its room
             at = self._shaped(point[None])[0]
             self.blocks[name] = Blocks.at(self._objective, name, at, self._damping[name], self._count)
-        self._short[name] = 0
 
     def _damped(self, name: int, step: float | None) -> bool:
         """Hear of a step that was accepted; return whether the blocks were damped more."""

@@ -4,8 +4,8 @@
 
 for several lambdas at once, on the features' device. The method is full-batch L-BFGS with a strong Wolfe line
 search (`lbfgs.py`) and a preconditioner (`preconditioner.py`). Parameters, line search and sums are float64;
-matrix products are float32, or float64 for float64 features. Nothing is random: equal inputs give equal bits
-on the same machine with the same number of threads.
+matrix products are float32, or float64 for float64 features. Nothing is left to chance (the one sketch of random
+numbers is seeded): equal inputs give equal bits on the same machine with the same number of threads.
 """
 
 from __future__ import annotations

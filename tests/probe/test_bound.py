@@ -125,3 +125,17 @@ def test_blocks_without_room_for_their_curvature_stay_as_they_are(
     for _ in range(SHORT_STEPS):
         assert bound.refresh(IDS, point, [False], [SHORT / 2]) == []
     assert torch.allclose(bound.precondition(IDS, gradient()), applied(objective, point, PENALTY))
+
+
+def test_made_anew_for_a_stop_the_blocks_of_another_lambda_are_not_taken_later(
+    objective: Softmax, point: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curvature = Blocks.at(objective, 0, torch.zeros(3, 6, dtype=torch.float64), PENALTY, 1).curvature
+    assert curvature is not None
+    monkeypatch.setattr(bound_module, "shift_rounds", lambda _: 10 * MIN_ROUNDS)
+    bound = Bound(objective, Spectrum.of(objective.design), {0: (curvature, PENALTY)})
+    while not bound.unrivalled(0):
+        bound.refresh(IDS, point, [True], [1.0])
+    for _ in range(MIN_ROUNDS + 2):
+        bound.refresh(IDS, point, [False], [1.0])
+        assert torch.allclose(bound.precondition(IDS, gradient()), applied(objective, point, PENALTY))
