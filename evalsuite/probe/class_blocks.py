@@ -25,7 +25,7 @@ from evalsuite.probe import leverage
 from evalsuite.probe.objective import Design, Objective
 from evalsuite.probe.symmetric import TOGETHER_BYTES, Symmetric, inverted
 
-MAX_BYTES = 160 << 20
+MAX_BYTES = 128 << 20
 """Blocks of all problems of a batch together take at most this much memory."""
 
 WHOLE_BELOW = 256

@@ -26,7 +26,7 @@ from evalsuite.probe.symmetric import Symmetric
 NEIGHBOURS = 3
 """Solutions combined at most: with the curve's curvature known, a fourth adds nothing that pays for itself."""
 
-KEPT_BYTES = 64 << 20
+KEPT_BYTES = 32 << 20
 """The curvatures in the blocks of earlier lambdas take at most this much memory."""
 
 REACH = math.log(150)
