@@ -117,7 +117,7 @@ class Bound:
             self._damping[name] = max(self._damping[name], spare[1])
         elif not self._short[name]:
             self._damping[name] = max(penalty, self._damping[name] / DAMPING)
-        if arriving or anew:
+        if arriving:
             self._damping[name] = penalty
         self._spent[name] = self._short[name] = 0
         if spare is not None and not anew:

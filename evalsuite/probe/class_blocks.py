@@ -7,7 +7,7 @@ block-diagonal of the Hessian then converges several times faster than the Krone
 
 - H_k of many rows is estimated from a few of them, see `leverage.py`;
 - it is made only once a problem has spent as much as it costs on evaluations, so that it at most doubles the time;
-- the next lambda takes the blocks over with its own penalty in them, see `path.py`.
+- the next lambda takes the blocks over, see `path.py` and `bound.py`.
 
 Of problems with few unknowns the whole Hessian is one block, from all rows.
 """
@@ -48,7 +48,7 @@ def rounds_worth(objective: Objective, n_problems: int) -> float:
     """Return how many rounds of one problem its blocks cost, and no less than pay off; infinity where they do not fit
     the memory."""
     dim, n_logits = objective.design.dim + 1, objective.n_logits
-    round_cost = 4 * len(objective.design) * dim * n_logits + ROUND_OVERHEAD
+    round_cost = _round_cost(objective)
     if n_logits * dim <= WHOLE_BELOW:
         return max(MIN_WHOLE, (2 * len(objective.design) * (dim * n_logits) ** 2 + BLOCK_OVERHEAD) / round_cost)
     if n_problems * Symmetric.bytes_for(n_logits, dim, objective.design.dtype) > MAX_BYTES:
@@ -67,9 +67,13 @@ def _all_rows(design: Design) -> bool:
 
 def shift_rounds(objective: Objective) -> float:
     """Return how many rounds it costs to give the blocks of one problem another penalty."""
-    dim, n_logits = objective.design.dim + 1, objective.n_logits
-    n_blocks, size = (1, n_logits * dim) if n_logits * dim <= WHOLE_BELOW else (n_logits, dim)
-    return n_blocks * 4 * size**3 / (4 * len(objective.design) * dim * n_logits + ROUND_OVERHEAD)
+    count, size = _shape(objective)
+    return count * 4 * size**3 / _round_cost(objective)
+
+
+def _round_cost(objective: Objective) -> float:
+    """Return the operations of one round of one problem."""
+    return 4 * len(objective.design) * (objective.design.dim + 1) * objective.n_logits + ROUND_OVERHEAD
 
 
 @dataclass(frozen=True)
