@@ -19,13 +19,13 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from evalsuite.data.remote_files import DownloadReporter
+from evalsuite.data.place import Silent
 
 SECONDS_BETWEEN_LINES = 15.0
 """How often a log gets a line while a file comes."""
 
 
-class LogDownloadReporter(DownloadReporter):
+class LogDownloadReporter(Silent):
     """A line for what begins and ends, and now and then with bytes, speed and time left."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class LogDownloadReporter(DownloadReporter):
         """Print a line."""
         self.console.print(text, markup=False)
 
-    def progress(self, what: str, done: int, total: int | None) -> None:
+    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
         """Print a line when a file begins to come, and if the last one is some time ago."""
         now = time.monotonic()
         size = "?" if total is None else decimal(total)
@@ -85,7 +85,7 @@ class TerminalDownloadReporter(LogDownloadReporter):
         self.close()
         super().note(text)
 
-    def progress(self, what: str, done: int, total: int | None) -> None:
+    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
         """Move the bar."""
         if self._bar is None or self._bar[0] != what:
             self.close()
