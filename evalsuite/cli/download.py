@@ -22,7 +22,7 @@ from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, UsageError
 
 if TYPE_CHECKING:
-    from evalsuite.cli.download_progress import LogDownloadReporter
+    from evalsuite.cli.progress import ConsoleReporter
     from evalsuite.tasks import TaskSpec
 
 KINDS = ("torchvision", "huggingface", "webdataset", "folder", "table", "python")
@@ -53,7 +53,7 @@ def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     fetched does not stop the others. Exit code 1 if any task is not ready in the end.
     """
     _prepare_libraries(options["offline"])
-    from evalsuite.cli.download_progress import make_download_reporter
+    from evalsuite.cli.progress import make_reporter
     from evalsuite.tasks import TaskIndex
 
     if not choices:
@@ -61,7 +61,7 @@ def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     index = TaskIndex(options["include_paths"])
     names = split_commas(choices)
     tasks = index.select(names)
-    with make_download_reporter() as reporter:
+    with make_reporter() as reporter:
         if absent := index.without_file(names):
             reporter.note(f"{len(absent)} tasks of the chosen groups have no task file yet: {', '.join(absent)}.")
         place = DataPlace.of(
@@ -83,7 +83,7 @@ def _prepare_libraries(offline: bool) -> None:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: LogDownloadReporter) -> int:
+def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: ConsoleReporter) -> int:
     from rich.filesize import decimal
     from tabulate import tabulate
 

@@ -4,32 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from evalsuite import config
+from evalsuite.progress import Progress
 
-
-class Progress(Protocol):
-    """Is told how a download goes on."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
-        """So much of something is done, of so much if that is known."""
-
-
-class Silent:
-    """Tells nobody; a base for those who listen to one of the two."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
-
-    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
-        """Show nothing."""
-
-
-SILENT = Silent()
+SILENT = Progress()
 
 
 @dataclass(frozen=True)
@@ -55,7 +34,7 @@ class DataPlace:
         *,
         offline: bool = False,
         trust_adapters: bool = False,
-        progress: Progress | None = None,
+        progress: Progress = SILENT,
     ) -> DataPlace:
         """Return a place with the defaults for what is None; HF_HUB_OFFLINE counts as `offline`."""
         return cls(
@@ -63,5 +42,5 @@ class DataPlace:
             Path(cache_dir or config.default_cache()).expanduser(),
             config.is_offline(offline),
             trust_adapters,
-            progress or SILENT,
+            progress,
         )

@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from evalsuite.data.place import Progress
 from evalsuite.data.transfers import Retries, fetch_file, is_web_page, part_of, wrong_checksum
 from evalsuite.data.unpacking import DamagedArchiveError, check_supported, move_into, unpack
 from evalsuite.errors import DataMissingError, SpecError
+from evalsuite.progress import BYTES, Progress
 from evalsuite.tasks.sources import RemoteFile
 
 LOCKS = ".evalsuite-locks"
@@ -82,7 +82,7 @@ class Target:
         return not self.is_made and (part_of(self.path).exists() or self.work.exists())
 
 
-def fetch_remote(file: RemoteFile, root: Path, progress: Progress, retries: Retries | None = None) -> int:
+def fetch_remote(file: RemoteFile, root: Path, reporter: Progress, retries: Retries | None = None) -> int:
     """Have what a file `makes` under the data root; return how many bytes came over the network.
 
     An archive that is there already is checked and unpacked, not downloaded. It is removed afterwards only if it
@@ -90,22 +90,22 @@ def fetch_remote(file: RemoteFile, root: Path, progress: Progress, retries: Retr
     """
     target = Target(file, root)
     try:
-        with _alone(target, progress):
-            return 0 if target.is_made else _make(target, progress, retries)
+        with _alone(target, reporter):
+            return 0 if target.is_made else _make(target, reporter, retries)
     except OSError as error:
         raise DataMissingError(f"{target.name} cannot be put into {target.folder}: {error}.") from error
     finally:
         _remove_empty(target.folder, root)
 
 
-def _make(target: Target, progress: Progress, retries: Retries | None) -> int:
+def _make(target: Target, reporter: Progress, retries: Retries | None) -> int:
     received = 0
     if target.file.unpack:
         check_supported(target.name)
     if not target.ready.exists():
-        received = _have_file(target, progress, retries)
+        received = _have_file(target, reporter, retries)
         if target.file.unpack:
-            progress.note(f"unpacking {target.name}")
+            reporter.note(f"unpacking {target.name}")
             _unpack(target)
     if target.file.unpack and target.ready.exists():
         move_into(target.ready, target.folder)
@@ -121,7 +121,7 @@ def _make(target: Target, progress: Progress, retries: Retries | None) -> int:
     return received
 
 
-def _have_file(target: Target, progress: Progress, retries: Retries | None) -> int:
+def _have_file(target: Target, reporter: Progress, retries: Retries | None) -> int:
     """Download the file, or check the one that is there."""
     file = target.file
     if not target.path.exists():
@@ -130,14 +130,14 @@ def _have_file(target: Target, progress: Progress, retries: Retries | None) -> i
             target.path,
             md5=file.md5,
             sha256=file.sha256,
-            on_bytes=lambda done, total: progress.progress(target.name, done, total, "bytes"),
+            on_bytes=lambda done, total: reporter.progress(target.name, done, total, BYTES),
             retries=retries,
         )
         if file.unpack:
             target.work.mkdir(exist_ok=True)
             _mark(target).touch()
         return received
-    progress.note(f"{target.path} is there; checking it")
+    reporter.note(f"{target.path} is there; checking it")
     wrong = wrong_checksum(target.path, file.md5, file.sha256)
     if wrong:
         raise DataMissingError(
@@ -180,7 +180,7 @@ def _mark(target: Target) -> Path:
 
 
 @contextmanager
-def _alone(target: Target, progress: Progress) -> Iterator[None]:
+def _alone(target: Target, reporter: Progress) -> Iterator[None]:
     """Wait until no other process fetches the same file."""
     folder = target.root / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def _alone(target: Target, progress: Progress) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        progress.note(f"another process is fetching {target.name}; waiting for it")
+        reporter.note(f"another process is fetching {target.name}; waiting for it")
         lock.acquire()
     try:
         yield

@@ -25,29 +25,13 @@ NOT_IN_FINGERPRINT = {
 """Fields of a task that change no number: sources count through the samples and labels they give."""
 
 
-class _Downloads:
-    """Tells the reporter of a run how a download goes on."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def note(self, text: str) -> None:
-        """Pass a message on."""
-        self._reporter.note(text)
-
-    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
-        """Pass progress on where there is an end to count to."""
-        if total:
-            self._reporter.progress(what, done, total, unit)
-
-
 class TaskSession:
     """One task of a run."""
 
     def __init__(self, task: TaskSpec, settings: RunSettings, reporter: Reporter) -> None:
         self.task = task
         self._settings = settings
-        self._place = replace(settings.place, progress=_Downloads(reporter))
+        self._place = replace(settings.place, progress=reporter)
         self._pools: dict[str, Pool] = {}
         self._failure: EvalsuiteError | None = None
         self.incomplete: DataMissingError | None = None

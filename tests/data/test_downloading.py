@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evalsuite.data.downloading import fetch_task, plan_task
-from evalsuite.data.place import DataPlace, Silent
+from evalsuite.data.place import DataPlace
 from evalsuite.data.transfers import Retries
 from evalsuite.errors import DataMissingError, UsageError
+from evalsuite.progress import Progress
 from evalsuite.tasks.spec import TaskSpec
 from tests.archives import zip_of
 from tests.file_server import CONTENT, FileServer, left
@@ -20,17 +21,7 @@ HALF = len(CONTENT) // 2
 MakeTask = Callable[..., TaskSpec]
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    running = FileServer()
-    running.files["f.bin"] = CONTENT
-    yield running
-    running.stop()
-
-
-class Told(Silent):
+class Told(Progress):
     """What a download told."""
 
     def __init__(self) -> None:
@@ -40,7 +31,7 @@ class Told(Silent):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
+    def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
         self.bytes.append((what, done, total))
 
 
