@@ -10,7 +10,8 @@ import pytest
 from evalsuite.data import open_task
 from evalsuite.errors import DataMissingError
 from evalsuite.tasks import load_task_file
-from tests.cli.conftest import WarmCli, records
+from tests.cli.conftest import records
+from tests.processes import WarmCli
 
 
 def test_zero_shot_runs_and_the_probe_is_told(cli: WarmCli, shapes: Path, colours: str, tmp_path: Path) -> None:

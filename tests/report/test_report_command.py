@@ -17,10 +17,8 @@ from evalsuite.report.html.page import TOO_LARGE, report_page
 from evalsuite.report.html.thumbnails import DataPlace
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.results.store import load_stored
-from tests.cli.conftest import WarmCli, cli, zygote
+from tests.processes import WarmCli
 from tests.report.conftest import Bench
-
-__all__ = ["cli", "zygote"]
 
 STYLE = Path(__file__).parents[2] / "evalsuite/report/html/templates/style.css"
 DIGITS = (
