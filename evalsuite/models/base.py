@@ -7,7 +7,7 @@ Nobody needs a base class of ours. Any object that has `info`, `preprocess` and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,9 @@ PENULTIMATE = "penultimate"
 
 EMBEDDING = "embedding"
 """The joint image-text space that zero-shot classification reads."""
+
+Preprocess: TypeAlias = "Callable[[Image.Image], torch.Tensor]"
+"""Turns one PIL image of any mode into a (channels, height, width) float32 tensor."""
 
 WeightFidelity = Literal["exact", "same-recipe", "unknown"]
 
@@ -40,7 +43,7 @@ class ModelInfo(BaseModel):
     input_size: int
     layers: dict[str, int] = Field(description="layer name -> feature dimension; 0: known once images are seen")
     parameters: int | None = None
-    gflops: float | None = Field(default=None, description="GFLOPs (1e9 multiply-adds x 2) an image, counted")
+    gflops: float | None = Field(default=None, description="GFLOPs (1e9 multiply-adds x 2) per image, counted")
     activation: str | None = Field(default=None, description="'quickgelu', 'gelu', 'relu' ... where it is a choice")
     weights: str = Field(default="", description="where the weights came from: tag, hub commit, or sha256")
     weight_fidelity: WeightFidelity = "unknown"
@@ -61,7 +64,7 @@ class ImageModel(Protocol):
         """Name, sizes, layers and fingerprint of this model."""
 
     @property
-    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
+    def preprocess(self) -> Preprocess:
         """Turn one PIL image of any mode into a (channels, height, width) float32 tensor."""
 
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
