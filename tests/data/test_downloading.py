@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,6 @@ from tests.file_server import CONTENT, FileServer, left
 
 HALF = len(CONTENT) // 2
 MakeTask = Callable[..., TaskSpec]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    running = FileServer()
-    running.files["f.bin"] = CONTENT
-    yield running
-    running.stop()
 
 
 class Told(Progress):

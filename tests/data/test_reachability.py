@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,9 @@ MakeTask = Callable[..., TaskSpec]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    running = FileServer()
-    running.files["f.zip"] = bytes(1000)
-    yield running
-    running.stop()
+def server(server: FileServer) -> FileServer:
+    server.files["f.zip"] = bytes(1000)
+    return server
 
 
 def source(path: str, *urls: str) -> dict[str, Any]:
