@@ -79,7 +79,7 @@ WeightFidelity = Literal["exact", "same-recipe", "unknown"]
 class ModelInfo(BaseModel):
     """What is recorded about a model in every result.
 
-    `fingerprint` covers the weights, the architecture, the preprocessing, and the rules for layers and texts: two models
+    `fingerprint` covers weights, architecture, preprocessing, and the rules for layers and texts: two models
     with the same fingerprint, precision and decoder give the same features.
     """
 
