@@ -9,9 +9,11 @@ from typing import Protocol
 
 import torch
 
+from evalsuite.data.place import DataPlace
 from evalsuite.features.encoding import MapBatches, Precision
 from evalsuite.models.base import ImageModel
 from evalsuite.probe.sweep import Grid, Solver
+from evalsuite.progress import Progress
 from evalsuite.protocols.linear_probe import PROBE_TOLERANCE
 from evalsuite.records import Result
 
@@ -43,6 +45,11 @@ class RunSettings:
     probe_tolerance: float = PROBE_TOLERANCE
     command: str = ""
 
+    @property
+    def place(self) -> DataPlace:
+        """Where datasets are, and what may be done to get them."""
+        return DataPlace.of(self.data_root, self.cache_dir, offline=self.offline, trust_adapters=self.trust_adapters)
+
 
 class Executor(Protocol):
     """Runs models over batches somewhere. `devices[0]` is also where the probe is solved."""
@@ -59,20 +66,14 @@ class Executor(Protocol):
         """Return a function that encodes batches, in order, with a model on the first device."""
 
 
-class Reporter:
+class Reporter(Progress):
     """Is told what a run does; this one stays silent. The command line shows it."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
 
     def start(self, jobs: int) -> None:
         """A run of so many jobs begins."""
 
     def job(self, model: str, task: str, protocols: Sequence[str]) -> None:
         """Work on a model and a task begins."""
-
-    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
-        """So much of something is done."""
 
     def result(self, result: Result, stored: bool) -> None:
         """A job has its result; stored: it was there before this run."""

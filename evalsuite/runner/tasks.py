@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +13,6 @@ from evalsuite.data.base import Fold, Pool, Split, TaskData
 from evalsuite.data.downloading import fetch_task
 from evalsuite.data.drawing import stratified_limit
 from evalsuite.data.opening import open_task
-from evalsuite.data.remote_files import DownloadReporter
 from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.features.extraction import samples_digest
@@ -25,29 +25,13 @@ NOT_IN_FINGERPRINT = {
 """Fields of a task that change no number: sources count through the samples and labels they give."""
 
 
-class _Downloads(DownloadReporter):
-    """Tells the reporter of a run how a download goes on."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def note(self, text: str) -> None:
-        """Pass a message on."""
-        self._reporter.note(text)
-
-    def progress(self, what: str, done: int, total: int | None) -> None:
-        """Pass progress on where there is an end to count to."""
-        if total:
-            self._reporter.progress(what, done, total, "bytes")
-
-
 class TaskSession:
     """One task of a run."""
 
     def __init__(self, task: TaskSpec, settings: RunSettings, reporter: Reporter) -> None:
         self.task = task
         self._settings = settings
-        self._reporter = reporter
+        self._place = replace(settings.place, progress=reporter)
         self._pools: dict[str, Pool] = {}
         self._failure: EvalsuiteError | None = None
         self.incomplete: DataMissingError | None = None
@@ -61,36 +45,15 @@ class TaskSession:
         """
         try:
             if self._settings.download:
-                self._fetch()
-            return self._open(test_only=False)
+                fetch_task(self.task, self._place)
+            return open_task(self.task, self._place)
         except DataMissingError as error:
             try:
-                opened = self._open(test_only=True)
+                opened = open_task(self.task, self._place, test_only=True)
             except EvalsuiteError:
                 raise error from None
             self.incomplete = error
             return opened
-
-    def _fetch(self) -> None:
-        settings = self._settings
-        fetch_task(
-            self.task,
-            settings.data_root,
-            cache_dir=settings.cache_dir,
-            offline=settings.offline,
-            trust_adapters=settings.trust_adapters,
-            reporter=_Downloads(self._reporter),
-        )
-
-    def _open(self, *, test_only: bool) -> TaskData:
-        return open_task(
-            self.task,
-            self._settings.data_root,
-            offline=self._settings.offline,
-            trust_adapters=self._settings.trust_adapters,
-            cache_dir=self._settings.cache_dir,
-            test_only=test_only,
-        )
 
     @cached_property
     def folds(self) -> tuple[Fold, ...]:
