@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 
+from evalsuite.data.place import DataPlace
 from evalsuite.features.encoding import MapBatches, Precision
 from evalsuite.models.base import ImageModel
 from evalsuite.probe.sweep import Grid, Solver
@@ -43,6 +44,11 @@ class RunSettings:
     probe_solver: Solver = "lbfgs"
     probe_tolerance: float = PROBE_TOLERANCE
     command: str = ""
+
+    @property
+    def place(self) -> DataPlace:
+        """Where datasets are, and what may be done to get them."""
+        return DataPlace.of(self.data_root, self.cache_dir, offline=self.offline, trust_adapters=self.trust_adapters)
 
 
 class Executor(Protocol):

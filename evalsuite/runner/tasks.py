@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -30,7 +31,7 @@ class TaskSession:
     def __init__(self, task: TaskSpec, settings: RunSettings, reporter: Reporter) -> None:
         self.task = task
         self._settings = settings
-        self._reporter = reporter
+        self._place = replace(settings.place, progress=reporter)
         self._pools: dict[str, Pool] = {}
         self._failure: EvalsuiteError | None = None
         self.incomplete: DataMissingError | None = None
@@ -44,36 +45,15 @@ class TaskSession:
         """
         try:
             if self._settings.download:
-                self._fetch()
-            return self._open(test_only=False)
+                fetch_task(self.task, self._place)
+            return open_task(self.task, self._place)
         except DataMissingError as error:
             try:
-                opened = self._open(test_only=True)
+                opened = open_task(self.task, self._place, test_only=True)
             except EvalsuiteError:
                 raise error from None
             self.incomplete = error
             return opened
-
-    def _fetch(self) -> None:
-        settings = self._settings
-        fetch_task(
-            self.task,
-            settings.data_root,
-            cache_dir=settings.cache_dir,
-            offline=settings.offline,
-            trust_adapters=settings.trust_adapters,
-            reporter=self._reporter,
-        )
-
-    def _open(self, *, test_only: bool) -> TaskData:
-        return open_task(
-            self.task,
-            self._settings.data_root,
-            offline=self._settings.offline,
-            trust_adapters=self._settings.trust_adapters,
-            cache_dir=self._settings.cache_dir,
-            test_only=test_only,
-        )
 
     @cached_property
     def folds(self) -> tuple[Fold, ...]:
