@@ -1,47 +1,15 @@
-"""The options of a run, after defaults are filled in, and what a run tells while it works."""
+"""What runs models, and what is told how a run goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from evalsuite.features.encoding import MapBatches, Precision
 from evalsuite.models.base import ImageModel
-from evalsuite.probe.sweep import Grid, Solver
-from evalsuite.protocols.linear_probe import PROBE_TOLERANCE
 from evalsuite.records import Result
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How to run. batch_size, workers and limit None: chosen by the device and the work, no limit.
-
-    prompts: default, simple or the path of a prompt file. probe_*: see
-    `ProbeOptions`. command: what the user typed, for the record.
-    """
-
-    output: Path
-    cache_dir: Path
-    data_root: Path | None = None
-    batch_size: int | None = None
-    workers: int | None = None
-    limit: int | None = None
-    prompts: str = "default"
-    seed: int = 0
-    offline: bool = False
-    overwrite: bool = False
-    download: bool = False
-    skip_missing: bool = False
-    log_samples: bool = False
-    trust_adapters: bool = False
-    probe_grid: Grid = "parametric"
-    probe_solver: Solver = "lbfgs"
-    probe_tolerance: float = PROBE_TOLERANCE
-    command: str = ""
 
 
 class Executor(Protocol):
@@ -71,8 +39,8 @@ class Reporter:
     def job(self, model: str, task: str, protocols: Sequence[str]) -> None:
         """Work on a model and a task begins."""
 
-    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
-        """So much of something is done."""
+    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
+        """So much of something is done, of so much if that is known."""
 
     def result(self, result: Result, stored: bool) -> None:
         """A job has its result; stored: it was there before this run."""
