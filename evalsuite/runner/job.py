@@ -103,11 +103,9 @@ class Jobs:
                 self.reporter.result(found, stored=True)
         return pending
 
-    def stored(self, protocol: EvaluationProtocol, *, may_load: bool = True) -> Result | None:
+    def stored(self, protocol: EvaluationProtocol) -> Result | None:
         """Return the stored result for the very same inputs, if there is one with a value."""
-        key = self.model.key(may_load=may_load)
-        if not key:
-            return None
+        key = self.model.identify().run_key
         found = self.store.find_value(
             self.model.slug,
             key,
@@ -120,41 +118,38 @@ class Jobs:
             return None
         if self.settings.log_samples and found.samples is None:
             return None
-        return found if self._same_bytes(found, protocol, may_load=may_load) else None
+        return found if self._same_bytes(found, protocol) else None
 
-    def _same_bytes(self, found: Result, protocol: EvaluationProtocol, *, may_load: bool) -> bool:
+    def _same_bytes(self, found: Result, protocol: EvaluationProtocol) -> bool:
         """Tell whether a result for equal ids and sizes is also one for equal bytes, as far as the store knows.
 
         Where the features have been removed from the store, ids and sizes decide.
         """
         for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
-            pool, features = self.task.pool(name), self.features(name, may_load=may_load)
+            pool, features = self.task.pool(name), self.features(name)
             missing, touched = missing_rows(pool, rows, features)
             if any(pool.ids[row] in features for row in missing):
                 return False
             remember_touched(features, touched)
-        content = self._content(protocol, may_load=may_load)
+        content = self._content(protocol)
         return not content or found.data is None or found.data.content == content
 
-    def _content(self, protocol: EvaluationProtocol, *, may_load: bool = True) -> str:
+    def _content(self, protocol: EvaluationProtocol) -> str:
         """Return a digest of the bytes of every sample a protocol reads; "" where a pool has no features."""
         digests: list[str] = []
         for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
-            features, ids = self.features(name, may_load=may_load), self.task.pool(name).ids
+            features, ids = self.features(name), self.task.pool(name).ids
             stored = [ids[row] for row in rows if ids[row] in features]
             if not stored:
                 return ""
             digests.append(content_digest(stored, features))
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
-    def features(self, pool: str, *, may_load: bool = True) -> PoolFeatures:
+    def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
         if pool not in self._opened:
             fingerprint = self.task.pool(pool).fingerprint
-            opened = self.model.pool_features(self.task.task.name, pool, fingerprint, may_load=may_load)
-            if not self.model.key(may_load=False):  # only a plan gets here: the folder is not the model's yet
-                return opened
-            self._opened[pool] = opened
+            self._opened[pool] = self.model.identify().pool_features(self.task.task.name, pool, fingerprint)
         return self._opened[pool]
 
     def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
@@ -167,10 +162,10 @@ class Jobs:
         features = self.features(name)
 
         def prepare() -> tuple[Preprocess, MapBatches]:
-            model, mapping = self.model.ready()
+            loaded = self.model.loaded
             origin = Origin(self.model.slug, task, name, self.model.precision, pool.fingerprint)
             note_origin(features.folder, origin)
-            return model.preprocess, mapping
+            return loaded.model.preprocess, loaded.encode_batches
 
         what = f"{self.model.slug} {task}/{name}"
         device = self.model.device.type
@@ -261,6 +256,7 @@ class Jobs:
 
     def _key_if_known(self) -> str:
         try:
-            return self.model.key(may_load=False)
+            known = self.model.known()
         except EvalsuiteError:  # the record that is being written says so
             return ""
+        return known.run_key if known is not None else ""

@@ -72,7 +72,7 @@ def measured_result(
     seconds = sum(report.seconds for report in measured.passes.values())
     return base.model_copy(
         update={
-            "fingerprint": result_fingerprint(session, protocol, model.key(), settings),
+            "fingerprint": result_fingerprint(session, protocol, model.identify().run_key, settings),
             "metric": main_metric(session.task, outcome.folds, settings.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             # Through JSON, so that a result in memory equals the one read back.
