@@ -24,9 +24,9 @@ from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
 from evalsuite.results.imported import load_published_or_imported
 from evalsuite.results.store import ResultStore, load_results
-from evalsuite.runner.job import Jobs
+from evalsuite.runner.base import Reporter
+from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
-from evalsuite.runner.settings import Reporter
 from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def prepare(
     options: RunOptions,
     place: DataPlace,
     reporter: Reporter,
-) -> list[Jobs]:
+) -> list[ModelTaskJob]:
     """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
     if not models or not tasks:
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")

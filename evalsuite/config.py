@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evalsuite import resources
 
+
 def home() -> Path:
     """Return $EVALSUITE_HOME, else the platform's folder for user data."""
     if value := os.environ.get("EVALSUITE_HOME"):

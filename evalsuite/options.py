@@ -54,8 +54,9 @@ class Option:
         from pydantic import Field, TypeAdapter, ValidationError
 
         bounds: dict[str, Any] = dict(self.bounds)
+        kind: Any = Annotated[self.kind, Field(**bounds)]
         try:
-            return TypeAdapter(Annotated[self.kind, Field(**bounds)]).validate_python(value)
+            return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
             raise UsageError(f"{self.flag} {value}: {self._wanted()}.") from error
 

@@ -20,7 +20,7 @@ from evalsuite.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, options_of
 
 if TYPE_CHECKING:
     from evalsuite.records import Result
-    from evalsuite.runner.job import Jobs
+    from evalsuite.runner.job import ModelTaskJob
 
 DEFAULT_MODELS = ("pocket", "pixels")
 DEFAULT_TASKS = ("embedded",)
@@ -117,7 +117,7 @@ def _assignments(settings: tuple[str, ...]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _show_plan(jobs: list[Jobs]) -> int:
+def _show_plan(jobs: list[ModelTaskJob]) -> int:
     from tabulate import tabulate
 
     from evalsuite.runner.plan import plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -48,10 +48,8 @@ class DataPlace:
         help="Folder of the stored features. [default: $EVALSUITE_CACHE or the user's cache folder]",
     )
     offline: bool = option(False, help="Touch no network (also HF_HUB_OFFLINE=1).")
-    trust_adapters: bool = option(
-        False, help="Run Python adapters that are named by task files outside the package."
-    )
-    progress: Progress = Silent()
+    trust_adapters: bool = option(False, help="Run Python adapters that are named by task files outside the package.")
+    progress: Progress = field(default_factory=Silent)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_root", self.data_root.expanduser())

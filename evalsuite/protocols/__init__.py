@@ -41,8 +41,8 @@ def make_protocols(
 ) -> list[EvaluationProtocol]:
     """Return the protocols called `names` with their options.
 
-    keywords: `probe_tolerance` -> value, among others; settings: `probe.tolerance` (or `linear_probe.tolerance`) -> value
-    or its text, which win. Raises UsageError for a protocol, a setting or a value that is none.
+    keywords: `probe_tolerance` -> value, among others; settings: `probe.tolerance` (or `linear_probe.tolerance`) ->
+    value or its text, which win. Raises UsageError for a protocol, a setting or a value that is none.
     """
     chosen = {**keywords, **{_keyword(key): value for key, value in settings.items()}}
     kinds = [PROTOCOLS.get(name) for name in names]

@@ -12,11 +12,13 @@ from evalsuite.data.base import Fold, Pool, Split, TaskData
 from evalsuite.data.downloading import fetch_task
 from evalsuite.data.drawing import stratified_limit
 from evalsuite.data.opening import open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.data.remote_files import DownloadReporter
 from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.features.extraction import samples_digest
-from evalsuite.runner.settings import Reporter, RunSettings
+from evalsuite.options import RunOptions
+from evalsuite.runner.base import Reporter
 from evalsuite.tasks.spec import TaskSpec
 
 NOT_IN_FINGERPRINT = {
@@ -44,9 +46,10 @@ class _Downloads(DownloadReporter):
 class TaskSession:
     """One task of a run."""
 
-    def __init__(self, task: TaskSpec, settings: RunSettings, reporter: Reporter) -> None:
+    def __init__(self, task: TaskSpec, options: RunOptions, place: DataPlace, reporter: Reporter) -> None:
         self.task = task
-        self._settings = settings
+        self._options = options
+        self._place = place
         self._reporter = reporter
         self._pools: dict[str, Pool] = {}
         self._failure: EvalsuiteError | None = None
@@ -60,7 +63,7 @@ class TaskSession:
         what needs the others.
         """
         try:
-            if self._settings.download:
+            if self._options.download:
                 self._fetch()
             return self._open(test_only=False)
         except DataMissingError as error:
@@ -72,23 +75,23 @@ class TaskSession:
             return opened
 
     def _fetch(self) -> None:
-        settings = self._settings
+        place = self._place
         fetch_task(
             self.task,
-            settings.data_root,
-            cache_dir=settings.cache_dir,
-            offline=settings.offline,
-            trust_adapters=settings.trust_adapters,
+            place.data_root,
+            cache_dir=place.cache_dir,
+            offline=place.offline,
+            trust_adapters=place.trust_adapters,
             reporter=_Downloads(self._reporter),
         )
 
     def _open(self, *, test_only: bool) -> TaskData:
         return open_task(
             self.task,
-            self._settings.data_root,
-            offline=self._settings.offline,
-            trust_adapters=self._settings.trust_adapters,
-            cache_dir=self._settings.cache_dir,
+            self._place.data_root,
+            offline=self._place.offline,
+            trust_adapters=self._place.trust_adapters,
+            cache_dir=self._place.cache_dir,
             test_only=test_only,
         )
 
@@ -97,7 +100,7 @@ class TaskSession:
         """The splits, checked against the sizes of the task file, with `--limit` applied."""
         folds = self.data.folds()
         check_sizes(self.data.task, folds, *([] if self.incomplete is None else [("test",)]))
-        if self._settings.limit is not None:
+        if self._options.limit is not None:
             return tuple(self._limited(fold) for fold in folds)
         return folds
 
@@ -113,7 +116,7 @@ class TaskSession:
 
     def _limited_split(self, split: Split) -> Split:
         labels = self.pool(split.pool).labels[split.rows]
-        chosen = stratified_limit(labels, self._settings.limit or len(split), self._settings.seed)
+        chosen = stratified_limit(labels, self._options.limit or len(split), self._options.seed)
         return Split(split.pool, split.rows[chosen])
 
     def pool(self, name: str) -> Pool:
