@@ -23,7 +23,7 @@ from evalsuite.cli.options import (
 from evalsuite.errors import EvalsuiteError, UsageError
 
 if TYPE_CHECKING:
-    from evalsuite.cli.download_progress import LogDownloadReporter
+    from evalsuite.cli.progress import ConsoleReporter
     from evalsuite.tasks import TaskSpec
 
 KINDS = ("torchvision", "huggingface", "webdataset", "folder", "table", "python")
@@ -54,7 +54,7 @@ def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     fetched does not stop the others. Exit code 1 if any task is not ready in the end.
     """
     _prepare_libraries(options["offline"])
-    from evalsuite.cli.download_progress import make_download_reporter
+    from evalsuite.cli.progress import make_reporter
     from evalsuite.tasks import TaskIndex
 
     if not choices:
@@ -62,7 +62,7 @@ def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     index = TaskIndex(options["include_paths"])
     names = split_commas(choices)
     tasks = index.select(names)
-    with make_download_reporter() as reporter:
+    with make_reporter() as reporter:
         if absent := index.without_file(names):
             reporter.note(f"{len(absent)} tasks of the chosen groups have no task file yet: {', '.join(absent)}.")
         return _show_plan(tasks, options) if dry_run else _fetch(tasks, options, reporter)
@@ -77,7 +77,7 @@ def _prepare_libraries(offline: bool) -> None:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def _fetch(tasks: list[TaskSpec], options: dict[str, Any], reporter: LogDownloadReporter) -> int:
+def _fetch(tasks: list[TaskSpec], options: dict[str, Any], reporter: ConsoleReporter) -> int:
     from rich.filesize import decimal
     from tabulate import tabulate
 

@@ -12,9 +12,10 @@ from evalsuite.data import hub, python_source
 from evalsuite.data.base import DataState
 from evalsuite.data.context import SourceContext
 from evalsuite.data.opening import can_be_fetched, describe_source, how_to_get, make_context, source_state
-from evalsuite.data.remote_files import DownloadReporter, Target, fetch_remote
+from evalsuite.data.remote_files import Target, fetch_remote
 from evalsuite.data.transfers import Retries
 from evalsuite.errors import DataMissingError, JobError, UsageError
+from evalsuite.progress import Progress
 from evalsuite.tasks.sources import HuggingFaceSource, PythonSource, SourceSpec, WebDatasetSource
 from evalsuite.tasks.spec import TaskSpec
 
@@ -55,7 +56,7 @@ def fetch_task(
     offline: bool = False,
     trust_adapters: bool = False,
     kind: str | None = None,
-    reporter: DownloadReporter | None = None,
+    reporter: Progress | None = None,
     retries: Retries | None = None,
 ) -> Fetched:
     """Have one source of a task ready: one that is already, else the first that can be fetched.
@@ -67,7 +68,7 @@ def fetch_task(
     Raises DataMissingError that says of every source what was tried and how to get it by hand; UsageError for
     a data root that cannot be written.
     """
-    reporter = reporter or DownloadReporter()
+    reporter = reporter or Progress()
     context = _context(task, data_root, cache_dir, offline, trust_adapters)
     candidates = _candidates(task, kind)
     states = [source_state(spec, context) for spec in candidates]
@@ -112,9 +113,7 @@ def plan_task(
     return state, [] if first is None else list(_planned(first, context))
 
 
-def fetch_source(
-    spec: SourceSpec, context: SourceContext, reporter: DownloadReporter, retries: Retries | None = None
-) -> int:
+def fetch_source(spec: SourceSpec, context: SourceContext, reporter: Progress, retries: Retries | None = None) -> int:
     """Fetch what is not there of one source; return how many bytes came, as far as that is known.
 
     DataMissingError says what went wrong and what to do.
@@ -131,7 +130,7 @@ def fetch_source(
     return received
 
 
-def _fetch_shards(spec: WebDatasetSource, context: SourceContext, reporter: DownloadReporter) -> int:
+def _fetch_shards(spec: WebDatasetSource, context: SourceContext, reporter: Progress) -> int:
     """Bring the shards of a repository into the source's folder; what is there already stays."""
     from huggingface_hub import HfApi, snapshot_download
 

@@ -4,30 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from evalsuite import config
 from evalsuite.options import option
-
-
-class Progress(Protocol):
-    """Is told how a download goes on."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
-        """So much of something is done, of so much if that is known."""
-
-
-class Silent:
-    """Tells nobody; a base for those who listen to one of the two."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
-
-    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
-        """Show nothing."""
+from evalsuite.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -49,7 +29,7 @@ class DataPlace:
     )
     offline: bool = option(False, help="Touch no network (also HF_HUB_OFFLINE=1).")
     trust_adapters: bool = option(False, help="Run Python adapters that are named by task files outside the package.")
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_root", self.data_root.expanduser())

@@ -16,20 +16,11 @@ from filelock import FileLock, Timeout
 from evalsuite.data.transfers import Retries, fetch_file, is_web_page, part_of, wrong_checksum
 from evalsuite.data.unpacking import DamagedArchiveError, check_supported, move_into, unpack
 from evalsuite.errors import DataMissingError, SpecError
+from evalsuite.progress import BYTES, Progress
 from evalsuite.tasks.sources import RemoteFile
 
 LOCKS = ".evalsuite-locks"
 """Folder under the data root: a lock beside the data would look like data to those who list folders."""
-
-
-class DownloadReporter:
-    """Is told what a download does; this one stays silent. The command line shows it."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-    def progress(self, what: str, done: int, total: int | None) -> None:
-        """So many bytes of a file are there, of so many if that is known."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +82,7 @@ class Target:
         return not self.is_made and (part_of(self.path).exists() or self.work.exists())
 
 
-def fetch_remote(file: RemoteFile, root: Path, reporter: DownloadReporter, retries: Retries | None = None) -> int:
+def fetch_remote(file: RemoteFile, root: Path, reporter: Progress, retries: Retries | None = None) -> int:
     """Have what a file `makes` under the data root; return how many bytes came over the network.
 
     An archive that is there already is checked and unpacked, not downloaded. It is removed afterwards only if it
@@ -107,7 +98,7 @@ def fetch_remote(file: RemoteFile, root: Path, reporter: DownloadReporter, retri
         _remove_empty(target.folder, root)
 
 
-def _make(target: Target, reporter: DownloadReporter, retries: Retries | None) -> int:
+def _make(target: Target, reporter: Progress, retries: Retries | None) -> int:
     received = 0
     if target.file.unpack:
         check_supported(target.name)
@@ -130,7 +121,7 @@ def _make(target: Target, reporter: DownloadReporter, retries: Retries | None) -
     return received
 
 
-def _have_file(target: Target, reporter: DownloadReporter, retries: Retries | None) -> int:
+def _have_file(target: Target, reporter: Progress, retries: Retries | None) -> int:
     """Download the file, or check the one that is there."""
     file = target.file
     if not target.path.exists():
@@ -139,7 +130,7 @@ def _have_file(target: Target, reporter: DownloadReporter, retries: Retries | No
             target.path,
             md5=file.md5,
             sha256=file.sha256,
-            on_bytes=lambda done, total: reporter.progress(target.name, done, total),
+            on_bytes=lambda done, total: reporter.progress(target.name, done, total, BYTES),
             retries=retries,
         )
         if file.unpack:
@@ -189,7 +180,7 @@ def _mark(target: Target) -> Path:
 
 
 @contextmanager
-def _alone(target: Target, reporter: DownloadReporter) -> Iterator[None]:
+def _alone(target: Target, reporter: Progress) -> Iterator[None]:
     """Wait until no other process fetches the same file."""
     folder = target.root / LOCKS
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import torch
 
 from evalsuite.features.encoding import MapBatches, Precision
 from evalsuite.models.base import ImageModel
+from evalsuite.progress import Progress
 from evalsuite.records import Result
 
 
@@ -27,20 +28,14 @@ class Executor(Protocol):
         """Return a function that encodes batches, in order, with a model on the first device."""
 
 
-class Reporter:
+class Reporter(Progress):
     """Is told what a run does; this one stays silent. The command line shows it."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
 
     def start(self, jobs: int) -> None:
         """A run of so many jobs begins."""
 
     def job(self, model: str, task: str, protocols: Sequence[str]) -> None:
         """Work on a model and a task begins."""
-
-    def progress(self, what: str, done: int, total: int | None, unit: str = "") -> None:
-        """So much of something is done, of so much if that is known."""
 
     def result(self, result: Result, stored: bool) -> None:
         """A job has its result; stored: it was there before this run."""

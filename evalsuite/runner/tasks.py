@@ -13,7 +13,6 @@ from evalsuite.data.downloading import fetch_task
 from evalsuite.data.drawing import stratified_limit
 from evalsuite.data.opening import open_task
 from evalsuite.data.place import DataPlace
-from evalsuite.data.remote_files import DownloadReporter
 from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.features.extraction import samples_digest
@@ -25,22 +24,6 @@ NOT_IN_FINGERPRINT = {
     "title", "sources", "prompts", "tags", "licence", "homepage", "citation", "notes", "split_fidelity", "sizes",
 }  # fmt: skip
 """Fields of a task that change no number: sources count through the samples and labels they give."""
-
-
-class _Downloads(DownloadReporter):
-    """Tells the reporter of a run how a download goes on."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def note(self, text: str) -> None:
-        """Pass a message on."""
-        self._reporter.note(text)
-
-    def progress(self, what: str, done: int, total: int | None) -> None:
-        """Pass progress on where there is an end to count to."""
-        if total:
-            self._reporter.progress(what, done, total, "bytes")
 
 
 class TaskSession:
@@ -82,7 +65,7 @@ class TaskSession:
             cache_dir=place.cache_dir,
             offline=place.offline,
             trust_adapters=place.trust_adapters,
-            reporter=_Downloads(self._reporter),
+            reporter=place.progress,
         )
 
     def _open(self, *, test_only: bool) -> TaskData:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from evalsuite.data.downloading import fetch_task, plan_task
-from evalsuite.data.remote_files import DownloadReporter
 from evalsuite.data.transfers import Retries
 from evalsuite.errors import DataMissingError, UsageError
+from evalsuite.progress import Progress
 from evalsuite.tasks.spec import TaskSpec
 from tests.archives import zip_of
 from tests.file_server import CONTENT, FileServer, left
@@ -30,7 +30,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     running.stop()
 
 
-class Told(DownloadReporter):
+class Told(Progress):
     """What a download told."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Told(DownloadReporter):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def progress(self, what: str, done: int, total: int | None) -> None:
+    def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
         self.bytes.append((what, done, total))
 
 

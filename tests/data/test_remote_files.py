@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from evalsuite.data.remote_files import DownloadReporter, fetch_remote
+from evalsuite.data.remote_files import fetch_remote
 from evalsuite.errors import DataMissingError, SpecError
+from evalsuite.progress import Progress
 from evalsuite.tasks.sources import RemoteFile
 from tests.archives import tar_of, zip_of
 from tests.data.test_unpacking import tree
@@ -41,12 +42,12 @@ def test_two_archives_make_one_tree(server: FileServer, tmp_path: Path) -> None:
         RemoteFile(url=server.url("test.zip"), to="d", unpack=True, makes=["d/VOC/Sets/test.txt"]),
     ]
     for file in files:
-        fetch_remote(file, tmp_path, DownloadReporter())
+        fetch_remote(file, tmp_path, Progress())
     assert tree(tmp_path / "d") == {
         "VOC/Images/1.jpg": b"1", "VOC/Images/2.jpg": b"2", "VOC/Sets/train.txt": b"1", "VOC/Sets/test.txt": b"2"
     }  # fmt: skip
     for file in files:
-        assert fetch_remote(file, tmp_path, DownloadReporter()) == 0
+        assert fetch_remote(file, tmp_path, Progress()) == 0
     assert len(server.requests) == 2
 
 
@@ -55,9 +56,9 @@ def test_an_archive_that_is_there_is_checked_and_stays(server: FileServer, tmp_p
     file = RemoteFile(url=server.url("a.zip"), md5=md5(archive), unpack=True, makes=["a"])
     (tmp_path / "a.zip").write_bytes(b"half of it")
     with pytest.raises(DataMissingError, match=r"a.zip is not the right file: expected md5 .* Remove it"):
-        fetch_remote(file, tmp_path, DownloadReporter())
+        fetch_remote(file, tmp_path, Progress())
     (tmp_path / "a.zip").write_bytes(archive)
-    assert fetch_remote(file, tmp_path, DownloadReporter()) == 0
+    assert fetch_remote(file, tmp_path, Progress()) == 0
     assert left(tmp_path) == ["a", "a/1", "a.zip"]
     assert server.requests == []
 
@@ -67,29 +68,29 @@ def test_a_damaged_archive_is_fetched_again_only_if_it_was_downloaded(server: Fi
     server.files["a.zip"] = b"<html>busy</html>"
     file = RemoteFile(url=server.url("a.zip"), unpack=True, makes=["a"])
     with pytest.raises(DataMissingError, match=r"It is an HTML page.* It was removed: type the same command again"):
-        fetch_remote(file, tmp_path, DownloadReporter())
+        fetch_remote(file, tmp_path, Progress())
     assert left(tmp_path) == []
     (tmp_path / "a.zip").write_bytes(good[:50])
     with pytest.raises(DataMissingError, match=r"Remove .*a\.zip, and type the same command again"):
-        fetch_remote(file, tmp_path, DownloadReporter())
+        fetch_remote(file, tmp_path, Progress())
     assert left(tmp_path) == ["a.zip"]
     (tmp_path / "a.zip").unlink()
     server.files["a.zip"] = good
-    fetch_remote(file, tmp_path, DownloadReporter())
+    fetch_remote(file, tmp_path, Progress())
     assert left(tmp_path) == ["a", "a/1"]
 
 
 def test_an_archive_of_a_kind_that_is_not_supported_is_not_even_fetched(server: FileServer, tmp_path: Path) -> None:
     server.files["UCF101.rar"] = b"Rar!"
     with pytest.raises(DataMissingError, match=r"UCF101\.rar cannot be unpacked"):
-        fetch_remote(RemoteFile(url=server.url("UCF101.rar"), unpack=True), tmp_path, DownloadReporter())
+        fetch_remote(RemoteFile(url=server.url("UCF101.rar"), unpack=True), tmp_path, Progress())
     assert server.requests == []
 
 
 def test_an_archive_without_what_it_should_make(server: FileServer, tmp_path: Path) -> None:
     server.files["a.zip"] = zip_of({"b/1": b"1"})
     with pytest.raises(DataMissingError, match=r"fetched, but .*/a is not there"):
-        fetch_remote(RemoteFile(url=server.url("a.zip"), unpack=True, makes=["a"]), tmp_path, DownloadReporter())
+        fetch_remote(RemoteFile(url=server.url("a.zip"), unpack=True, makes=["a"]), tmp_path, Progress())
 
 
 @pytest.mark.parametrize(
@@ -99,14 +100,14 @@ def test_a_task_file_cannot_write_elsewhere(server: FileServer, tmp_path: Path, 
     root = tmp_path / "in" / "root"
     url = server.url("f.bin" if "name" not in bad else "")
     with pytest.raises(SpecError):
-        fetch_remote(RemoteFile.model_validate({"url": url, **bad}), root, DownloadReporter())
+        fetch_remote(RemoteFile.model_validate({"url": url, **bad}), root, Progress())
     assert server.requests == []
     assert [name for name in left(tmp_path) if "root/" not in name] in ([], ["in", "in/root"])
 
 
 def test_two_processes_fetch_a_file_once(server: FileServer, tmp_path: Path) -> None:
     file = RemoteFile(url=server.url("f.bin"))
-    fetch_remote(file, tmp_path, DownloadReporter())
+    fetch_remote(file, tmp_path, Progress())
     (lock,) = (tmp_path / ".evalsuite-locks").iterdir()
     (tmp_path / "f.bin").unlink()
     held = FileLock(lock)
@@ -114,7 +115,7 @@ def test_two_processes_fetch_a_file_once(server: FileServer, tmp_path: Path) -> 
 
     notes: list[str] = []
 
-    class TheOther(DownloadReporter):
+    class TheOther(Progress):
         def note(self, text: str) -> None:
             notes.append(text)
             (tmp_path / "f.bin").write_bytes(CONTENT)  # the other process is ready now
@@ -127,7 +128,7 @@ def test_two_processes_fetch_a_file_once(server: FileServer, tmp_path: Path) -> 
 
 def test_a_failure_leaves_no_empty_folder(server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(DataMissingError, match="404"):
-        fetch_remote(RemoteFile(url=server.url("gone"), to="a/b"), tmp_path, DownloadReporter())
+        fetch_remote(RemoteFile(url=server.url("gone"), to="a/b"), tmp_path, Progress())
     assert left(tmp_path) == []  # an empty folder may look like data
 
 
@@ -135,7 +136,8 @@ def test_a_failure_leaves_no_empty_folder(server: FileServer, tmp_path: Path) ->
 
 KILLED = """
 import os, pathlib, signal, sys, tarfile
-from evalsuite.data.remote_files import DownloadReporter, fetch_remote
+from evalsuite.data.remote_files import fetch_remote
+from evalsuite.progress import Progress
 from evalsuite.tasks.sources import RemoteFile
 
 where, what = sys.argv[3:]
@@ -154,8 +156,8 @@ elif where == "move":
 elif where == "clean":
     pathlib.Path.unlink = deadly(pathlib.Path.unlink, lambda path, *_: path.name)
 
-class Reporter(DownloadReporter):
-    def progress(self, name, done, total):
+class Reporter(Progress):
+    def progress(self, name, done, total, unit):
         if where == "fetch" and done >= int(what):
             os.kill(os.getpid(), signal.SIGKILL)
 
