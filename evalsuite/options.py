@@ -124,8 +124,11 @@ def build(kind: Callable[..., T], given: Mapping[str, Any], prefix: str = "", **
 
 def recorded(options: object) -> dict[str, Any]:
     """Return the options that decide numbers and are not the default: they tell results of one job apart."""
-    values = {item: getattr(options, item.name) for item in declared(type(options)) if item.recorded}
-    return {item.name: value for item, value in values.items() if value != item.default}
+    return {
+        item.name: getattr(options, item.name)
+        for item in declared(type(options))
+        if item.recorded and getattr(options, item.name) != item.default
+    }
 
 
 def accepts(*options: Option) -> Callable[[Callable[P, T]], Callable[P, T]]:
