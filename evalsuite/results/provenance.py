@@ -21,7 +21,6 @@ PACKAGES = (
     "transformers",
     "datasets",
     "huggingface_hub",
-    "webdataset",
     "numpy",
     "scipy",
     "scikit-learn",
