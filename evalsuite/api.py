@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite import config
 from evalsuite.atomic import check_writable
-from evalsuite.config import PROBE_GRIDS, PROBE_SOLVERS
+from evalsuite.config import PROBE_GRIDS
 from evalsuite.errors import UsageError
 from evalsuite.executors.devices import choose_precision, parse_devices
 from evalsuite.executors.local import LocalExecutor
@@ -16,7 +16,7 @@ from evalsuite.models.base import ImageModel
 from evalsuite.models.loading import load_model
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ResolvedModel, resolve
-from evalsuite.probe.sweep import Grid, Solver
+from evalsuite.probe.sweep import Grid
 from evalsuite.protocols import PROTOCOLS
 from evalsuite.protocols.linear_probe import PROBE_TOLERANCE
 from evalsuite.records import Result
@@ -85,7 +85,6 @@ def evaluate(
     skip_missing: bool = False,
     log_samples: bool = False,
     probe_grid: Grid = "parametric",
-    probe_solver: Solver = "lbfgs",
     probe_tolerance: float = PROBE_TOLERANCE,
     reporter: Reporter | None = None,
 ) -> Results:
@@ -113,7 +112,6 @@ def evaluate(
         log_samples=log_samples,
         trust_adapters=trust_adapters,
         probe_grid=probe_grid,
-        probe_solver=probe_solver,
         probe_tolerance=probe_tolerance,
         command="evalsuite.evaluate",
     )
@@ -137,8 +135,8 @@ def prepare(
     for name, value in (("--batch-size", settings.batch_size), ("--limit", settings.limit)):
         if value is not None and value < 1:
             raise UsageError(f"{name} {value}: give a number of 1 or more.")
-    if settings.probe_grid not in PROBE_GRIDS or settings.probe_solver not in PROBE_SOLVERS:
-        raise UsageError(f"--probe-grid is one of {PROBE_GRIDS}, --probe-solver one of {PROBE_SOLVERS}.")
+    if settings.probe_grid not in PROBE_GRIDS:
+        raise UsageError(f"--probe-grid is one of {PROBE_GRIDS}.")
     if not 0 < settings.probe_tolerance < 1:
         raise UsageError(f"--probe-tolerance {settings.probe_tolerance}: give a number between 0 and 1, such as 1e-6.")
     for name in protocols:

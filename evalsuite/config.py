@@ -11,7 +11,6 @@ from evalsuite import resources
 ProtocolName = Literal["zero_shot", "linear_probe"]
 PROTOCOLS: tuple[ProtocolName, ...] = ("zero_shot", "linear_probe")
 PROBE_GRIDS = ("parametric", "full")
-PROBE_SOLVERS = ("lbfgs", "sklearn")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 

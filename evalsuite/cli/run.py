@@ -113,13 +113,6 @@ class Auto(NumberType):
     help="Lambdas the probe tries: the paper's binary search, or all 97.",
 )
 @click.option(
-    "--probe-solver",
-    type=click.Choice(config.PROBE_SOLVERS),
-    default="lbfgs",
-    show_default=True,
-    help="sklearn: scikit-learn's, for cross-checks; slow.",
-)
-@click.option(
     "--probe-tolerance",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=1e-6,
@@ -192,7 +185,7 @@ def _settings(options: dict[str, Any]) -> RunSettings:
             name: options[name]
             for name in (
                 "batch_size", "workers", "limit", "prompts", "seed", "overwrite", "skip_missing", "log_samples",
-                "trust_adapters", "probe_grid", "probe_solver", "probe_tolerance",
+                "trust_adapters", "probe_grid", "probe_tolerance",
             )
         },
     )  # fmt: skip

@@ -24,7 +24,7 @@ from evalsuite.metrics import METRICS
 from evalsuite.models.base import PENULTIMATE
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.solver import Targets
-from evalsuite.probe.sweep import Grid, Solver, SweepResult, refit, sweep
+from evalsuite.probe.sweep import Grid, SweepResult, refit, sweep
 from evalsuite.protocols.base import FoldScores, Outcome, ProtocolInput, Samples, in_fold, size_of
 
 HOLD_OUT_FRACTION = 0.1
@@ -33,13 +33,15 @@ PROBE_TOLERANCE = 1e-6
 REFIT_SHARE = 1e-2
 """The final fit is solved to this share of the sweep's tolerance: at 1e-6 probabilities may be 5e-3 off."""
 
+SOLVER = "lbfgs"
+"""Part of every record's options and fingerprint. There is one solver; the word stays, so that records stay current."""
+
 
 @dataclass(frozen=True)
 class ProbeOptions:
     """Options of the probe; tolerances are on the relative suboptimality of the objective."""
 
     grid: Grid = "parametric"
-    solver: Solver = "lbfgs"
     tolerance: float = PROBE_TOLERANCE
     refit_tolerance: float = PROBE_TOLERANCE * REFIT_SHARE
     max_iterations: int = 1_000
@@ -67,7 +69,7 @@ class LinearProbe:
 
     def options(self) -> Mapping[str, Any]:
         """Return its options as plain data."""
-        return asdict(self._options)
+        return {**asdict(self._options), "solver": SOLVER}
 
     def splits(self, folds: Sequence[Fold]) -> list[Split]:
         """Return every split of every fold."""
@@ -102,7 +104,6 @@ class LinearProbe:
             search.best_lambda,
             rows=final_rows,
             warm_start=search.solution,
-            solver=self._options.solver,
             tolerance=self._options.refit_tolerance,
             max_iterations=self._options.max_iterations,
         )
@@ -153,7 +154,6 @@ class LinearProbe:
             validation_rows=torch.from_numpy(val_rows).to(given.device),
             score=lambda logits: float(metric.compute(logits.float().cpu().numpy(), expected)),
             grid=self._options.grid,
-            solver=self._options.solver,
             tolerance=self._options.tolerance,
             max_iterations=self._options.max_iterations,
             on_round=lambda done, total: given.on_progress(what, done, total),

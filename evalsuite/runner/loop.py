@@ -45,7 +45,6 @@ def _protocol(name: str, settings: RunSettings) -> EvaluationProtocol:
     return kind(
         ProbeOptions(
             grid=settings.probe_grid,
-            solver=settings.probe_solver,
             tolerance=tolerance,
             refit_tolerance=tolerance * REFIT_SHARE,
         )

@@ -11,7 +11,7 @@ import torch
 
 from evalsuite.features.encoding import MapBatches, Precision
 from evalsuite.models.base import ImageModel
-from evalsuite.probe.sweep import Grid, Solver
+from evalsuite.probe.sweep import Grid
 from evalsuite.protocols.linear_probe import PROBE_TOLERANCE
 from evalsuite.records import Result
 
@@ -39,7 +39,6 @@ class RunSettings:
     log_samples: bool = False
     trust_adapters: bool = False
     probe_grid: Grid = "parametric"
-    probe_solver: Solver = "lbfgs"
     probe_tolerance: float = PROBE_TOLERANCE
     command: str = ""
 
