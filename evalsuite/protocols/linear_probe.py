@@ -34,6 +34,9 @@ HOLD_OUT_FRACTION = 0.1
 REFIT_SHARE = 1e-2
 """The final fit is solved to this share of the sweep's tolerance: at 1e-6 probabilities may be 5e-3 off."""
 
+SOLVER = "lbfgs"
+"""Part of every record's options and fingerprint. There is one solver; the word stays, so that records stay current."""
+
 
 @dataclass(frozen=True)
 class ProbeOptions:
@@ -47,7 +50,7 @@ class ProbeOptions:
     )
     max_iterations: int = 1_000
     refit_tolerance: float = field(init=False)
-    solver: str = field(init=False, default="lbfgs")
+    solver: str = field(init=False, default=SOLVER)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "refit_tolerance", self.tolerance * REFIT_SHARE)
