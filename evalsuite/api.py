@@ -162,6 +162,6 @@ def _row(result: Result) -> dict[str, Any]:
         "high": interval.high if interval else None,
         "n": metric.n if metric else None,
         **result.metrics,
-        "split_fidelity": result.data.split_fidelity.get("level") if result.data else None,
+        "split_fidelity": result.split_level,
         "error": result.error.message if result.error else None,
     }

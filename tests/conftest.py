@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.file_server import CONTENT, FileServer
+
 # Tests run many small problems: more threads than cores only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_COLOR"] = "1"
@@ -42,6 +44,17 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def shared_data() -> Path:
     """The folder with MNIST and CIFAR-10; for tests marked `shared`."""
     return SHARED
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A web server of this machine that has the file `f.bin`; no proxy comes in between."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    running = FileServer()
+    running.files["f.bin"] = CONTENT
+    yield running
+    running.stop()
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from evalsuite.cli.options import (
 
 if TYPE_CHECKING:
     from evalsuite.data.base import Pool
+    from evalsuite.data.place import DataPlace
     from evalsuite.features.catalog import Entry
+    from evalsuite.tasks import TaskIndex
 
 SHOWN_PROBLEMS = 10
 
@@ -104,14 +106,21 @@ def verify(
 
     Exit code 1 if anything is wrong; `evalsuite cache rm` and another run mend it.
     """
+    from evalsuite.data.place import DataPlace
     from evalsuite.features.catalog import verify as verify_entry
+    from evalsuite.options import build
+    from evalsuite.tasks import TaskIndex
 
+    place = build(
+        DataPlace, {"data_root": data_root, "cache_dir": cache_dir, "offline": True, "trust_adapters": trust_adapters}
+    )
+    index = TaskIndex(include_paths)
     chosen = _chosen(cache_dir, models, tasks)
     if not chosen:
         click.echo(f"Nothing matches in {_folder(cache_dir)}.")
     wrong = 0
     for entry in chosen:
-        pool, note = _pool(entry, data_root, cache_dir, include_paths, trust_adapters)
+        pool, note = _pool(entry, place, index)
         problems = verify_entry(entry, pool)
         wrong += bool(problems)
         state = f"{len(problems)} problems" if problems else "ok"
@@ -123,26 +132,14 @@ def verify(
     return 1 if wrong else 0
 
 
-def _pool(
-    entry: Entry,
-    data_root: Path | None,
-    cache_dir: Path | None,
-    include_paths: tuple[Path, ...],
-    trust_adapters: bool,
-) -> tuple[Pool | None, str]:
-    from evalsuite import config
+def _pool(entry: Entry, place: DataPlace, index: TaskIndex) -> tuple[Pool | None, str]:
     from evalsuite.data.opening import open_task
     from evalsuite.errors import EvalsuiteError
-    from evalsuite.tasks import TaskIndex
 
-    index = TaskIndex(include_paths)
     if entry.origin.task not in index.files:
         return None, " (files of the store only; no task of this name is known: give its folder with --include-path)"
     try:
-        task = index.load(entry.origin.task)
-        root = data_root or config.default_data_root()
-        opened = open_task(task, root, offline=True, trust_adapters=trust_adapters, cache_dir=_folder(cache_dir))
-        pool = opened.open_pool(entry.origin.pool)
+        pool = open_task(index.load(entry.origin.task), place).open_pool(entry.origin.pool)
     except EvalsuiteError as error:
         return None, f" (files of the store only; the images cannot be looked at: {str(error).splitlines()[0]})"
     if pool.fingerprint != entry.origin.fingerprint:

@@ -47,9 +47,10 @@ def describe(
     output: Path | None,
 ) -> None:
     """Say of tasks what they are: splits, metric, prompts, licence, and how to get the images."""
-    from evalsuite import config
     from evalsuite.atomic import check_writable, write_text
     from evalsuite.data.opening import data_state
+    from evalsuite.data.place import DataPlace
+    from evalsuite.options import build
     from evalsuite.report.task_page import index_page, task_page
     from evalsuite.tasks import TaskIndex
 
@@ -61,8 +62,8 @@ def describe(
         write_text(output / INDEX, index_page(tasks))
         click.echo(f"{len(tasks)} pages are in {output}.")
         return
-    root, cache = data_root or config.default_data_root(), cache_dir or config.default_cache()
+    place = build(DataPlace, {"data_root": data_root, "cache_dir": cache_dir, "trust_adapters": trust_adapters})
     for task in tasks:
         click.echo(task_page(task))
-        state = data_state(task, root, cache_dir=cache, trust_adapters=trust_adapters)
+        state = data_state(task, place)
         click.echo(f"## On this machine\n\n{state.state}{f': {state.missing}' if state.missing else ''}\n")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite import config
 from evalsuite.cli.options import (
     Command,
     TaskName,
@@ -20,7 +18,9 @@ from evalsuite.cli.options import (
     split_commas,
     trust_adapters_option,
 )
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.options import build
 
 if TYPE_CHECKING:
     from evalsuite.cli.progress import ConsoleReporter
@@ -65,7 +65,8 @@ def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     with make_reporter() as reporter:
         if absent := index.without_file(names):
             reporter.note(f"{len(absent)} tasks of the chosen groups have no task file yet: {', '.join(absent)}.")
-        return _show_plan(tasks, options) if dry_run else _fetch(tasks, options, reporter)
+        place = build(DataPlace, options, progress=reporter)
+        return _show_plan(tasks, place, options["kind"]) if dry_run else _fetch(tasks, place, options["kind"], reporter)
 
 
 def _prepare_libraries(offline: bool) -> None:
@@ -77,7 +78,7 @@ def _prepare_libraries(offline: bool) -> None:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def _fetch(tasks: list[TaskSpec], options: dict[str, Any], reporter: ConsoleReporter) -> int:
+def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: ConsoleReporter) -> int:
     from rich.filesize import decimal
     from tabulate import tabulate
 
@@ -86,7 +87,7 @@ def _fetch(tasks: list[TaskSpec], options: dict[str, Any], reporter: ConsoleRepo
     rows, failures = [], []
     for task in tasks:
         try:
-            done = fetch_task(task, **_where(options), reporter=reporter)
+            done = fetch_task(task, place, kind=kind)
         except UsageError:
             raise
         except EvalsuiteError as error:
@@ -98,7 +99,7 @@ def _fetch(tasks: list[TaskSpec], options: dict[str, Any], reporter: ConsoleRepo
         rows.append([task.name, done.after, done.source, "; ".join([note, *map(_short, done.notes)])])
     reporter.close()
     click.echo(tabulate(rows, ["task", "state", "source", ""], tablefmt="simple"))
-    click.echo(f"\n{len(tasks)} tasks, {len(failures)} failed. Data root: {_where(options)['data_root']}")
+    click.echo(f"\n{len(tasks)} tasks, {len(failures)} failed. Data root: {place.data_root}")
     for failure in failures:
         click.echo(f"\n{failure}", err=True)
     return 1 if failures else 0
@@ -110,7 +111,7 @@ def _short(text: str) -> str:
     return line if len(line) <= _NOTE_WIDTH else line[: _NOTE_WIDTH - 4] + " ..."
 
 
-def _show_plan(tasks: list[TaskSpec], options: dict[str, Any]) -> int:
+def _show_plan(tasks: list[TaskSpec], place: DataPlace, kind: str | None) -> int:
     from rich.filesize import decimal
     from tabulate import tabulate
 
@@ -120,7 +121,7 @@ def _show_plan(tasks: list[TaskSpec], options: dict[str, Any]) -> int:
     prober = Prober()
     rows = []
     for task in tasks:
-        state, planned = plan_task(task, **_where(options))
+        state, planned = plan_task(task, place, kind=kind)
         if not planned:
             rows.append([task.name, state, "", "nothing to fetch" if state == "ready" else "cannot be fetched", "", ""])
         for item in planned:
@@ -130,15 +131,3 @@ def _show_plan(tasks: list[TaskSpec], options: dict[str, Any]) -> int:
     click.echo(tabulate(rows, ["task", "state", "source", "what", "size", "to"], tablefmt="simple"))
     click.echo(f"\n{len(tasks)} tasks. Nothing was fetched (--dry-run).")
     return 0
-
-
-def _where(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that `fetch_task` and `plan_task` share."""
-    root: Path | None = options["data_root"]
-    return {
-        "data_root": root or config.default_data_root(),
-        "cache_dir": options["cache_dir"] or config.default_cache(),
-        "offline": config.is_offline(options["offline"]),
-        "trust_adapters": options["trust_adapters"],
-        "kind": options["kind"],
-    }

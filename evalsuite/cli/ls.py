@@ -33,15 +33,16 @@ def tasks(
     """List tasks with their classes, metric and the state of their data: ready, partial or absent."""
     from tabulate import tabulate
 
-    from evalsuite import config
     from evalsuite.cli.options import split_commas
     from evalsuite.data.opening import can_be_fetched, data_state
+    from evalsuite.data.place import DataPlace
+    from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
     rows, partial = [], []
-    root = data_root or config.default_data_root()
+    place = build(DataPlace, {"data_root": data_root, "cache_dir": cache_dir})
     for task in TaskIndex(include_paths).select(split_commas(choices) or ["*"]):
-        found = data_state(task, root, cache_dir=cache_dir or config.default_cache())
+        found = data_state(task, place)
         name = "absent" if found.state == "downloadable" else found.state
         how = "download" if any(can_be_fetched(source) for source in task.sources) else "describe"
         get = "" if name == "ready" else f"evalsuite {how} {task.name}"
@@ -51,8 +52,8 @@ def tasks(
         rows.append([task.name, len(task.class_list), task.metric, fidelity, name, get, ", ".join(task.tags)])
     headers = ["task", "classes", "metric", "splits", "data", "get it with", "tags"]
     click.echo(tabulate(rows, headers, tablefmt="simple"))
-    where = "no data root is set (--data-root, EVALSUITE_DATA)" if root is None else f"data root: {root}"
-    click.echo("\n".join([f"\n{sum(row[4] == 'ready' for row in rows)} of {len(rows)} are ready ({where})", *partial]))
+    ready = sum(row[4] == "ready" for row in rows)
+    click.echo("\n".join([f"\n{ready} of {len(rows)} are ready (data root: {place.data_root})", *partial]))
 
 
 @ls.command(cls=Command, epilog="evalsuite ls groups    names for --tasks that stand for several tasks")

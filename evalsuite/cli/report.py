@@ -80,9 +80,9 @@ def report(
 
     Confusions, calibration and mistakes need results of `evalsuite run --log-samples`; thumbnails need the images, too.
     """
-    from evalsuite.config import default_cache, default_data_root
+    from evalsuite.data.place import DataPlace
+    from evalsuite.options import build
     from evalsuite.report.html.page import report_page
-    from evalsuite.report.html.thumbnails import DataPlace
     from evalsuite.report.leaderboard import build_leaderboard
     from evalsuite.results.imported import load_published_or_imported
     from evalsuite.tasks import TaskIndex
@@ -101,7 +101,7 @@ def report(
         include_partial=include_partial,
         groups={tag: index.expand(f"tag:{tag}") for tag in MAIN_TAGS},
     )
-    place = DataPlace(data_root or default_data_root(), default_cache(), trust_adapters)
+    place = build(DataPlace, {"data_root": data_root, "trust_adapters": trust_adapters})
     page = report_page(
         board,
         stored,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +18,7 @@ from evalsuite.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from evalsuite.data.place import DataPlace
     from evalsuite.data.reachability import Prober
     from evalsuite.data.validation import Check
     from evalsuite.tasks import TaskSpec
@@ -48,8 +48,10 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     """
     from tabulate import tabulate
 
+    from evalsuite.data.place import DataPlace
     from evalsuite.data.reachability import Prober
     from evalsuite.errors import SpecError
+    from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
     if schema:
@@ -58,6 +60,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
         click.echo(task_schema())
         return 0
     prober = Prober()
+    place = build(DataPlace, options)
     index = TaskIndex(options["include_paths"])
     rows = []
     failed = 0
@@ -65,7 +68,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     for name in names:
         try:
             task = index.load(name)
-            checks = _checks(task, options, prober)
+            checks = _checks(task, place, prober)
         except SpecError as error:
             click.echo(f"{error}", err=True)
             rows.append([name, "file", "failed", "see above"])
@@ -78,19 +81,14 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     return 1 if failed else 0
 
 
-def _checks(task: TaskSpec, options: dict[str, Any], prober: Prober) -> list[Check]:
-    from evalsuite import config
-    from evalsuite.data.opening import data_state, make_context, open_task
+def _checks(task: TaskSpec, place: DataPlace, prober: Prober) -> list[Check]:
+    from evalsuite.data.opening import data_state, open_task
     from evalsuite.data.reachability import check_sources
     from evalsuite.data.validation import Check, check_data, check_definition
     from evalsuite.errors import EvalsuiteError
 
-    root: Path = options["data_root"] or config.default_data_root()
-    cache = options["cache_dir"] or config.default_cache()
-    offline = config.is_offline(options["offline"])
-    context = make_context(task, root, offline, options["trust_adapters"], cache)
-    found = [*check_definition(task), *check_sources(task, context, prober)]
-    state = data_state(task, root, offline=offline, cache_dir=cache, trust_adapters=options["trust_adapters"])
+    found = [*check_definition(task), *check_sources(task, place, prober)]
+    state = data_state(task, place)
     if state.state != "ready":
         failed = state.state == "partial"
         return [
@@ -98,7 +96,7 @@ def _checks(task: TaskSpec, options: dict[str, Any], prober: Prober) -> list[Che
             Check("data", "failed" if failed else "skipped", f"{state.state}: {state.missing}".rstrip(": ")),
         ]
     try:
-        data = open_task(task, root, offline=offline, trust_adapters=options["trust_adapters"], cache_dir=cache)
+        data = open_task(task, place)
         return [*found, Check("data", "ok", data.source), *check_data(data)]
     except EvalsuiteError as error:
         return [*found, Check("data", "failed", str(error))]

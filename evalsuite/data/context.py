@@ -7,40 +7,32 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evalsuite.data.base import DataState, RawPool
+from evalsuite.data.place import DataPlace
 from evalsuite.tasks.spec import TaskSpec
 
 
 @dataclass(frozen=True)
 class SourceContext:
-    """The task and the options of the run.
+    """The task, and the place its data is looked for.
 
-    data_root: the folder of all datasets; None where the user has none.
-    cache_dir: for checksums and arrow files; None: the defaults of the libraries, checksums are not kept.
     resolved: filled by sources with what they found (commit, file names, checksums).
     """
 
     task: TaskSpec
-    data_root: Path | None
-    cache_dir: Path | None = None
-    offline: bool = False
-    trust_adapters: bool = False
+    place: DataPlace
     resolved: dict[str, Any] = field(default_factory=dict)
 
-    def under_root(self, path: str) -> Path | None:
-        """Return `path` under the data root, whether it exists or not; None without a data root."""
-        return None if self.data_root is None else self.data_root / path
+    def under_root(self, path: str) -> Path:
+        """Return `path` under the data root, whether it exists or not."""
+        return self.place.data_root / path
 
-    def beside_task(self, path: str) -> Path:
-        """Return `path` beside the task file when it exists there, else under the data root."""
+    def next_to_task(self, path: str) -> Path:
+        """Return `path` next to the task file when it exists there, else under the data root."""
         if self.task.path is not None:
             candidate = self.task.path.parent / path
-            if candidate.exists() or self.data_root is None:
+            if candidate.exists():
                 return candidate
-        return (self.data_root or Path()) / path
-
-    def place(self, path: str) -> str:
-        """Return `path` under the data root for a message."""
-        return str(self.data_root / path) if self.data_root is not None else f"<data root>/{path}"
+        return self.place.data_root / path
 
 
 class SourceModule(Protocol):
@@ -52,7 +44,7 @@ class SourceModule(Protocol):
     def state(self, spec: Any, context: SourceContext) -> DataState:
         """Say cheaply whether the data is there."""
 
-    def folder(self, spec: Any, context: SourceContext) -> Path | None:
+    def folder(self, spec: Any, context: SourceContext) -> Path:
         """Return the folder the source's list files are relative to."""
 
     def image_options(self, spec: Any, pool: str) -> dict[str, Any]:

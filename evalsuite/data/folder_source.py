@@ -52,12 +52,10 @@ def state(spec: FolderSource, context: SourceContext) -> DataState:
         return DataState("ready", spec.kind)
     if len(absent) < len(spec.pools):
         return DataState("partial", spec.kind, f"without images: {places}. {advice}")
-    if context.data_root is None and not _base(spec, context).exists():
-        places = f"{places} (beside the task file; no data root is given)"
     return DataState("absent", spec.kind, f"needs {places}. {advice}")
 
 
-def folder(spec: FolderSource, context: SourceContext) -> Path | None:
+def folder(spec: FolderSource, context: SourceContext) -> Path:
     """Return the source's folder."""
     return _base(spec, context)
 
@@ -78,7 +76,7 @@ def pool_folder(spec: FolderSource, pool: str, context: SourceContext) -> Path:
 
 
 def _base(spec: FolderSource, context: SourceContext) -> Path:
-    return context.beside_task(spec.path)
+    return context.next_to_task(spec.path)
 
 
 def _walk(root: Path, prefix: str, parents: set[str]) -> Iterator[str]:

@@ -32,9 +32,9 @@ _DATA_SUFFIXES = (
 )
 
 
-def arrow_cache(context: SourceContext) -> str | None:
-    """Return where the `datasets` library keeps its arrow files; None: its own default (HF_HOME)."""
-    return None if context.cache_dir is None else str(context.cache_dir / "datasets")
+def arrow_cache(context: SourceContext) -> str:
+    """Return where the `datasets` library keeps its arrow files."""
+    return str(context.place.cache_dir / "datasets")
 
 
 def is_cached(spec: HuggingFaceSource, context: SourceContext) -> bool:
@@ -53,7 +53,7 @@ def open_split(spec: HuggingFaceSource, pool: str, context: SourceContext) -> tu
     entry = _cached_entry(spec, split, context)
     if entry is not None:
         dataset = _open_arrow(entry["arrow"])
-    elif context.offline:
+    elif context.place.offline:
         raise DataMissingError(
             f"The split {split!r} of {spec.repo} is not in the cache, and the network must not be used (--offline or "
             "HF_HUB_OFFLINE). Run once without, or put its parquet files under the data root."
@@ -166,15 +166,12 @@ def _cached_entry(spec: HuggingFaceSource, split: str, context: SourceContext) -
 
 def _remember(spec: HuggingFaceSource, split: str, context: SourceContext, entry: dict[str, Any]) -> None:
     """Note a split in the index; of two processes that do so at once, one may have to download again."""
-    if context.cache_dir is not None:
-        write_json(context.cache_dir / INDEX_NAME, {**_read_index(context), _key(spec, split): entry})
+    write_json(context.place.cache_dir / INDEX_NAME, {**_read_index(context), _key(spec, split): entry})
 
 
 def _read_index(context: SourceContext) -> dict[str, Any]:
-    if context.cache_dir is None:
-        return {}
     try:
-        stored = json.loads((context.cache_dir / INDEX_NAME).read_text(encoding="utf-8"))
+        stored = json.loads((context.place.cache_dir / INDEX_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return stored if isinstance(stored, dict) else {}

@@ -57,12 +57,12 @@ def state(spec: HuggingFaceSource, context: SourceContext) -> DataState:
         return DataState("absent", spec.kind, _where_to_put(spec, context))
     if hub.is_cached(spec, context):
         return DataState("ready", spec.kind)
-    if context.offline:
+    if context.place.offline:
         return DataState("absent", spec.kind, f"not downloaded, and offline. {_where_to_put(spec, context)}")
     return DataState("absent", spec.kind, f"{spec.repo} of the hub is not downloaded. {_where_to_put(spec, context)}")
 
 
-def folder(spec: HuggingFaceSource, context: SourceContext) -> Path | None:
+def folder(spec: HuggingFaceSource, context: SourceContext) -> Path:
     """Return the folder of local files."""
     return context.under_root(spec.path or context.task.name)
 
@@ -104,7 +104,7 @@ def local_files(spec: HuggingFaceSource, split: str, context: SourceContext) -> 
     (there under any name).
     """
     base = folder(spec, context)
-    if base is None or not base.is_dir():
+    if not base.is_dir():
         return []
     folders = [base, base / "data", *([base / spec.config] if spec.config else [])]
     for extension in _EXTENSIONS:
@@ -158,7 +158,7 @@ def _open_local(files: Sequence[Path], context: SourceContext) -> Any:
         ) from error
 
 
-def _open_arrow_files(names: list[str], cache: str | None) -> Any:
+def _open_arrow_files(names: list[str], cache: str) -> Any:
     from datasets.packaged_modules.arrow.arrow import Arrow
 
     builder = Arrow(cache_dir=cache, data_files={"pool": names})
@@ -167,7 +167,7 @@ def _open_arrow_files(names: list[str], cache: str | None) -> Any:
 
 
 def _identity(pool: str, files: Sequence[Path], context: SourceContext) -> str:
-    digests = files_sha256(files, context.cache_dir)
+    digests = files_sha256(files, context.place.cache_dir)
     names = {path.name: digest for path, digest in zip(files, digests, strict=True)}
     context.resolved.setdefault("files", {})[pool] = names
     return combined_sha256(digests)
@@ -259,7 +259,7 @@ def _byte_sizes(images: Any, column: str) -> NDArray[np.int64]:
 
 
 def _where_to_put(spec: HuggingFaceSource, context: SourceContext) -> str:
-    place = context.place(spec.path or context.task.name)
+    place = folder(spec, context)
     names = ", ".join(f"{split}-*.parquet" for split in _stored_splits(spec))
     text = f"Put {names} into {place}"
     if spec.repo is None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from evalsuite import resources
-from evalsuite.config import is_offline
 from evalsuite.data import python_source
 from evalsuite.data.base import DataState, Fold, Pool, RawPool, TaskData
 from evalsuite.data.context import SourceContext, SourceModule
 from evalsuite.data.labels import map_labels
 from evalsuite.data.lists import expand_lists, missing_files
+from evalsuite.data.place import DataPlace
 from evalsuite.data.splits import resolve_folds
 from evalsuite.errors import DataError, DataMissingError, SpecError, UsageError
 from evalsuite.hashing import combined_sha256
@@ -28,15 +28,7 @@ _LOG = logging.getLogger(__name__)
 _SHOWN = 3
 
 
-def open_task(
-    task: TaskSpec,
-    data_root: Path | None,
-    *,
-    offline: bool = False,
-    trust_adapters: bool = False,
-    cache_dir: Path | None = None,
-    test_only: bool = False,
-) -> TaskData:
+def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> TaskData:
     """Pick the source the task's images come from; its pools open on first use.
 
     The first source that is ready counts; one that is there in part is then passed over with a warning.
@@ -49,7 +41,7 @@ def open_task(
     """
     if test_only:
         task = task.with_sources([_of_the_test_split(spec, spec.splits or task.splits) for spec in task.sources])
-    context = make_context(task, data_root, offline, trust_adapters, cache_dir)
+    context = SourceContext(task, place)
     states = [source_state(spec, context) for spec in task.sources]
     chosen = _choose(task, states, context)
     effective = task.from_source(chosen)
@@ -70,19 +62,12 @@ def _of_the_test_split(spec: SourceSpec, rule: SplitRule) -> SourceSpec:
     return spec.model_copy(update={"lists": lists, "pools": pools})
 
 
-def data_state(
-    task: TaskSpec,
-    data_root: Path | None,
-    *,
-    offline: bool = False,
-    trust_adapters: bool = False,
-    cache_dir: Path | None = None,
-) -> DataState:
+def data_state(task: TaskSpec, place: DataPlace) -> DataState:
     """Say whether `open_task` will find the data, from the names of files alone.
 
     Returns the state of the source that counts; for `partial` and `absent`, `missing` tells of every source.
     """
-    context = make_context(task, data_root, offline, trust_adapters, cache_dir)
+    context = SourceContext(task, place)
     states = [source_state(spec, context) for spec in task.sources]
     by_name = {state.state: state for state in reversed(states)}  # the first source of each state
     if "ready" in by_name:
@@ -105,7 +90,7 @@ def source_state(spec: SourceSpec, context: SourceContext) -> DataState:
             state = DataState("partial", spec.kind, f"missing: {shown}.")
     if state.state == "ready" or not can_be_fetched(spec):
         return state
-    name = "downloadable" if state.state == "absent" and not context.offline else state.state
+    name = "downloadable" if state.state == "absent" and not context.place.offline else state.state
     return DataState(name, spec.kind, f"{state.missing.rstrip('.')}. To download it: {_download_command(context.task)}")
 
 
@@ -123,22 +108,14 @@ def _download_command(task: TaskSpec) -> str:
 
 def _missing_parts(spec: SourceSpec, context: SourceContext) -> list[Path]:
     base = _module(spec).folder(spec, context)
-    absent = [] if base is None else [base / name for name in spec.needs if not (base / name).exists()]
+    absent = [base / name for name in spec.needs if not (base / name).exists()]
     return absent + missing_files(expand_lists(spec.lists, _list_folders(spec, context)))
 
 
 def _list_folders(spec: SourceSpec, context: SourceContext) -> list[Path]:
     """Return where the files of lists may be: the source's folder, then the task file's."""
-    beside = None if context.task.path is None else context.task.path.parent
-    return [place for place in (_module(spec).folder(spec, context), beside) if place is not None]
-
-
-def make_context(
-    task: TaskSpec, data_root: Path | None, offline: bool, trust_adapters: bool, cache_dir: Path | None
-) -> SourceContext:
-    """Return what the sources of a task are asked with."""
-    root = None if data_root is None else Path(data_root).expanduser()
-    return SourceContext(task, root, cache_dir, is_offline(offline), trust_adapters)
+    folder = _module(spec).folder(spec, context)
+    return [folder] if context.task.path is None else [folder, context.task.path.parent]
 
 
 def _module(spec: SourceBase) -> SourceModule:
@@ -180,10 +157,7 @@ def how_to_get(task: TaskSpec, states: Sequence[DataState], context: SourceConte
         lines.append(f"  {number}. {describe_source(spec)} [{state.state}]: {text}")
         if spec.note:
             lines.append(f"     {spec.note}")
-    if context.data_root is None:
-        lines.append("No data root is given: set it with --data-root DIR or EVALSUITE_DATA=DIR.")
-    else:
-        lines.append(f"The data root is {context.data_root} (--data-root DIR or EVALSUITE_DATA=DIR).")
+    lines.append(f"The data root is {context.place.data_root} (--data-root DIR or EVALSUITE_DATA=DIR).")
     if task.homepage:
         lines.append(f"Homepage of the dataset: {task.homepage}")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ _NO_ROOT = "."
 def open_raw_pool(spec: PythonSource, pool: str, context: SourceContext) -> RawPool:
     """Let the adapter index a pool.
 
-    The adapter's function gets the data root (None where there is none) and the pool's name.
+    The adapter's function gets the data root and the pool's name.
     UsageError for an adapter that is not trusted; errors in it are a DataError that names its file.
     """
     if not is_trusted(spec, context):
@@ -31,9 +31,9 @@ def open_raw_pool(spec: PythonSource, pool: str, context: SourceContext) -> RawP
     file = adapter_file(spec, context)
     if file is None or not file.is_file():
         raise SpecError(_no_adapter(spec, context))
-    root = context.data_root
+    root = context.place.data_root
     raw = call_adapter(file, spec.function, root, pool)
-    reader = AdapterReader(str(file), spec.function, None if root is None else str(root), pool)
+    reader = AdapterReader(file, spec.function, root, pool)
     reader.attach(raw)
     # A change of the adapter may change the images it makes: its code is a part of their identity.
     content = combined_sha256([file_sha256(file), raw.content])
@@ -48,12 +48,12 @@ def state(spec: PythonSource, context: SourceContext) -> DataState:
     if not is_trusted(spec, context):
         return DataState("absent", spec.kind, untrusted_message(spec, context))
     root = context.under_root(spec.path)
-    if spec.path == _NO_ROOT or (root is not None and root.exists()):
+    if spec.path == _NO_ROOT or root.exists():
         return DataState("ready", spec.kind)
-    return DataState("absent", spec.kind, f"needs {context.place(spec.path)}, which is not there.")
+    return DataState("absent", spec.kind, f"needs {root}, which is not there.")
 
 
-def folder(spec: PythonSource, context: SourceContext) -> Path | None:
+def folder(spec: PythonSource, context: SourceContext) -> Path:
     """Return the path the adapter reads."""
     return context.under_root(spec.path)
 
@@ -75,7 +75,7 @@ def adapter_file(spec: PythonSource, context: SourceContext) -> Path | None:
 
 def is_trusted(spec: PythonSource, context: SourceContext) -> bool:
     """Say whether the adapter may run: it and its task file are the project's own, or the user allowed it."""
-    if context.trust_adapters:
+    if context.place.trust_adapters:
         return True
     file = adapter_file(spec, context)
     if file is None or context.task.path is None:
@@ -92,7 +92,7 @@ def untrusted_message(spec: PythonSource, context: SourceContext) -> str:
     )
 
 
-def call_adapter(file: Path, function: str, root: Path | None, pool: str) -> RawPool:
+def call_adapter(file: Path, function: str, root: Path, pool: str) -> RawPool:
     """Import the adapter and let it open a pool."""
     opener = _load_function(file, function)
     try:
@@ -116,7 +116,7 @@ class AdapterReader:
     how to open the pool again.
     """
 
-    def __init__(self, file: str, function: str, root: str | None, pool: str) -> None:
+    def __init__(self, file: Path, function: str, root: Path, pool: str) -> None:
         self._arguments = (file, function, root, pool)
         self._raw: RawPool | None = None
 
@@ -128,7 +128,7 @@ class AdapterReader:
         """Read one sample; errors of the adapter name its file."""
         file, function, root, pool = self._arguments
         if self._raw is None:
-            self._raw = call_adapter(Path(file), function, None if root is None else Path(root), pool)
+            self._raw = call_adapter(file, function, root, pool)
         try:
             return self._raw.read(row)
         except EvalsuiteError:
@@ -144,7 +144,7 @@ class AdapterReader:
         return {"_arguments": self._arguments, "_raw": self._raw if importable else None}
 
 
-def _load_function(file: Path, function: str) -> Callable[[Path | None, str], Any]:
+def _load_function(file: Path, function: str) -> Callable[[Path, str], Any]:
     """Import a file by its path, under a name no other module has, and return its function."""
     try:
         code = file.read_bytes()
@@ -166,8 +166,8 @@ def _load_function(file: Path, function: str) -> Callable[[Path | None, str], An
             raise DataError(f"The adapter {file} cannot be imported: {type(error).__name__}: {error}") from error
     opener = getattr(module, function, None)
     if not callable(opener):
-        raise SpecError(f"The adapter {file} has no function {function!r}: (root: Path | None, pool: str) -> RawPool.")
-    found: Callable[[Path | None, str], Any] = opener
+        raise SpecError(f"The adapter {file} has no function {function!r}: (root: Path, pool: str) -> RawPool.")
+    found: Callable[[Path, str], Any] = opener
     return found
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from evalsuite.data import hub
 from evalsuite.data.context import SourceContext
 from evalsuite.data.opening import can_be_fetched, describe_source, source_state
+from evalsuite.data.place import DataPlace
 from evalsuite.data.transfers import check_scheme, open_url
 from evalsuite.data.validation import Check
 from evalsuite.errors import DataMissingError
@@ -116,11 +117,12 @@ class _SilenceError(Exception):
     """A server that does not answer at all."""
 
 
-def check_sources(task: TaskSpec, context: SourceContext, prober: Prober) -> list[Check]:
+def check_sources(task: TaskSpec, place: DataPlace, prober: Prober) -> list[Check]:
     """Say of each source whether it is ready, and unless offline whether it could be fetched.
 
     A dead link is a failure only where no other source of the task is ready or reachable.
     """
+    context = SourceContext(task, place)
     asked = [_look_at(spec, context, prober) for spec in task.sources]
     alive = any(check.state == "ok" for check in asked)
     checks = []
@@ -135,7 +137,7 @@ def _look_at(spec: SourceSpec, context: SourceContext, prober: Prober) -> Check:
         return Check("", "ok", "ready")
     if not can_be_fetched(spec):
         return Check("", "skipped", "not there; it can be had by hand only")
-    if context.offline:
+    if context.place.offline:
         return Check("", "skipped", "not there; not asked for, because offline")
     answers = [prober.ask_url(file.url) for file in spec.files]
     if isinstance(spec, HuggingFaceSource | WebDatasetSource) and spec.repo is not None:

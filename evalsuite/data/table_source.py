@@ -58,7 +58,7 @@ def state(spec: TableSource, context: SourceContext) -> DataState:
     return DataState("partial" if found else "absent", spec.kind, f"missing: {', '.join(absent)}.")
 
 
-def folder(spec: TableSource, context: SourceContext) -> Path | None:
+def folder(spec: TableSource, context: SourceContext) -> Path:
     """Return the source's folder."""
     return _base(spec, context)
 
@@ -76,7 +76,7 @@ def describe(spec: TableSource) -> str:
 
 
 def _base(spec: TableSource, context: SourceContext) -> Path:
-    return context.beside_task(spec.path)
+    return context.next_to_task(spec.path)
 
 
 def _pool_of(spec: TableSource, pool: str) -> TablePool:
@@ -205,7 +205,7 @@ def _pixel_pool(spec: TableSource, table: pd.DataFrame, path: Path, context: Sou
             ) from error
     ids = tuple(row_id(number) for number in numbers)
     sizes = np.full(len(ids), height * width, np.int64)
-    content = file_sha256(path, context.cache_dir)
+    content = file_sha256(path, context.place.cache_dir)
     labels = tuple(_labels(spec, table, path))
     groups = _group_cells(spec, table, path)
     return RawPool(ids, labels, ArrayReader(images), sizes, None, content, groups and tuple(groups))

@@ -33,7 +33,7 @@ def open_raw_pool(spec: TorchvisionSource, pool: str, context: SourceContext) ->
     Samples that are files are named by their path under `path` and sorted; others by their row number.
     """
     root, base = _root(spec, context), context.under_root(spec.path)
-    if root is None or base is None or not base.exists():
+    if not base.exists():
         raise DataMissingError(f"{describe(spec)}: {_what_is_missing(spec, context)}")
     dataset = construct(spec.dataset, root, spec.pools[pool], pool)
     if len(dataset) == 0:
@@ -44,7 +44,7 @@ def open_raw_pool(spec: TorchvisionSource, pool: str, context: SourceContext) ->
     if files is None:
         order: list[int] = list(range(len(dataset)))
         ids = tuple(row_id(row) for row in order)
-        content = tree_sha256(folder_, _data_files(base), context.cache_dir)
+        content = tree_sha256(folder_, _data_files(base), context.place.cache_dir)
         sizes, mtimes = _memory_sizes(dataset), None
     else:
         order, ids = sorted_ids(files, folder_)
@@ -58,15 +58,15 @@ def open_raw_pool(spec: TorchvisionSource, pool: str, context: SourceContext) ->
 def state(spec: TorchvisionSource, context: SourceContext) -> DataState:
     """Say whether `path` is there; whether it is complete is found out by torchvision when a pool opens."""
     base = context.under_root(spec.path)
-    if base is not None and (base.is_file() or (base.is_dir() and any(base.iterdir()))):
+    if base.is_file() or (base.is_dir() and any(base.iterdir())):
         return DataState("ready", spec.kind)
     return DataState("absent", spec.kind, _what_is_missing(spec, context))
 
 
-def folder(spec: TorchvisionSource, context: SourceContext) -> Path | None:
+def folder(spec: TorchvisionSource, context: SourceContext) -> Path:
     """Return the folder `path`, or the one the file `path` is in."""
     base = context.under_root(spec.path)
-    return base.parent if base is not None and base.is_file() else base
+    return base.parent if base.is_file() else base
 
 
 def image_options(spec: TorchvisionSource, pool: str) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def _data_files(base: Path) -> list[Path]:
     return sorted(unpacked or files)
 
 
-def _root(spec: TorchvisionSource, context: SourceContext) -> Path | None:
+def _root(spec: TorchvisionSource, context: SourceContext) -> Path:
     return context.under_root(spec.root)
 
 
@@ -258,4 +258,4 @@ def _call(spec: TorchvisionSource, pool: str, root: Path) -> str:
 
 
 def _what_is_missing(spec: TorchvisionSource, context: SourceContext) -> str:
-    return f"needs {context.place(spec.path)}, which is not there or empty."
+    return f"needs {context.under_root(spec.path)}, which is not there or empty."

@@ -30,7 +30,7 @@ def open_raw_pool(spec: WebDatasetSource, pool: str, context: SourceContext) -> 
     """
     base = context.under_root(spec.path)
     shards = _shards(spec, pool, context)
-    if base is None or not shards:
+    if not shards:
         raise DataMissingError(f"{describe(spec)}: {_what_is_missing(spec, [pool], context)}")
     ids, labels, members = [], [], []
     for number, shard in enumerate(shards):
@@ -43,7 +43,7 @@ def open_raw_pool(spec: WebDatasetSource, pool: str, context: SourceContext) -> 
                 members.append((number, *fields[image]))
     if not ids:
         raise DataError(f"{describe(spec)}: the shards of the pool {pool!r} hold no sample.")
-    digests = files_sha256(shards, context.cache_dir)
+    digests = files_sha256(shards, context.place.cache_dir)
     names = [shard.relative_to(base).as_posix() for shard in shards]
     context.resolved.setdefault("files", {})[pool] = dict(zip(names, digests, strict=True))
     reader = ShardReader(tuple(str(shard) for shard in shards), np.array(members, np.int64), tuple(ids))
@@ -68,7 +68,7 @@ def state(spec: WebDatasetSource, context: SourceContext) -> DataState:
     return DataState("ready", spec.kind)
 
 
-def folder(spec: WebDatasetSource, context: SourceContext) -> Path | None:
+def folder(spec: WebDatasetSource, context: SourceContext) -> Path:
     """Return the folder of the shards."""
     return context.under_root(spec.path)
 
@@ -108,7 +108,7 @@ class ShardReader:
 
 def _shards(spec: WebDatasetSource, pool: str, context: SourceContext) -> list[Path]:
     base = context.under_root(spec.path)
-    if base is None or not base.is_dir():
+    if not base.is_dir():
         return []
     return sorted(path for path in base.glob(spec.pools[pool]) if path.is_file())
 
@@ -190,7 +190,7 @@ def _stated_count(path: Path) -> int | None:
 
 
 def _what_is_missing(spec: WebDatasetSource, pools: Sequence[str], context: SourceContext) -> str:
-    places = ", ".join(context.place(f"{spec.path}/{spec.pools[pool]}") for pool in pools)
+    places = ", ".join(str(context.under_root(f"{spec.path}/{spec.pools[pool]}")) for pool in pools)
     return f"needs tar shards at {places}.{_url(spec)}"
 
 

@@ -245,7 +245,7 @@ class ModelTaskJob:
     def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None) -> None:
         changed = options_hash(changed_options(protocol, self.options))
         key = self._key_if_known()
-        result = result.model_copy(update={"model_fingerprint": key, "options_hash": changed})
+        result = result.model_copy(update={"run_key": key, "options_hash": changed})
         path = self.store.write(result, key, changed, samples)
         if result.status in ("ok", "partial") and key:
             # A failure from before the weights were there lies under the unknown fingerprint.

@@ -30,7 +30,7 @@ def make_jobs(
 ) -> list[ModelTaskJob]:
     """Return the jobs of a run, a model's tasks after one another."""
     store = ResultStore(options.output)
-    sessions = [TaskSession(task, options, place, reporter) for task in tasks]
+    sessions = [TaskSession(task, options, place) for task in tasks]
     return [
         ModelTaskJob(session, task, protocols, options, store, reporter)
         for session in (ModelSession(model, place, executor) for model in models)

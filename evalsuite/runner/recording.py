@@ -15,7 +15,7 @@ from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome
 from evalsuite.protocols.scoring import further_metrics, main_metric
-from evalsuite.records import DataRecord, Result, Status, Timings
+from evalsuite.records import DataRecord, ModelInfo, Result, Status, Timings
 from evalsuite.results.provenance import collect
 from evalsuite.results.samples import with_classes
 from evalsuite.runner.fingerprints import changed_options, result_fingerprint
@@ -68,6 +68,8 @@ def measured_result(
 ) -> Result:
     """Return `base` with everything that was measured."""
     outcome = measured.outcome
+    # Through JSON, so that a result in memory equals the one read back.
+    info = ModelInfo.model_validate(model.info().model_dump(mode="json"))
     encoded = sum(report.encoded for report in measured.passes.values())
     seconds = sum(report.seconds for report in measured.passes.values())
     return base.model_copy(
@@ -75,11 +77,11 @@ def measured_result(
             "fingerprint": result_fingerprint(session, protocol, model.identify().run_key, options),
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
-            # Through JSON, so that a result in memory equals the one read back.
             "details": json.loads(json.dumps(outcome.details)),
             "warnings": outcome.warnings,
             "data": _data(session, measured),
-            "model_info": model.info().model_dump(mode="json"),
+            "model_fingerprint": info.fingerprint,
+            "model_info": info,
             "timings": Timings(
                 load=measured.load,
                 images=measured.images,
@@ -134,5 +136,5 @@ def _data(session: TaskSession, measured: Measured) -> DataRecord:
             for name, report in passes.items()
             if report.unreadable
         },
-        split_fidelity=session.data.task.split_fidelity.model_dump(mode="json"),
+        split_fidelity=session.data.task.split_fidelity,
     )

@@ -17,7 +17,6 @@ from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.features.extraction import samples_digest
 from evalsuite.options import RunOptions
-from evalsuite.runner.base import Reporter
 from evalsuite.tasks.spec import TaskSpec
 
 NOT_IN_FINGERPRINT = {
@@ -29,11 +28,10 @@ NOT_IN_FINGERPRINT = {
 class TaskSession:
     """One task of a run."""
 
-    def __init__(self, task: TaskSpec, options: RunOptions, place: DataPlace, reporter: Reporter) -> None:
+    def __init__(self, task: TaskSpec, options: RunOptions, place: DataPlace) -> None:
         self.task = task
         self._options = options
         self._place = place
-        self._reporter = reporter
         self._pools: dict[str, Pool] = {}
         self._failure: EvalsuiteError | None = None
         self.incomplete: DataMissingError | None = None
@@ -47,36 +45,15 @@ class TaskSession:
         """
         try:
             if self._options.download:
-                self._fetch()
-            return self._open(test_only=False)
+                fetch_task(self.task, self._place)
+            return open_task(self.task, self._place)
         except DataMissingError as error:
             try:
-                opened = self._open(test_only=True)
+                opened = open_task(self.task, self._place, test_only=True)
             except EvalsuiteError:
                 raise error from None
             self.incomplete = error
             return opened
-
-    def _fetch(self) -> None:
-        place = self._place
-        fetch_task(
-            self.task,
-            place.data_root,
-            cache_dir=place.cache_dir,
-            offline=place.offline,
-            trust_adapters=place.trust_adapters,
-            reporter=place.progress,
-        )
-
-    def _open(self, *, test_only: bool) -> TaskData:
-        return open_task(
-            self.task,
-            self._place.data_root,
-            offline=self._place.offline,
-            trust_adapters=self._place.trust_adapters,
-            cache_dir=self._place.cache_dir,
-            test_only=test_only,
-        )
 
     @cached_property
     def folds(self) -> tuple[Fold, ...]:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from evalsuite.records import SplitFidelity
 from evalsuite.tasks.parts import Strict
-from evalsuite.tasks.split_rules import Sizes, SplitFidelity, SplitRule
+from evalsuite.tasks.split_rules import Sizes, SplitRule
 
 
 class ByCode(Strict):

@@ -25,13 +25,6 @@ WriteTask = Callable[..., Path]
 
 
 @pytest.fixture
-def server() -> Iterator[FileServer]:
-    running = FileServer()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
 def write_task(tmp_path: Path) -> WriteTask:
     """Write a task file of the classes red and blue."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from evalsuite.data import reachability
 from evalsuite.data.base import Fold, Pool, Split, TaskData
-from evalsuite.data.opening import make_context
+from evalsuite.data.place import DataPlace
 from evalsuite.data.reachability import Prober, check_sources
 from evalsuite.data.validation import check_data, check_definition
 from evalsuite.errors import DataError
@@ -23,13 +23,9 @@ MakeTask = Callable[..., TaskSpec]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    running = FileServer()
-    running.files["f.zip"] = bytes(1000)
-    yield running
-    running.stop()
+def server(server: FileServer) -> FileServer:
+    server.files["f.zip"] = bytes(1000)
+    return server
 
 
 def source(path: str, *urls: str) -> dict[str, Any]:
@@ -38,8 +34,8 @@ def source(path: str, *urls: str) -> dict[str, Any]:
 
 
 def checked(task: TaskSpec, root: Path, offline: bool = False) -> list[tuple[str, str]]:
-    context = make_context(task, root, offline, False, None)
-    return [(check.state, check.text) for check in check_sources(task, context, Prober())]
+    place = DataPlace(root, offline=offline)
+    return [(check.state, check.text) for check in check_sources(task, place, Prober())]
 
 
 def test_a_file_is_asked_for_and_not_fetched(server: FileServer) -> None:
@@ -116,7 +112,7 @@ def test_a_host_that_does_not_answer_is_asked_once(
     prober = Prober()
     for number in range(3):
         task = make_task(source("pets", f"http://one.invalid/{number}", f"http://two.invalid/{number}"))
-        (check,) = check_sources(task, make_context(task, tmp_path, False, False, None), prober)
+        (check,) = check_sources(task, DataPlace(tmp_path), prober)
         assert check.state == "skipped"
         assert "one.invalid cannot be reached (timed out)" in check.text
     assert asked == ["http://one.invalid/0", "http://two.invalid/0"]

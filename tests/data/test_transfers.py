@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,6 @@ from evalsuite.errors import DataMissingError
 from tests.file_server import CONTENT, FileServer, left, md5
 
 HALF = len(CONTENT) // 2
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    running = FileServer()
-    running.files["f.bin"] = CONTENT
-    yield running
-    running.stop()
 
 
 class Waits(list[float]):

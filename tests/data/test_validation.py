@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evalsuite.data import open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.data.validation import check_data
 
 SOURCE = {"kind": "folder", "path": "pets", "pools": {"train": "train", "test": "test"}}
@@ -22,7 +23,7 @@ def root(tmp_path, encode):
 
 
 def checks(task, root):
-    return {check.name: (check.state, check.text) for check in check_data(open_task(task, root))}
+    return {check.name: (check.state, check.text) for check in check_data(open_task(task, DataPlace(root)))}
 
 
 def test_one_image_of_each_class_decodes(root, make_task):

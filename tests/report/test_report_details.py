@@ -13,9 +13,10 @@ from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix, recall_score
 
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.report.html.details import Detail, choose, look_behind
-from evalsuite.report.html.thumbnails import DataPlace, thumbnails
+from evalsuite.report.html.thumbnails import thumbnails
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.tasks import TaskIndex
 from tests.report.conftest import Bench
@@ -91,7 +92,7 @@ def test_thumbnails_are_the_images_that_were_measured() -> None:
     task, digits = TaskIndex().load("digits"), load_digits()
     keys = task.class_keys
     wanted = {f"{row:08}": (keys[digits.target[row]],) for row in (900, 1_234)}
-    found, problem = thumbnails(task, wanted, DataPlace(None))
+    found, problem = thumbnails(task, wanted, DataPlace())
     assert problem == "" and found.keys() == wanted.keys()
     for sample, uri in found.items():
         kind, _, data = uri.partition(";base64,")
@@ -105,5 +106,5 @@ def test_thumbnails_are_the_images_that_were_measured() -> None:
 def test_an_image_of_another_label_is_no_thumbnail() -> None:
     task, digits = TaskIndex().load("digits"), load_digits()
     wrong = task.class_keys[(digits.target[900] + 1) % 10]
-    found, problem = thumbnails(task, {"00000900": (wrong,), "nosuch": (wrong,)}, DataPlace(None))
+    found, problem = thumbnails(task, {"00000900": (wrong,), "nosuch": (wrong,)}, DataPlace())
     assert found == {} and problem.startswith("2 of 2 images cannot be read here, or have another label")

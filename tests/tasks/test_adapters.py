@@ -86,7 +86,7 @@ def broken(trees: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(("task", "pool"), EVERY_POOL)
 def test_another_process_reads_the_same_pictures(task: str, pool: str, trees: dict[str, Path]) -> None:
     raw = open_pool(task, trees[task], pool)
-    reader = AdapterReader(str(adapter(task)), "open_pool", str(trees[task]), pool)
+    reader = AdapterReader(adapter(task), "open_pool", trees[task], pool)
     reader.attach(raw)
     copy = pickle.loads(pickle.dumps(reader))
     for row in (0, len(raw.ids) - 1):

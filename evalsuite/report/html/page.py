@@ -12,11 +12,12 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from evalsuite.data.place import DataPlace
 from evalsuite.metrics import METRICS
 from evalsuite.report.html.details import Chosen, Detail, choose, look_behind
 from evalsuite.report.html.figures import Figure, cost_figures, legend, task_dots, zero_shot_figures
 from evalsuite.report.html.tables import board_table, group_tasks, heat_map
-from evalsuite.report.html.thumbnails import DataPlace, thumbnails
+from evalsuite.report.html.thumbnails import thumbnails
 from evalsuite.report.leaderboard import MEASURED
 from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.published import published_sets
@@ -65,7 +66,7 @@ def report_page(
     index = index or TaskIndex()
     specs = {task: index.load(task) for task in board.tasks if task in index.files}
     details = _details(choose(board, detail), stored, specs)
-    pictured = _with_thumbnails(details, specs, place or DataPlace(None))
+    pictured = _with_thumbnails(details, specs, place or DataPlace())
     render = _renderer(board, detail, specs, left_out, version)
     page = render(pictured)
     if len(page.encode()) > limit and any(mistake.image for item in pictured for mistake in item.mistakes):
