@@ -21,11 +21,10 @@ from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
 from evalsuite.models.loading import load_model, weights_fingerprint
+from evalsuite.models.modules import TEXTS_AT_ONCE
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
 from evalsuite.runner.base import Executor
-
-TEXTS_AT_A_TIME = 256
 
 
 class Description(BaseModel):
@@ -82,9 +81,9 @@ class LoadedModel:
         if not isinstance(model, ImageTextModel):
             raise ModelError(f"The model {model.info.name!r} has no `encode_texts`.")
         parts = []
-        for start in range(0, len(texts), TEXTS_AT_A_TIME):
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
             with inference(self.executor.devices[0], self.executor.precision):
-                parts.append(model.encode_texts(texts[start : start + TEXTS_AT_A_TIME]).float().cpu())
+                parts.append(model.encode_texts(texts[start : start + TEXTS_AT_ONCE]).float().cpu())
         return torch.cat(parts)
 
 
@@ -111,7 +110,7 @@ class ModelSession:
     @property
     def is_code(self) -> bool:
         """Whether somebody's own code makes the model, so that only running it tells what it is."""
-        return isinstance(self._given, ResolvedModel) and self._given.backend in ("file", "entry_point")
+        return isinstance(self._given, ResolvedModel) and self._given.is_code
 
     def check_name(self) -> None:
         """Raise UsageError for weights or an architecture that do not exist; what else is wrong is for the job."""
