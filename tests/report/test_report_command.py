@@ -91,8 +91,8 @@ def test_thumbnails_go_first_where_the_page_grows_too_large(cli: WarmCli, tmp_pa
     assert cli(*DIGITS).returncode == 0
     stored = load_stored([tmp_path / "out"])[0]
     board = build_leaderboard([one.result for one in stored], [], include_partial=True)
-    whole = report_page(board, stored, place=DataPlace.of())
-    small = report_page(board, stored, place=DataPlace.of(), limit=len(whole.encode()) - 1)
+    whole = report_page(board, stored, place=DataPlace())
+    small = report_page(board, stored, place=DataPlace(), limit=len(whole.encode()) - 1)
     assert "data:image/" in whole and TOO_LARGE not in whole
     assert "data:image/png" not in small and "data:image/jpeg" not in small and TOO_LARGE in small
     assert "Most confident mistakes" in small
