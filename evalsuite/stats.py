@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from scipy.special import bdtr, betaincinv, ndtr
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import Labels, Metric, Scores, Weighted
+from evalsuite.records import Interval
 
 LEVEL = 0.995
 """Confidence of every interval: the paper's, table 10."""
@@ -28,29 +28,20 @@ RESAMPLES = 1000
 MAX_REDRAWS = 100
 """Draws an undefined resample may take before the labels count as too few for a bootstrap."""
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A two-sided interval; bounds in the units of the metric, level in (0, 1)."""
-
-    low: float
-    high: float
-    level: float
-    method: Literal["clopper-pearson", "bootstrap"]
+MCNEMAR = "exact McNemar"
+PAIRED_BOOTSTRAP = "paired bootstrap"
+"""Methods of the interval of a difference."""
 
 
 @dataclass(frozen=True)
 class Difference:
     """How far the first of two models is ahead of the second, in the units of the metric.
 
-    low, high: interval of the difference at `level`; p: two-sided probability of a difference at least as large
-    if there were none.
+    p: two-sided probability of a difference at least as large if there were none.
     """
 
     value: float
-    low: float
-    high: float
-    level: float
+    interval: Interval
     p: float
 
 
@@ -127,11 +118,11 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], level: float = 
     n, only_first, only_second = len(first), int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
     if differing == 0:
-        return Difference(0.0, 0.0, 0.0, level, 1.0)
+        return Difference(0.0, Interval(0.0, 0.0, level, MCNEMAR), 1.0)
     coin = clopper_pearson(only_first, differing, level)
     low, high = (differing / n * (2 * bound - 1) for bound in (coin.low, coin.high))
     p = min(1.0, 2 * float(bdtr(min(only_first, only_second), differing, 0.5)))
-    return Difference((only_first - only_second) / n, low, high, level, p)
+    return Difference((only_first - only_second) / n, Interval(low, high, level, MCNEMAR), p)
 
 
 def paired_bootstrap(
@@ -166,7 +157,7 @@ def paired_bootstrap(
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     p = 1.0 if spread == 0 else 2 * float(ndtr(-abs(value) / spread))
-    return Difference(value, float(low), float(high), level, p)
+    return Difference(value, Interval(float(low), float(high), level, PAIRED_BOOTSTRAP), p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -96,7 +96,7 @@ def _size(sizes: Sizes, name: str) -> str:
 
 def _sources(task: TaskSpec) -> str:
     lines = ["The first of these that is complete counts; paths are under the data root.", ""]
-    sources = sources_of(task, DataPlace.of())
+    sources = sources_of(task, DataPlace())
     for number, source in enumerate(sources, 1):
         doubt = "" if source.spec.verified else " (nobody has verified it yet)"
         lines += [f"{number}. **{source.title}**{doubt}", *(f"   - {line}" for line in source.describe())]

@@ -124,10 +124,12 @@ def _difference(key: Key, first: Score, second: Score) -> TaskDifference:
     if first.stored is None or second.stored is None:
         return replace(row, remark="published numbers have no samples")
     try:
-        test, found = paired_difference(first.stored, second.stored, 1 - ALPHA)
+        found = paired_difference(first.stored, second.stored, 1 - ALPHA)
     except NotPairedError as error:
         return replace(row, remark=str(error))
-    return replace(row, low=100 * found.low, high=100 * found.high, p=found.p, test=test)
+    return replace(
+        row, low=100 * found.interval.low, high=100 * found.interval.high, p=found.p, test=found.interval.method
+    )
 
 
 def _by_overlap(first: Score, second: Score) -> Outcome:

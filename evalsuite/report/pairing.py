@@ -40,8 +40,8 @@ class _Logged:
             )
 
 
-def paired_difference(first: StoredResult, second: StoredResult, level: float) -> tuple[str, Difference]:
-    """Return the name of the test and the difference of the two results' metrics, first minus second.
+def paired_difference(first: StoredResult, second: StoredResult, level: float) -> Difference:
+    """Return the difference of the two results' metrics, first minus second; its interval names the test.
 
     An accuracy without folds: exact McNemar; everything else: paired bootstrap. Both must have logged the same
     samples with the same labels, and the samples must give the recorded values again; else NotPairedError says what is
@@ -55,7 +55,7 @@ def paired_difference(first: StoredResult, second: StoredResult, level: float) -
             for item, path in zip((first, second), paths, strict=True)
         )
         _check_same(one, two)
-        return ("exact McNemar", _mcnemar(one, two, level)) if exact else ("paired bootstrap", _draws(one, two, level))
+        return _mcnemar(one, two, level) if exact else _draws(one, two, level)
     except NotPairedError:
         raise
     except EvalsuiteError as error:

@@ -89,7 +89,7 @@ def reproduce(
     for (state, key), item in sorted(chosen.items(), key=lambda pair: _order(*pair[0])):
         if state not in states:
             continue
-        row = published.get((str(item.result.model_info.get("published")), key.protocol))
+        row = published.get((str(item.result.model_info.published if item.result.model_info else None), key.protocol))
         if row is None or key.task not in row.scores:
             without.setdefault(state.model, []).append(str(key))
             continue
@@ -162,7 +162,7 @@ def _outside(published: float, low: float, high: float) -> float:
 
 
 def _weight_fidelity(result: Result) -> str:
-    return str(result.model_info.get("weight_fidelity", "unknown"))
+    return result.model_info.weight_fidelity if result.model_info else "unknown"
 
 
 def _not_comparable(result: Result, metric: str) -> str:
@@ -196,7 +196,7 @@ def _details(rows: Sequence[Reproduction], results: Iterable[Result]) -> Iterabl
     reasons: dict[str, str] = {}
     for result in results:
         if result.data is not None and split_fidelity(result) != "exact":
-            reasons[result.task] = result.data.split_fidelity.get("why", "")
+            reasons[result.task] = result.data.split_fidelity.why if result.data.split_fidelity else ""
     caveats = {row.task: row.caveat for row in rows if row.caveat}
     for task in sorted({row.task for row in rows}):
         if reasons.get(task):

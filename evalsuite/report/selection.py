@@ -33,7 +33,7 @@ class RowKey(NamedTuple):
     @classmethod
     def of(cls, result: Result) -> RowKey:
         """Return the row of `result`."""
-        return cls(result.model, result.model_fingerprint, result.protocol, result.options_hash)
+        return cls(result.model, result.run_key, result.protocol, result.options_hash)
 
 
 Values = dict[tuple[RowKey, str], Result]

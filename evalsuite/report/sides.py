@@ -90,7 +90,7 @@ def newest(stored: Iterable[StoredResult]) -> dict[tuple[State, Key], StoredResu
         if not has_value(result):
             continue
         place = (
-            State(result.model, result.model_fingerprint),
+            State(result.model, result.run_key),
             Key(result.protocol, result.task, result.options_hash),
         )
         if place not in chosen or preference(result) > preference(chosen[place].result):
@@ -100,7 +100,7 @@ def newest(stored: Iterable[StoredResult]) -> dict[tuple[State, Key], StoredResu
 
 def split_fidelity(result: Result) -> str:
     """Return how near the splits of a result are to the published ones: exact, convention, approximate or unknown."""
-    return result.data.split_fidelity.get("level", "unknown") if result.data else "unknown"
+    return result.split_level or "unknown"
 
 
 def shown_name(state: State, chosen: Mapping[tuple[State, Key], StoredResult]) -> str:
@@ -158,13 +158,13 @@ def _side(name: str, stored: Sequence[StoredResult], include_partial: bool) -> S
 def _own_row(side: Side) -> str:
     """Return the name of the published row of a measured model, as its results tell."""
     records = [score.stored.result for score in side.scores.values() if score.stored is not None]
-    slugs = {str(record.model_info["published"]) for record in records if record.model_info.get("published")}
+    slugs = {record.model_info.published for record in records if record.model_info} - {None}
     if not slugs:
         raise UsageError(
             f"{side.label} has no published row of its own. Name what to compare it with: another model, or a row "
             f"such as {PUBLISHED}resnet/50; `evalsuite leaderboard --published all` shows all of them."
         )
-    return PUBLISHED + slugs.pop()
+    return f"{PUBLISHED}{slugs.pop()}"
 
 
 def _measured_side(stored: Sequence[StoredResult], name: str, include_partial: bool) -> Side:

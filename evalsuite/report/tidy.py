@@ -104,7 +104,7 @@ def _measured(record: Result, key: RowKey, labels: dict[RowKey, tuple[str, str]]
             high=interval.high if interval else None,
             level=interval.level if interval else None,
             n=metric.n,
-            split_fidelity=record.data.split_fidelity.get("level") if record.data else None,
+            split_fidelity=record.split_level,
             origin="measured",
             table=None,
             status=record.status,
@@ -115,7 +115,7 @@ def _measured(record: Result, key: RowKey, labels: dict[RowKey, tuple[str, str]]
             torch=made.packages.get("torch") if made else None,
             device=made.device if made else None,
             precision=made.precision if made else None,
-            model_fingerprint=record.model_fingerprint or None,
+            model_fingerprint=record.run_key or None,
         )
 
 

@@ -1,6 +1,6 @@
 """The result store: one JSON file a job, in one folder a model, written so that no reader sees half a record.
 
-    <root>/<model>-<hash8 of its fingerprint>/<task>.<protocol>[.<hash8 of non-default options>].json
+    <root>/<model>-<hash8 of its run key>/<task>.<protocol>[.<hash8 of non-default options>].json
 
 A worse record never replaces a better one: an `error` or `not_applicable` that would do so goes to the sibling
 `<...>.error.json`, a `partial` record beside an `ok` one to `<...>.partial.json`. A better record removes the
@@ -133,26 +133,24 @@ class ResultStore:
     def path(
         self,
         model_slug: str,
-        model_fingerprint: str,
+        run_key: str,
         task: str,
         protocol: str,
         options_hash: str | None = None,
     ) -> Path:
         """Return the file of a job, whether or not it is there."""
-        folder = f"{file_slug(model_slug)}-{hash8(model_fingerprint)}"
+        folder = f"{file_slug(model_slug)}-{hash8(run_key)}"
         options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
         return self.root / folder / f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
 
-    def write(
-        self, result: Result, model_fingerprint: str, options_hash: str | None = None, samples: Any = None
-    ) -> Path:
+    def write(self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None) -> Path:
         """Store `result` and return its file; a worse record goes beside a better one and leaves it alone.
 
         samples: a table for write_samples, stored beside the record and named in it.
         Raises JobError when the folder cannot be written, or is locked by another process for two minutes.
         """
-        main = self.path(result.model, model_fingerprint, result.task, result.protocol, options_hash)
-        identity = {"model_fingerprint": model_fingerprint, "options_hash": options_hash}
+        main = self.path(result.model, run_key, result.task, result.protocol, options_hash)
+        identity = {"run_key": run_key, "options_hash": options_hash}
         try:
             main.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(main.parent / ".lock", timeout=_LOCK_SECONDS):
@@ -169,7 +167,7 @@ class ResultStore:
     def find(
         self,
         model_slug: str,
-        model_fingerprint: str,
+        run_key: str,
         task: str,
         protocol: str,
         options_hash: str | None = None,
@@ -180,7 +178,7 @@ class ResultStore:
         fingerprint: if given, a record of another state of the task, options or features does not count.
         A file that cannot be read counts as absent: the job is done again and replaces it.
         """
-        main = self.path(model_slug, model_fingerprint, task, protocol, options_hash)
+        main = self.path(model_slug, run_key, task, protocol, options_hash)
         found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path))]
         matching = [record for record in found if fingerprint in (None, record.fingerprint)]
         return max(matching, key=lambda record: _RANK[record.status], default=None)
@@ -188,7 +186,7 @@ class ResultStore:
     def find_value(
         self,
         model_slug: str,
-        model_fingerprint: str,
+        run_key: str,
         task: str,
         protocol: str,
         options_hash: str | None,
@@ -199,7 +197,7 @@ class ResultStore:
         A partial value counts too: the fingerprint covers the samples, so the same inputs give the same part,
         and inputs that became complete have another fingerprint. Errors and not_applicable are tried again.
         """
-        found = self.find(model_slug, model_fingerprint, task, protocol, options_hash, fingerprint)
+        found = self.find(model_slug, run_key, task, protocol, options_hash, fingerprint)
         return found if found is not None and found.status in ("ok", "partial") else None
 
 

@@ -43,7 +43,7 @@ def load_prompt_file(path: Path) -> PromptSpec:
 
 
 def find_prompt_file(name: str, task_path: Path) -> Path:
-    """Return the prompt file called `name`: next to the task file, in prompts/ there or next to its folder, or shipped."""
+    """Return the prompt file called `name`: next to the task, in prompts there or next to its folder, or shipped."""
     file_name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     folders = [task_path.parent, task_path.parent / "prompts", task_path.parent.parent / "prompts"]
     for folder in [*folders, resources.data_dir("prompts")]:

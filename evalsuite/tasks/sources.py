@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union
 from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
+from evalsuite.records import SplitFidelity
 from evalsuite.registry import Registry
 from evalsuite.tasks.label_maps import LabelMap
 from evalsuite.tasks.parts import Strict
-from evalsuite.tasks.split_rules import Sizes, SplitFidelity, SplitRule
+from evalsuite.tasks.split_rules import Sizes, SplitRule
 
 
 class ListFile(Strict):
@@ -193,15 +194,12 @@ class PythonSpec(SourceSpec):
 SOURCE_KINDS: Registry[type[SourceSpec]] = Registry("kind of source", "evalsuite.sources")
 """Kind -> the spec of its sources; other packages add theirs by entry points."""
 
-for _name, _spec in {
-    "torchvision": TorchvisionSpec,
-    "huggingface": HuggingFaceSpec,
-    "webdataset": WebDatasetSpec,
-    "folder": FolderSpec,
-    "table": TableSpec,
-    "python": PythonSpec,
-}.items():
-    SOURCE_KINDS.register(_name, _spec)
+SOURCE_KINDS.register("torchvision", TorchvisionSpec)
+SOURCE_KINDS.register("huggingface", HuggingFaceSpec)
+SOURCE_KINDS.register("webdataset", WebDatasetSpec)
+SOURCE_KINDS.register("folder", FolderSpec)
+SOURCE_KINDS.register("table", TableSpec)
+SOURCE_KINDS.register("python", PythonSpec)
 
 
 class _OfItsKind:

@@ -8,10 +8,11 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from evalsuite.metrics import METRICS
+from evalsuite.records import SplitFidelity
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.parts import Strict
 from evalsuite.tasks.sources import AnySource, SourceSpec
-from evalsuite.tasks.split_rules import OfficialSplits, Sizes, SplitFidelity, SplitRule
+from evalsuite.tasks.split_rules import OfficialSplits, Sizes, SplitRule
 
 PLACEHOLDER = "{}"
 

@@ -109,10 +109,3 @@ class Sizes(Strict):
     val: int | list[int] | None = None
     test: int | list[int] | None = None
     exact: bool = True
-
-
-class SplitFidelity(Strict):
-    """Whether the splits are the paper's, and why one can say so."""
-
-    level: Literal["exact", "convention", "approximate"]
-    why: str = Field(min_length=1)

@@ -21,7 +21,7 @@ import json, os, sys
 from pathlib import Path
 from evalsuite.data import data_state, open_task
 from evalsuite.data.place import DataPlace
-from evalsuite.data.downloading import fetch_task
+from evalsuite.data.fetching import fetch_task
 from evalsuite.errors import DataMissingError
 from evalsuite.tasks.spec import PromptSpec, TaskSpec
 
@@ -35,7 +35,7 @@ def answer(repo, revision="main", offline=False):
         "sources": [{"kind": "huggingface", "repo": repo, "revision": revision,
                      "pools": {"train": "train", "test": "validation"}}],
     }).with_prompt_spec(PromptSpec.model_validate(prompts))
-    place = DataPlace.of(root, cache_dir)
+    place = DataPlace(root, cache_dir)
     state = data_state(task, place).state
     try:
         fetch_task(task, place)

@@ -12,7 +12,7 @@ from evalsuite.errors import UsageError
 from evalsuite.records import (
     DataRecord,
     ErrorRecord,
-    IntervalRecord,
+    Interval,
     MetricRecord,
     Provenance,
     Result,
@@ -23,7 +23,7 @@ from evalsuite.results.published import load_published
 
 
 def make(model: str, task: str, value: float, protocol: str = "zero_shot", **changes: Any) -> Result:
-    interval = IntervalRecord(low=value - 0.1, high=value + 0.1, level=0.995, method="clopper-pearson")
+    interval = Interval(low=value - 0.1, high=value + 0.1, level=0.995, method="clopper-pearson")
     fields: dict[str, Any] = {
         "status": "ok",
         "model": model,

@@ -132,8 +132,8 @@ def _known_gflops() -> dict[str, float]:
 
 def _gflops(row: Row, known: dict[str, float]) -> float | None:
     for cell in row.cells.values():
-        if cell.result is not None and (counted := cell.result.model_info.get("gflops")):
-            return float(counted)
+        if cell.result is not None and (info := cell.result.model_info) and info.gflops:
+            return info.gflops
     return known.get(row.model.partition(" @")[0])
 
 
