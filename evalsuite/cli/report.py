@@ -81,6 +81,7 @@ def report(
     Confusions, calibration and mistakes need results of `evalsuite run --log-samples`; thumbnails need the images, too.
     """
     from evalsuite.data.place import DataPlace
+    from evalsuite.options import build
     from evalsuite.report.html.page import report_page
     from evalsuite.report.leaderboard import build_leaderboard
     from evalsuite.results.imported import load_published_or_imported
@@ -100,7 +101,7 @@ def report(
         include_partial=include_partial,
         groups={tag: index.expand(f"tag:{tag}") for tag in MAIN_TAGS},
     )
-    place = DataPlace.of(data_root, trust_adapters=trust_adapters)
+    place = build(DataPlace, {"data_root": data_root, "trust_adapters": trust_adapters})
     page = report_page(
         board,
         stored,

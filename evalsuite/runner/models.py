@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel
 
 from evalsuite import atomic
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, ModelError, UsageError
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import MapBatches, Precision, inference
@@ -23,7 +24,7 @@ from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
-from evalsuite.runner.settings import Executor, RunSettings
+from evalsuite.runner.base import Executor
 
 
 class Description(BaseModel):
@@ -92,14 +93,14 @@ class ModelSession:
     given: what a name resolved to, or a ready model (as a training loop has it).
     """
 
-    def __init__(self, given: ResolvedModel | ImageModel, settings: RunSettings, executor: Executor) -> None:
+    def __init__(self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor) -> None:
         named = given if isinstance(given, ResolvedModel) else given.info
         self.name = named.name
         self.slug = named.slug
         self.precision: Precision = executor.precision
         self.device: torch.device = executor.devices[0]
         self._given = given
-        self._settings = settings
+        self._place = place
         self._executor = executor
         self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else given
         self._failure: Exception | None = None
@@ -126,7 +127,7 @@ class ModelSession:
             fingerprint = self._fingerprint()
             if fingerprint is not None:
                 key = hashlib.sha256(f"{fingerprint}:{self.precision}".encode()).hexdigest()
-                folder = self._settings.cache_dir / FEATURES / f"{file_slug(self.slug)}-{key[:12]}"
+                folder = self._place.cache_dir / FEATURES / f"{file_slug(self.slug)}-{key[:12]}"
                 self._known = KnownModel(key, folder)
         return self._known
 
@@ -184,7 +185,7 @@ class ModelSession:
             return self._network.info.fingerprint
         if not isinstance(self._given, ResolvedModel):
             return self._given.info.fingerprint
-        return weights_fingerprint(self._given, cache_dir=self._settings.cache_dir)
+        return weights_fingerprint(self._given, cache_dir=self._place.cache_dir)
 
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""
@@ -203,4 +204,4 @@ class ModelSession:
     def _read(self) -> ImageModel:
         if not isinstance(self._given, ResolvedModel):
             return self._given
-        return load_model(self._given, offline=self._settings.offline, cache_dir=self._settings.cache_dir)
+        return load_model(self._given, offline=self._place.offline, cache_dir=self._place.cache_dir)

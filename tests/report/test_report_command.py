@@ -17,10 +17,8 @@ from evalsuite.data.place import DataPlace
 from evalsuite.report.html.page import TOO_LARGE, report_page
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.results.store import load_stored
-from tests.cli.conftest import WarmCli, cli, zygote
+from tests.processes import WarmCli
 from tests.report.conftest import Bench
-
-__all__ = ["cli", "zygote"]
 
 STYLE = Path(__file__).parents[2] / "evalsuite/report/html/templates/style.css"
 DIGITS = (
@@ -93,8 +91,8 @@ def test_thumbnails_go_first_where_the_page_grows_too_large(cli: WarmCli, tmp_pa
     assert cli(*DIGITS).returncode == 0
     stored = load_stored([tmp_path / "out"])[0]
     board = build_leaderboard([one.result for one in stored], [], include_partial=True)
-    whole = report_page(board, stored, place=DataPlace.of())
-    small = report_page(board, stored, place=DataPlace.of(), limit=len(whole.encode()) - 1)
+    whole = report_page(board, stored, place=DataPlace())
+    small = report_page(board, stored, place=DataPlace(), limit=len(whole.encode()) - 1)
     assert "data:image/" in whole and TOO_LARGE not in whole
     assert "data:image/png" not in small and "data:image/jpeg" not in small and TOO_LARGE in small
     assert "Most confident mistakes" in small

@@ -66,7 +66,7 @@ def report_page(
     index = index or TaskIndex()
     specs = {task: index.load(task) for task in board.tasks if task in index.files}
     details = _details(choose(board, detail), stored, specs)
-    pictured = _with_thumbnails(details, specs, place or DataPlace.of())
+    pictured = _with_thumbnails(details, specs, place or DataPlace())
     render = _renderer(board, detail, specs, left_out, version)
     page = render(pictured)
     if len(page.encode()) > limit and any(mistake.image for item in pictured for mistake in item.mistakes):
