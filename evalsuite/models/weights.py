@@ -18,6 +18,7 @@ from typing import Any
 from evalsuite.errors import ModelError
 from evalsuite.hashing import file_sha256
 from evalsuite.models.names import ResolvedModel
+from evalsuite.text import shortened
 
 CONNECT_SECONDS = 5.0
 """How long the hub may take to say whether a file exists, before we say that there is no network."""
@@ -160,11 +161,7 @@ def misfit(path: Path, architecture: str, error: RuntimeError) -> ModelError:
         ("has the unknown", _keys_after("Unexpected key(s) in state_dict", text)),
         ("has other sizes for", sorted(re.findall(r"size mismatch for (\S+):", text))),
     )
-    reasons = "; ".join(
-        f"it {verb} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
-        for verb, keys in kinds
-        if keys
-    )
+    reasons = "; ".join(f"it {verb} {shortened(keys, 3)}" for verb, keys in kinds if keys)
     if not reasons:
         return ModelError(f"{path}: cannot be loaded into {architecture}: {_first_line(error)}")
     return ModelError(f"{path}: does not fit {architecture}: {reasons}. The architecture is probably another one.")

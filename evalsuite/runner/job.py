@@ -11,7 +11,6 @@ from typing import Any
 
 from evalsuite.data.base import Split
 from evalsuite.errors import DataMissingError, EvalsuiteError
-from evalsuite.features.batches import Preprocess
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import MapBatches, first_not_finite
 from evalsuite.features.extraction import (
@@ -23,6 +22,7 @@ from evalsuite.features.extraction import (
     remember_touched,
 )
 from evalsuite.features.store import PoolFeatures
+from evalsuite.models.base import Preprocess
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
