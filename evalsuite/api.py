@@ -56,7 +56,7 @@ class Results(Sequence[Result]):
         return "\n".join([f"{len(rows)} results", *rows])
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a result: model, task, protocol, status, metric, value, low, high, n, top1, error ..."""
+        """Return one row per result: model, task, protocol, status, metric, value, low, high, n, top1, error ..."""
         import pandas as pd
 
         return pd.DataFrame([_row(result) for result in self._results])
@@ -122,7 +122,7 @@ def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> Tas
 def leaderboard(
     output: str | Path | Sequence[str | Path] | None = None, published: Sequence[str] = (), **filters: Any
 ) -> Leaderboard:
-    """Return the table of the results in one folder or several, with published rows beside them.
+    """Return the table of the results in one folder or several, with published rows next to them.
 
     published: "all", "clip-paper", the name of an import, or names of published or imported models.
     filters: see `build_leaderboard`.
