@@ -28,7 +28,7 @@ class DataError(JobError):
 
 
 class ModelError(JobError):
-    """The weights of a model cannot be had, or do not fit the architecture."""
+    """The weights of a model are not available, or do not fit the architecture."""
 
 
 class MissingExtraError(JobError):

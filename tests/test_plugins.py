@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import RunCli
 from tests.datasets import write_folder_task
+from tests.processes import RunCli
 
 ENTRY_POINTS = """\
 [evalsuite.tasks]

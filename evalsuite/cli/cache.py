@@ -108,9 +108,12 @@ def verify(
     """
     from evalsuite.data.place import DataPlace
     from evalsuite.features.catalog import verify as verify_entry
+    from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
-    place = DataPlace.of(data_root, cache_dir, offline=True, trust_adapters=trust_adapters)
+    place = build(
+        DataPlace, {"data_root": data_root, "cache_dir": cache_dir, "offline": True, "trust_adapters": trust_adapters}
+    )
     index = TaskIndex(include_paths)
     chosen = _chosen(cache_dir, models, tasks)
     if not chosen:

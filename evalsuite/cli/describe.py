@@ -50,6 +50,7 @@ def describe(
     from evalsuite.atomic import check_writable, write_text
     from evalsuite.data.opening import data_state
     from evalsuite.data.place import DataPlace
+    from evalsuite.options import build
     from evalsuite.report.task_page import index_page, task_page
     from evalsuite.tasks import TaskIndex
 
@@ -61,7 +62,7 @@ def describe(
         write_text(output / INDEX, index_page(tasks))
         click.echo(f"{len(tasks)} pages are in {output}.")
         return
-    place = DataPlace.of(data_root, cache_dir, trust_adapters=trust_adapters)
+    place = build(DataPlace, {"data_root": data_root, "cache_dir": cache_dir, "trust_adapters": trust_adapters})
     for task in tasks:
         click.echo(task_page(task))
         state = data_state(task, place)

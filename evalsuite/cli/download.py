@@ -20,6 +20,7 @@ from evalsuite.cli.options import (
 )
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.options import build
 
 if TYPE_CHECKING:
     from evalsuite.cli.progress import ConsoleReporter
@@ -64,13 +65,7 @@ def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     with make_reporter() as reporter:
         if absent := index.without_file(names):
             reporter.note(f"{len(absent)} tasks of the chosen groups have no task file yet: {', '.join(absent)}.")
-        place = DataPlace.of(
-            options["data_root"],
-            options["cache_dir"],
-            offline=options["offline"],
-            trust_adapters=options["trust_adapters"],
-            progress=reporter,
-        )
+        place = build(DataPlace, options, progress=reporter)
         return _show_plan(tasks, place, options["kind"]) if dry_run else _fetch(tasks, place, options["kind"], reporter)
 
 

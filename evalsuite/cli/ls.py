@@ -36,10 +36,11 @@ def tasks(
     from evalsuite.cli.options import split_commas
     from evalsuite.data.opening import can_be_fetched, data_state
     from evalsuite.data.place import DataPlace
+    from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
     rows, partial = [], []
-    place = DataPlace.of(data_root, cache_dir)
+    place = build(DataPlace, {"data_root": data_root, "cache_dir": cache_dir})
     for task in TaskIndex(include_paths).select(split_commas(choices) or ["*"]):
         found = data_state(task, place)
         name = "absent" if found.state == "downloadable" else found.state

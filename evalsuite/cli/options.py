@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
+
+from evalsuite.data.place import DataPlace
+from evalsuite.options import Option, declared
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     TextType = click.ParamType[str]
@@ -146,6 +151,60 @@ class PublishedName(TextType):
         return [CompletionItem(before + comma + name) for name in Library().names() if name.startswith(last)]
 
 
+class Auto(NumberType):
+    """`auto`, which becomes None, or a whole number of at least `minimum`."""
+
+    name = "auto|N"
+
+    def __init__(self, minimum: int) -> None:
+        self.minimum = minimum
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return None for auto, else the number."""
+        if value is None or value == "auto":
+            return None
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither `auto` nor a whole number.", param, ctx)
+        if number < self.minimum:
+            self.fail(f"{number} is too small: give `auto`, or a number of {self.minimum} or more.", param, ctx)
+        return number
+
+
+def as_flags(*options: Option) -> Callable[[F], F]:
+    """Return a decorator that gives a command the flags of declared options, in their order."""
+
+    def decorate(command: F) -> F:
+        for item in reversed(options):
+            default = "auto" if item.auto else item.default
+            command = click.option(
+                *item.flags, item.flag, item.keyword,
+                type=_click_type(item),
+                is_flag=item.kind is bool,
+                default=default,
+                show_default=default is not None and item.kind is not bool,
+                metavar=item.metavar,
+                help=item.help,
+            )(command)  # fmt: skip
+        return command
+
+    return decorate
+
+
+def _click_type(item: Option) -> Any:
+    kinds = [kind for kind in get_args(item.kind) if kind is not type(None)] or [item.kind]
+    if get_origin(item.kind) is Literal:
+        return click.Choice(get_args(item.kind))
+    if item.auto:
+        return Auto(int(item.bounds["ge"]))
+    if "ge" in item.bounds:
+        return click.IntRange(min=int(item.bounds["ge"]))
+    if "gt" in item.bounds:
+        return click.FloatRange(item.bounds["gt"], item.bounds["lt"], min_open=True, max_open=True)
+    return click.Path(path_type=Path) if kinds[0] is Path else kinds[0]
+
+
 models_option = click.option(
     "-m",
     "--model",
@@ -167,18 +226,6 @@ tasks_option = click.option(
     help="Task, group (all, embedded), tag:TAG, glob or YAML file; repeat it or separate by commas. "
     "`all` is the paper's 27, '*' every known task.",
 )
-data_root_option = click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the datasets, as torchvision lays them out. [default: $EVALSUITE_DATA]",
-)
-cache_dir_option = click.option(
-    "--cache-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the stored features. [default: $EVALSUITE_CACHE or the user's cache folder]",
-)
 include_path_option = click.option(
     "--include-path",
     "include_paths",
@@ -187,10 +234,7 @@ include_path_option = click.option(
     metavar="DIR",
     help="Folder with more task files; repeatable.",
 )
-offline_option = click.option("--offline", is_flag=True, help="Touch no network (also HF_HUB_OFFLINE=1).")
-trust_adapters_option = click.option(
-    "--trust-adapters", is_flag=True, help="Run Python adapters that are named by task files outside the package."
-)
+data_root_option, cache_dir_option, offline_option, trust_adapters_option = map(as_flags, declared(DataPlace))
 
 # --- of the commands that show results ---
 

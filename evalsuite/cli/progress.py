@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 
 from evalsuite.progress import BYTES
 from evalsuite.records import Result
-from evalsuite.runner.settings import Reporter
+from evalsuite.runner.base import Reporter
 
 SECONDS_BETWEEN_LINES = 15.0
 """How often a log gets a line while something long goes on."""

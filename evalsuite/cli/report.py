@@ -62,6 +62,7 @@ def report(
     Confusions, calibration and mistakes need results of `evalsuite run --log-samples`; thumbnails need the images, too.
     """
     from evalsuite.data.place import DataPlace
+    from evalsuite.options import build
     from evalsuite.report.html.page import report_page
     from evalsuite.report.leaderboard import build_leaderboard
     from evalsuite.results.library import Library
@@ -76,7 +77,7 @@ def report(
         board,
         detail=split_commas(details),
         index=index,
-        place=DataPlace.of(data_root, trust_adapters=trust_adapters),
+        place=build(DataPlace, {"data_root": data_root, "trust_adapters": trust_adapters}),
         left_out=warnings,
         version=__version__,
         library=library,

@@ -51,6 +51,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     from evalsuite.data.place import DataPlace
     from evalsuite.data.reachability import Prober
     from evalsuite.errors import SpecError
+    from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
     if schema:
@@ -59,9 +60,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
         click.echo(task_schema())
         return 0
     prober = Prober()
-    place = DataPlace.of(
-        options["data_root"], options["cache_dir"], offline=options["offline"], trust_adapters=options["trust_adapters"]
-    )
+    place = build(DataPlace, options)
     index = TaskIndex(options["include_paths"])
     rows = []
     failed = 0

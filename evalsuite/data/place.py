@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalsuite import config
+from evalsuite.options import option
 from evalsuite.progress import Progress
-
-SILENT = Progress()
 
 
 @dataclass(frozen=True)
 class DataPlace:
-    """Where datasets are looked for and what is allowed.
+    """Where datasets are looked for and what is allowed; `progress` is told how downloads go on.
 
-    data_root: the folder of all datasets. cache_dir: for checksums and the arrow files of the `datasets` library.
-    offline: no network is touched. trust_adapters: Python adapters from outside the package may run.
-    progress: is told how downloads go on.
+    HF_HUB_OFFLINE counts as `offline`.
     """
 
-    data_root: Path
-    cache_dir: Path
-    offline: bool = False
-    trust_adapters: bool = False
-    progress: Progress = SILENT
+    data_root: Path = option(
+        factory=config.default_data_root,
+        metavar="DIR",
+        help="Folder of the datasets, as torchvision lays them out. [default: $EVALSUITE_DATA]",
+    )
+    cache_dir: Path = option(
+        factory=config.default_cache,
+        metavar="DIR",
+        help="Folder of the stored features. [default: $EVALSUITE_CACHE or the user's cache folder]",
+    )
+    offline: bool = option(False, help="Touch no network (also HF_HUB_OFFLINE=1).")
+    trust_adapters: bool = option(False, help="Run Python adapters that are named by task files outside the package.")
+    progress: Progress = field(default_factory=Progress)
 
-    @classmethod
-    def of(
-        cls,
-        data_root: str | Path | None = None,
-        cache_dir: str | Path | None = None,
-        *,
-        offline: bool = False,
-        trust_adapters: bool = False,
-        progress: Progress = SILENT,
-    ) -> DataPlace:
-        """Return a place with the defaults for what is None; HF_HUB_OFFLINE counts as `offline`."""
-        return cls(
-            Path(data_root or config.default_data_root()).expanduser(),
-            Path(cache_dir or config.default_cache()).expanduser(),
-            config.is_offline(offline),
-            trust_adapters,
-            progress,
-        )
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data_root", self.data_root.expanduser())
+        object.__setattr__(self, "cache_dir", self.cache_dir.expanduser())
+        object.__setattr__(self, "offline", config.is_offline(self.offline))

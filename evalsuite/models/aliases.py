@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evalsuite.errors import EvalsuiteError
+from evalsuite.records import WeightFidelity
 
 ALIASES_FILE = Path(__file__).with_name("aliases.yaml")
 
@@ -31,7 +32,7 @@ class Alias(BaseModel):
     gflops: float = Field(gt=0)
     layer: str
     published: str
-    weight_fidelity: Literal["exact", "same-recipe", "unknown"]
+    weight_fidelity: WeightFidelity
     note: str = ""
 
 

@@ -7,7 +7,7 @@ Nobody needs a base class of ours. Any object that has `info`, `preprocess` and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from evalsuite.records import ModelInfo, WeightFidelity
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-__all__ = ["EMBEDDING", "PENULTIMATE", "ImageModel", "ImageTextModel", "ModelInfo", "WeightFidelity"]
+__all__ = ["EMBEDDING", "PENULTIMATE", "ImageModel", "ImageTextModel", "ModelInfo", "Preprocess", "WeightFidelity"]
 
 PENULTIMATE = "penultimate"
 """The layer a linear probe reads: before the projection for CLIP ViTs (paper, appendix A.3)."""
 
 EMBEDDING = "embedding"
 """The joint image-text space that zero-shot classification reads."""
+
+Preprocess: TypeAlias = "Callable[[Image.Image], torch.Tensor]"
+"""Turns one PIL image of any mode into a (channels, height, width) float32 tensor."""
 
 
 @runtime_checkable
@@ -36,7 +39,7 @@ class ImageModel(Protocol):
         """Name, sizes, layers and fingerprint of this model."""
 
     @property
-    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
+    def preprocess(self) -> Preprocess:
         """Turn one PIL image of any mode into a (channels, height, width) float32 tensor."""
 
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:

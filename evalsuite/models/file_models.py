@@ -8,17 +8,17 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
 import torch
-from PIL import Image
 from torch import nn
 
 from evalsuite.errors import ModelError, UsageError
-from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
+from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, Preprocess
 from evalsuite.models.identity import fingerprint, state_digest
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ENTRY_POINT_GROUP, ResolvedModel
@@ -31,20 +31,15 @@ ACCEPTED = (
 )
 
 
+@dataclass(eq=False)
 class GivenModel:
     """A model as its author wrote it, with a fingerprint that also covers the source and the weights."""
 
-    def __init__(self, model: ImageModel, info: ModelInfo) -> None:
-        self.model = model
-        self._info = info
+    model: ImageModel
+    info: ModelInfo
 
     @property
-    def info(self) -> ModelInfo:
-        """Describe the model."""
-        return self._info
-
-    @property
-    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
+    def preprocess(self) -> Preprocess:
         """Return the author's preprocessing."""
         return self.model.preprocess
 
@@ -72,10 +67,10 @@ class GivenTextModel(GivenModel):
             return self.model.encode_texts(texts)
 
 
-def load(resolved: ResolvedModel) -> ImageModel:
+def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> ImageModel:
     """Import the file or the package, call its function and check what it returns."""
     if resolved.backend == "entry_point":
-        factory = _entry_point(resolved)
+        factory = _installed(resolved)
         module = inspect.getmodule(factory)
         source = Path(inspect.getsourcefile(module) or "") if module else Path()
     else:
@@ -86,15 +81,17 @@ def load(resolved: ResolvedModel) -> ImageModel:
     return from_factory(_made(factory, resolved), resolved, code)
 
 
+def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> None:
+    """Return None: only running the code tells what it makes."""
+
+
 def _made(factory: Callable[[], object], resolved: ResolvedModel) -> object:
     """Call somebody's function; what it raises becomes a ModelError that names the line."""
     try:
         return factory()
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raise ModelError(
-            f"{resolved.name} failed at {last.filename}, line {last.lineno}: {type(error).__name__}: {error}"
-        ) from error
+        raise ModelError(f"{resolved.name} failed at {last.filename}, line {last.lineno}: {_named(error)}") from error
 
 
 def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageModel:
@@ -119,17 +116,23 @@ def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageMod
     states = [state_digest(part) for part in _networks(made)]
     mark = fingerprint(backend=resolved.backend, own=info.fingerprint, source=source, states=states)
     changes = {"name": resolved.name, "slug": resolved.slug, "backend": resolved.backend, "fingerprint": mark}
-    known = info.model_copy(update=changes)
-    if isinstance(made, ImageTextModel):
-        return GivenTextModel(made, known)
     model: Any = made  # has the three attributes: checked above
-    return GivenModel(model, known)
+    kind = GivenTextModel if isinstance(made, ImageTextModel) else GivenModel
+    return kind(model, info.model_copy(update=changes))
 
 
 def _networks(made: object) -> list[nn.Module]:
     if isinstance(made, nn.Module):
         return [made]
     return [value for _, value in sorted(vars(made).items()) if isinstance(value, nn.Module)]
+
+
+def _installed(resolved: ResolvedModel) -> Callable[[], object]:
+    try:
+        factory: Callable[[], object] = EntryPoint(resolved.name, resolved.target, ENTRY_POINT_GROUP).load()
+    except Exception as error:
+        raise ModelError(f"{resolved.name}: {resolved.target} fails on import: {_named(error)}") from error
+    return factory
 
 
 def _import_file(path: Path, resolved: ResolvedModel) -> ModuleType:
@@ -143,7 +146,7 @@ def _import_file(path: Path, resolved: ResolvedModel) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise ModelError(f"{path}: fails on import: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{path}: fails on import: {_named(error)}") from error
     return module
 
 
@@ -159,9 +162,5 @@ def _factory(module: ModuleType, attribute: str, resolved: ResolvedModel) -> Cal
     return made
 
 
-def _entry_point(resolved: ResolvedModel) -> Callable[[], object]:
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name == resolved.name:
-            loaded: Callable[[], object] = point.load()
-            return loaded
-    raise UsageError(f"No installed package offers the model {resolved.name!r} any more.")
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

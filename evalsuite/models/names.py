@@ -19,7 +19,12 @@ from evalsuite.errors import UsageError
 from evalsuite.models.aliases import Alias, alias_names, alias_of_target, find_alias
 from evalsuite.registry import did_you_mean
 
-Backend = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_point"]
+BackendName = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_point"]
+
+WITH_TEXT: tuple[BackendName, ...] = ("open_clip", "pocket")
+
+OWN_CODE: tuple[BackendName, ...] = ("file", "entry_point")
+"""Backends where only running somebody's code tells what the model is."""
 
 ENTRY_POINT_GROUP = "evalsuite.models"
 
@@ -46,18 +51,27 @@ class ResolvedModel:
     """What a model name stands for.
 
     name: as typed. slug: `family/model`, safe as a relative path. target: the name within the backend
-    (`ViT-B-32/openai`, `resnet50.tv_in1k`, `my_model.py:factory`). has_text: None where only loading tells.
-    checkpoint: the weights file, where one was given. quickgelu: asked for with `?quickgelu`.
+    (`ViT-B-32/openai`, `resnet50.tv_in1k`, `my_model.py:factory`). checkpoint: the weights file, where one was
+    given. quickgelu: asked for with `?quickgelu`.
     """
 
     name: str
     slug: str
-    backend: Backend
+    backend: BackendName
     target: str
     alias: Alias | None = None
-    has_text: bool | None = None
     checkpoint: Path | None = None
     quickgelu: bool = False
+
+    @property
+    def is_code(self) -> bool:
+        """Whether somebody's own code makes the model."""
+        return self.backend in OWN_CODE
+
+    @property
+    def has_text(self) -> bool | None:
+        """Whether it encodes texts; None where only loading tells."""
+        return None if self.is_code else self.backend in WITH_TEXT
 
 
 def resolve(name: str) -> ResolvedModel:
@@ -67,10 +81,10 @@ def resolve(name: str) -> ResolvedModel:
     can have, and for a checkpoint or a Python file that is not there.
     """
     if name in BUILT_IN:
-        return ResolvedModel(name, name, name, name, has_text=name == "pocket")
+        return ResolvedModel(name, name, name, name)
     alias = find_alias(name)
     if alias is not None:
-        return ResolvedModel(name, alias.slug, alias.backend, alias.target, alias, alias.backend == "open_clip")
+        return ResolvedModel(name, alias.slug, alias.backend, alias.target, alias)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in _PREFIXES:
         return _PREFIXES[prefix](name, rest)
@@ -134,10 +148,10 @@ def _resolve_open_clip(name: str, rest: str) -> ResolvedModel:
         if question:
             raise UsageError(f"{name!r}: {QUICKGELU_OPTION} is for checkpoint files; a tag has its own setting.")
         alias = alias_of_target("open_clip", rest)
-        return ResolvedModel(name, open_clip_slug(arch, weights), "open_clip", rest, alias, has_text=True)
+        return ResolvedModel(name, open_clip_slug(arch, weights), "open_clip", rest, alias)
     checkpoint = _existing(weights, name)
     slug, target = open_clip_slug(arch, str(checkpoint)), f"{arch}/{weights}"
-    return ResolvedModel(name, slug, "open_clip", target, None, True, checkpoint, quickgelu=bool(question))
+    return ResolvedModel(name, slug, "open_clip", target, None, checkpoint, quickgelu=bool(question))
 
 
 def _resolve_timm(name: str, rest: str) -> ResolvedModel:
@@ -147,10 +161,9 @@ def _resolve_timm(name: str, rest: str) -> ResolvedModel:
     if not at:
         alias = alias_of_target("timm", target)
         slug = alias.slug if alias else slugify(f"timm/{target}")
-        return ResolvedModel(name, slug, "timm", target, alias, has_text=False)
+        return ResolvedModel(name, slug, "timm", target, alias)
     checkpoint = _existing(path, name)
-    slug = slugify(f"timm/{target}-{checkpoint.stem}")
-    return ResolvedModel(name, slug, "timm", target, None, False, checkpoint)
+    return ResolvedModel(name, slugify(f"timm/{target}-{checkpoint.stem}"), "timm", target, None, checkpoint)
 
 
 def _resolve_file(name: str, path: Path, factory: str) -> ResolvedModel:

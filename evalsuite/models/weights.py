@@ -8,7 +8,8 @@ the weights behind a tag are not meant to change, and the fingerprint of a plan 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 
 from evalsuite.errors import ModelError
 from evalsuite.hashing import file_sha256
+from evalsuite.models.names import ResolvedModel
+from evalsuite.text import shortened
 
 CONNECT_SECONDS = 5.0
 """How long the hub may take to say whether a file exists, before we say that there is no network."""
@@ -38,6 +41,18 @@ class HubFile:
     filenames: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class UrlFile:
+    """A file that open_clip or timm takes from an older weights URL, and where it keeps it."""
+
+    url: str
+    path: Path
+
+
+WeightsPlace = Path | HubFile | UrlFile | None
+"""Where weights are: a checkpoint of the user's, a file of the hub or of a URL, or nowhere."""
+
+
 def hub_candidates(filename: str) -> tuple[str, ...]:
     """Return the names to look for in place of `filename`: its safetensors twin first.
 
@@ -51,34 +66,59 @@ def hub_candidates(filename: str) -> tuple[str, ...]:
     return (path.with_name(f"{stem}.safetensors").as_posix(), filename)
 
 
-def checkpoint_file(path: Path, cache_dir: Path | None) -> WeightsFile:
-    """Identify a checkpoint that the user gave."""
-    digest = file_digest(path, cache_dir)
-    return WeightsFile(path, digest, f"{path.name} {digest}")
+def find_weights(place: WeightsPlace, cache_dir: Path | None) -> WeightsFile | None:
+    """Return the weights if they are on this machine (HF_HOME is honoured), without asking the network.
 
+    cache_dir: where digests are remembered, by path, size and modification time.
+    """
+    match place:
+        case Path():
+            digest = _digest(place, cache_dir)
+            return WeightsFile(place, digest, f"{place.name} {digest}")
+        case UrlFile(url, path) if path.is_file():
+            return WeightsFile(path, _digest(path, cache_dir), url)
+        case HubFile(repository, filenames):
+            from huggingface_hub import try_to_load_from_cache
 
-def cached_hub_file(hub: HubFile, cache_dir: Path | None) -> WeightsFile | None:
-    """Return the file from the local hub cache (HF_HOME is honoured), or None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for filename in hub.filenames:
-        path = try_to_load_from_cache(hub.repository, filename)
-        if isinstance(path, str):
-            return _identify_hub_file(hub, Path(path), cache_dir)
+            for filename in filenames:
+                cached = try_to_load_from_cache(repository, filename)
+                if isinstance(cached, str):
+                    return _of_hub(place, Path(cached), cache_dir)
     return None
 
 
-def fetch_hub_file(hub: HubFile, *, wanted: str, remedy: str, offline: bool, cache_dir: Path | None) -> WeightsFile:
-    """Return the file from the local cache, or download it.
+def obtain_weights(
+    place: WeightsPlace, resolved: ResolvedModel, checkpoint_form: str, *, offline: bool, cache_dir: Path | None
+) -> WeightsFile:
+    """Return the weights of a model from this machine, or download them from the hub.
 
-    wanted: the model in the words of the user; remedy: what to do on a machine without network.
-    Raises ModelError within seconds when it is neither here nor to be had.
+    checkpoint_form: how the user names a checkpoint of this architecture.
+    Raises ModelError within seconds when they are not available; it says what to do on a machine without network.
     """
+    found = find_weights(place, cache_dir)
+    if found is not None:
+        return found
+    backend, target = resolved.backend, resolved.target
+    remedy = (
+        f"On a machine with network run `evalsuite run --model {resolved.name} --tasks embedded` and copy its "
+        f"hub cache (HF_HOME) here, or give a checkpoint: {checkpoint_form}"
+    )
+    match place:
+        case HubFile(repository):
+            wanted = f"{resolved.name} ({backend} {target}, hub repository {repository})"
+            return _of_hub(place, _download(place, wanted, remedy, offline=offline), cache_dir)
+        case UrlFile(url, path):
+            raise ModelError(
+                f"the weights of {resolved.name} ({backend} {target}) are not on the hub: download {url} to {path} "
+                f"and run again. {remedy}"
+            )
+        case _:
+            raise ModelError(f"{backend} has no pretrained weights for {target}. {remedy}")
+
+
+def _download(hub: HubFile, wanted: str, remedy: str, *, offline: bool) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
-    cached = cached_hub_file(hub, cache_dir)
-    if cached is not None:
-        return cached
     missing = f"the weights of {wanted} are not in the local cache ({constants.HF_HUB_CACHE}) and cannot be downloaded"
     if offline or constants.HF_HUB_OFFLINE:
         raise ModelError(f"{missing} (offline was asked for). {remedy}")
@@ -90,22 +130,7 @@ def fetch_hub_file(hub: HubFile, *, wanted: str, remedy: str, offline: bool, cac
         raise ModelError(f"{missing} ({type(error).__name__}: {_first_line(error)}). {remedy}") from error
     if path is None:
         raise ModelError(f"{missing} (the repository has none of {', '.join(hub.filenames)}). {remedy}")
-    return _identify_hub_file(hub, path, cache_dir)
-
-
-def downloaded_url(url: str, folder: Path, *, wanted: str, remedy: str, cache_dir: Path | None) -> WeightsFile:
-    """Return the file that open_clip or timm stored for an older weights URL; ModelError says what to fetch."""
-    path = folder / url.rpartition("/")[2]
-    if not path.is_file():
-        raise ModelError(
-            f"the weights of {wanted} are not on the hub: download {url} to {path} and run again. {remedy}"
-        )
-    return WeightsFile(path, file_digest(path, cache_dir), url)
-
-
-def file_digest(path: Path, cache_dir: Path | None) -> str:
-    """Return 'sha256:...' of a file, remembered in `cache_dir` by path, size and modification time."""
-    return f"sha256:{file_sha256(path, cache_dir)}"
+    return path
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:
@@ -125,18 +150,26 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     return {str(name).removeprefix("module.").removeprefix("_orig_mod."): value for name, value in content.items()}
 
 
-def describe_keys(missing: Sequence[str], unexpected: Sequence[str], shapes: Sequence[str] = ()) -> str:
-    """Say what does not fit between a checkpoint and an architecture, the first few of each kind."""
+def misfit(path: Path, architecture: str, error: RuntimeError) -> ModelError:
+    """Return an error that says what does not fit between a checkpoint and an architecture, in few words.
+
+    error: what torch's `load_state_dict` raised; the words looked for are its own.
+    """
+    text = str(error)
     kinds = (
-        ("lacks", missing),
-        ("has the unknown", unexpected),
-        ("has other sizes for", shapes),
+        ("lacks", _keys_after("Missing key(s) in state_dict", text)),
+        ("has the unknown", _keys_after("Unexpected key(s) in state_dict", text)),
+        ("has other sizes for", sorted(re.findall(r"size mismatch for (\S+):", text))),
     )
-    return "; ".join(
-        f"it {verb} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
-        for verb, keys in kinds
-        if keys
-    )
+    reasons = "; ".join(f"it {verb} {shortened(keys, 3)}" for verb, keys in kinds if keys)
+    if not reasons:
+        return ModelError(f"{path}: cannot be loaded into {architecture}: {_first_line(error)}")
+    return ModelError(f"{path}: does not fit {architecture}: {reasons}. The architecture is probably another one.")
+
+
+def _keys_after(heading: str, text: str) -> list[str]:
+    found = re.search(re.escape(heading) + r": (.*)", text)
+    return sorted(re.findall(r'"([^"]+)"', found[1])) if found else []
 
 
 def _read_safetensors(path: Path) -> object:
@@ -185,9 +218,13 @@ def _first_on_hub(hub: HubFile) -> str | None:
     return None
 
 
-def _identify_hub_file(hub: HubFile, path: Path, cache_dir: Path | None) -> WeightsFile:
-    digest = file_digest(path, cache_dir)
+def _of_hub(hub: HubFile, path: Path, cache_dir: Path | None) -> WeightsFile:
+    digest = _digest(path, cache_dir)
     return WeightsFile(path, digest, f"{hub.repository}@{path.parent.name} {path.name} {digest}")
+
+
+def _digest(path: Path, cache_dir: Path | None) -> str:
+    return f"sha256:{file_sha256(path, cache_dir)}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,7 +15,6 @@ from typing import Literal, TypedDict
 from torch import Tensor
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.probe.reference import SklearnPrepared
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.solver import Prepared, Targets
 
@@ -29,7 +28,6 @@ MAX_BATCH = 8
 """Lambdas solved together at most; a full grid would otherwise hold 48 histories in memory."""
 
 Grid = Literal["parametric", "full"]
-Solver = Literal["lbfgs", "sklearn"]
 
 Trial = TypedDict(
     "Trial",
@@ -68,7 +66,6 @@ def sweep(
     validation_rows: Tensor,
     score: Callable[[Tensor], float],
     grid: Grid = "parametric",
-    solver: Solver = "lbfgs",
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
     on_round: Callable[[int, int], None] | None = None,
@@ -77,14 +74,14 @@ def sweep(
 
     features: (n, D) and targets for all of them; fit_rows, validation_rows: int64 indices, used without a copy;
     score: takes the logits (len(validation_rows), C) in the order of validation_rows, higher is better;
-    grid: "parametric" is the paper's search, "full" tries all 97 points; solver: "sklearn" is for cross-checks;
+    grid: "parametric" is the paper's search, "full" tries all 97 points;
     on_round: called with (rounds done, rounds in all) after each round.
     """
     if grid not in ("parametric", "full"):
         raise EvalsuiteError(f"The grid of a sweep is 'parametric' or 'full', not {grid!r}.")
     if len(validation_rows) == 0:
         raise EvalsuiteError("A sweep needs at least one validation row, and there is none.")
-    problem = prepare(features, targets, fit_rows, solver)
+    problem = Prepared(features, targets, fit_rows)
     known: Solution | None = None
     scores: dict[int, float] = {}
     fits: dict[int, int] = {}
@@ -110,7 +107,6 @@ def refit(
     *,
     rows: Tensor | None = None,
     warm_start: Solution | None = None,
-    solver: Solver = "lbfgs",
     tolerance: float = 1e-8,
     max_iterations: int = 1000,
 ) -> Solution:
@@ -119,18 +115,7 @@ def refit(
     The tolerance is tighter than a sweep's, because the test set is scored with this fit: at 1e-6 single
     probabilities can still be 5e-3 off.
     """
-    return prepare(features, targets, rows, solver).solve([best_lambda], tolerance, max_iterations, warm_start)
-
-
-def prepare(
-    features: Tensor, targets: Targets, rows: Tensor | None, solver: Solver = "lbfgs"
-) -> Prepared | SklearnPrepared:
-    """Return rows and targets ready to be fitted by one of the two solvers."""
-    if solver == "lbfgs":
-        return Prepared(features, targets, rows)
-    if solver == "sklearn":
-        return SklearnPrepared(features, targets, rows)
-    raise EvalsuiteError(f"The solver of a probe is 'lbfgs' or 'sklearn', not {solver!r}.")
+    return Prepared(features, targets, rows).solve([best_lambda], tolerance, max_iterations, warm_start)
 
 
 def best_point(scores: dict[int, float]) -> int:

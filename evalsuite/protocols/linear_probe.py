@@ -5,44 +5,55 @@ by full-batch L-BFGS of at most 1,000 iterations. Lambda is chosen on the valida
 task's own metric, in a parametric binary search over 97 points between 10^-6 and 10^6; the chosen
 lambda is fitted again on train + validation (or on train alone, where the task says so), and the
 test split is scored once. Without an official validation split a tenth of train is held out for the
-search: stratified, by group where samples belong together, at least one sample a class.
+search: stratified, by group where samples belong together, at least one sample per class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from evalsuite.data.base import Fold, Split
 from evalsuite.data.drawing import hold_out
 from evalsuite.metrics import METRICS
 from evalsuite.models.base import PENULTIMATE
-from evalsuite.probe.solution import Solution
-from evalsuite.probe.solver import Targets
-from evalsuite.probe.sweep import Grid, Solver, SweepResult, refit, sweep
+from evalsuite.options import option
 from evalsuite.protocols.base import FoldScores, Outcome, ProtocolInput, Samples, in_fold, size_of
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from evalsuite import probe
+    from evalsuite.data.base import Fold, Split
 
 HOLD_OUT_FRACTION = 0.1
 
-PROBE_TOLERANCE = 1e-6
 REFIT_SHARE = 1e-2
 """The final fit is solved to this share of the sweep's tolerance: at 1e-6 probabilities may be 5e-3 off."""
+
+SOLVER = "lbfgs"
+"""Part of every record's options and fingerprint. There is one solver; the word stays, so that records stay current."""
 
 
 @dataclass(frozen=True)
 class ProbeOptions:
     """Options of the probe; tolerances are on the relative suboptimality of the objective."""
 
-    grid: Grid = "parametric"
-    solver: Solver = "lbfgs"
-    tolerance: float = PROBE_TOLERANCE
-    refit_tolerance: float = PROBE_TOLERANCE * REFIT_SHARE
+    grid: Literal["parametric", "full"] = option(
+        "parametric", help="Lambdas the probe tries: the paper's binary search, or all 97."
+    )
+    tolerance: float = option(
+        1e-6, gt=0, lt=1, help="Relative suboptimality of the probe's fits; the final fit's is a hundredth of it."
+    )
     max_iterations: int = 1_000
+    refit_tolerance: float = field(init=False)
+    solver: str = field(init=False, default=SOLVER)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "refit_tolerance", self.tolerance * REFIT_SHARE)
 
 
 @dataclass(frozen=True)
@@ -57,17 +68,15 @@ class LinearProbe:
     """The linear-probe protocol."""
 
     name = "linear_probe"
+    prefix = "probe"
+    Options = ProbeOptions
+    version = 2
     layer = PENULTIMATE
     needs_text = False
     needs_training = True
-    version = 2
 
     def __init__(self, options: ProbeOptions | None = None) -> None:
-        self._options = options or ProbeOptions()
-
-    def options(self) -> Mapping[str, Any]:
-        """Return its options as plain data."""
-        return asdict(self._options)
+        self.options = options or ProbeOptions()
 
     def splits(self, folds: Sequence[Fold]) -> list[Split]:
         """Return every split of every fold."""
@@ -85,6 +94,8 @@ class LinearProbe:
         )
 
     def _run_fold(self, given: ProtocolInput, number: int) -> _FoldResult:
+        from evalsuite import probe
+
         fold, count = given.folds[number], len(given.folds)
         samples, fit_rows, val_rows = self._fitting_samples(given, fold)
         # Half precision stays as it is stored: the solver widens it chunk by chunk, and it takes half the memory.
@@ -95,16 +106,15 @@ class LinearProbe:
         )
         # A held-out tenth was taken from train, so it always belongs to the fit.
         with_val = given.task.refit == "train+val" or fold.val is None
-        final_rows = None if with_val else torch.from_numpy(fit_rows).to(given.device)
-        solution = refit(
+        final_rows = None if with_val else _tensor(fit_rows, given)
+        solution = probe.refit(
             features,
             targets,
             search.best_lambda,
             rows=final_rows,
             warm_start=search.solution,
-            solver=self._options.solver,
-            tolerance=self._options.refit_tolerance,
-            max_iterations=self._options.max_iterations,
+            tolerance=self.options.refit_tolerance,
+            max_iterations=self.options.max_iterations,
         )
         test = given.read(fold.test, self.layer)
         scores = solution.logits(0, test.features.to(given.device)).float().cpu().numpy()
@@ -119,6 +129,8 @@ class LinearProbe:
         self, given: ProtocolInput, fold: Fold
     ) -> tuple[Samples, NDArray[np.int64], NDArray[np.int64]]:
         """Return train (and validation) samples as one block, and the rows of each part in it."""
+        import torch
+
         train = given.read(fold.train, self.layer)
         if fold.val is None:
             fit_rows, val_rows = hold_out(
@@ -138,34 +150,43 @@ class LinearProbe:
         self,
         given: ProtocolInput,
         features: torch.Tensor,
-        targets: Targets,
+        targets: probe.Targets,
         fit_rows: NDArray[np.int64],
         val_rows: NDArray[np.int64],
         labels: NDArray[Any],
         what: str,
-    ) -> SweepResult:
+    ) -> probe.SweepResult:
+        from evalsuite import probe
+
         metric = METRICS.get(given.task.metric)
         expected = labels[val_rows]
-        return sweep(
+        return probe.sweep(
             features,
             targets,
-            fit_rows=torch.from_numpy(fit_rows).to(given.device),
-            validation_rows=torch.from_numpy(val_rows).to(given.device),
+            fit_rows=_tensor(fit_rows, given),
+            validation_rows=_tensor(val_rows, given),
             score=lambda logits: float(metric.compute(logits.float().cpu().numpy(), expected)),
-            grid=self._options.grid,
-            solver=self._options.solver,
-            tolerance=self._options.tolerance,
-            max_iterations=self._options.max_iterations,
+            grid=self.options.grid,
+            tolerance=self.options.tolerance,
+            max_iterations=self.options.max_iterations,
             on_round=lambda done, total: given.on_progress(what, done, total),
         )
 
 
-def _targets(given: ProtocolInput, labels: NDArray[Any]) -> Targets:
+def _targets(given: ProtocolInput, labels: NDArray[Any]) -> probe.Targets:
+    from evalsuite import probe
+
     kind: Literal["multinomial", "one_vs_rest"] = "one_vs_rest" if given.task.multilabel else "multinomial"
-    return Targets(kind, torch.from_numpy(labels).to(given.device), len(given.task.class_list))
+    return probe.Targets(kind, _tensor(labels, given), len(given.task.class_list))
 
 
-def _details(search: SweepResult, solution: Solution) -> dict[str, Any]:
+def _tensor(rows: NDArray[Any], given: ProtocolInput) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(rows).to(given.device)
+
+
+def _details(search: probe.SweepResult, solution: probe.Solution) -> dict[str, Any]:
     return {
         "lambda": search.best_lambda,
         "plateau": list(search.plateau),
@@ -179,7 +200,7 @@ def _details(search: SweepResult, solution: Solution) -> dict[str, Any]:
     }
 
 
-def _warnings(search: SweepResult, solution: Solution, what: str) -> list[str]:
+def _warnings(search: probe.SweepResult, solution: probe.Solution, what: str) -> list[str]:
     found = []
     unfinished = [trial["lambda"] for trial in search.tried if not trial["converged"]]
     if unfinished:

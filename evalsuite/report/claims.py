@@ -25,7 +25,9 @@ def check_claims(claims: Sequence[Claim], rows: Sequence[Row], tasks: Sequence[s
     origins = list(dict.fromkeys(row.origin.label for row in whole))
     verdicts: list[Verdict] = []
     for claim in claims:
-        found = [_check(claim, origin, [row for row in whole if row.origin.label == origin], tasks) for origin in origins]
+        found = [
+            _check(claim, origin, [row for row in whole if row.origin.label == origin], tasks) for origin in origins
+        ]
         answered = [verdict for verdict in found if verdict.value is not None]
         verdicts += answered or found[:1] or [_check(claim, "no origin", [], tasks)]
     return verdicts

@@ -9,8 +9,8 @@ from typing import Literal
 
 from evalsuite.errors import UsageError
 from evalsuite.records import Interval
-from evalsuite.report.pairing import NotPairedError, paired_difference
 from evalsuite.report.contenders import FAITHFUL, Contender
+from evalsuite.report.pairing import NotPairedError, paired_difference
 from evalsuite.results.naming import choose_tasks, resolve_names
 from evalsuite.results.numbers import Job, Number
 from evalsuite.stats import LEVEL, holm
@@ -26,8 +26,8 @@ Decision = Literal["win", "tie", "loss"]
 class TaskDifference:
     """The difference of two models on one task under one protocol: first minus second.
 
-    interval: of the difference at 1 - ALPHA, where the test gives one; p: of the paired test; p_holm: corrected over the
-    tasks of the protocol; remark: why there is no paired test.
+    interval: of the difference at 1 - ALPHA, where the test gives one; p: of the paired test; p_holm: corrected over
+    the tasks of the protocol; remark: why there is no paired test.
     """
 
     job: Job

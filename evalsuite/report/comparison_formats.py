@@ -73,7 +73,13 @@ def to_json(table: Table) -> str:
     if isinstance(table, Comparison):
         averages = {protocol: 100 * value for protocol, value in table.averages().items()}
         names = {"first": table.first, "second": table.second}
-        content = {**names, "rows": content["rows"], "lacking": table.lacking, "notes": table.notes, "averages": averages}
+        content = {
+            **names,
+            "rows": content["rows"],
+            "lacking": table.lacking,
+            "notes": table.notes,
+            "averages": averages,
+        }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

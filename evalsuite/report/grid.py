@@ -27,7 +27,11 @@ def header_of(board: Leaderboard) -> list[str]:
 
 def cells_of(row: Row, board: Leaderboard) -> list[TextCell]:
     """Return the cells of a row below the headings of `header_of`."""
-    return [*map(TextCell, row.labels), *(_value(row, task) for task in board.tasks), *map(TextCell, _summary(row, board))]
+    return [
+        *map(TextCell, row.labels),
+        *(_value(row, task) for task in board.tasks),
+        *map(TextCell, _summary(row, board)),
+    ]
 
 
 def _value(row: Row, task: str) -> TextCell:

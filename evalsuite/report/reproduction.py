@@ -176,6 +176,6 @@ def _failed(table: Numbers, models: set[str] | None) -> Iterable[str]:
     """Name the jobs of the chosen models that should have a value and have none."""
     there = {(number.model, number.job) for number in table.numbers}
     for failure in table.failures:
-        if failure.kind == "error" and (failure.model, failure.job) not in there:
-            if models is None or failure.model in models:
-                yield f"error: {failure.model} on {failure.job}: {failure.message}"
+        asked = models is None or failure.model in models
+        if asked and failure.kind == "error" and (failure.model, failure.job) not in there:
+            yield f"error: {failure.model} on {failure.job}: {failure.message}"

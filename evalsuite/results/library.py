@@ -65,9 +65,7 @@ class Library:
         slugs = list(dict.fromkeys((number.model, number.origin) for number in found))
         if len(slugs) > 1:
             shown = ", ".join(PUBLISHED + _shortest(*slug) for slug in slugs[:5])
-            raise UsageError(
-                f"{name!r} stands for {len(slugs)} published models; name one of them, such as {shown}."
-            )
+            raise UsageError(f"{name!r} stands for {len(slugs)} published models; name one of them, such as {shown}.")
         return found
 
     def _unknown(self, name: str) -> set[ModelKey]:

@@ -6,6 +6,7 @@ Every file is checked when it is read, so that a shifted column or a lost row is
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from evalsuite.errors import SpecError
 from evalsuite.resources import data_dir
 from evalsuite.results.claims import Claim
 from evalsuite.results.numbers import Number, Origin
+
+_SLUG = re.compile(r"[a-z0-9.-]+/[a-z0-9.-]+")
 
 _ROW_COLUMNS = ["slug", "family", "model"]
 
@@ -32,7 +35,7 @@ class _Strict(BaseModel):
 class PublishedRow(_Strict):
     """A line of a table: the scores of one model, task -> fraction in [0, 1]."""
 
-    slug: str = Field(pattern=r"^[a-z0-9.-]+/[a-z0-9.-]+$")
+    slug: str
     family: str
     model: str
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
@@ -174,6 +177,8 @@ def _read_table(
 def _parse_row(path: Path, number: int, header: list[str], cells: list[str]) -> PublishedRow:
     named: dict[str, Any] = dict(zip(header, cells, strict=True))
     identity = {column: named.pop(column) for column in _ROW_COLUMNS}
+    if not _SLUG.fullmatch(identity["slug"]):
+        raise SpecError(f"{path}, line {number}: the slug {identity['slug']!r} is not <family>/<model> in lower case.")
     try:
         scores = {task: float(percent) / 100 for task, percent in named.items()}
         return PublishedRow(**identity, scores=scores)

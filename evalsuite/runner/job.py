@@ -11,7 +11,6 @@ from typing import Any
 
 from evalsuite.data.base import Split
 from evalsuite.errors import DataMissingError, EvalsuiteError
-from evalsuite.features.batches import Preprocess
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import MapBatches, first_not_finite
 from evalsuite.features.extraction import (
@@ -23,14 +22,16 @@ from evalsuite.features.extraction import (
     remember_touched,
 )
 from evalsuite.features.store import PoolFeatures
+from evalsuite.models.base import Preprocess
+from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
 from evalsuite.results.store import ResultStore
+from evalsuite.runner.base import Reporter
 from evalsuite.runner.fingerprints import changed_options, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
-from evalsuite.runner.settings import Reporter, RunSettings
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
 
 BATCH_SIZES = {"cpu": 64, "cuda": 256}
@@ -38,13 +39,13 @@ BATCH_SIZES = {"cpu": 64, "cuda": 256}
 
 
 @dataclass
-class Jobs:
+class ModelTaskJob:
     """The jobs of one model on one task."""
 
     model: ModelSession
     task: TaskSession
     protocols: Sequence[EvaluationProtocol]
-    settings: RunSettings
+    options: RunOptions
     store: ResultStore
     reporter: Reporter
     results: list[Result] = field(default_factory=list)
@@ -95,7 +96,7 @@ class Jobs:
             except DataMissingError as error:
                 self._fail([protocol], error)
                 continue
-            found = None if self.settings.overwrite else self.stored(protocol)
+            found = None if self.options.overwrite else self.stored(protocol)
             if found is None:
                 pending.append(protocol)
             else:
@@ -111,12 +112,12 @@ class Jobs:
             key,
             self.task.task.name,
             protocol.name,
-            options_hash(changed_options(protocol, self.settings)),
-            result_fingerprint(self.task, protocol, key, self.settings),
+            options_hash(changed_options(protocol, self.options)),
+            result_fingerprint(self.task, protocol, key, self.options),
         )
         if found is None:
             return None
-        if self.settings.log_samples and found.samples is None:
+        if self.options.log_samples and found.samples is None:
             return None
         return found if self._same_bytes(found, protocol) else None
 
@@ -174,7 +175,7 @@ class Jobs:
             rows,
             features,
             prepare,
-            PassOptions(self.settings.batch_size or BATCH_SIZES[device], self.settings.workers, device),
+            PassOptions(self.options.batch_size or BATCH_SIZES[device], self.options.workers, device),
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
         )
@@ -202,16 +203,16 @@ class Jobs:
                 read=self._read,
                 embed_texts=embed,
                 device=self.model.device,
-                seed=self.settings.seed,
+                seed=self.options.seed,
                 on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
             )
         )
         fit = time.perf_counter() - started - clock["text"]
         content = self._content(protocol)
         measured = Measured(outcome, reports, content, max(images - load, 0.0), clock["text"], fit, load)
-        status = "partial" if self.settings.limit is not None else "ok"
-        result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.settings)
-        self._write(result, protocol, samples_table(self.task.task, outcome) if self.settings.log_samples else None)
+        status = "partial" if self.options.limit is not None else "ok"
+        result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
+        self._write(result, protocol, samples_table(self.task.task, outcome) if self.options.log_samples else None)
 
     def _read(self, split: Split, layer: str) -> Samples:
         """Return the features of a split; samples that could not be read are left out."""
@@ -231,7 +232,7 @@ class Jobs:
         return Samples(found, pool.labels[rows], ids, groups)
 
     def _base(self, protocol: EvaluationProtocol, status: Any) -> Result:
-        return base_result(self.model, self.task.task.name, protocol, status, self.settings)
+        return base_result(self.model, self.task.task.name, protocol, status, self.options)
 
     def _fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
         message = str(error)
@@ -242,7 +243,7 @@ class Jobs:
             self._write(self._base(protocol, "error").model_copy(update={"error": record}), protocol)
 
     def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None) -> None:
-        changed = options_hash(changed_options(protocol, self.settings))
+        changed = options_hash(changed_options(protocol, self.options))
         key = self._key_if_known()
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
         path = self.store.write(result, key, changed, samples)

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel
 
 from evalsuite import atomic
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, ModelError, UsageError
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import MapBatches, Precision, inference
@@ -20,11 +21,10 @@ from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
 from evalsuite.models.loading import load_model, weights_fingerprint
+from evalsuite.models.modules import TEXTS_AT_ONCE
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
-from evalsuite.runner.settings import Executor, RunSettings
-
-TEXTS_AT_A_TIME = 256
+from evalsuite.runner.base import Executor
 
 
 class Description(BaseModel):
@@ -81,9 +81,9 @@ class LoadedModel:
         if not isinstance(model, ImageTextModel):
             raise ModelError(f"The model {model.info.name!r} has no `encode_texts`.")
         parts = []
-        for start in range(0, len(texts), TEXTS_AT_A_TIME):
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
             with inference(self.executor.devices[0], self.executor.precision):
-                parts.append(model.encode_texts(texts[start : start + TEXTS_AT_A_TIME]).float().cpu())
+                parts.append(model.encode_texts(texts[start : start + TEXTS_AT_ONCE]).float().cpu())
         return torch.cat(parts)
 
 
@@ -93,14 +93,14 @@ class ModelSession:
     given: what a name resolved to, or a ready model (as a training loop has it).
     """
 
-    def __init__(self, given: ResolvedModel | ImageModel, settings: RunSettings, executor: Executor) -> None:
+    def __init__(self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor) -> None:
         named = given if isinstance(given, ResolvedModel) else given.info
         self.name = named.name
         self.slug = named.slug
         self.precision: Precision = executor.precision
         self.device: torch.device = executor.devices[0]
         self._given = given
-        self._settings = settings
+        self._place = place
         self._executor = executor
         self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else given
         self._failure: Exception | None = None
@@ -110,7 +110,7 @@ class ModelSession:
     @property
     def is_code(self) -> bool:
         """Whether somebody's own code makes the model, so that only running it tells what it is."""
-        return isinstance(self._given, ResolvedModel) and self._given.backend in ("file", "entry_point")
+        return isinstance(self._given, ResolvedModel) and self._given.is_code
 
     def check_name(self) -> None:
         """Raise UsageError for weights or an architecture that do not exist; what else is wrong is for the job."""
@@ -127,7 +127,7 @@ class ModelSession:
             fingerprint = self._fingerprint()
             if fingerprint is not None:
                 key = hashlib.sha256(f"{fingerprint}:{self.precision}".encode()).hexdigest()
-                folder = self._settings.cache_dir / FEATURES / f"{file_slug(self.slug)}-{key[:12]}"
+                folder = self._place.cache_dir / FEATURES / f"{file_slug(self.slug)}-{key[:12]}"
                 self._known = KnownModel(key, folder)
         return self._known
 
@@ -185,7 +185,7 @@ class ModelSession:
             return self._network.info.fingerprint
         if not isinstance(self._given, ResolvedModel):
             return self._given.info.fingerprint
-        return weights_fingerprint(self._given, cache_dir=self._settings.cache_dir)
+        return weights_fingerprint(self._given, cache_dir=self._place.cache_dir)
 
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""
@@ -204,4 +204,4 @@ class ModelSession:
     def _read(self) -> ImageModel:
         if not isinstance(self._given, ResolvedModel):
             return self._given
-        return load_model(self._given, offline=self._settings.offline, cache_dir=self._settings.cache_dir)
+        return load_model(self._given, offline=self._place.offline, cache_dir=self._place.cache_dir)

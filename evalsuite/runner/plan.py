@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from evalsuite.errors import EvalsuiteError
 from evalsuite.features.extraction import missing_rows
 from evalsuite.protocols import EvaluationProtocol
-from evalsuite.runner.job import Jobs
+from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.tasks import rows_by_pool
 
 WEIGHTS_ELSEWHERE = "the weights are not on this machine yet"
@@ -31,12 +31,12 @@ class PlannedJob:
     note: str = ""
 
 
-def plan(jobs: Sequence[Jobs]) -> list[PlannedJob]:
+def plan(jobs: Sequence[ModelTaskJob]) -> list[PlannedJob]:
     """Return a line for each job."""
     return [_planned(job, protocol) for job in jobs for protocol in job.protocols]
 
 
-def _planned(job: Jobs, protocol: EvaluationProtocol) -> PlannedJob:
+def _planned(job: ModelTaskJob, protocol: EvaluationProtocol) -> PlannedJob:
     model, task = job.model.slug, job.task.task.name
     try:
         if protocol.needs_text and job.model.known_text() is False:
@@ -46,14 +46,14 @@ def _planned(job: Jobs, protocol: EvaluationProtocol) -> PlannedJob:
         if job.model.known() is None:
             unknown = "known only after its code has run" if job.model.is_code else WEIGHTS_ELSEWHERE
             return PlannedJob(model, task, protocol.name, "to do", None, total, unknown)
-        if not job.settings.overwrite and job.stored(protocol) is not None:
+        if not job.options.overwrite and job.stored(protocol) is not None:
             return PlannedJob(model, task, protocol.name, "stored", 0, total)
         return PlannedJob(model, task, protocol.name, "to do", _images(job, protocol), total)
     except EvalsuiteError as error:
         return PlannedJob(model, task, protocol.name, "blocked", note=str(error).splitlines()[0])
 
 
-def _images(job: Jobs, protocol: EvaluationProtocol) -> int:
+def _images(job: ModelTaskJob, protocol: EvaluationProtocol) -> int:
     return sum(
         len(missing_rows(job.task.pool(name), rows, job.features(name))[0])
         for name, rows in rows_by_pool(job.splits([protocol])).items()

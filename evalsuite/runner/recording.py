@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from evalsuite.features.extraction import PassReport
+from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome
 from evalsuite.protocols.scoring import further_metrics, main_metric
@@ -19,7 +20,6 @@ from evalsuite.results.provenance import collect
 from evalsuite.results.samples import with_classes
 from evalsuite.runner.fingerprints import changed_options, result_fingerprint
 from evalsuite.runner.models import ModelSession
-from evalsuite.runner.settings import RunSettings
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
 
@@ -40,11 +40,11 @@ class Measured:
 
 
 def base_result(
-    model: ModelSession, task: str, protocol: EvaluationProtocol, status: Status, settings: RunSettings
+    model: ModelSession, task: str, protocol: EvaluationProtocol, status: Status, options: RunOptions
 ) -> Result:
     """Return a record that says what was asked for."""
     device = str(model.device)
-    changed = dict(changed_options(protocol, settings))
+    changed = dict(changed_options(protocol, options))
     return Result(
         status=status,
         model=model.slug,
@@ -52,9 +52,9 @@ def base_result(
         task=task,
         protocol=protocol.name,
         fingerprint="",
-        options={**protocol.options(), **changed},
+        options={**asdict(protocol.options), **changed},
         changed_options=changed,
-        provenance=collect(device, model.precision, settings.seed, settings.command),
+        provenance=collect(device, model.precision, options.seed, options.command),
     )
 
 
@@ -64,7 +64,7 @@ def measured_result(
     protocol: EvaluationProtocol,
     model: ModelSession,
     measured: Measured,
-    settings: RunSettings,
+    options: RunOptions,
 ) -> Result:
     """Return `base` with everything that was measured."""
     outcome = measured.outcome
@@ -74,8 +74,8 @@ def measured_result(
     seconds = sum(report.seconds for report in measured.passes.values())
     return base.model_copy(
         update={
-            "fingerprint": result_fingerprint(session, protocol, model.identify().run_key, settings),
-            "metric": main_metric(session.task, outcome.folds, settings.seed),
+            "fingerprint": result_fingerprint(session, protocol, model.identify().run_key, options),
+            "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
             "warnings": outcome.warnings,

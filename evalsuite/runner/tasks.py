@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -13,10 +12,11 @@ from evalsuite.data.base import Fold, Pool, Split, TaskData
 from evalsuite.data.downloading import fetch_task
 from evalsuite.data.drawing import stratified_limit
 from evalsuite.data.opening import open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.features.extraction import samples_digest
-from evalsuite.runner.settings import Reporter, RunSettings
+from evalsuite.options import RunOptions
 from evalsuite.tasks.spec import TaskSpec
 
 NOT_IN_FINGERPRINT = {
@@ -28,10 +28,10 @@ NOT_IN_FINGERPRINT = {
 class TaskSession:
     """One task of a run."""
 
-    def __init__(self, task: TaskSpec, settings: RunSettings, reporter: Reporter) -> None:
+    def __init__(self, task: TaskSpec, options: RunOptions, place: DataPlace) -> None:
         self.task = task
-        self._settings = settings
-        self._place = replace(settings.place, progress=reporter)
+        self._options = options
+        self._place = place
         self._pools: dict[str, Pool] = {}
         self._failure: EvalsuiteError | None = None
         self.incomplete: DataMissingError | None = None
@@ -44,7 +44,7 @@ class TaskSession:
         what needs the others.
         """
         try:
-            if self._settings.download:
+            if self._options.download:
                 fetch_task(self.task, self._place)
             return open_task(self.task, self._place)
         except DataMissingError as error:
@@ -60,7 +60,7 @@ class TaskSession:
         """The splits, checked against the sizes of the task file, with `--limit` applied."""
         folds = self.data.folds()
         check_sizes(self.data.task, folds, *([] if self.incomplete is None else [("test",)]))
-        if self._settings.limit is not None:
+        if self._options.limit is not None:
             return tuple(self._limited(fold) for fold in folds)
         return folds
 
@@ -76,7 +76,7 @@ class TaskSession:
 
     def _limited_split(self, split: Split) -> Split:
         labels = self.pool(split.pool).labels[split.rows]
-        chosen = stratified_limit(labels, self._settings.limit or len(split), self._settings.seed)
+        chosen = stratified_limit(labels, self._options.limit or len(split), self._options.seed)
         return Split(split.pool, split.rows[chosen])
 
     def pool(self, name: str) -> Pool:

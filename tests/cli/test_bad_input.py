@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cli.conftest import Finished, WarmCli, contents, records
+from tests.cli.conftest import contents, records
 from tests.datasets import write_folder_task
+from tests.processes import Finished, WarmCli
 
 STORES = ("-o", "out", "--cache-dir", "cache")
 

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import COLOUR_MODEL, WarmCli, Zygote, contents, records, warm_environment
-from tests.conftest import RunCli
+from tests.cli.conftest import COLOUR_MODEL, contents, records
 from tests.datasets import write_folder_task
+from tests.processes import RunCli, WarmCli, Zygote
 
 STORES = ("-o", "out", "--cache-dir", "cache")
 
@@ -70,7 +70,7 @@ def finished_run(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Pa
     task = write_folder_task(folder / "data")
     (folder / "colour_model.py").write_text(COLOUR_MODEL)
     arguments = ["run", "-m", "colour_model.py:factory", "-t", str(task), *STORES, "--log-samples"]
-    finished = zygote.run(arguments, warm_environment(zygote, folder), folder, ())
+    finished = zygote.run(arguments, zygote.environment(folder), folder, ())
     assert finished.returncode == 0, finished.stderr
     assert "2 results (2 ok) in out" in finished.output
     return folder

@@ -14,11 +14,10 @@ import yaml
 from PIL import Image
 
 from tests.archives import tar_of, zip_of
-from tests.cli.conftest import NO_HUB, Finished, WarmCli
 from tests.cli.test_commands import REFUSE_HEAVY_IMPORTS
-from tests.conftest import RunCli
 from tests.file_server import FileServer
 from tests.hub_server import GATED, HubServer, hub_environment
+from tests.processes import NO_HUB, Finished, RunCli, WarmCli
 
 POOLS = {"train": "train", "test": "test"}
 WriteTask = Callable[..., Path]

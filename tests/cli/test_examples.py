@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.conftest import Zygote, records, warm_environment
+from tests.cli.conftest import records
+from tests.processes import Zygote
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -34,7 +35,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", range(len(commands())), ids=lambda number: commands()[number])
 def test_a_command_of_the_readme_works(zygote: Zygote, copied: Path, number: int) -> None:
     program, *arguments = shlex.split(commands()[number])
-    environment = warm_environment(zygote, copied)
+    environment = zygote.environment(copied)
     if program == "evalsuite":
         finished = zygote.run(arguments, environment, copied, ())
         code, stdout, stderr = finished.returncode, finished.stdout, finished.stderr

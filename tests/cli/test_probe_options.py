@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Finished, WarmCli, records
+from tests.cli.conftest import records
+from tests.processes import Finished, WarmCli
 
 
 def probe(cli: WarmCli, out: Path, *options: str) -> tuple[dict[str, Any], Finished]:
@@ -45,16 +47,18 @@ def test_the_full_grid_tries_all_97_lambdas(cli: WarmCli, tmp_path: Path) -> Non
     assert full["fingerprint"] != quick["fingerprint"]
 
 
-def test_scikit_learns_solver_comes_to_the_same_probe(cli: WarmCli, tmp_path: Path) -> None:
-    theirs, _ = probe(cli, tmp_path / "sklearn", "--probe-solver", "sklearn")
-    ours, _ = probe(cli, tmp_path / "ours")
-    assert theirs["metric"]["value"] == pytest.approx(ours["metric"]["value"], abs=0.02)
-    mine = {trial["lambda"]: trial["objective"] for trial in details(ours)["tried"]}
-    for trial in details(theirs)["tried"]:
-        if trial["lambda"] in mine and trial["lambda"] >= 1:
-            # Its default stop is a little above the optimum, never below.
-            assert mine[trial["lambda"]] * (1 - 1e-5) <= trial["objective"] <= mine[trial["lambda"]] * 1.01
-    assert theirs["fingerprint"] != ours["fingerprint"]
+@pytest.mark.parametrize("named", [True, False])
+def test_a_record_is_current_whether_it_names_the_solver_or_not(cli: WarmCli, tmp_path: Path, named: bool) -> None:
+    record, _ = probe(cli, tmp_path / "out")
+    assert record["options"]["solver"] == "lbfgs"
+    (path,) = (tmp_path / "out").glob("*/digits.linear_probe*.json")
+    if not named:
+        del record["options"]["solver"]
+        path.write_text(json.dumps(record), "utf-8")
+    before = path.read_bytes()
+    again, _ = probe(cli, tmp_path / "out")
+    assert path.read_bytes() == before
+    assert again["fingerprint"] == record["fingerprint"]
 
 
 def test_the_tolerance_is_how_far_a_fit_goes(cli: WarmCli, tmp_path: Path) -> None:
@@ -76,7 +80,6 @@ def test_the_tolerance_is_how_far_a_fit_goes(cli: WarmCli, tmp_path: Path) -> No
     ("option", "value", "text"),
     [
         ("--probe-grid", "fine", "'parametric', 'full'"),
-        ("--probe-solver", "adam", "'lbfgs', 'sklearn'"),
         ("--probe-tolerance", "0", "0<x<1"),
         ("--probe-tolerance", "1", "0<x<1"),
         ("--probe-tolerance", "tight", "is not a valid float"),

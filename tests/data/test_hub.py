@@ -35,7 +35,7 @@ def answer(repo, revision="main", offline=False):
         "sources": [{"kind": "huggingface", "repo": repo, "revision": revision,
                      "pools": {"train": "train", "test": "validation"}}],
     }).with_prompt_spec(PromptSpec.model_validate(prompts))
-    place = DataPlace.of(root, cache_dir)
+    place = DataPlace(root, cache_dir)
     state = data_state(task, place).state
     try:
         fetch_task(task, place)

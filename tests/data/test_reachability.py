@@ -34,7 +34,7 @@ def source(path: str, *urls: str) -> dict[str, Any]:
 
 
 def checked(task: TaskSpec, root: Path, offline: bool = False) -> list[tuple[str, str]]:
-    place = DataPlace.of(root, offline=offline)
+    place = DataPlace(root, offline=offline)
     return [(check.state, check.text) for check in check_sources(task, place, Prober())]
 
 
@@ -112,7 +112,7 @@ def test_a_host_that_does_not_answer_is_asked_once(
     prober = Prober()
     for number in range(3):
         task = make_task(source("pets", f"http://one.invalid/{number}", f"http://two.invalid/{number}"))
-        (check,) = check_sources(task, DataPlace.of(tmp_path), prober)
+        (check,) = check_sources(task, DataPlace(tmp_path), prober)
         assert check.state == "skipped"
         assert "one.invalid cannot be reached (timed out)" in check.text
     assert asked == ["http://one.invalid/0", "http://two.invalid/0"]

@@ -31,7 +31,7 @@ def root(tmp_path, encode):
 
 def test_official_splits_are_pools(root, make_task):
     task = make_task(SPLIT, splits={"val": "val"}, sizes={"train": 16, "val": [16], "test": 16})
-    (fold,) = open_task(task, DataPlace.of(root)).folds()
+    (fold,) = open_task(task, DataPlace(root)).folds()
     assert [split.pool for split in (fold.train, fold.val, fold.test)] == ["train", "val", "test"]
     assert fold.train.rows.tolist() == list(range(16))
     check_sizes(task, (fold,))
@@ -40,16 +40,16 @@ def test_official_splits_are_pools(root, make_task):
 def test_folds_do_not_open_pools_they_do_not_name(root, make_task):
     for path in (root / "pets/val").rglob("*.png"):
         path.unlink()
-    (fold,) = open_task(make_task(SPLIT), DataPlace.of(root)).folds()
+    (fold,) = open_task(make_task(SPLIT), DataPlace(root)).folds()
     assert fold.val is None
 
 
 def test_sampled_splits_are_disjoint_stratified_and_seeded(root, make_task):
     def fold(**rule):
-        return open_task(make_task(ALL, splits={"rule": "sample", **rule}), DataPlace.of(root)).folds()[0]
+        return open_task(make_task(ALL, splits={"rule": "sample", **rule}), DataPlace(root)).folds()[0]
 
     drawn = fold(train=0.5, val=2, seed=3)
-    labels = open_task(make_task(ALL), DataPlace.of(root)).open_pool("all").labels
+    labels = open_task(make_task(ALL), DataPlace(root)).open_pool("all").labels
     counts = [
         [int((labels[split.rows] == label).sum()) for label in (0, 1)] for split in (drawn.train, drawn.val, drawn.test)
     ]
@@ -66,12 +66,12 @@ def test_sampled_splits_are_disjoint_stratified_and_seeded(root, make_task):
 )
 def test_amounts_that_make_no_sense(root, make_task, rule):
     with pytest.raises(SpecError, match="splits"):
-        open_task(make_task(ALL, splits={"rule": "sample", **rule}), DataPlace.of(root)).folds()
+        open_task(make_task(ALL, splits={"rule": "sample", **rule}), DataPlace(root)).folds()
 
 
 def test_a_sample_larger_than_a_class_names_it(root, make_task):
     with pytest.raises(DataError, match="class 'dog', which has 6"):
-        open_task(make_task(ALL, splits={"rule": "sample", "train": 7}), DataPlace.of(root)).folds()
+        open_task(make_task(ALL, splits={"rule": "sample", "train": 7}), DataPlace(root)).folds()
 
 
 def listed(**more):
@@ -94,7 +94,7 @@ def lists(root):
 
 
 def test_folds_of_listed_paths(lists, make_task):
-    data = open_task(make_task(listed(), splits=RULE), DataPlace.of(lists))
+    data = open_task(make_task(listed(), splits=RULE), DataPlace(lists))
     folds = data.folds()
     ids = data.open_pool("all").ids
     names = [[[ids[row] for row in split.rows] for split in (fold.train, fold.test)] for fold in folds]
@@ -111,16 +111,16 @@ def test_names_with_spaces_are_ids_too(root, make_task, encode, line):
     (root / "pets/train.txt").write_text(f"{line}\n")
     (root / "pets/test.txt").write_text("cat/1.png 3\n")
     source = {**ALL, "lists": {name: {"file": f"{name}.txt", "pool": "all"} for name in ("train", "test")}}
-    data = open_task(make_task(source), DataPlace.of(root))
+    data = open_task(make_task(source), DataPlace(root))
     assert data.open_pool("all").ids[data.folds()[0].train.rows[0]] == "cat/a b.png"
 
 
 def test_listed_samples_that_are_missing_count(lists, make_task, caplog):
     (lists / "pets/all/dog/0.png").unlink()
     with pytest.raises(DataMissingError, match=r"1 of the 2 samples in the list 'train1'.*'dog/0\.png'"):
-        open_task(make_task(listed(), splits=RULE), DataPlace.of(lists)).folds()
+        open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
     with caplog.at_level(logging.WARNING):
-        folds = open_task(make_task(listed(), splits=RULE, max_unreadable=1), DataPlace.of(lists)).folds()
+        folds = open_task(make_task(listed(), splits=RULE, max_unreadable=1), DataPlace(lists)).folds()
     assert len(folds[0].train) == 1
     assert "dog/0.png" in caplog.text
 
@@ -128,22 +128,22 @@ def test_listed_samples_that_are_missing_count(lists, make_task, caplog):
 def test_overlapping_lists_are_an_error(lists, make_task):
     (lists / "lists/test02.txt").write_text("cat/4.png\n")
     with pytest.raises(DataError, match=r"'train' and 'test' of fold 1 share 1 samples, such as 'cat/4\.png'"):
-        open_task(make_task(listed(), splits=RULE), DataPlace.of(lists)).folds()
+        open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
 
 
 def test_a_list_that_repeats_itself_or_is_not_there(lists, make_task):
     (lists / "pets/train1.txt").write_text("cat/3.png\ncat/3.png\n")
     with pytest.raises(DataError, match=r"'cat/3\.png' more than once"):
-        open_task(make_task(listed(), splits=RULE), DataPlace.of(lists)).folds()
+        open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
     (lists / "pets/train1.txt").unlink()
     with pytest.raises(DataMissingError) as caught:
-        open_task(make_task(listed(), splits=RULE), DataPlace.of(lists)).folds()
+        open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
     assert str(lists / "pets/train1.txt") in str(caught.value)
 
 
 def test_a_task_may_bring_its_lists(lists, tmp_path, make_task):
     (lists / "pets/train1.txt").rename(tmp_path / "train1.txt")
-    data = open_task(make_task(listed(), splits=RULE, path=tmp_path / "pets.yaml"), DataPlace.of(lists))
+    data = open_task(make_task(listed(), splits=RULE, path=tmp_path / "pets.yaml"), DataPlace(lists))
     assert len(data.folds()[0].train) == 2
 
 
@@ -151,13 +151,13 @@ def test_row_numbers_need_a_source_with_rows(lists, make_task):
     entry = {"file": "train1.txt", "pool": "all", "format": "index_lines"}
     source = {**ALL, "lists": {"train": entry, "test": entry}}
     with pytest.raises(SpecError, match="format: paths"):
-        open_task(make_task(source), DataPlace.of(lists)).folds()
+        open_task(make_task(source), DataPlace(lists)).folds()
 
 
 def test_sizes_that_differ_name_split_fold_and_numbers(root, make_task):
     def check(**sizes):
         task = make_task(SPLIT, sizes=sizes)
-        check_sizes(task, open_task(task, DataPlace.of(root)).folds())
+        check_sizes(task, open_task(task, DataPlace(root)).folds())
 
     with pytest.raises(DataMissingError, match=r"'train' has 16 samples.*exactly 17"):
         check(train=17)
@@ -176,16 +176,16 @@ def test_the_first_source_that_is_ready_counts_and_partial_ones_are_mentioned(ro
     hub = {"kind": "huggingface", "repo": "org/pets", "pools": {"train": "train", "test": "test"}}
     (root / "half/train/cat").mkdir(parents=True)
     with caplog.at_level(logging.WARNING):
-        data = open_task(make_task(absent, half, SPLIT), DataPlace.of(root))
+        data = open_task(make_task(absent, half, SPLIT), DataPlace(root))
     assert data.open_pool("train").ids[0] == "cat/0.png"
     assert str(root / "half/test") in caplog.text
     # half of the images are there: that is no reason to download others
     with pytest.raises(DataMissingError) as caught:
-        open_task(make_task(absent, half, hub), DataPlace.of(root))
+        open_task(make_task(absent, half, hub), DataPlace(root))
     for part in ("[absent]", "[partial]", "[downloadable]", str(root / "half/test"), str(root / "absent/train")):
         assert part in str(caught.value)
-    assert data_state(make_task(absent, half, hub), DataPlace.of(root)).state == "partial"
-    fetched = data_state(make_task(absent, hub, path=root / "pets.yaml"), DataPlace.of(root))
+    assert data_state(make_task(absent, half, hub), DataPlace(root)).state == "partial"
+    fetched = data_state(make_task(absent, hub, path=root / "pets.yaml"), DataPlace(root))
     assert fetched.state == "downloadable"
     assert f"evalsuite download {root / 'pets.yaml'}" in fetched.missing
 
@@ -196,12 +196,12 @@ def test_a_source_without_what_it_needs_is_partial(root, make_task, needed):
     for name in ("devkit/labels.txt", "lists/test1.txt"):
         (root / "pets" / name).parent.mkdir()
         (root / "pets" / name).write_text("")
-    assert data_state(make_task(source), DataPlace.of(root)).state == "ready"
+    assert data_state(make_task(source), DataPlace(root)).state == "ready"
     (root / "pets" / needed).unlink()
-    state = data_state(make_task(source), DataPlace.of(root))
+    state = data_state(make_task(source), DataPlace(root))
     assert (state.state, state.brief) == ("partial", f"missing: {root / 'pets' / needed}.")
     with pytest.raises(DataMissingError, match=re.escape(needed)):
-        open_task(make_task(source), DataPlace.of(root))
+        open_task(make_task(source), DataPlace(root))
 
 
 def test_a_source_may_have_splits_sizes_and_a_fidelity_of_its_own(root, make_task):
@@ -211,7 +211,7 @@ def test_a_source_may_have_splits_sizes_and_a_fidelity_of_its_own(root, make_tas
     listed = {**ALL, "lists": task_lists}
     other = {**ALL, "splits": drawn, "sizes": {"train": 4}, "split_fidelity": rough}
     task = make_task(listed, other, sizes={"train": 99}, split_fidelity={"level": "exact", "why": "Lists."})
-    data = open_task(task, DataPlace.of(root))
+    data = open_task(task, DataPlace(root))
     assert data.task.split_fidelity.level == "approximate"
     (fold,) = data.folds()
     assert (len(fold.train), len(fold.test)) == (4, 2)
@@ -222,7 +222,7 @@ def test_a_source_may_have_splits_sizes_and_a_fidelity_of_its_own(root, make_tas
 
 def test_a_draw_takes_so_many_samples_whatever_their_order(root, make_task):
     def rows(**draw):
-        (fold,) = open_task(make_task(SPLIT, splits={"draw": draw}), DataPlace.of(root)).folds()
+        (fold,) = open_task(make_task(SPLIT, splits={"draw": draw}), DataPlace(root)).folds()
         return fold.train.rows.tolist(), fold.test.rows.tolist()
 
     train, test = rows()
@@ -236,17 +236,17 @@ def test_a_draw_takes_so_many_samples_whatever_their_order(root, make_task):
 
 
 def test_a_list_may_have_a_header_and_stand_for_what_it_does_not_name(root, make_task):
-    ids = open_task(make_task(ALL), DataPlace.of(root)).open_pool("all").ids
+    ids = open_task(make_task(ALL), DataPlace(root)).open_pool("all").ids
     (root / "test_images.txt").write_text("path\n" + "\n".join(ids[::3]) + "\n")
     test = {"file": "../test_images.txt", "pool": "all", "header": True}
     source = {**ALL, "lists": {"test": test, "train": {**test, "complement": True}}}
-    data = open_task(make_task(source), DataPlace.of(root))
+    data = open_task(make_task(source), DataPlace(root))
     (fold,) = data.folds()
     assert [ids[row] for row in fold.test.rows] == list(ids[::3])
     assert sorted([*fold.train.rows, *fold.test.rows]) == list(range(len(ids)))
     without = {name: {**entry, "header": False} for name, entry in source["lists"].items()}
     with pytest.raises(DataMissingError, match="'path'"):
-        open_task(make_task({**source, "lists": without}), DataPlace.of(root)).folds()
+        open_task(make_task({**source, "lists": without}), DataPlace(root)).folds()
 
 
 def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
@@ -259,7 +259,7 @@ def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
     shards = {"kind": "webdataset", "path": "wds", "pools": {"test": "test/*.tar"}, "url": "https://example.org/x"}
     task = make_task(torchvision, hub, shards, homepage="https://example.org")
     with pytest.raises(DataMissingError) as caught:
-        open_task(task, DataPlace.of(tmp_path, offline=True))
+        open_task(task, DataPlace(tmp_path, offline=True))
     for part in (
         str(tmp_path / "cifar-10-batches-py"),
         "evalsuite download pets",
@@ -271,7 +271,7 @@ def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
         "Homepage of the dataset: https://example.org",
     ):
         assert part in str(caught.value)
-    assert data_state(task, DataPlace.of(tmp_path, offline=True)).state == "absent"
+    assert data_state(task, DataPlace(tmp_path, offline=True)).state == "absent"
 
 
 def test_importing_the_package_is_light():

@@ -29,7 +29,7 @@ def write(root, name, text):
 
 
 def opened(make_task, root, source=None, **task):
-    return open_task(make_task({**SOURCE, **(source or {})}, **task), DataPlace.of(root)).open_pool("all")
+    return open_task(make_task({**SOURCE, **(source or {})}, **task), DataPlace(root)).open_pool("all")
 
 
 def test_a_csv_with_spaces_in_its_header_and_a_byte_order_mark(root, make_task, encode):
@@ -137,12 +137,12 @@ def test_what_is_no_table_is_told(root, make_task, name, text):
 
 def test_states(root, make_task):
     source = {**SOURCE, "pools": {"all": "all.csv", "test": "test.csv"}}
-    assert data_state(make_task(source), DataPlace.of(root)).state == "absent"
+    assert data_state(make_task(source), DataPlace(root)).state == "absent"
     write(root, "all.csv", "image,label\na/0.png,cat\n")
-    state = data_state(make_task(source), DataPlace.of(root))
+    state = data_state(make_task(source), DataPlace(root))
     assert state.state == "partial"
     assert str(root / "pets/test.csv") in state.missing
     with pytest.raises(DataMissingError, match="in part"):
-        open_task(make_task(source), DataPlace.of(root))
+        open_task(make_task(source), DataPlace(root))
     write(root, "test.csv", "image,label\na/0.png,cat\n")
-    assert data_state(make_task(source), DataPlace.of(root)).state == "ready"
+    assert data_state(make_task(source), DataPlace(root)).state == "ready"

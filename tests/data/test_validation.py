@@ -23,7 +23,7 @@ def root(tmp_path, encode):
 
 
 def checks(task, root):
-    return {check.name: (check.state, check.text) for check in check_data(open_task(task, DataPlace.of(root)))}
+    return {check.name: (check.state, check.text) for check in check_data(open_task(task, DataPlace(root)))}
 
 
 def test_one_image_of_each_class_decodes(root, make_task):

@@ -16,10 +16,10 @@ import pytest
 
 from evalsuite import cli
 from tests.cli.conftest import contents
-from tests.conftest import cli_environment
 from tests.paper import small_clip
 from tests.paper.conftest import Tree
 from tests.paper.tree import WRITERS
+from tests.processes import cli_environment
 
 PRESENT = {"mnist": "MNIST", "eurosat": "eurosat", "hateful_memes": "hateful_memes"}
 """The tasks whose data is there, and its folder."""

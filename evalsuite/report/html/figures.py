@@ -1,4 +1,4 @@
-"""The plots over all models: zero-shot against a probe (the paper's figure 5), score against cost (10), dots for each task."""
+"""Plots over all models: zero-shot against a probe (the paper's figure 5), score by cost (10), dots for each task."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evalsuite.models.aliases import aliases
+from evalsuite.records import Interval
 from evalsuite.report.html.plots import COLOURS, Bar, Dot, Point, difference_bars, dot_plot, scatter
 from evalsuite.report.html.tables import foremost, left_out
-from evalsuite.records import Interval
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.ranking import rows_called
 from evalsuite.report.table import Leaderboard, Row
@@ -124,9 +124,13 @@ def _zero_shot_figure(row: Row, base: Row, tasks: Sequence[str]) -> Figure:
     bars = [Bar(task, 100 * (row.cells[task].value - base.cells[task].value)) for task in shared]
     bars.sort(key=lambda bar: -bar.value)
     won = sum(bar.value > 0 for bar in bars)
-    caption = f"{row.title} ({row.origin.label}) minus {against}, in points: ahead on {won} of {counted(len(bars), 'task')}."
+    caption = (
+        f"{row.title} ({row.origin.label}) minus {against}, in points: ahead on {won} of {counted(len(bars), 'task')}."
+    )
     missing = len(tasks) - len(shared)
-    return Figure(difference_bars(bars, title), caption + (f" Without a value: {counted(missing, 'task')}." if missing else ""))
+    return Figure(
+        difference_bars(bars, title), caption + (f" Without a value: {counted(missing, 'task')}." if missing else "")
+    )
 
 
 def _baseline_rows(board: Leaderboard, library: Library) -> list[Row]:

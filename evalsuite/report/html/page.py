@@ -65,7 +65,7 @@ def report_page(
     index = index or TaskIndex()
     specs = {task: index.load(task) for task in board.tasks if task in index.files}
     details = [look_behind(item, specs.get(item.task)) for item in choose(board, detail)]
-    pictured = _with_thumbnails(details, specs, place or DataPlace.of())
+    pictured = _with_thumbnails(details, specs, place or DataPlace())
     zero_shot = zero_shot_figures(board, detail, library)
     render = _renderer(board, zero_shot, specs, left_out, version)
     page = render(pictured)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.model_sizes import Counted, count, rewrite
 from evalsuite.models.aliases import ALIASES_FILE, aliases, read_aliases
-from evalsuite.models.counting import Counted, count, rewrite
 
 
 @pytest.mark.parametrize("slug", ["clip/rn50", "clip/vit-b-32", "resnet/50", "efficientnet/b0", "bit-m/r50x1"])

@@ -1,7 +1,7 @@
 """Count parameters and FLOPs of the image encoders behind the aliases, without weights and without memory.
 
-    python -m evalsuite.models.counting            print what is counted
-    python -m evalsuite.models.counting --write    put it into aliases.yaml
+    python -m benchmarks.model_sizes            print what is counted
+    python -m benchmarks.model_sizes --write    put it into aliases.yaml
 
 Networks are built on torch's meta device, where a forward pass computes shapes only. Convention:
 FLOPs = 2 x multiply-adds of convolutions and matrix products, as torch.utils.flop_counter counts them, for one
@@ -27,7 +27,7 @@ from evalsuite.models.aliases import ALIASES_FILE, Alias, aliases
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted: parameters of the image encoder, GFLOPs (1e9) an image."""
+    """What was counted: parameters of the image encoder, GFLOPs (1e9) per image."""
 
     parameters: int
     gflops: float
@@ -60,7 +60,7 @@ def rewrite(path: Path, counted: dict[str, Counted]) -> None:
 
 def main(arguments: list[str]) -> list[str]:
     """Count every alias; return a line for each."""
-    parser = argparse.ArgumentParser(prog="python -m evalsuite.models.counting", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.model_sizes", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the numbers into aliases.yaml")
     options = parser.parse_args(arguments)
     counted = {slug: count(alias) for slug, alias in aliases().items()}
