@@ -56,7 +56,7 @@ class Results(Sequence[Result]):
         return "\n".join([f"{len(rows)} results", *rows])
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a result: model, task, protocol, status, metric, value, low, high, n, top1, error ..."""
+        """Return one row per result: model, task, protocol, status, metric, value, low, high, n, top1, error ..."""
         import pandas as pd
 
         return pd.DataFrame([_row(result) for result in self._results])
