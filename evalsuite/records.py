@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -153,7 +153,7 @@ class Result(Record):
     metrics: dict[str, float] = Field(default_factory=dict, description="further metrics: top1, top5 ...")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the protocol, defaults included")
     changed_options: dict[str, Any] = Field(default_factory=dict, description="those that are not the default")
-    details: dict[str, Any] = Field(default_factory=dict, description="what the protocol found: every lambda ...")
+    details: dict[str, JsonValue] = Field(default_factory=dict, description="what the protocol found, in its own type")
     warnings: list[str] = Field(default_factory=list)
     data: DataRecord | None = None
     model_info: Annotated[ModelInfo | None, BeforeValidator(_or_none)] = None

@@ -15,7 +15,7 @@ from evalsuite.features.encoding import EncodedBatch, MapBatches, Precision, enc
 from evalsuite.models.base import ImageModel
 
 BATCHES_AHEAD = 2
-"""Batches in flight a device: one being encoded, one ready."""
+"""Batches in flight per device: one being encoded, one ready."""
 
 
 class LocalExecutor:
@@ -33,7 +33,7 @@ class LocalExecutor:
         return partial(self._map, replicas)
 
     def _map(self, replicas: Sequence[ImageModel], batches: Iterable[Batch]) -> Iterator[EncodedBatch]:
-        pools = [ThreadPoolExecutor(1) for _ in replicas]  # one thread a device keeps its batches in order
+        pools = [ThreadPoolExecutor(1) for _ in replicas]  # one thread per device keeps its batches in order
         waiting: deque[Future[EncodedBatch]] = deque()
         try:
             for number, batch in enumerate(batches):

@@ -44,21 +44,18 @@ def make_protocols(
     keywords: `probe_tolerance` -> value, among others; settings: `probe.tolerance` (or `linear_probe.tolerance`) ->
     value or its text, which win. Raises UsageError for a protocol, a setting or a value that is none.
     """
-    chosen = {**keywords, **{_keyword(key): value for key, value in settings.items()}}
     kinds = [PROTOCOLS.get(name) for name in names]
+    known = {
+        f"{prefix}.{item.name}": item.keyword
+        for kind in kinds
+        for item in declared(kind.Options, kind.prefix)
+        for prefix in (kind.name, kind.prefix)
+    }
+    for setting in settings:
+        if setting not in known:
+            raise UsageError(
+                f"--protocol-option {setting}: no protocol of this run ({', '.join(names)}) has this option."
+                f"{did_you_mean(setting, known)} Known: {', '.join(known) or 'none'}."
+            )
+    chosen = {**keywords, **{known[setting]: value for setting, value in settings.items()}}
     return [kind(build(kind.Options, chosen, kind.prefix)) for kind in kinds]
-
-
-def _keyword(setting: str) -> str:
-    """Return the keyword of the option that PREFIX.NAME or PROTOCOL.NAME stands for."""
-    known = {}
-    for name in PROTOCOLS.names():
-        for item in options_of([name]):
-            for prefix in (name, PROTOCOLS.get(name).prefix):
-                known[f"{prefix}.{item.name}"] = item.keyword
-    if setting not in known:
-        raise UsageError(
-            f"--protocol-option {setting}: no protocol has this option.{did_you_mean(setting, known)} "
-            f"Known: {', '.join(known) or 'none'}."
-        )
-    return known[setting]

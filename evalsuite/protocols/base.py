@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -53,11 +53,14 @@ class FoldScores:
 
 @dataclass
 class Outcome:
-    """What a protocol found: the scores of every fold, and what a reader may want to know."""
+    """What a protocol found: the scores of every fold, and what a reader may want to know.
+
+    details: for the record; each protocol declares the keys of its own as a TypedDict.
+    """
 
     folds: list[FoldScores]
     sizes: dict[str, int | list[int]]
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 

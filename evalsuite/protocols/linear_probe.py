@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
@@ -56,10 +56,31 @@ class ProbeOptions:
         object.__setattr__(self, "refit_tolerance", self.tolerance * REFIT_SHARE)
 
 
+class Refit(TypedDict):
+    """The final fit of a fold."""
+
+    objective: float
+    iterations: int
+    gradient_norm: float
+    converged: bool
+
+
+FoldDetails = TypedDict(
+    "FoldDetails", {"lambda": float, "plateau": list[float], "tried": "list[probe.Trial]", "refit": Refit}
+)
+"""Of a fold: the lambda that was chosen, the range of those that tie with it, every fit, and the final one."""
+
+
+class ProbeDetails(TypedDict):
+    """What a record says of the probe."""
+
+    folds: list[FoldDetails]
+
+
 @dataclass(frozen=True)
 class _FoldResult:
     scores: FoldScores
-    details: dict[str, Any]
+    details: FoldDetails
     sizes: tuple[int, int, int]
     warnings: list[str]
 
@@ -89,7 +110,7 @@ class LinearProbe:
         return Outcome(
             folds=[result.scores for result in results],
             sizes={"train": size_of(train), "val": size_of(val), "test": size_of(test)},
-            details={"folds": [result.details for result in results]},
+            details=ProbeDetails(folds=[result.details for result in results]),
             warnings=[warning for result in results for warning in result.warnings],
         )
 
@@ -186,7 +207,7 @@ def _tensor(rows: NDArray[Any], given: ProtocolInput) -> torch.Tensor:
     return torch.from_numpy(rows).to(given.device)
 
 
-def _details(search: probe.SweepResult, solution: probe.Solution) -> dict[str, Any]:
+def _details(search: probe.SweepResult, solution: probe.Solution) -> FoldDetails:
     return {
         "lambda": search.best_lambda,
         "plateau": list(search.plateau),

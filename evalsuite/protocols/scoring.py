@@ -1,4 +1,4 @@
-"""From scores to the numbers of a result: the task's metric with its interval, and metrics beside it."""
+"""From scores to the numbers of a result: the task's metric with its interval, and further metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evalsuite.stats import interval_for
 from evalsuite.tasks.spec import TaskSpec
 
 BESIDE = ("accuracy", "top5", "mean_per_class_recall")
-"""Metrics of single-label tasks that are reported beside the main one; top5 where there are over five classes."""
+"""Metrics of single-label tasks that are reported next to the main one; top5 where there are over five classes."""
 
 
 def main_metric(task: TaskSpec, folds: Sequence[FoldScores], seed: int) -> MetricRecord:

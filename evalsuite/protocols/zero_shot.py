@@ -10,7 +10,7 @@ images and not classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from evalsuite.models.base import EMBEDDING
 from evalsuite.protocols.base import FoldScores, NoOptions, Outcome, ProtocolInput, size_of
@@ -25,6 +25,13 @@ LOGIT_SCALE = 100.0
 """The trained temperature of the CLIP models, clipped at 100 (paper, section 2.5)."""
 
 ROWS_AT_A_TIME = 65_536
+
+
+class ZeroShotDetails(TypedDict):
+    """What a record says of zero-shot: how many templates, and how many prompts they made of all names."""
+
+    templates: int
+    prompts: int
 
 
 class ZeroShot:
@@ -65,7 +72,7 @@ class ZeroShot:
         return Outcome(
             folds=found,
             sizes={"test": size_of([len(fold.ids) for fold in found])},
-            details={"templates": len(given.task.prompt_spec.templates), "prompts": len(texts)},
+            details=ZeroShotDetails(templates=len(given.task.prompt_spec.templates), prompts=len(texts)),
         )
 
 

@@ -1,4 +1,4 @@
-"""What runs models, and what is told how a run goes on."""
+"""What runs models, and what a run tells while it works."""
 
 from __future__ import annotations
 

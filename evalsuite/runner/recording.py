@@ -96,7 +96,7 @@ def measured_result(
 
 
 def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:
-    """Return one row a test sample and fold: id, label, prediction, the five best classes, all scores.
+    """Return one row per test sample and fold: id, label, prediction, the five best classes, all scores.
 
     Labels and predictions are class keys; a multi-label sample has the list of its classes as label, and
     the list of those that do not count for it in `ignored`. The table names its classes in the order of the scores.
