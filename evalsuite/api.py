@@ -22,8 +22,8 @@ from evalsuite.protocols import DEFAULT_PROTOCOLS, EvaluationProtocol, make_prot
 from evalsuite.records import Result
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
-from evalsuite.results.imported import load_published_or_imported
-from evalsuite.results.store import ResultStore, load_results
+from evalsuite.results.library import Library, load_numbers
+from evalsuite.results.store import ResultStore
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
@@ -120,17 +120,18 @@ def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> Tas
 
 
 def leaderboard(
-    output: str | Path | Sequence[str | Path] | None = None, published: Sequence[str] = (), **filters: Any
+    output: str | Path | Sequence[str | Path] | None = None, published: str | Sequence[str] = (), **filters: Any
 ) -> Leaderboard:
     """Return the table of the results in one folder or several, with published rows next to them.
 
     published: "all", "clip-paper", the name of an import, or names of published or imported models.
-    filters: see `build_leaderboard`.
+    filters: see `build_leaderboard`. One name may be given without a list around it.
     """
     given = [config.default_output()] if output is None else _listed(output)
-    results, _ = load_results([Path(folder) for folder in given])
-    rows = load_published_or_imported(published) if published else ()
-    return build_leaderboard(results, rows, **filters)
+    library = Library()
+    table, _ = load_numbers([Path(folder) for folder in given], _listed(published), library)
+    named: dict[str, Any] = {name: [value] if isinstance(value, str) else value for name, value in filters.items()}
+    return build_leaderboard(table, **named, library=library)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.options import Command, ModelName, TaskName, results_option, shown_protocols_option, split_commas
-from evalsuite.cli.tables import emit, read_results, task_names
+from evalsuite.cli.tables import emit, read_numbers
 
 if TYPE_CHECKING:
     from evalsuite.report.comparison import Comparison
     from evalsuite.report.reproduction import ReproductionTable
 
 
-class SideName(ModelName):
+class ContenderName(ModelName):
     """A model or `published:NAME`; completes both when the shell asks."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         """Offer the names that begin as typed."""
         from click.shell_completion import CompletionItem
 
-        from evalsuite.report.sides import PUBLISHED
-        from evalsuite.results.published import load_published
+        from evalsuite.results.library import Library
+        from evalsuite.results.naming import PUBLISHED
 
         if not incomplete.startswith(PUBLISHED[:3]):
             return super().shell_complete(ctx, param, incomplete)
-        names = dict.fromkeys(PUBLISHED + row.slug for row in load_published())
+        names = (PUBLISHED + name for name in Library().names())
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
@@ -53,7 +53,7 @@ def _points(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     evalsuite compare --reproduce 'clip/*' --to repro.csv
     """,
 )
-@click.argument("models", nargs=-1, type=SideName(), metavar="[MODEL]...")
+@click.argument("models", nargs=-1, type=ContenderName(), metavar="[MODEL]...")
 @click.option(
     "--reproduce", "reproduction", is_flag=True, help="Hold each result against the published number of its model."
 )
@@ -125,25 +125,29 @@ def _comparison(
     models: Sequence[str], outputs: Sequence[Path], protocols: list[str], tasks: list[str], include_partial: bool
 ) -> Comparison:
     from evalsuite.errors import UsageError
-    from evalsuite.report.comparison import compare as compare_sides
-    from evalsuite.report.sides import PUBLISHED, choose_sides
+    from evalsuite.report.comparison import compare
+    from evalsuite.report.contenders import choose_contenders
+    from evalsuite.results.library import Library
+    from evalsuite.results.naming import PUBLISHED
 
     if len(models) not in (1, 2):
         raise UsageError(
             "Name one or two models, for example: evalsuite compare pocket pixels. "
             "With --reproduce, every model is held against its own published row."
         )
-    stored = read_results(outputs, required=not all(name.startswith(PUBLISHED) for name in models))
-    first, second = choose_sides(models, stored, include_partial=include_partial)
-    there = {key.task for side in (first, second) for key in side.scores}
-    return compare_sides(first, second, protocols=protocols or None, tasks=task_names(tasks, there) or None)
+    library = Library()
+    measured = not all(name.startswith(PUBLISHED) for name in models)
+    table, _ = read_numbers(outputs, (), library, required=measured)
+    first, second = choose_contenders(models, table.numbers, include_partial=include_partial, library=library)
+    return compare(first, second, protocols=protocols or None, tasks=tasks or None)
 
 
 def _reproduction(
     models: Sequence[str], outputs: Sequence[Path], protocols: list[str], tasks: list[str]
 ) -> ReproductionTable:
     from evalsuite.report.reproduction import reproduce
+    from evalsuite.results.library import Library
 
-    stored = read_results(outputs, required=True)
-    there = {item.result.task for item in stored}
-    return reproduce(stored, models, protocols=protocols or None, tasks=task_names(tasks, there) or None)
+    library = Library()
+    table, _ = read_numbers(outputs, (), library, required=True)
+    return reproduce(table, models, protocols=protocols or None, tasks=tasks or None, library=library)

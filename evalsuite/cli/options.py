@@ -145,13 +145,10 @@ class PublishedName(TextType):
         """Offer the names that begin as typed."""
         from click.shell_completion import CompletionItem
 
-        from evalsuite.results.imported import load_imported
-        from evalsuite.results.published import ALL, load_published
+        from evalsuite.results.library import Library
 
-        rows = [*load_published(), *load_imported()]
-        names = dict.fromkeys([ALL, *(row.set_name for row in rows), *(row.slug for row in rows)])
         before, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
+        return [CompletionItem(before + comma + name) for name in Library().names() if name.startswith(last)]
 
 
 class Auto(NumberType):
@@ -237,6 +234,7 @@ include_path_option = click.option(
     metavar="DIR",
     help="Folder with more task files; repeatable.",
 )
+place_options = as_flags(*declared(DataPlace))
 data_root_option, cache_dir_option, offline_option, trust_adapters_option = map(as_flags, declared(DataPlace))
 
 # --- of the commands that show results ---

@@ -139,10 +139,11 @@ def _count(number: int | None) -> str:
 def _summarise(results: list[Result], options: RunOptions, first_time: bool) -> int:
     from evalsuite.report.formats import to_markdown
     from evalsuite.report.leaderboard import build_leaderboard
+    from evalsuite.results.numbers import Numbers
 
     failed = [result for result in results if result.status == "error"]
     if any(result.metric is not None for result in results):
-        click.echo("\n" + to_markdown(build_leaderboard(results, include_partial=True)))
+        click.echo("\n" + to_markdown(build_leaderboard(Numbers.of(results), include_partial=True)))
     counts = {status: sum(r.status == status for r in results) for status in dict.fromkeys(r.status for r in results)}
     shown = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
     click.echo(f"\n{len(results)} results{f' ({shown})' if shown else ''} in {options.output}")

@@ -1,89 +1,128 @@
-"""What the commands that show results as a table share: folders, names of tasks, where the table goes."""
+"""What the commands that show results as a table share: their filters, reading, and where the table goes."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.options import (
+    include_partial_option,
+    published_option,
+    results_option,
+    shown_models_option,
+    shown_protocols_option,
+    shown_tags_option,
+    shown_tasks_option,
+    split_commas,
+)
+
 if TYPE_CHECKING:
-    from evalsuite.records import Result
-    from evalsuite.results.published import PublishedRow
-    from evalsuite.results.store import StoredResult
+    from evalsuite.results.library import Library
+    from evalsuite.results.numbers import Numbers
 
 
-def read_results(outputs: Sequence[Path], *, required: bool) -> list[StoredResult]:
-    """Read the results; where none are found and some are required, say what to type to get some."""
-    return read_results_and_warnings(outputs, required=required)[0]
+@dataclass(frozen=True)
+class Shown:
+    """What the options say is shown: folders, names of published rows, and the filters by name."""
+
+    outputs: tuple[Path, ...]
+    published: list[str]
+    filters: dict[str, Any]
+
+    def read(self, library: Library, *, required: bool = True) -> tuple[Numbers, list[str]]:
+        """Return the table of numbers, and what was warned of; see `read_numbers`."""
+        return read_numbers(self.outputs, self.published, library, required=required and not self.published)
 
 
-def read_results_and_warnings(outputs: Sequence[Path], *, required: bool) -> tuple[list[StoredResult], list[str]]:
-    """Read the results like `read_results`; return also what it warns of: files that are left out, and why."""
+def shown_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that choose what is shown, and hand them to it as its argument `shown`."""
+    return _with_options(
+        command,
+        results_option,
+        shown_protocols_option,
+        shown_tasks_option,
+        shown_models_option,
+        published_option,
+        shown_tags_option,
+        include_partial_option,
+    )
+
+
+def measured_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Do as `shown_options`, for a command that shows one measured model."""
+    return _with_options(
+        command,
+        results_option,
+        shown_protocols_option,
+        shown_tasks_option,
+        shown_tags_option,
+        include_partial_option,
+    )
+
+
+def _with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def called(
+        *,
+        outputs: tuple[Path, ...],
+        protocols: tuple[str, ...],
+        tasks: tuple[str, ...],
+        tags: tuple[str, ...],
+        include_partial: bool,
+        models: tuple[str, ...] = (),
+        published: tuple[str, ...] = (),
+        **others: Any,
+    ) -> Any:
+        filters = {
+            "protocols": split_commas(protocols) or None,
+            "tasks": split_commas(tasks) or None,
+            "models": split_commas(models) or None,
+            "tags": split_commas(tags),
+            "include_partial": include_partial,
+        }
+        return command(shown=Shown(outputs, split_commas(published), filters), **others)
+
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), called)
+
+
+def read_numbers(
+    outputs: Sequence[Path], published: Sequence[str], library: Library, *, required: bool
+) -> tuple[Numbers, list[str]]:
+    """Read the results and the published numbers named; where no result is found and some are required, say so.
+
+    Return also what is warned of: files that are left out, and why.
+    """
     from evalsuite.config import default_output
     from evalsuite.errors import UsageError
-    from evalsuite.results.store import load_stored
+    from evalsuite.results.library import load_numbers
 
     folders = list(outputs) or [default_output()]
     how = "Measure something first, for example:\n  evalsuite run --model pocket --tasks digits"
     missing = [str(folder) for folder in folders if not folder.exists()]
     if missing and (outputs or required):
         raise UsageError(f"There is no results folder {', '.join(missing)}. {how}")
-    stored, warnings = ([], []) if missing else load_stored(folders)
+    table, warnings = load_numbers([] if missing else folders, published, library)
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    if required and not stored:
+    if required and not any(place.is_measured for place in table.places):
         raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
-    return stored, warnings
-
-
-def task_names(names: Sequence[str], there: Container[str]) -> list[str]:
-    """Return `names` with each group replaced by those of its tasks that are `there`, and each file by its task."""
-    if not names:
-        return []
-    from evalsuite.tasks import TaskIndex
-
-    groups = TaskIndex().groups
-    tasks: list[str] = []
-    for name in names:
-        members = [task for task in groups.get(name, []) if task in there]
-        tasks += members or [Path(name).stem if name.endswith((".yaml", ".yml")) else name]
-    return tasks
-
-
-def tasks_there(results: Sequence[Result], published: Sequence[PublishedRow]) -> set[str]:
-    """Return the tasks of which any of them has a number."""
-    return {result.task for result in results} | {task for row in published for task in row.scores}
-
-
-def with_tags(
-    names: list[str], tags: Sequence[str], results: Sequence[Result], published: Sequence[PublishedRow]
-) -> list[str]:
-    """Return the tasks of `names`, or of everything there, that have one of `tags`."""
-    if not tags:
-        return names
-    from evalsuite.errors import UsageError
-    from evalsuite.tasks import TaskIndex
-
-    index = TaskIndex()
-    there = [*dict.fromkeys(task for row in published for task in row.scores), *(result.task for result in results)]
-    tagged = {task for tag in tags for task in index.expand(f"tag:{tag}")}
-    found = [task for task in names or dict.fromkeys(there) if task in tagged]
-    if not found:
-        raise UsageError(
-            f"No task of the table has the tag {' or '.join(tags)}; leave out --tag or choose other tasks."
-        )
-    return found
+    return table, warnings
 
 
 def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:
     """Print a table, or write it to `target` and say so; a CSV has no place for notes, which go to stderr."""
+    from evalsuite.text import counted
+
     if target is None:
         click.echo(text, nl=False)
     else:
         write_output(target, text)
-        click.echo(f"Wrote {rows} rows to {target}.")
+        click.echo(f"Wrote {counted(rows, 'row')} to {target}.")
     if format_name == "csv":
         for note in notes:
             click.echo(note, err=True)

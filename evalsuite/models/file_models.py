@@ -7,7 +7,8 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -37,11 +38,7 @@ class GivenModel:
 
     model: ImageModel
     info: ModelInfo
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """Return the author's preprocessing."""
-        return self.model.preprocess
+    preprocess: Preprocess
 
     def to(self, device: torch.device | str) -> Self:
         """Move the author's model, if it can be moved."""
@@ -70,7 +67,8 @@ class GivenTextModel(GivenModel):
 def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> ImageModel:
     """Import the file or the package, call its function and check what it returns."""
     if resolved.backend == "entry_point":
-        factory = _installed(resolved)
+        with _blaming(f"{resolved.name}: {resolved.target} fails on import"):
+            factory: Callable[[], object] = EntryPoint(resolved.name, resolved.target, ENTRY_POINT_GROUP).load()
         module = inspect.getmodule(factory)
         source = Path(inspect.getsourcefile(module) or "") if module else Path()
     else:
@@ -78,20 +76,24 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> I
         source = Path(path)
         factory = _factory(_import_file(source, resolved), attribute, resolved)
     code = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
-    return from_factory(_made(factory, resolved), resolved, code)
+    with _blaming(f"{resolved.name} failed"):
+        made = factory()
+    return from_factory(made, resolved, code)
 
 
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> None:
     """Return None: only running the code tells what it makes."""
 
 
-def _made(factory: Callable[[], object], resolved: ResolvedModel) -> object:
-    """Call somebody's function; what it raises becomes a ModelError that names the line."""
+@contextmanager
+def _blaming(what: str) -> Iterator[None]:
+    """Turn what somebody's code raises into a ModelError that names its line."""
     try:
-        return factory()
+        yield
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raise ModelError(f"{resolved.name} failed at {last.filename}, line {last.lineno}: {_named(error)}") from error
+        where = f" at {last.filename}, line {last.lineno}" if Path(last.filename).is_file() else ""
+        raise ModelError(f"{what}{where}: {type(error).__name__}: {error}") from error
 
 
 def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageModel:
@@ -118,21 +120,13 @@ def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageMod
     changes = {"name": resolved.name, "slug": resolved.slug, "backend": resolved.backend, "fingerprint": mark}
     model: Any = made  # has the three attributes: checked above
     kind = GivenTextModel if isinstance(made, ImageTextModel) else GivenModel
-    return kind(model, info.model_copy(update=changes))
+    return kind(model, info.model_copy(update=changes), model.preprocess)
 
 
 def _networks(made: object) -> list[nn.Module]:
     if isinstance(made, nn.Module):
         return [made]
-    return [value for _, value in sorted(vars(made).items()) if isinstance(value, nn.Module)]
-
-
-def _installed(resolved: ResolvedModel) -> Callable[[], object]:
-    try:
-        factory: Callable[[], object] = EntryPoint(resolved.name, resolved.target, ENTRY_POINT_GROUP).load()
-    except Exception as error:
-        raise ModelError(f"{resolved.name}: {resolved.target} fails on import: {_named(error)}") from error
-    return factory
+    return [value for _, value in sorted(getattr(made, "__dict__", {}).items()) if isinstance(value, nn.Module)]
 
 
 def _import_file(path: Path, resolved: ResolvedModel) -> ModuleType:
@@ -142,11 +136,8 @@ def _import_file(path: Path, resolved: ResolvedModel) -> ModuleType:
         raise UsageError(f"The model {resolved.name!r}: {path} cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pickling and inspect.getsource look the module up by name
-    try:
+    with _blaming(f"{path}: fails on import"):
         spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise ModelError(f"{path}: fails on import: {_named(error)}") from error
     return module
 
 
@@ -160,7 +151,3 @@ def _factory(module: ModuleType, attribute: str, resolved: ResolvedModel) -> Cal
         )
     made: Callable[[], object] = factory
     return made
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -19,12 +19,8 @@ from evalsuite.errors import UsageError
 from evalsuite.models.aliases import Alias, alias_names, alias_of_target, find_alias
 from evalsuite.registry import did_you_mean
 
-BackendName = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_point"]
-
-WITH_TEXT: tuple[BackendName, ...] = ("open_clip", "pocket")
-
-OWN_CODE: tuple[BackendName, ...] = ("file", "entry_point")
-"""Backends where only running somebody's code tells what the model is."""
+BackendName = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_point", "module"]
+"""Where a model comes from; `module`: handed over in Python."""
 
 ENTRY_POINT_GROUP = "evalsuite.models"
 
@@ -66,12 +62,12 @@ class ResolvedModel:
     @property
     def is_code(self) -> bool:
         """Whether somebody's own code makes the model."""
-        return self.backend in OWN_CODE
+        return self.backend in ("file", "entry_point")
 
     @property
     def has_text(self) -> bool | None:
         """Whether it encodes texts; None where only loading tells."""
-        return None if self.is_code else self.backend in WITH_TEXT
+        return {"open_clip": True, "pocket": True, "timm": False, "pixels": False}.get(self.backend)
 
 
 def resolve(name: str) -> ResolvedModel:
@@ -93,10 +89,15 @@ def resolve(name: str) -> ResolvedModel:
         return _resolve_file(name, Path(factory["path"]), factory["factory"])
     if name.endswith(".py"):
         raise UsageError(f"The model {name!r} names a file but no function in it: write {name}:FUNCTION.")
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name == name:
-            return ResolvedModel(name, slugify(f"plugin/{name}"), "entry_point", point.value)
+    installed = plugins()
+    if name in installed:
+        return ResolvedModel(name, slugify(f"plugin/{name}"), "entry_point", installed[name])
     raise UsageError(_unknown(name))
+
+
+def plugins() -> dict[str, str]:
+    """Return the models of installed packages: name -> `module:function`."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def slugify(text: str) -> str:
@@ -117,8 +118,7 @@ def open_clip_slug(arch: str, weights: str) -> str:
     """
     if _is_path(weights):
         return slugify(f"open_clip/{arch}-{Path(weights).stem}")
-    alias = alias_of_target("open_clip", f"{arch}/{weights}")
-    return alias.slug if alias else slugify(f"open_clip/{arch}/{weights}")
+    return _published("", "open_clip", f"{arch}/{weights}").slug
 
 
 def open_clip_architectures() -> list[str]:
@@ -147,8 +147,7 @@ def _resolve_open_clip(name: str, rest: str) -> ResolvedModel:
     if not _is_path(weights):
         if question:
             raise UsageError(f"{name!r}: {QUICKGELU_OPTION} is for checkpoint files; a tag has its own setting.")
-        alias = alias_of_target("open_clip", rest)
-        return ResolvedModel(name, open_clip_slug(arch, weights), "open_clip", rest, alias)
+        return _published(name, "open_clip", rest)
     checkpoint = _existing(weights, name)
     slug, target = open_clip_slug(arch, str(checkpoint)), f"{arch}/{weights}"
     return ResolvedModel(name, slug, "open_clip", target, None, checkpoint, quickgelu=bool(question))
@@ -159,11 +158,14 @@ def _resolve_timm(name: str, rest: str) -> ResolvedModel:
     if not target or "/" in target or ":" in target or (at and not path):
         raise UsageError(f"The model {name!r} must be timm:NAME or timm:NAME@PATH, for example timm:resnet50.tv_in1k.")
     if not at:
-        alias = alias_of_target("timm", target)
-        slug = alias.slug if alias else slugify(f"timm/{target}")
-        return ResolvedModel(name, slug, "timm", target, alias)
+        return _published(name, "timm", target)
     checkpoint = _existing(path, name)
     return ResolvedModel(name, slugify(f"timm/{target}-{checkpoint.stem}"), "timm", target, None, checkpoint)
+
+
+def _published(name: str, backend: BackendName, target: str) -> ResolvedModel:
+    alias = alias_of_target(backend, target)
+    return ResolvedModel(name, alias.slug if alias else slugify(f"{backend}/{target}"), backend, target, alias)
 
 
 def _resolve_file(name: str, path: Path, factory: str) -> ResolvedModel:
@@ -191,8 +193,7 @@ def _existing(path: str, name: str) -> Path:
 
 
 def _unknown(name: str) -> str:
-    plugins = [point.name for point in entry_points(group=ENTRY_POINT_GROUP)]
-    lines = [f"Unknown model {name!r}.{did_you_mean(name, [*BUILT_IN, *alias_names(), *plugins])}"]
+    lines = [f"Unknown model {name!r}.{did_you_mean(name, [*BUILT_IN, *alias_names(), *plugins()])}"]
     dashed = name.replace("/", "-")
     if dashed in open_clip_architectures():
         lines.append(f"open_clip has this architecture: say which weights, open_clip:{dashed}/TAG.")

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import MissingExtraError, ModelError, UsageError
-from evalsuite.models.identity import describe_config, fingerprint
-from evalsuite.models.modules import TorchImageModel, examine
+from evalsuite.models.base import EMBEDDING, PENULTIMATE
+from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
-from evalsuite.models.preprocessing import RgbFirst
-from evalsuite.models.weights import (
-    HubFile,
-    UrlFile,
-    WeightsFile,
-    WeightsPlace,
-    find_weights,
-    hub_candidates,
-    misfit,
-    obtain_weights,
-    read_state_dict,
-)
+from evalsuite.models.plans import Plan
+from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, hub_candidates, misfit, read_state_dict
 from evalsuite.registry import did_you_mean
 
 DEFAULT_FILE = "open_clip_pytorch_model.bin"
@@ -35,59 +24,21 @@ PREPROCESS_KEYS = ("size", "mean", "std", "interpolation", "resize_mode", "fill_
 """The fields of open_clip's PreprocessCfg that decide the inference transform."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What loading will do, known without loading. config: open_clip's configuration of the architecture."""
-
-    arch: str
-    config: Mapping[str, Any]
-    preprocessing: Mapping[str, Any]
-    place: WeightsPlace
-
-    @property
-    def quickgelu(self) -> bool:
-        """Whether the transformers use QuickGELU."""
-        return bool(self.config.get("quick_gelu", False))
-
-    def fingerprint(self, weights: WeightsFile) -> str:
-        """Return the fingerprint of the model with these weights."""
-        return fingerprint(
-            backend="open_clip",
-            weights=weights.digest,
-            architecture=self.config,
-            preprocessing=self.preprocessing,
-            layers=["embedding", "penultimate"],
-        )
-
-
 def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> TorchImageModel:
     """Load the model; ModelError when the weights are not available or do not fit."""
     import open_clip
 
     plan = make_plan(resolved)
-    form = f"open_clip:{plan.arch}/path/to/weights.safetensors"
-    weights = obtain_weights(plan.place, resolved, form, offline=offline, cache_dir=cache_dir)
-    module = _build(plan, resolved, weights.path)
+    weights = plan.weights(offline=offline, cache_dir=cache_dir)
+    module = _build(plan, weights.path)
     config = open_clip.transform.PreprocessCfg(**plan.preprocessing)
-    preprocess = RgbFirst(open_clip.transform.image_transform_v2(config, is_train=False))
-    return examine(module, preprocess, resolved.name).as_model(
-        _tokenizer(plan.arch, resolved),
-        name=resolved.name,
-        slug=resolved.slug,
-        backend="open_clip",
-        fingerprint=plan.fingerprint(weights),
-        weights=weights.source,
-        preprocessing=f"RGB, {describe_config(plan.preprocessing)}",
-        alias=resolved.alias,
-        details={"quick_gelu": plan.quickgelu},
-    )
+    transform = open_clip.transform.image_transform_v2(config, is_train=False)
+    return plan.model(module, transform, weights, _tokenizer(resolved), quick_gelu=plan.architecture["quick_gelu"])
 
 
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str | None:
     """Return the fingerprint the loaded model will have, or None while its weights are not on this machine."""
-    plan = make_plan(resolved)
-    weights = find_weights(plan.place, cache_dir)
-    return plan.fingerprint(weights) if weights else None
+    return make_plan(resolved).fingerprint(cache_dir)
 
 
 def make_plan(resolved: ResolvedModel) -> Plan:
@@ -118,7 +69,9 @@ def make_plan(resolved: ResolvedModel) -> Plan:
     defaults = vars(open_clip.transform.PreprocessCfg(size=config["vision_cfg"].get("image_size", 224)))
     chosen = {key: tag_config[key] for key in PREPROCESS_KEYS if key != "size" and tag_config.get(key) is not None}
     preprocessing = {key: {**defaults, **chosen}[key] for key in PREPROCESS_KEYS}
-    return Plan(arch, config, preprocessing, resolved.checkpoint or _published(resolved, tag_config))
+    place = resolved.checkpoint or _published(resolved, tag_config)
+    form = f"open_clip:{arch}/path/to/weights.safetensors"
+    return Plan(resolved, config, preprocessing, [EMBEDDING, PENULTIMATE], place, form)
 
 
 def _published(resolved: ResolvedModel, tag_config: Mapping[str, Any]) -> WeightsPlace:
@@ -132,27 +85,29 @@ def _published(resolved: ResolvedModel, tag_config: Mapping[str, Any]) -> Weight
     return UrlFile(url, URL_FOLDER.expanduser() / url.rpartition("/")[2]) if url else None
 
 
-def _build(plan: Plan, resolved: ResolvedModel, path: Path) -> Any:
+def _build(plan: Plan, path: Path) -> Any:
     import open_clip
 
-    _check_positions(plan, resolved, path)
+    name, arch = plan.resolved.name, _architecture(plan.resolved)
+    _check_positions(plan, path)
     try:
-        module = open_clip.create_model(plan.arch, pretrained=str(path), force_quick_gelu=plan.quickgelu, device="cpu")
+        return open_clip.create_model(
+            arch, pretrained=str(path), force_quick_gelu=plan.architecture["quick_gelu"], device="cpu"
+        )
     except RuntimeError as error:
-        raise misfit(path, f"open_clip {plan.arch}", error) from error
+        raise misfit(path, f"open_clip {arch}", error) from error
     except ImportError as error:
-        raise MissingExtraError("transformers", "transformers", f"The model {resolved.name}") from error
+        raise MissingExtraError("transformers", "transformers", f"The model {name}") from error
     except OSError as error:  # a Hugging Face text tower asks the hub for its configuration
-        raise ModelError(f"the parts of {resolved.name} besides its weights are not available: {error}") from error
-    return module.eval()
+        raise ModelError(f"the parts of {name} besides its weights are not available: {error}") from error
 
 
-def _check_positions(plan: Plan, resolved: ResolvedModel, path: Path) -> None:
+def _check_positions(plan: Plan, path: Path) -> None:
     """Refuse weights of another image size, which open_clip would fit by interpolation and say nothing."""
     if path.suffix == ".npz":  # big_vision's format, read by open_clip itself, without pickles
         return
     found = read_state_dict(path).get("visual.positional_embedding")
-    patch = plan.config["vision_cfg"].get("patch_size")
+    patch = plan.architecture["vision_cfg"].get("patch_size")
     if found is None or not patch or found.ndim != 2:
         return
     height, width = _height_width(plan.preprocessing["size"])
@@ -160,22 +115,27 @@ def _check_positions(plan: Plan, resolved: ResolvedModel, path: Path) -> None:
     positions = (height // patch_height) * (width // patch_width) + 1
     if found.shape[0] != positions:
         raise ModelError(
-            f"{path}: has {found.shape[0]} image positions and {plan.arch} has {positions}: the weights are of another "
-            f"image or patch size. Name the architecture they were trained with instead of {resolved.target!r}."
+            f"{path}: has {found.shape[0]} image positions and {_architecture(plan.resolved)} has {positions}: the "
+            f"weights are of another image or patch size. Name the architecture they were trained with instead of "
+            f"{plan.resolved.target!r}."
         )
 
 
-def _tokenizer(arch: str, resolved: ResolvedModel) -> Any:
+def _tokenizer(resolved: ResolvedModel) -> Any:
     import open_clip
 
     try:
-        return open_clip.get_tokenizer(arch)
+        return open_clip.get_tokenizer(_architecture(resolved))
     except ImportError as error:
         raise MissingExtraError("transformers", "transformers", f"The tokenizer of {resolved.name}") from error
     except (OSError, ValueError) as error:
         raise ModelError(
             f"the tokenizer of {resolved.name} is not in the local cache and cannot be downloaded: {error}"
         ) from error
+
+
+def _architecture(resolved: ResolvedModel) -> str:
+    return resolved.target.partition("/")[0]
 
 
 def _height_width(size: Any) -> tuple[int, int]:

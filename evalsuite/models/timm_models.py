@@ -4,82 +4,47 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import UsageError
 from evalsuite.models.base import PENULTIMATE
-from evalsuite.models.identity import describe_config, fingerprint
-from evalsuite.models.modules import TorchImageModel, examine
+from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
-from evalsuite.models.preprocessing import RgbFirst
-from evalsuite.models.weights import (
-    HubFile,
-    UrlFile,
-    WeightsFile,
-    WeightsPlace,
-    find_weights,
-    hub_candidates,
-    misfit,
-    obtain_weights,
-    read_state_dict,
-)
+from evalsuite.models.plans import Plan
+from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, hub_candidates, misfit, read_state_dict
 from evalsuite.registry import did_you_mean
 
 DEFAULT_FILE = "pytorch_model.bin"
 """What a hub entry of timm means when it names no file: its HF_WEIGHTS_NAME."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What loading will do, known without loading. config: timm's description of the weights."""
-
-    architecture: str
-    config: Mapping[str, Any]
-    preprocessing: Mapping[str, Any]
-    place: WeightsPlace
-
-    def fingerprint(self, weights: WeightsFile) -> str:
-        """Return the fingerprint of the model with these weights."""
-        return fingerprint(
-            backend="timm",
-            weights=weights.digest,
-            architecture=self.architecture,
-            preprocessing=self.preprocessing,
-            layers=[PENULTIMATE],
-        )
-
-
 def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> TorchImageModel:
     """Load the model; ModelError when the weights are not available or do not fit."""
     plan = make_plan(resolved)
-    form = f"timm:{resolved.target}@path/to/weights.safetensors"
-    weights = obtain_weights(plan.place, resolved, form, offline=offline, cache_dir=cache_dir)
-    module = _build(plan, resolved, weights.path)
+    weights = plan.weights(offline=offline, cache_dir=cache_dir)
     transform = _timm().data.create_transform(**plan.preprocessing, is_training=False)
-    return examine(module, RgbFirst(transform), resolved.name).as_model(
-        name=resolved.name,
-        slug=resolved.slug,
-        backend="timm",
-        fingerprint=plan.fingerprint(weights),
-        weights=weights.source,
-        preprocessing=f"RGB, {describe_config(plan.preprocessing)}",
-        alias=resolved.alias,
-    )
+    return plan.model(_build(resolved, weights.path), transform, weights)
 
 
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str | None:
     """Return the fingerprint the loaded model will have, or None while its weights are not on this machine."""
-    plan = make_plan(resolved)
-    weights = find_weights(plan.place, cache_dir)
-    return plan.fingerprint(weights) if weights else None
+    return make_plan(resolved).fingerprint(cache_dir)
 
 
 def make_plan(resolved: ResolvedModel) -> Plan:
     """Look up what timm knows of the weights; UsageError for a name that it does not have."""
-    timm = _timm()
     architecture = resolved.target.partition(".")[0]
+    config = _published_config(resolved)
+    preprocessing = dict(_timm().data.resolve_data_config(pretrained_cfg=config))
+    place = resolved.checkpoint or _published(config)
+    form = f"timm:{resolved.target}@path/to/weights.safetensors"
+    return Plan(resolved, architecture, preprocessing, [PENULTIMATE], place, form)
+
+
+def _published_config(resolved: ResolvedModel) -> dict[str, Any]:
+    """Return timm's description of the published weights; of an architecture without any, it is empty."""
+    timm, architecture = _timm(), resolved.target.partition(".")[0]
     if not timm.is_model(architecture):
         names = [*timm.list_models(), *timm.list_pretrained()]
         raise UsageError(
@@ -96,9 +61,7 @@ def make_plan(resolved: ResolvedModel) -> Plan:
             f"Known: {', '.join(tags) or 'none'}. "
             f"A checkpoint is given as timm:{architecture}@path/to/weights.safetensors."
         )
-    config = dict(found.to_dict()) if found is not None else {}
-    preprocessing = dict(timm.data.resolve_data_config(pretrained_cfg=config))
-    return Plan(architecture, config, preprocessing, resolved.checkpoint or _published(config))
+    return dict(found.to_dict()) if found is not None else {}
 
 
 def _published(config: Mapping[str, Any]) -> WeightsPlace:
@@ -112,7 +75,7 @@ def _published(config: Mapping[str, Any]) -> WeightsPlace:
     return UrlFile(url, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2])  # TORCH_HOME is honoured
 
 
-def _build(plan: Plan, resolved: ResolvedModel, path: Path) -> Any:
+def _build(resolved: ResolvedModel, path: Path) -> Any:
     state = read_state_dict(path)
     try:
         if resolved.checkpoint is None:
@@ -124,13 +87,13 @@ def _build(plan: Plan, resolved: ResolvedModel, path: Path) -> Any:
         else:
             # A network trained on other classes than the published one is as good an encoder: take the size
             # of its classifier from the file.
-            head = state.get(f"{plan.config.get('classifier')}.weight")
+            head = state.get(f"{_published_config(resolved).get('classifier')}.weight")
             classes = {"num_classes": int(head.shape[0])} if head is not None else {}
             module = _timm().create_model(resolved.target, pretrained=False, **classes)
             module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise misfit(path, f"timm {resolved.target}", error) from error
-    return module.eval()
+    return module
 
 
 def _timm() -> Any:

@@ -11,7 +11,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Side(_Strict):
+class ClaimedRows(_Strict):
     """The rows a claim speaks of; the best of them by average counts."""
 
     models: str = Field(description="a model, a family or a pattern: resnet/50, bit-m, clip/vit-*")
@@ -31,8 +31,8 @@ class Claim(_Strict):
     text: str
     where: str = Field(description="section, table or figure")
     measure: Literal["average_difference", "tasks_won", "tasks_within_best"]
-    subject: Side
-    against: Side | None = None
+    subject: ClaimedRows
+    against: ClaimedRows | None = None
     figure: float
     holds_above: float = 0
 

@@ -106,15 +106,15 @@ def write_samples(path: Path, table: Any) -> None:
 
 @dataclass(frozen=True)
 class StoredResult:
-    """A record and the file it was read from."""
+    """A record and the file it was read from; none: it is in memory alone."""
 
-    path: Path
+    path: Path | None
     result: Result
 
     @property
     def samples(self) -> Path | None:
         """Return the table of its per-sample predictions, None where it has none."""
-        if self.result.samples is None:
+        if self.result.samples is None or self.path is None:
             return None
         path = self.path.with_name(Path(self.result.samples).name)
         return path if path.is_file() else None

@@ -94,23 +94,18 @@ class ModelSession:
     """
 
     def __init__(self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor) -> None:
-        named = given if isinstance(given, ResolvedModel) else given.info
-        self.name = named.name
-        self.slug = named.slug
-        self.precision: Precision = executor.precision
-        self.device: torch.device = executor.devices[0]
-        self._given = given
+        self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else given
+        self._resolved = given if isinstance(given, ResolvedModel) else _ready(given)
         self._place = place
         self._executor = executor
-        self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else given
         self._failure: Exception | None = None
         self._known: KnownModel | None = None
         self._seconds_loading = 0.0
-
-    @property
-    def is_code(self) -> bool:
-        """Whether somebody's own code makes the model, so that only running it tells what it is."""
-        return isinstance(self._given, ResolvedModel) and self._given.is_code
+        self.name = self._resolved.name
+        self.slug = self._resolved.slug
+        self.is_code = self._resolved.is_code
+        self.precision: Precision = executor.precision
+        self.device: torch.device = executor.devices[0]
 
     def check_name(self) -> None:
         """Raise UsageError for weights or an architecture that do not exist; what else is wrong is for the job."""
@@ -124,22 +119,16 @@ class ModelSession:
     def known(self) -> KnownModel | None:
         """Return the model as it is known without loading it; None where only loading tells."""
         if self._known is None:
-            fingerprint = self._fingerprint()
-            if fingerprint is not None:
-                key = hashlib.sha256(f"{fingerprint}:{self.precision}".encode()).hexdigest()
-                folder = self._place.cache_dir / FEATURES / f"{file_slug(self.slug)}-{key[:12]}"
-                self._known = KnownModel(key, folder)
+            if self._network is not None:
+                fingerprint: str | None = self._network.info.fingerprint
+            else:
+                fingerprint = weights_fingerprint(self._resolved, cache_dir=self._place.cache_dir)
+            self._known = self._known_by(fingerprint) if fingerprint is not None else None
         return self._known
 
     def identify(self) -> KnownModel:
         """Return the known model; it is loaded where only that tells."""
-        known = self.known()
-        if known is None:
-            self._load()
-            known = self.known()
-        if known is None:
-            raise RuntimeError(f"The model {self.name!r} is loaded and has no fingerprint.")
-        return known
+        return self.known() or self._known_by(self._load().info.fingerprint)
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -155,11 +144,11 @@ class ModelSession:
         """Tell whether it can encode texts; None where only loading tells."""
         if self._network is not None:
             return isinstance(self._network, ImageTextModel)
-        if isinstance(self._given, ResolvedModel) and self._given.has_text is not None:
-            return self._given.has_text
+        if self._resolved.has_text is not None:
+            return self._resolved.has_text
         known = self.known()
-        described = known.description() if known is not None else None
-        return described.has_text if described is not None else None
+        described = known.description() if known else None
+        return described.has_text if described else None
 
     def has_text(self) -> bool:
         """Tell whether it can encode texts; it is loaded where only that tells."""
@@ -180,12 +169,9 @@ class ModelSession:
         seconds, self._seconds_loading = self._seconds_loading, 0.0
         return seconds
 
-    def _fingerprint(self) -> str | None:
-        if self._network is not None:
-            return self._network.info.fingerprint
-        if not isinstance(self._given, ResolvedModel):
-            return self._given.info.fingerprint
-        return weights_fingerprint(self._given, cache_dir=self._place.cache_dir)
+    def _known_by(self, fingerprint: str) -> KnownModel:
+        key = hashlib.sha256(f"{fingerprint}:{self.precision}".encode()).hexdigest()
+        return KnownModel(key, self._place.cache_dir / FEATURES / f"{file_slug(self.slug)}-{key[:12]}")
 
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""
@@ -194,14 +180,13 @@ class ModelSession:
         if self._network is None:
             started = time.perf_counter()
             try:
-                self._network = self._read()
+                self._network = load_model(self._resolved, offline=self._place.offline, cache_dir=self._place.cache_dir)
             except Exception as error:
                 self._failure = error
                 raise
             self._seconds_loading = time.perf_counter() - started
         return self._network
 
-    def _read(self) -> ImageModel:
-        if not isinstance(self._given, ResolvedModel):
-            return self._given
-        return load_model(self._given, offline=self._place.offline, cache_dir=self._place.cache_dir)
+
+def _ready(model: ImageModel) -> ResolvedModel:
+    return ResolvedModel(model.info.name, model.info.slug, "module", model.info.name)

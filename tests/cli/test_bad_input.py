@@ -242,7 +242,7 @@ def truncate(path: Path) -> Path:
 def test_a_truncated_image_is_named(cli: WarmCli, colours: str, shapes: Path, tmp_path: Path) -> None:
     broken = truncate(shapes.parent / "test" / "red" / "000.png")
     finished = cli("run", "-m", colours, "-t", shapes, *STORES)
-    check_recorded(finished, tmp_path / "out", "DataError", str(broken), "max_unreadable", "1 images")
+    check_recorded(finished, tmp_path / "out", "DataError", str(broken), "max_unreadable", "1 image of")
 
 
 def test_a_truncated_image_is_counted_where_the_task_allows_it(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from evalsuite.data.remote_files import fetch_remote
+from evalsuite.data.download.remote_files import fetch_remote
 from evalsuite.errors import DataMissingError, SpecError
 from evalsuite.progress import Progress
 from evalsuite.tasks.sources import RemoteFile
@@ -125,7 +125,7 @@ def test_a_failure_leaves_no_empty_folder(server: FileServer, tmp_path: Path) ->
 
 KILLED = """
 import os, pathlib, signal, sys, tarfile
-from evalsuite.data.remote_files import fetch_remote
+from evalsuite.data.download.remote_files import fetch_remote
 from evalsuite.progress import Progress
 from evalsuite.tasks.sources import RemoteFile
 

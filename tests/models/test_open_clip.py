@@ -160,9 +160,11 @@ def test_quickgelu_of_a_checkpoint_is_chosen_and_recorded(tmp_path: Path) -> Non
     [("ViT-B/32", "quickgelu"), ("RN50", "quickgelu"), ("open_clip:ViT-B-32/laion2b_s34b_b79k", "gelu")],
 )
 def test_the_tag_decides_on_quickgelu(name: str, activation: str) -> None:
-    plan = open_clip_models.make_plan(resolve(name))
+    resolved = resolve(name)
+    quickgelu = open_clip_models.make_plan(resolved).architecture["quick_gelu"]
     with torch.device("meta"):
-        module = open_clip.create_model(plan.arch, force_quick_gelu=plan.quickgelu, device="meta")
+        arch = resolved.target.partition("/")[0]
+        module = open_clip.create_model(arch, force_quick_gelu=quickgelu, device="meta")
     assert chosen_activation(activations(module)) == activation
 
 

@@ -18,6 +18,7 @@ from evalsuite.errors import UsageError
 from evalsuite.report.html.details import Detail, choose, look_behind
 from evalsuite.report.html.thumbnails import thumbnails
 from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.results.numbers import Numbers
 from evalsuite.tasks import TaskIndex
 from tests.report.conftest import Bench
 
@@ -25,9 +26,9 @@ from tests.report.conftest import Bench
 def behind(bench: Bench) -> tuple[Detail, pd.DataFrame]:
     """Return the details of the only result, and its table as pandas reads it."""
     [item] = bench.read()
-    [chosen] = choose(build_leaderboard([item.result]), [])
+    [chosen] = choose(build_leaderboard(Numbers.of([item])), [])
     assert item.samples is not None
-    return look_behind(chosen, item.samples, None), pd.read_parquet(item.samples)
+    return look_behind(chosen, None), pd.read_parquet(item.samples)
 
 
 def test_confusions_recalls_and_mistakes_are_those_of_the_table(bench: Bench) -> None:
@@ -75,7 +76,7 @@ def test_the_best_of_each_task_and_protocol_is_looked_behind(bench: Bench) -> No
     bench.add("m/bad", "mnist", 2.0)
     bench.add("m/bad", "mnist", 1.0, protocol="zero_shot")
     bench.add("m/bad", "cifar10", 1.0)
-    board = build_leaderboard([item.result for item in bench.read()])
+    board = build_leaderboard(Numbers.of(bench.read()))
 
     def named(names: list[str]) -> set[tuple[str, str, str]]:
         return {(one.task, one.row.protocol, one.row.model) for one in choose(board, names)}

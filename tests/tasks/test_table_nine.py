@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from evalsuite.results.published import load_published_tasks
+from evalsuite.results.library import Library
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
 
-TABLE = {row.task: row for row in load_published_tasks("clip-paper")}
+TABLE = {task.task: task for paper in Library().papers for task in paper.tasks}
 
 CLASSES = {"food101": 101, "fer2013": 7}
 """Classes where table 9 is wrong."""

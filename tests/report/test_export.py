@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,9 +18,10 @@ from evalsuite.records import (
     Provenance,
     Result,
 )
+from evalsuite.report.export import exported, to_frame
 from evalsuite.report.model_card import model_card
-from evalsuite.report.tidy import list_numbers, to_frame
-from evalsuite.results.published import load_published
+from evalsuite.results.library import Library
+from evalsuite.results.numbers import Number, Numbers
 
 
 def make(model: str, task: str, value: float, protocol: str = "zero_shot", **changes: Any) -> Result:
@@ -31,7 +33,8 @@ def make(model: str, task: str, value: float, protocol: str = "zero_shot", **cha
         "task": task,
         "protocol": protocol,
         "fingerprint": "inputs",
-        "model_fingerprint": f"weights of {model}",
+        "run_key": f"weights of {model}",
+        "model_fingerprint": f"what {model} is",
         "metric": MetricRecord(name="accuracy", value=value, n=100, interval=interval),
         "metrics": {"accuracy": value, "top5": 0.99},
         "data": DataRecord(source="folder", split_fidelity={"level": "exact", "why": "official"}),
@@ -50,8 +53,12 @@ RESULTS = [
 ]
 
 
-def test_a_row_a_number_with_what_tells_it_from_others() -> None:
-    numbers = list_numbers(RESULTS, models=["clip/mine"])
+def listed(results: Sequence[Result], published: Sequence[Number] = (), **filters: Any) -> list[Number]:
+    return exported(Numbers.of(results, published), **filters)
+
+
+def test_a_row_per_number_with_what_tells_it_from_others() -> None:
+    numbers = listed(RESULTS, models=["clip/mine"])
     found = [(item.protocol, item.task, item.metric, item.is_main, item.value) for item in numbers]
     assert found == [
         ("linear_probe", "mnist", "accuracy", True, 0.7),
@@ -60,25 +67,33 @@ def test_a_row_a_number_with_what_tells_it_from_others() -> None:
         ("zero_shot", "mnist", "top5", False, 0.99),
     ]
     main = numbers[2]
-    assert (main.low, main.high, main.level, main.n) == (0.4, 0.6, 0.995, 100)
-    assert (main.origin, main.split_fidelity, main.created) == ("measured", "exact", "2026-01-02T03:04:05+00:00")
-    assert (main.evalsuite, main.torch, main.model_fingerprint) == ("0.1.0", "2.6.0", "weights of clip/mine")
-    assert numbers[3].low is None
-    partial = list_numbers(RESULTS, models=["clip/mine"], tasks=["cifar10"], include_partial=True)
-    assert [(item.status, item.value) for item in partial] == [("partial", 0.6), ("partial", 0.99)]
+    assert main.interval is not None and main.n == 100
+    assert (main.interval.low, main.interval.high, main.interval.level) == (0.4, 0.6, 0.995)
+    told = to_frame(numbers).iloc[2]
+    assert (told["origin"], told["split_fidelity"], told["created"]) == (
+        "measured",
+        "exact",
+        "2026-01-02T03:04:05+00:00",
+    )
+    assert (told["evalsuite"], told["torch"], told["run_key"]) == ("0.1.0", "2.6.0", "weights of clip/mine")
+    assert told["model_fingerprint"] == "what clip/mine is"
+    assert numbers[3].interval is None
+    partial = listed(RESULTS, models=["clip/mine"], tasks=["cifar10"], include_partial=True)
+    assert [(item.partial, item.value) for item in partial] == [(True, 0.6), (True, 0.99)]
 
 
 def test_published_numbers_keep_their_origin_metric_and_caveat() -> None:
-    rows = load_published(["clip/rn50"])
-    numbers = list_numbers(RESULTS, rows, tasks=["oxford_pets", "stl10"], protocols=["zero_shot"], models=["clip/*"])
+    rows = Library().choose(["clip/rn50"])
+    numbers = listed(RESULTS, rows, tasks=["oxford_pets", "stl10"], protocols=["zero_shot"], models=["clip/*"])
     pets, stl = numbers
-    assert (pets.origin, pets.table, pets.metric, pets.n) == ("published", "clip-paper", "mean_per_class_recall", 3669)
-    assert pets.value == pytest.approx(0.854) and pets.low is None and pets.caveat is None
-    assert stl.caveat is not None and "ten predefined folds" in stl.caveat
+    assert (pets.origin.kind, pets.origin.table, pets.n) == ("published", "clip-paper", 3669)
+    assert pets.metric == "mean_per_class_recall" and pets.value == pytest.approx(0.854)
+    assert pets.interval is None and not pets.caveat
+    assert "ten predefined folds" in stl.caveat
 
 
 def test_the_frame_has_types_and_columns_even_when_it_is_empty() -> None:
-    frame = to_frame(list_numbers(RESULTS, load_published(["clip/rn50"])))
+    frame = to_frame(listed(RESULTS, Library().choose(["clip/rn50"])))
     assert str(frame["n"].dtype) == "Int64" and frame["value"].between(0, 1).all()
     assert frame.groupby("origin").size().to_dict() == {"measured": 6, "published": 54}
     assert list(to_frame([]).columns) == list(frame.columns) and to_frame([]).dtypes.equals(frame.dtypes)
@@ -91,7 +106,7 @@ def test_a_model_card_is_read_back_by_the_hubs_library() -> None:
         make("clip/mine", "my_birds", 0.25),
         make("clip/mine", "mnist", 0.75, "linear_probe", **options),
     ]
-    text = model_card(list_numbers(results, include_partial=True), {"mnist": "MNIST", "cifar10": "CIFAR-10"})
+    text = model_card(listed(results, include_partial=True), {"mnist": "MNIST", "cifar10": "CIFAR-10"})
     name, found = model_index_to_eval_results(yaml.safe_load(text)["model-index"])
     assert name == "clip/mine"
     told = {(item.task_type, item.dataset_type, item.dataset_name, item.metric_name): item for item in found}
@@ -110,6 +125,6 @@ def test_a_model_card_is_read_back_by_the_hubs_library() -> None:
 
 def test_a_model_card_is_about_one_model() -> None:
     with pytest.raises(UsageError, match="results of clip/mine, other/model"):
-        model_card(list_numbers(RESULTS), {})
+        model_card(listed(RESULTS), {})
     with pytest.raises(UsageError, match="no measured result"):
-        model_card(list_numbers([], load_published(["clip/rn50"])), {})
+        model_card(listed([], Library().choose(["clip/rn50"])), {})

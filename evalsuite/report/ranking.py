@@ -5,11 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
-from evalsuite.report.table import Cell, Mean, Row
+from evalsuite.report.table import Mean, Row
+from evalsuite.results.naming import stands_for
+from evalsuite.results.numbers import Number
+from evalsuite.text import shortened
 
 
 def with_standings(rows: Sequence[Row], tasks: Sequence[str]) -> list[Row]:
@@ -50,19 +52,21 @@ class Baseline:
         """Return the line that says which row was taken."""
         mean = Mean(self.row.average, len(self.row.cells), n_tasks)
         best = f", the best of {self.candidates}" if self.candidates > 1 else ""
-        return (
-            f"vs {self.name}: points above {self.row.model} ({self.row.protocol}, {self.row.origin}; "
-            f"average {mean.value:.1f}{mean.mark}){best}."
-        )
+        model, protocol, origin = self.row.labels
+        average = f"average {100 * mean.value:.1f}{mean.mark}"
+        return f"vs {self.name}: points above {model} ({protocol}, {origin}; {average}){best}."
 
 
-def find_baselines(names: Sequence[str], rows: Sequence[Row], protocols: Sequence[str]) -> list[Baseline]:
+def find_baselines(
+    names: Sequence[str], rows: Sequence[Row], others: Iterable[Number], tasks: Sequence[str], protocols: Sequence[str]
+) -> list[Baseline]:
     """Return the best row of each baseline: of the `protocols` shown where it has one, else of any.
 
-    names: a model (resnet/50), a family (bit-m) or a pattern. The best has values for most tasks, then the highest
-    average. A name that no row has is a UsageError.
+    names: see `stands_for`. rows: of the table, to choose from; others: numbers that may be on other tasks, to say what
+    is wrong with a name. The best has values for most tasks, then the highest average. UsageError for a name that no
+    row has.
     """
-    return [_find_baseline(name, rows, protocols) for name in names]
+    return [_find_baseline(name, rows, list(others), tasks, protocols) for name in names]
 
 
 def with_differences(rows: Sequence[Row], baselines: Sequence[Baseline], tasks: Sequence[str]) -> list[Row]:
@@ -70,42 +74,24 @@ def with_differences(rows: Sequence[Row], baselines: Sequence[Baseline], tasks: 
     return [replace(row, differences=dict(_differences(row, baselines, tasks))) for row in rows]
 
 
-def is_model(row: Row, name: str) -> bool:
-    """Say whether `name` is the row's model, its family or a pattern of it, whatever the case."""
-    model, folded = row.model.partition(" @")[0].casefold(), name.casefold()
-    return folded in (model, row.model.casefold(), model.partition("/")[0]) or fnmatchcase(model, folded)
+def rows_called(name: str, rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of the models that `name` stands for, see `stands_for`."""
+    keys = [(row, {cell.model_key for cell in row.cells.values()}) for row in rows]
+    found = stands_for(name, (key for _, own in keys for key in own))
+    return [row for row, own in keys if own & found]
 
 
-def interval_of(cell: Cell) -> tuple[float, float] | None:
-    """Return the interval of a value in percent: its record's, else Clopper-Pearson's; None where nothing tells it."""
-    if cell.low is not None and cell.high is not None:
-        return cell.low, cell.high
-    if not cell.n:
-        return None
-    from evalsuite.stats import clopper_pearson  # scipy takes a third of a second, and records have their interval
-
-    interval = clopper_pearson(min(cell.n, round(cell.value / 100 * cell.n)), cell.n)
-    return 100 * interval.low, 100 * interval.high
-
-
-def _threshold(cells: Sequence[Cell]) -> float | None:
+def _threshold(cells: Sequence[Number]) -> float | None:
     """Return the score from which on a cell counts as best; None where there is nothing to compare."""
     whole = [cell for cell in cells if not cell.partial]
     if len(whole) < 2:
         return None
     top = max(cell.value for cell in whole)
-    return max(_lower_bound(cell) for cell in whole if cell.value == top)
+    intervals = [cell.confidence() for cell in whole if cell.value == top]
+    return max(interval.low if interval else top for interval in intervals)
 
 
-def _lower_bound(cell: Cell) -> float:
-    """Return the lower end of the cell's interval; the value itself where nothing tells it."""
-    if cell.low is not None:
-        return cell.low
-    interval = interval_of(cell)
-    return cell.value if interval is None else interval[0]
-
-
-def _is_best(cell: Cell, threshold: float | None) -> bool:
+def _is_best(cell: Number, threshold: float | None) -> bool:
     return threshold is not None and not cell.partial and cell.value >= threshold
 
 
@@ -127,10 +113,19 @@ def _group_means(row: Row, groups: Mapping[str, Sequence[str]]) -> Iterable[tupl
             yield tag, Mean.of_values(values, len(tasks))
 
 
-def _find_baseline(name: str, rows: Sequence[Row], protocols: Sequence[str]) -> Baseline:
-    named = [row for row in rows if is_model(row, name)]
+def _find_baseline(
+    name: str, rows: Sequence[Row], others: Sequence[Number], tasks: Sequence[str], protocols: Sequence[str]
+) -> Baseline:
+    named = rows_called(name, rows)
     if not named:
-        models = dict.fromkeys(row.model for row in rows)
+        known = stands_for(name, {number.model_key for number in others})
+        if known:
+            elsewhere = dict.fromkeys(number.task for number in others if number.model_key in known)
+            raise UsageError(
+                f"The baseline {name!r} has no value on {shortened(tasks) or 'any task'}, the tasks of the table. "
+                f"It has one on {shortened(list(elsewhere))}: choose tasks with --tasks."
+            )
+        models = dict.fromkeys([*(row.model for row in rows), *(number.model for number in others)])
         families = dict.fromkeys(model.partition("/")[0] for model in models)
         raise UsageError(
             f"There is no result for the baseline {name!r}.{did_you_mean(name, [*families, *models])} "
