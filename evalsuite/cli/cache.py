@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,7 @@ from evalsuite.cli.options import (
     split_commas,
     trust_adapters_option,
 )
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     from evalsuite.data.base import Pool
@@ -49,7 +50,7 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
         rows = [[e.origin.model, e.origin.task, e.origin.pool, e.origin.precision, _size(e.bytes)] for e in chosen]
         headers = ["model", "task", "pool", "precision", "size"]
         click.echo(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
-    click.echo(f"{len(chosen)} pools, {_size(sum(e.bytes for e in chosen))} in {_folder(cache_dir)}")
+    click.echo(f"{counted(len(chosen), 'pool')}, {_size(sum(e.bytes for e in chosen))} in {_folder(cache_dir)}")
 
 
 @cache.command(
@@ -76,10 +77,10 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
         click.echo("Nothing matches.")
         return
     if not yes:
-        click.confirm(f"Remove {len(chosen)} pools, {_size(sum(e.bytes for e in chosen))}?", abort=True)
+        click.confirm(f"Remove {counted(len(chosen), 'pool')}, {_size(sum(e.bytes for e in chosen))}?", abort=True)
     for entry in chosen:
         remove(entry)
-    click.echo(f"Removed {len(chosen)} pools.")
+    click.echo(f"Removed {counted(len(chosen), 'pool')}.")
 
 
 @cache.command(
@@ -94,36 +95,27 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
 @cache_dir_option
 @include_path_option
 @trust_adapters_option
-def verify(
-    models: tuple[str, ...],
-    tasks: tuple[str, ...],
-    data_root: Path | None,
-    cache_dir: Path | None,
-    include_paths: tuple[Path, ...],
-    trust_adapters: bool,
-) -> int:
+def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> int:
     """Check that stored files can be read and that the images are still the ones that were encoded.
 
-    Exit code 1 if anything is wrong; `evalsuite cache rm` and another run mend it.
+    Exit code 1 if anything is wrong; `evalsuite cache rm` and another run fix it.
     """
     from evalsuite.data.place import DataPlace
     from evalsuite.features.catalog import verify as verify_entry
     from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
-    place = build(
-        DataPlace, {"data_root": data_root, "cache_dir": cache_dir, "offline": True, "trust_adapters": trust_adapters}
-    )
-    index = TaskIndex(include_paths)
-    chosen = _chosen(cache_dir, models, tasks)
+    place = build(DataPlace, {**options, "offline": True})
+    index = TaskIndex(options["include_paths"])
+    chosen = _chosen(place.cache_dir, models, tasks)
     if not chosen:
-        click.echo(f"Nothing matches in {_folder(cache_dir)}.")
+        click.echo(f"Nothing matches in {place.cache_dir}.")
     wrong = 0
     for entry in chosen:
         pool, note = _pool(entry, place, index)
         problems = verify_entry(entry, pool)
         wrong += bool(problems)
-        state = f"{len(problems)} problems" if problems else "ok"
+        state = counted(len(problems), "problem") if problems else "ok"
         click.echo(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
         for problem in problems[:SHOWN_PROBLEMS]:
             click.echo(f"  {problem}")
@@ -141,7 +133,7 @@ def _pool(entry: Entry, place: DataPlace, index: TaskIndex) -> tuple[Pool | None
     try:
         pool = open_task(index.load(entry.origin.task), place).open_pool(entry.origin.pool)
     except EvalsuiteError as error:
-        return None, f" (files of the store only; the images cannot be looked at: {str(error).splitlines()[0]})"
+        return None, f" (files of the store only; the images are not available: {str(error).splitlines()[0]})"
     if pool.fingerprint != entry.origin.fingerprint:
         return None, " (files of the store only; the dataset here is another copy)"
     return pool, ""

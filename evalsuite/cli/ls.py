@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from evalsuite.cli.options import Command, Group, cache_dir_option, data_root_option, include_path_option
+from evalsuite.cli.options import Command, Group, include_path_option, place_options
 
 
 @click.group(cls=Group)
@@ -24,27 +24,25 @@ def ls() -> None:
     """,
 )
 @click.argument("choices", nargs=-1, metavar="[TASK]...")
-@data_root_option
-@cache_dir_option
+@place_options
 @include_path_option
-def tasks(
-    choices: tuple[str, ...], data_root: Path | None, cache_dir: Path | None, include_paths: tuple[Path, ...]
-) -> None:
+def tasks(choices: tuple[str, ...], **options: Any) -> None:
     """List tasks with their classes, metric and the state of their data: ready, partial or absent."""
     from tabulate import tabulate
 
     from evalsuite.cli.options import split_commas
-    from evalsuite.data.opening import can_be_fetched, data_state
+    from evalsuite.data.opening import data_state
     from evalsuite.data.place import DataPlace
+    from evalsuite.data.sources import sources_of
     from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
     rows, partial = [], []
-    place = build(DataPlace, {"data_root": data_root, "cache_dir": cache_dir})
-    for task in TaskIndex(include_paths).select(split_commas(choices) or ["*"]):
+    place = build(DataPlace, options)
+    for task in TaskIndex(options["include_paths"]).select(split_commas(choices) or ["*"]):
         found = data_state(task, place)
         name = "absent" if found.state == "downloadable" else found.state
-        how = "download" if any(can_be_fetched(source) for source in task.sources) else "describe"
+        how = "download" if any(source.can_be_fetched for source in sources_of(task, place)) else "describe"
         get = "" if name == "ready" else f"evalsuite {how} {task.name}"
         if name == "partial":
             partial.append(f"{task.name} is there only in part: {found.brief}")

@@ -234,6 +234,7 @@ include_path_option = click.option(
     metavar="DIR",
     help="Folder with more task files; repeatable.",
 )
+place_options = as_flags(*declared(DataPlace))
 data_root_option, cache_dir_option, offline_option, trust_adapters_option = map(as_flags, declared(DataPlace))
 
 # --- of the commands that show results ---

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from evalsuite.data.base import IGNORED, MultiLabel, RawLabel
 from evalsuite.errors import DataError, SpecError
 from evalsuite.registry import nearest
-from evalsuite.tasks.sources import ByCode, LabelMap
+from evalsuite.tasks.label_maps import ByCode, LabelMap, check_label_map
 from evalsuite.tasks.spec import TaskSpec
-
-_PRINTED = 5
+from evalsuite.text import shortened
 
 
 @dataclass(frozen=True)
@@ -96,18 +95,14 @@ def _matrix(
 def _class_map(task: TaskSpec, source: str, labels: LabelMap) -> _ClassMap:
     keys = task.class_keys
     position = {key: index for index, key in enumerate(keys)}
+    check_label_map(labels, keys, _place(task, source))
     if labels == "by_key":
         return _ClassMap(position, "by_key")
     if labels == "by_name":
         return _ClassMap(_names_index(task, source), "by_name")
     if isinstance(labels, ByCode):
-        _check_keys(task, source, "by_code", list(labels.by_code.values()))
         return _ClassMap({raw: position[key] for raw, key in labels.by_code.items()}, "by_code")
     order = keys if labels.by_index == "classes" else labels.by_index
-    _check_keys(task, source, "by_index", order)
-    if len(set(order)) != len(order):
-        twice = next(key for key in order if order.count(key) > 1)
-        raise SpecError(f"{_place(task, source)}: `by_index` lists the class key {twice!r} twice.")
     return _ClassMap({str(row): position[key] for row, key in enumerate(order)}, "by_index", len(order))
 
 
@@ -125,22 +120,6 @@ def _names_index(task: TaskSpec, source: str) -> dict[str, int]:
     return index
 
 
-def _check_keys(task: TaskSpec, source: str, rule: str, mapped: Sequence[str]) -> None:
-    keys = task.class_keys
-    strange = [key for key in mapped if key not in set(keys)]
-    absent = [key for key in keys if key not in set(mapped)]
-    if not strange and not absent:
-        return
-    parts = []
-    if strange:
-        near = nearest(strange[0], keys)
-        hint = f" (did you mean {', '.join(near)}?)" if near else ""
-        parts.append(f"{_some(strange)} is no class key{hint}")
-    if absent:
-        parts.append(f"no label stands for {_some(absent)}")
-    raise SpecError(f"{_place(task, source)}: `{rule}` does not fit the classes: {'; '.join(parts)}.")
-
-
 def _lookup(task: TaskSpec, source: str, classes: _ClassMap, raw: str | int, sample: str) -> int:
     index = classes.find(raw)
     if index is not None:
@@ -154,16 +133,10 @@ def _lookup(task: TaskSpec, source: str, classes: _ClassMap, raw: str | int, sam
             "(or `by_index: classes` where it is the order of the task's classes)."
         )
     near = nearest(str(raw), classes.index)
-    known = f"Nearest: {', '.join(near)}." if near else f"Known: {_some(list(classes.index))}."
+    known = f"Nearest: {', '.join(near)}." if near else f"Known: {shortened(list(map(repr, classes.index)))}."
     what = {"by_code": "codes", "by_name": "class names"}.get(classes.rule, "class keys")
     raise DataError(text + f"It is none of the {len(classes.index)} {what}. {known}")
 
 
 def _place(task: TaskSpec, source: str) -> str:
     return f"Task {task.name!r}, source {source}"
-
-
-def _some(values: Sequence[str]) -> str:
-    shown = ", ".join(repr(value) for value in values[:_PRINTED])
-    more = len(values) - _PRINTED
-    return f"{shown} and {more} more" if more > 0 else shown

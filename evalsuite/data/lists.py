@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import Pool
-from evalsuite.data.readers import row_id
+from evalsuite.data.readers import report_missing, row_id
 from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.tasks.sources import ListFile
-
-_LOG = logging.getLogger(__name__)
-_PRINTED = 3
+from evalsuite.text import shortened
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,11 @@ def read_list(sample_list: SampleList, pool: Pool, allowed_missing: int = 0) -> 
         wanted = _numbered(sample_list, path, lines, pool)
     absent = [name for name in wanted if name not in position]
     if absent:
-        _report_absent(sample_list, path, absent, len(wanted), allowed_missing)
+        text = (
+            f"{len(absent)} of the {len(wanted)} samples in the list {sample_list.name!r} ({path}) are not in the pool "
+            f"{sample_list.pool!r}: {shortened(list(map(repr, absent)), 3)}"
+        )
+        report_missing(text, len(absent), allowed_missing, DataMissingError)
     rows = [position[name] for name in wanted if name in position]
     if len(set(rows)) != len(rows):
         twice = next(name for name in wanted if wanted.count(name) > 1)
@@ -126,16 +127,3 @@ def _numbered(sample_list: SampleList, path: Path, lines: Sequence[str], pool: P
         return [row_id(int(text)) for text in filled[line].split()]
     except ValueError as error:
         raise DataError(f"Line {line + 1} of {path} must hold row numbers: {error}.") from error
-
-
-def _report_absent(sample_list: SampleList, path: Path, absent: Sequence[str], total: int, allowed: int) -> None:
-    shown = ", ".join(repr(name) for name in absent[:_PRINTED])
-    text = (
-        f"{len(absent)} of the {total} samples in the list {sample_list.name!r} ({path}) are not in the pool "
-        f"{sample_list.pool!r}: {shown}{' ...' if len(absent) > _PRINTED else ''}"
-    )
-    if len(absent) > allowed:
-        raise DataMissingError(
-            f"{text}. Complete the images, or allow for missing ones with `max_unreadable` in the task file."
-        )
-    _LOG.warning("%s; allowed by max_unreadable: %d", text, allowed)

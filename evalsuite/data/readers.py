@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from PIL import Image
 
 from evalsuite.data.base import LoadedSample, RawLabel, RawPool
 from evalsuite.data.decoding import decode_file
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, JobError
+
+_LOG = logging.getLogger(__name__)
 
 Frame = Literal["middle"] | None
 
@@ -65,6 +68,13 @@ def read_content(path: Path, sample: str) -> bytes:
         raise DataError(f"The sample {sample!r} cannot be read from {path}: {error.strerror or error}.") from error
 
 
+def report_missing(text: str, missing: int, allowed: int, error: type[JobError]) -> None:
+    """Raise `error` where more samples are missing than `max_unreadable` allows; else log it. text: what is missing."""
+    if missing > allowed:
+        raise error(f"{text}. Complete the images, or allow for missing ones with `max_unreadable` in the task file.")
+    _LOG.warning("%s; allowed by max_unreadable: %d", text, allowed)
+
+
 def stat_files(root: Path, ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return sizes in bytes and modification times in nanoseconds, both (n,) int64."""
     sizes = np.empty(len(ids), np.int64)
@@ -103,7 +113,7 @@ def raw_pool_from_arrays(
     """Make a pool of arrays in memory.
 
     images: uint8 arrays, (height, width) for grey or (height, width, 3) for RGB; others are a DataError.
-    ids: one a sample; default: the row number with eight digits.
+    ids: one per sample; default: the row number with eight digits.
     """
     digest = hashlib.sha256()
     for row, image in enumerate(images):

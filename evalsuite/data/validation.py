@@ -10,6 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import IGNORED, Fold, Pool, Split, TaskData
+from evalsuite.data.download.prober import Prober
+from evalsuite.data.opening import data_state, open_task
+from evalsuite.data.place import DataPlace
+from evalsuite.data.sources import sources_of
+from evalsuite.data.sources.base import Source
 from evalsuite.data.splits import check_sizes
 from evalsuite.errors import EvalsuiteError
 from evalsuite.tasks.spec import TaskSpec
@@ -26,6 +31,23 @@ class Check:
     text: str = ""
 
 
+def check_task(task: TaskSpec, place: DataPlace, prober: Prober) -> Iterator[Check]:
+    """Check a task: its definition, whether its sources are there or could be fetched, and the data that is there."""
+    yield from check_definition(task)
+    yield from check_sources(task, place, prober)
+    state = data_state(task, place)
+    if state.state != "ready":
+        text = f"{state.state}: {state.missing}".rstrip(": ")
+        yield Check("data", "failed" if state.state == "partial" else "skipped", text)
+        return
+    try:
+        data = open_task(task, place)
+        yield Check("data", "ok", data.source)
+        yield from check_data(data)
+    except EvalsuiteError as error:
+        yield Check("data", "failed", str(error))
+
+
 def check_definition(task: TaskSpec) -> Iterator[Check]:
     """Check what the files alone can tell; the schema was checked when they were read."""
     yield Check("classes", "ok", f"{len(task.class_list)} classes, {len(task.prompt_spec.templates)} templates")
@@ -34,6 +56,33 @@ def check_definition(task: TaskSpec) -> Iterator[Check]:
     for number, source in enumerate(task.sources, start=1):
         if not source.verified:
             yield Check("sources", "ok", f"source {number} ({source.kind}) has not been verified by anybody yet")
+
+
+def check_sources(task: TaskSpec, place: DataPlace, prober: Prober) -> list[Check]:
+    """Say of each source whether it is ready, and unless offline whether it could be fetched.
+
+    A dead link is a failure only where no other source of the task is ready or reachable.
+    """
+    sources = sources_of(task, place)
+    asked = [_look_at(source, prober) for source in sources]
+    alive = any(check.state == "ok" for check in asked)
+    checks = []
+    for number, (source, check) in enumerate(zip(sources, asked, strict=True), start=1):
+        state = "ok" if check.state == "failed" and alive else check.state
+        checks.append(Check(f"source {number}", state, f"{source.title}: {check.text}"))
+    return checks
+
+
+def _look_at(source: Source[Any], prober: Prober) -> Check:
+    if source.state().state == "ready":
+        return Check("", "ok", "ready")
+    if not source.can_be_fetched:
+        return Check("", "skipped", "not there; it is available by hand only")
+    if source.place.offline:
+        return Check("", "skipped", "not there; not asked for, because offline")
+    answer = source.reachable(prober)
+    states = {"reachable": "ok", "dead": "failed"}
+    return Check("", states.get(answer.state, "skipped"), answer.text or answer.state)
 
 
 def check_data(data: TaskData) -> Iterator[Check]:

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from evalsuite.data.base import Fold, Pool, Split, TaskData
-from evalsuite.data.downloading import fetch_task
 from evalsuite.data.drawing import stratified_limit
+from evalsuite.data.fetching import fetch_task
 from evalsuite.data.opening import open_task
 from evalsuite.data.place import DataPlace
 from evalsuite.data.splits import check_sizes

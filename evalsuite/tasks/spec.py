@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from evalsuite.metrics import METRICS
 from evalsuite.records import SplitFidelity
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.parts import Strict
-from evalsuite.tasks.sources import SourceSpec
+from evalsuite.tasks.sources import AnySource, SourceSpec
 from evalsuite.tasks.split_rules import OfficialSplits, Sizes, SplitRule
 
 PLACEHOLDER = "{}"
@@ -58,11 +58,14 @@ class PromptSpec(Strict):
 class TaskSpec(Strict):
     """A dataset with its classes, splits, prompts, metric, tags and sizes: one YAML file."""
 
+    # Built when the first task is read: packages that bring kinds of sources import this module.
+    model_config = ConfigDict(defer_build=True)
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="default: the file's name")
     title: str
     prompts: str | PromptSpec = Field(description="a prompt file (its name, or a path beside this file), or inline")
     classes: list[TaskClass] | None = Field(default=None, description="default: the classes of the prompt file")
-    sources: list[SourceSpec] = Field(min_length=1, description="in order of preference")
+    sources: list[AnySource] = Field(min_length=1, description="in order of preference")
     splits: SplitRule = OfficialSplits()
     refit: Literal["train+val", "train"] = "train+val"
     sizes: Sizes = Sizes()

@@ -138,7 +138,7 @@ def test_kind_and_offline(cli: WarmCli, server: FileServer, write_task: WriteTas
     [
         (["mnisst"], "Did you mean mnist?"),
         ([], "Name the tasks to download"),
-        (["mnist", "--kind", "ftp"], "'ftp' is not one of"),
+        (["mnist", "--kind", "ftp"], "Unknown kind of source 'ftp'"),
         (["digits", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from evalsuite.data.downloading import fetch_task, plan_task
+from evalsuite.data.download.transfers import Retries
+from evalsuite.data.fetching import fetch_task, plan_task
 from evalsuite.data.place import DataPlace
-from evalsuite.data.transfers import Retries
 from evalsuite.errors import DataMissingError, UsageError
 from evalsuite.progress import Progress
 from evalsuite.tasks.spec import TaskSpec

@@ -90,7 +90,7 @@ def test_links_are_followed_and_loops_end(root, make_task):
     assert len(pool) == 6
 
 
-@pytest.mark.parametrize(("names", "reason"), [(["a.heic"], "1 x .heic"), (["../x.png"], "1 images lie directly")])
+@pytest.mark.parametrize(("names", "reason"), [(["a.heic"], "1 x .heic"), (["../x.png"], "1 image directly in it")])
 def test_nothing_left_says_what_was_seen(tmp_path, make_task, names, reason):
     (tmp_path / "pets/train/cat").mkdir(parents=True)
     for name in names:

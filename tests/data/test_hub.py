@@ -21,7 +21,7 @@ import json, os, sys
 from pathlib import Path
 from evalsuite.data import data_state, open_task
 from evalsuite.data.place import DataPlace
-from evalsuite.data.downloading import fetch_task
+from evalsuite.data.fetching import fetch_task
 from evalsuite.errors import DataMissingError
 from evalsuite.tasks.spec import PromptSpec, TaskSpec
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evalsuite.data import reachability
 from evalsuite.data.base import Fold, Pool, Split, TaskData
+from evalsuite.data.download import prober
+from evalsuite.data.download.prober import Prober
 from evalsuite.data.place import DataPlace
-from evalsuite.data.reachability import Prober, check_sources
-from evalsuite.data.validation import check_data, check_definition
+from evalsuite.data.validation import check_data, check_definition, check_sources
 from evalsuite.errors import DataError
 from evalsuite.tasks.spec import TaskSpec
 from tests.file_server import FileServer
@@ -90,7 +90,7 @@ def test_a_dead_link_is_no_failure_while_another_source_lives(
     assert second == ("ok", "folder here: ready")
     first, second = checked(make_task(dead, source("by-hand")), tmp_path)
     assert first[0] == "failed"
-    assert second == ("skipped", "folder by-hand: not there; it can be had by hand only")
+    assert second == ("skipped", "folder by-hand: not there; it is available by hand only")
 
 
 def test_offline_nothing_is_asked(make_task: MakeTask, tmp_path: Path, no_network: None) -> None:
@@ -108,11 +108,11 @@ def test_a_host_that_does_not_answer_is_asked_once(
         asked.append(url)
         raise urllib.error.URLError("timed out")
 
-    monkeypatch.setattr(reachability, "open_url", silent)
-    prober = Prober()
+    monkeypatch.setattr(prober, "open_url", silent)
+    asking = Prober()
     for number in range(3):
         task = make_task(source("pets", f"http://one.invalid/{number}", f"http://two.invalid/{number}"))
-        (check,) = check_sources(task, DataPlace(tmp_path), prober)
+        (check,) = check_sources(task, DataPlace(tmp_path), asking)
         assert check.state == "skipped"
         assert "one.invalid cannot be reached (timed out)" in check.text
     assert asked == ["http://one.invalid/0", "http://two.invalid/0"]

@@ -279,8 +279,8 @@ def test_importing_the_package_is_light():
         "import sys, evalsuite.data\n"
         "heavy = {'torch', 'torchvision', 'datasets', 'pyarrow', 'sklearn', 'pandas', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "import evalsuite.data.opening, evalsuite.data.torchvision_source, evalsuite.data.huggingface_source\n"
-        "import evalsuite.data.table_source, evalsuite.data.webdataset_source, evalsuite.data.python_source\n"
+        "import evalsuite.data.opening, evalsuite.data.sources.torchvision, evalsuite.data.sources.huggingface\n"
+        "import evalsuite.data.sources.table, evalsuite.data.sources.webdataset, evalsuite.data.sources.python\n"
         "heavy = {'torch', 'torchvision', 'datasets', 'pyarrow', 'sklearn', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

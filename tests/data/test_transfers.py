@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evalsuite.data.transfers import Retries, fetch_file
+from evalsuite.data.download.transfers import Retries, fetch_file
 from evalsuite.errors import DataMissingError
 from tests.file_server import CONTENT, FileServer, left, md5
 

@@ -19,8 +19,8 @@ from PIL import Image
 from evalsuite import resources
 from evalsuite.data.base import MultiLabel, Pool, RawPool
 from evalsuite.data.lists import expand_lists, read_list
-from evalsuite.data.python_source import AdapterReader, call_adapter
 from evalsuite.data.readers import raw_pool_from_files
+from evalsuite.data.sources.python import AdapterReader, call_adapter
 from evalsuite.errors import DataError, DataMissingError, MissingExtraError
 from evalsuite.tasks.sources import ListFile
 from tests.paper import binaries, scenes, videos
@@ -87,7 +87,6 @@ def broken(trees: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 def test_another_process_reads_the_same_pictures(task: str, pool: str, trees: dict[str, Path]) -> None:
     raw = open_pool(task, trees[task], pool)
     reader = AdapterReader(adapter(task), "open_pool", trees[task], pool)
-    reader.attach(raw)
     copy = pickle.loads(pickle.dumps(reader))
     for row in (0, len(raw.ids) - 1):
         here, there = raw.read(row), copy(row)

@@ -31,7 +31,7 @@ TIMEOUT = 60.0
 
 _BLOCK = 1 << 18
 _TRY_AGAIN_LATER = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
-_CANNOT_GO_ON = 416
+_CANNOT_RESUME = 416
 _HEADERS = {"User-Agent": "evalsuite (benchmark of image encoders)", "Accept-Encoding": "identity"}
 
 
@@ -58,7 +58,7 @@ def fetch_file(
 ) -> int:
     """Fetch `url` into `target` by way of `<target>.part`; return how many bytes came over the network.
 
-    A .part that is there is gone on with, if the server still has the same file (If-Range). The file gets its
+    A .part that is there is resumed, if the server still has the same file (If-Range). The file gets its
     name when it is whole, its checksum is right and it is on the disk.
 
     Raises DataMissingError for a dead link, a wrong checksum (the .part is removed) and a transfer that keeps
@@ -119,7 +119,7 @@ def part_of(target: Path) -> Path:
 
 
 class _Partial:
-    """The unfinished file, and beside it what the server said of the whole one."""
+    """The unfinished file, and next to it what the server said of the whole one."""
 
     def __init__(self, url: str, target: Path) -> None:
         self.url = url
@@ -167,13 +167,13 @@ def _silent(done: int, total: int | None) -> None:
 def _transfer(partial: _Partial, on_bytes: OnBytes, md5: str | None, sha256: str | None) -> None:
     """Get what is missing of the file."""
     have, validator = partial.size, partial.validator
-    going_on = have > 0 and validator != ""
-    headers = {"Range": f"bytes={have}-", "If-Range": validator} if going_on else {}
+    resumes = have > 0 and validator != ""
+    headers = {"Range": f"bytes={have}-", "If-Range": validator} if resumes else {}
     try:
         response = open_url(partial.url, headers)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == _CANNOT_GO_ON and going_on:
+        if error.code == _CANNOT_RESUME and resumes:
             if (md5 or sha256) and not wrong_checksum(partial.path, md5, sha256):
                 return  # it was whole, and only lacked its name
             partial.remove()

@@ -1,23 +1,17 @@
-"""Say whether the sources of a task are there, or could be fetched now, without fetching them."""
+"""Ask servers whether they still have what a source needs, without fetching it."""
 
 from __future__ import annotations
 
 import http.client
 import urllib.error
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from evalsuite.data import hub
-from evalsuite.data.context import SourceContext
-from evalsuite.data.opening import can_be_fetched, describe_source, source_state
-from evalsuite.data.place import DataPlace
-from evalsuite.data.transfers import check_scheme, open_url
-from evalsuite.data.validation import Check
+from evalsuite.data.download.hub import Repository, failure, status_of
+from evalsuite.data.download.transfers import check_scheme, open_url
 from evalsuite.errors import DataMissingError
-from evalsuite.tasks.sources import HuggingFaceSource, SourceSpec, WebDatasetSource
-from evalsuite.tasks.spec import TaskSpec
 
 TIMEOUT = 10.0
 """Seconds to wait for an answer."""
@@ -54,11 +48,11 @@ class Prober:
             self._known[url] = self._ask_once(urlsplit(url).netloc, lambda: self._ask_file(url))
         return self._known[url]
 
-    def ask_repo(self, spec: HuggingFaceSource | WebDatasetSource) -> Answer:
+    def ask_repo(self, repository: Repository) -> Answer:
         """Ask the hub for a dataset repository and whether this user may read it."""
-        name = f"{spec.repo}@{spec.revision}"
+        name = f"{repository.name}@{repository.revision}"
         if name not in self._known:
-            self._known[name] = self._ask_once(_HUB, lambda: self._ask_hub(spec))
+            self._known[name] = self._ask_once(_HUB, lambda: self._ask_hub(repository))
         return self._known[name]
 
     def _ask_once(self, host: str, ask: Callable[[], Answer]) -> Answer:
@@ -94,20 +88,14 @@ class Prober:
             reason = str(getattr(error, "reason", "") or error or type(error).__name__)
             raise _SilenceError(f"{urlsplit(url).netloc} cannot be reached ({reason})") from error
 
-    def _ask_hub(self, spec: HuggingFaceSource | WebDatasetSource) -> Answer:
-        from huggingface_hub import HfApi
-
-        api = HfApi()
+    def _ask_hub(self, repository: Repository) -> Answer:
         try:
-            info = api.dataset_info(str(spec.repo), revision=spec.revision, timeout=self._timeout)
-            if info.gated:  # the page of a gated repository is open to all, its files are not
-                api.auth_check(str(spec.repo), repo_type="dataset")
+            repository.look_up(timeout=self._timeout)
         except Exception as error:
-            text = hub.explain(spec, "files", error)
-            kind = hub.failure(error)
+            text, kind = repository.explain("files", error), failure(error)
             if kind == "unreachable":
                 raise _SilenceError(text) from error
-            gone = kind == "no revision" or (kind == "no repository" and hub.status_of(error) in _GONE)
+            gone = kind == "no revision" or (kind == "no repository" and status_of(error) in _GONE)
             # To those who are not logged in, the hub says 401 of repositories that do not exist, too.
             return Answer("dead" if gone else "unknown" if kind == "other" else "gated", text)
         return Answer("reachable")
@@ -115,43 +103,6 @@ class Prober:
 
 class _SilenceError(Exception):
     """A server that does not answer at all."""
-
-
-def check_sources(task: TaskSpec, place: DataPlace, prober: Prober) -> list[Check]:
-    """Say of each source whether it is ready, and unless offline whether it could be fetched.
-
-    A dead link is a failure only where no other source of the task is ready or reachable.
-    """
-    context = SourceContext(task, place)
-    asked = [_look_at(spec, context, prober) for spec in task.sources]
-    alive = any(check.state == "ok" for check in asked)
-    checks = []
-    for number, (spec, check) in enumerate(zip(task.sources, asked, strict=True), start=1):
-        state = "ok" if check.state == "failed" and alive else check.state
-        checks.append(Check(f"source {number}", state, f"{describe_source(spec)}: {check.text}"))
-    return checks
-
-
-def _look_at(spec: SourceSpec, context: SourceContext, prober: Prober) -> Check:
-    if source_state(spec, context).state == "ready":
-        return Check("", "ok", "ready")
-    if not can_be_fetched(spec):
-        return Check("", "skipped", "not there; it can be had by hand only")
-    if context.place.offline:
-        return Check("", "skipped", "not there; not asked for, because offline")
-    answers = [prober.ask_url(file.url) for file in spec.files]
-    if isinstance(spec, HuggingFaceSource | WebDatasetSource) and spec.repo is not None:
-        answers.append(prober.ask_repo(spec))
-    return _verdict(answers)
-
-
-def _verdict(answers: Sequence[Answer]) -> Check:
-    """Return the worst of the answers: a source is reachable if all of it is."""
-    for state, shown in (("dead", "failed"), ("gated", "skipped"), ("unknown", "skipped")):
-        texts = list(dict.fromkeys(answer.text for answer in answers if answer.state == state))
-        if texts:
-            return Check("", shown, "; ".join(texts))
-    return Check("", "ok", "reachable")
 
 
 def _size(response: http.client.HTTPResponse) -> int | None:

@@ -1,4 +1,4 @@
-"""The `files` of a source: fetch each, unpack it and put it into place; a stop at any point can be gone on from."""
+"""The `files` of a source: fetch each, unpack it and put it into place; what was stopped at any point is resumed."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from evalsuite.data.transfers import Retries, fetch_file, is_web_page, part_of, wrong_checksum
-from evalsuite.data.unpacking import DamagedArchiveError, check_supported, move_into, unpack
+from evalsuite.data.download.prober import Answer, Prober
+from evalsuite.data.download.transfers import Retries, fetch_file, is_web_page, part_of, wrong_checksum
+from evalsuite.data.download.unpacking import DamagedArchiveError, check_supported, move_into, unpack
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError, SpecError
 from evalsuite.progress import BYTES, Progress
 from evalsuite.tasks.sources import RemoteFile
 
 LOCKS = ".evalsuite-locks"
-"""Folder under the data root: a lock beside the data would look like data to those who list folders."""
+"""Folder under the data root: a lock next to the data would look like data to those who list folders."""
 
 
 @dataclass(frozen=True)
 class Target:
     """Where a file goes. SpecError where that is not under the data root.
 
-    path: the file as it comes. work: beside it, a folder that is there while it is unpacked; in it, `new` fills,
+    path: the file as it comes. work: next to it, a folder that is there while it is unpacked; in it, `new` fills,
     becomes `ready` when it is whole, is then moved into place, and goes last of all; `downloaded` says that the
     archive is ours to remove.
     """
@@ -50,7 +52,7 @@ class Target:
         """Its name on disk."""
         name = self.file.name or unquote(urlsplit(self.file.url).path.rpartition("/")[2])
         if not name or name in (".", "..") or "/" in name or "\\" in name:
-            raise SpecError(f"{self.file.url}: {name!r} is no name of a file. Give it one with `name`.")
+            raise SpecError(f"{self.file.url}: {name!r} is not the name of a file. Give it one with `name`.")
         return name
 
     @property
@@ -80,6 +82,29 @@ class Target:
     def is_begun(self) -> bool:
         """Whether an earlier call was stopped while it fetched or unpacked the file."""
         return not self.is_made and (part_of(self.path).exists() or self.work.exists())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether no network is needed: the file lies there, or what it makes."""
+        return self.is_made or self.path.exists() or self.ready.exists()
+
+    @property
+    def what(self) -> str:
+        """Its URL."""
+        return self.file.url
+
+    @property
+    def where(self) -> str:
+        """The path it goes to."""
+        return str(self.folder if self.file.unpack else self.path)
+
+    def fetch(self, place: DataPlace, retries: Retries | None) -> int:
+        """Have what it `makes`; return the bytes that came over the network."""
+        return fetch_remote(self.file, self.root, place.progress, retries)
+
+    def ask(self, prober: Prober) -> Answer:
+        """Ask whether it could be fetched now."""
+        return prober.ask_url(self.file.url)
 
 
 def fetch_remote(file: RemoteFile, root: Path, reporter: Progress, retries: Retries | None = None) -> int:

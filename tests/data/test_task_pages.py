@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evalsuite.report.task_page import index_page, task_page
+from evalsuite.data.task_page import index_page, task_page
 from evalsuite.tasks import TaskIndex
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "datasets"

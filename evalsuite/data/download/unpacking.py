@@ -13,7 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from evalsuite.errors import DataMissingError
 
@@ -53,7 +53,7 @@ def unpack(archive: Path, folder: Path, inner: Sequence[str] = ()) -> None:
 def move_into(source: Path, target: Path) -> None:
     """Move what is in a folder into another one; folders that both have are merged, files replaced.
 
-    A call that was stopped is gone on with by the same call. The source is empty afterwards.
+    A call that was stopped is resumed by the same call. The source is empty afterwards.
     """
     target.mkdir(parents=True, exist_ok=True)
     for entry in sorted(source.iterdir()):
@@ -73,12 +73,17 @@ def check_supported(name: str) -> None:
         )
 
 
+def leads_out(name: str) -> bool:
+    """Say whether a path may name something outside its folder: on this system, or on another one."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive != ""
+
+
 def checked_name(name: str, archive: str) -> PurePosixPath:
     """Return the path of a member; DamagedArchiveError for one that leads out of the archive."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
+    if leads_out(name):
         raise DamagedArchiveError(f"{archive}: the member {name!r} leads out of the archive; it is not unpacked.")
-    return path
+    return PurePosixPath(name.replace("\\", "/"))
 
 
 def _extract(archive: Path, shown: str, folder: Path) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, LoadedSample, RawLabel, RawPool
-from evalsuite.data.context import SourceContext
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import image_bytes, read_content, row_id, stat_files
+from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError, MissingExtraError, SpecError
 from evalsuite.hashing import tree_sha256
 from evalsuite.registry import did_you_mean
-from evalsuite.tasks.sources import TorchvisionSource
+from evalsuite.tasks.sources import TorchvisionSpec
 
 _LABEL_LISTS = ("targets", "labels", "_labels", "y")
 _PAIR_LISTS = ("_samples", "samples", "imgs")
@@ -27,56 +27,72 @@ _EXTRAS = {"h5py": "hdf5", "av": "video"}
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
 
-def open_raw_pool(spec: TorchvisionSource, pool: str, context: SourceContext) -> RawPool:
-    """Construct the class and index it; images stay closed where it has lists of labels and files.
+class TorchvisionSource(Source[TorchvisionSpec]):
+    """A dataset of torchvision; images stay closed where its class has lists of labels and files."""
 
-    Samples that are files are named by their path under `path` and sorted; others by their row number.
-    """
-    root, base = _root(spec, context), context.under_root(spec.path)
-    if not base.exists():
-        raise DataMissingError(f"{describe(spec)}: {_what_is_missing(spec, context)}")
-    dataset = construct(spec.dataset, root, spec.pools[pool], pool)
-    if len(dataset) == 0:
-        raise DataMissingError(f"{describe(spec)}: the pool {pool!r} ({_call(spec, pool, root)}) is empty.")
-    labels = _raw_labels(spec, dataset, pool)
-    folder_ = base if base.is_dir() else base.parent
-    files = _files(dataset)
-    if files is None:
-        order: list[int] = list(range(len(dataset)))
-        ids = tuple(row_id(row) for row in order)
-        content = tree_sha256(folder_, _data_files(base), context.place.cache_dir)
-        sizes, mtimes = _memory_sizes(dataset), None
-    else:
-        order, ids = sorted_ids(files, folder_)
-        content = ""
-        sizes, mtimes = stat_files(folder_, ids)
-    reader = TorchvisionReader(spec.dataset, str(root), spec.pools[pool], pool, str(folder_))
-    reader.attach(dataset)
-    return RawPool(ids, tuple(labels[row] for row in order), reader, sizes, mtimes, content)
+    @property
+    def title(self) -> str:
+        """Name the source in a message."""
+        return f"torchvision {self.spec.dataset}"
 
+    @property
+    def folder(self) -> Path:
+        """Return the folder `path`, or the one the file `path` is in."""
+        return self._base.parent if self._base.is_file() else self._base
 
-def state(spec: TorchvisionSource, context: SourceContext) -> DataState:
-    """Say whether `path` is there; whether it is complete is found out by torchvision when a pool opens."""
-    base = context.under_root(spec.path)
-    if base.is_file() or (base.is_dir() and any(base.iterdir())):
-        return DataState("ready", spec.kind)
-    return DataState("absent", spec.kind, _what_is_missing(spec, context))
+    @property
+    def _base(self) -> Path:
+        return self.place.data_root / self.spec.path
 
+    def look(self) -> DataState:
+        """Say whether `path` is there; whether it is complete is found out by torchvision when a pool opens."""
+        if self._base.is_file() or (self._base.is_dir() and any(self._base.iterdir())):
+            return DataState("ready")
+        return DataState("absent", self._what_is_missing())
 
-def folder(spec: TorchvisionSource, context: SourceContext) -> Path:
-    """Return the folder `path`, or the one the file `path` is in."""
-    base = context.under_root(spec.path)
-    return base.parent if base.is_file() else base
+    def image_options(self, pool: str) -> dict[str, Any]:
+        """Return the class and its arguments."""
+        return {"dataset": self.spec.dataset, "arguments": self.spec.pools[pool]}
 
+    def open(self, pool: str) -> RawPool:
+        """Construct the class and index it.
 
-def image_options(spec: TorchvisionSource, pool: str) -> dict[str, Any]:
-    """Return the class and its arguments."""
-    return {"dataset": spec.dataset, "arguments": spec.pools[pool]}
+        Samples that are files are named by their path under `path` and sorted; others by their row number.
+        """
+        if not self._base.exists():
+            raise DataMissingError(f"{self.title}: {self._what_is_missing()}")
+        root, arguments = self.place.data_root / self.spec.root, self.spec.pools[pool]
+        dataset = construct(self.spec.dataset, root, arguments, pool)
+        if len(dataset) == 0:
+            shown = "".join(f", {key}={value!r}" for key, value in arguments.items())
+            call = f"torchvision.datasets.{self.spec.dataset}({str(root)!r}{shown})"
+            raise DataMissingError(f"{self.title}: the pool {pool!r} ({call}) is empty.")
+        labels = self._raw_labels(dataset, pool)
+        reader = TorchvisionReader(self.spec.dataset, root, arguments, pool, self.folder)
+        reader.attach(dataset)
+        if reader.ids is not None:
+            sizes, mtimes = stat_files(self.folder, reader.ids)
+            return RawPool(reader.ids, [labels[row] for row in reader.order], reader, sizes, mtimes)
+        ids = [row_id(row) for row in range(len(dataset))]
+        content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir)
+        return RawPool(ids, labels, reader, _memory_sizes(dataset), None, content)
 
+    def _raw_labels(self, dataset: Any, pool: str) -> list[RawLabel]:
+        targets = _targets(dataset)
+        if targets is None:  # the class tells a label only together with its image
+            targets = _integers([dataset[row][1] for row in range(len(dataset))])
+        if targets is None or (targets and min(targets) < 0):
+            raise DataError(
+                f"{self.title}: the pool {pool!r} has no integer label for each image. "
+                "A Python adapter next to the task file can make them."
+            )
+        names = _class_names(dataset)
+        if names is not None and wants_names(self.spec.labels, names) and max(targets) < len(names):
+            return [names[target] for target in targets]
+        return list(targets)
 
-def describe(spec: TorchvisionSource) -> str:
-    """Name the source in a message."""
-    return f"torchvision {spec.dataset}"
+    def _what_is_missing(self) -> str:
+        return f"needs {self._base}, which is not there or empty."
 
 
 def construct(name: str, root: Path, arguments: dict[str, Any], pool: str) -> Any:
@@ -108,34 +124,37 @@ class TorchvisionReader:
     """Reads samples by the dataset's own loader, without a transform.
 
     What is pickled is how to construct the dataset again: some hold gigabytes, some cannot be pickled.
+    ids, order: of samples that are files, sorted by their names, and their rows in the dataset; ids None: no files.
     """
 
-    def __init__(self, name: str, root: str, arguments: dict[str, Any], pool: str, folder_: str) -> None:
-        self._arguments = (name, root, arguments, pool, folder_)
+    def __init__(self, name: str, root: Path, arguments: dict[str, Any], pool: str, folder: Path) -> None:
+        self._arguments = (name, root, arguments, pool, folder)
+        self._folder = folder
         self._dataset: Any = None
-        self._order: list[int] = []
-        self._ids: tuple[str, ...] | None = None
+        self.order: list[int] = []
+        self.ids: tuple[str, ...] | None = None
 
     def attach(self, dataset: Any) -> None:
         """Use a dataset that is constructed already."""
         files = _files(dataset)
-        self._order, self._ids = ([], None) if files is None else sorted_ids(files, Path(self._arguments[4]))
+        if files is not None:
+            self.order, self.ids = sorted_ids(files, self._folder)
         self._dataset = dataset
 
     def __call__(self, row: int) -> LoadedSample:
         """Load one sample. Its content is the file's, or the pixels where there is no file."""
         if self._dataset is None:
             name, root, arguments, pool, _ = self._arguments
-            self.attach(construct(name, Path(root), arguments, pool))
-        if self._ids is None:
+            self.attach(construct(name, root, arguments, pool))
+        if self.ids is None:
             image = self._load(row, row_id(row))
             return LoadedSample(image, image_bytes(image))
-        sample = self._ids[row]
-        path = Path(self._arguments[4]) / sample
+        sample = self.ids[row]
+        path = self._folder / sample
         content = read_content(path, sample)
         if content.startswith(_POSTSCRIPT):  # Pillow would hand it to Ghostscript, which runs it
             raise DataError(f"The image {sample!r} ({path}) is a PostScript program, which is not run.")
-        return LoadedSample(self._load(self._order[row], f"{sample} ({path})"), content)
+        return LoadedSample(self._load(self.order[row], f"{sample} ({path})"), content)
 
     def _load(self, index: int, sample: str) -> Any:
         from PIL import Image
@@ -152,12 +171,12 @@ class TorchvisionReader:
         if not isinstance(image, Image.Image):
             raise DataError(
                 f"torchvision {self._arguments[0]} gives {type(image).__name__} for the sample {sample}, not a PIL "
-                "image. A Python adapter beside the task file can read it."
+                "image. A Python adapter next to the task file can read it."
             )
         return image
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_arguments": self._arguments, "_dataset": None, "_order": [], "_ids": None}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TorchvisionReader, self._arguments
 
 
 def sorted_ids(files: Sequence[str], folder_: Path) -> tuple[list[int], tuple[str, ...]]:
@@ -180,21 +199,6 @@ def _files(dataset: Any) -> list[str] | None:
         if all(isinstance(path, str | os.PathLike) for path in paths):
             return [os.fspath(path) for path in paths]
     return None
-
-
-def _raw_labels(spec: TorchvisionSource, dataset: Any, pool: str) -> list[RawLabel]:
-    targets = _targets(dataset)
-    if targets is None:  # the class tells a label only together with its image
-        targets = _integers([dataset[row][1] for row in range(len(dataset))])
-    if targets is None or (targets and min(targets) < 0):
-        raise DataError(
-            f"{describe(spec)}: the pool {pool!r} has no integer label for each image. "
-            "A Python adapter beside the task file can make them."
-        )
-    names = _class_names(dataset)
-    if names is not None and wants_names(spec.labels, names) and max(targets) < len(names):
-        return [names[target] for target in targets]
-    return list(targets)
 
 
 def _targets(dataset: Any) -> list[int] | None:
@@ -246,16 +250,3 @@ def _data_files(base: Path) -> list[Path]:
     files = [path for path in base.rglob("*") if path.is_file() and not path.name.startswith(".")]
     unpacked = [path for path in files if path.suffix.lower() not in _ARCHIVES]
     return sorted(unpacked or files)
-
-
-def _root(spec: TorchvisionSource, context: SourceContext) -> Path:
-    return context.under_root(spec.root)
-
-
-def _call(spec: TorchvisionSource, pool: str, root: Path) -> str:
-    arguments = "".join(f", {key}={value!r}" for key, value in spec.pools[pool].items())
-    return f"torchvision.datasets.{spec.dataset}({str(root)!r}{arguments})"
-
-
-def _what_is_missing(spec: TorchvisionSource, context: SourceContext) -> str:
-    return f"needs {context.under_root(spec.path)}, which is not there or empty."

@@ -1,0 +1,179 @@
+"""What a source can do. A kind of source is its spec (`evalsuite.tasks.sources`) and a subclass of `Source`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from evalsuite import resources
+from evalsuite.data.base import DataState, RawPool
+from evalsuite.data.download.prober import Answer, Prober
+from evalsuite.data.download.remote_files import Target
+from evalsuite.data.download.transfers import Retries
+from evalsuite.data.lists import SampleList, expand_lists, missing_files
+from evalsuite.data.place import DataPlace
+from evalsuite.tasks.label_maps import describe_label_map
+from evalsuite.tasks.sources import SourceSpec
+from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import shortened
+
+S_co = TypeVar("S_co", bound=SourceSpec, covariant=True)
+
+
+class Download(Protocol):
+    """Something that is fetched for a source: a file, or a repository of the hub."""
+
+    @property
+    def what(self) -> str:
+        """Return a URL, or the name of a repository."""
+
+    @property
+    def where(self) -> str:
+        """Return the path it goes to."""
+
+    def fetch(self, place: DataPlace, retries: Retries | None) -> int:
+        """Fetch what is not there; return the bytes that came, as far as they are known."""
+
+    def ask(self, prober: Prober) -> Answer:
+        """Ask whether it could be fetched now."""
+
+
+@dataclass(frozen=True)
+class Source(ABC, Generic[S_co]):
+    """One source of a task. A kind must say how to `look` and to `open`; the rest suits sources of files.
+
+    spec: its part of the task file. place: where data is, and what may be done to get it.
+    """
+
+    spec: S_co
+    task: TaskSpec
+    place: DataPlace
+
+    # --- what a kind says of itself
+
+    @abstractmethod
+    def look(self) -> DataState:
+        """Say whether the images are there, from the names of files alone."""
+
+    @abstractmethod
+    def open(self, pool: str) -> RawPool:
+        """Index one pool; DataMissingError and DataError say what is wrong."""
+
+    @property
+    def title(self) -> str:
+        """Name the source in a message."""
+        return f"{self.spec.kind} {self.spec.path}"
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder that `needs` and the files of lists are relative to."""
+        return self.place.data_root / (self.spec.path or self.task.name)
+
+    @property
+    def where(self) -> str:
+        """Say where the data is looked for, in Markdown."""
+        return f"`{self.spec.path}`"
+
+    def image_options(self, pool: str) -> dict[str, Any]:
+        """Return the options that decide which images a pool holds, labels left out: they are in its fingerprint."""
+        return {}
+
+    def details(self) -> list[str]:
+        """Return lines for the page of the task: what is particular to this kind."""
+        group: str | None = getattr(self.spec, "group", None)
+        return [] if group is None else [f"a hold-out keeps samples together that are alike in `{group}`"]
+
+    def hub_downloads(self) -> Sequence[Download]:
+        """Return what is fetched from the hub."""
+        return ()
+
+    def refusal(self) -> str:
+        """Say why the source may not be used without the user's consent; "" where it may."""
+        return ""
+
+    def obstacle(self) -> str:
+        """Say why a download would be in vain; "" where it would not."""
+        return self.refusal()
+
+    # --- what all kinds have in common
+
+    def state(self) -> DataState:
+        """Say whether the source is ready, with the files and lists it `needs`, and how it is fetched."""
+        found = self.look()
+        if found.state == "ready":
+            short = [self.folder / name for name in self.spec.needs if not (self.folder / name).exists()]
+            short += missing_files(self.lists())
+            if short:
+                found = DataState("partial", f"missing: {shortened(list(map(str, short)), 3)}.")
+        if found.state == "ready" or not self.can_be_fetched:
+            return found
+        name = "downloadable" if found.state == "absent" and not self.place.offline else found.state
+        # Shipped tasks are given by name, others by the path of their file.
+        path = self.task.path
+        own = path is None or path.parent.resolve() == resources.data_dir("tasks").resolve()
+        command = f"evalsuite download {self.task.name if own else path}"
+        return DataState(name, f"{found.missing.rstrip('.')}. To download it: {command}")
+
+    def lists(self) -> dict[str, SampleList]:
+        """Return the lists of samples by name; their files are in the source's folder, else next to the task file."""
+        folders = [self.folder] if self.task.path is None else [self.folder, self.task.path.parent]
+        return expand_lists(self.spec.lists, folders)
+
+    @cached_property
+    def files(self) -> list[Target]:
+        """The files that are fetched for it."""
+        return [Target(file, self.place.data_root) for file in self.spec.files]
+
+    @property
+    def downloads(self) -> list[Download]:
+        """Return all that is fetched for it."""
+        return [*self.files, *self.hub_downloads()]
+
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether `evalsuite download` knows where to fetch it."""
+        return bool(self.downloads)
+
+    def fetch(self, retries: Retries | None = None) -> int:
+        """Fetch what is not there; return the bytes that came, as far as they are known.
+
+        DataMissingError says what went wrong and what to do. Offline, files that lie there are unpacked.
+        """
+        wanted: Sequence[Download] = self.files if self.place.offline else self.downloads
+        return sum(item.fetch(self.place, retries) for item in wanted)
+
+    def reachable(self, prober: Prober) -> Answer:
+        """Ask whether it could be fetched now; the worst answer counts: a source is reachable if all of it is."""
+        answers = [item.ask(prober) for item in self.downloads]
+        for state in ("dead", "gated", "unknown"):
+            if texts := dict.fromkeys(answer.text for answer in answers if answer.state == state):
+                return Answer(state, "; ".join(texts))
+        return Answer("reachable")
+
+    def describe(self) -> list[str]:
+        """Say where the images are and how they are labelled, in lines of Markdown."""
+        spec = self.spec
+        lines = [f"looked for in {self.where}"]
+        if spec.needs:
+            lines.append("needs " + ", ".join(f"`{name}`" for name in spec.needs))
+        lines += [f"list `{name}`: `{entry.file}`" for name, entry in spec.lists.items()]
+        lines.append(f"labels: {describe_label_map(spec.labels)}")
+        for file in spec.files:
+            sums = [f"{name} {value}" for name, value in (("md5", file.md5), ("sha256", file.sha256)) if value]
+            lines.append(f"<{file.url}>, {', '.join(sums) or 'no checksum is published'}")
+        lines += self.details()
+        if spec.splits is not None:
+            lines.append(f"splits of its own: {spec.splits.describe()}")
+        if spec.split_fidelity is not None:
+            lines.append(f"then the splits are {spec.split_fidelity.level}: {spec.split_fidelity.why}")
+        return [*lines, spec.note.strip()] if spec.note else lines
+
+    def next_to_task(self, path: str) -> Path:
+        """Return `path` next to the task file when it exists there, else under the data root."""
+        if self.task.path is not None and (self.task.path.parent / path).exists():
+            return self.task.path.parent / path
+        return self.place.data_root / path
