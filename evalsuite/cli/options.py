@@ -129,9 +129,9 @@ class ModelName(TextType):
         """Offer the names that begin as typed."""
         from click.shell_completion import CompletionItem
 
-        from evalsuite.models.aliases import alias_names
+        from evalsuite.models.names import known_names
 
-        names = ["pocket", "pixels", *alias_names()]
+        names = known_names()
         before, comma, last = incomplete.rpartition(",")
         return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
 
