@@ -60,7 +60,7 @@ def _become(request: dict[str, Any]) -> None:
         os.chdir(request["cwd"])
         sys.argv = ["evalsuite", *request["arguments"]]
         sys.modules["__main__"].__package__ = None  # click names the program by it
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path[:0] = [str(Path.cwd()), *filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep))]
         for name in request["without"]:
             sys.modules[name] = None  # type: ignore[assignment]  # importing it now raises ImportError
         if request["code"] is not None:

@@ -135,9 +135,9 @@ class ModelName(Name):
 
     def known(self, typed: str) -> list[str]:
         """Return the models that have a name of their own."""
-        from evalsuite.models.aliases import alias_names
+        from evalsuite.models.names import known_names
 
-        return ["pocket", "pixels", *alias_names()]
+        return known_names()
 
 
 class PublishedName(Name):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,32 +70,39 @@ class NoOptions:
     """The options of a protocol without any."""
 
 
-class EvaluationProtocol(Protocol):
-    """Features in, scores out: what a class has to have to be a protocol.
+ScoreKind = Literal["logits", "probabilities", "binary_logits"]
+"""What scores mean: logits of a softmax over the classes, probabilities, or a logit of each class against the rest."""
+
+
+class EvaluationProtocol(ABC):
+    """Features in, scores out: the base of a protocol.
 
     name: in results and on the command line. prefix: what its flags begin with (`probe`: --probe-tolerance). Options:
     a frozen dataclass, whose fields declared by `evalsuite.options.option` become flags, keys and keywords; all fields
     are recorded, and those that are not the default tell results apart. version: raised when the numbers it gives
     change, so that stored results are computed again. layer: the layer of the model that it reads. needs_text: whether
-    it needs a text encoder. needs_training: whether it reads more than the test split.
+    it needs a text encoder. needs_training: whether it reads more than the test split. scores, multilabel_scores: what
+    its scores mean; None: nobody can say how sure it is.
     """
 
     name: ClassVar[str]
     prefix: ClassVar[str]
-    Options: ClassVar[type]
+    Options: ClassVar[type] = NoOptions
     version: ClassVar[int]
     layer: ClassVar[str]
-    needs_text: ClassVar[bool]
-    needs_training: ClassVar[bool]
+    needs_text: ClassVar[bool] = False
+    needs_training: ClassVar[bool] = False
+    scores: ClassVar[ScoreKind | None] = None
+    multilabel_scores: ClassVar[ScoreKind | None] = None
 
-    options: Any
+    def __init__(self, options: Any = None) -> None:
+        self.options = self.Options() if options is None else options
 
-    def __init__(self, options: Any) -> None:
-        """Take options of the class `Options`."""
-
+    @abstractmethod
     def splits(self, folds: Sequence[Fold]) -> list[Split]:
         """Return the splits it will read."""
 
+    @abstractmethod
     def run(self, given: ProtocolInput) -> Outcome:
         """Evaluate."""
 

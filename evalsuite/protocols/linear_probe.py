@@ -20,7 +20,7 @@ from evalsuite.data.drawing import hold_out
 from evalsuite.metrics import METRICS
 from evalsuite.models.base import PENULTIMATE
 from evalsuite.options import option
-from evalsuite.protocols.base import FoldScores, Outcome, ProtocolInput, Samples, in_fold, size_of
+from evalsuite.protocols.base import EvaluationProtocol, FoldScores, Outcome, ProtocolInput, Samples, in_fold, size_of
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +85,7 @@ class _FoldResult:
     warnings: list[str]
 
 
-class LinearProbe:
+class LinearProbe(EvaluationProtocol):
     """The linear-probe protocol."""
 
     name = "linear_probe"
@@ -93,11 +93,11 @@ class LinearProbe:
     Options = ProbeOptions
     version = 2
     layer = PENULTIMATE
-    needs_text = False
     needs_training = True
+    scores = "logits"
+    multilabel_scores = "binary_logits"
 
-    def __init__(self, options: ProbeOptions | None = None) -> None:
-        self.options = options or ProbeOptions()
+    options: ProbeOptions
 
     def splits(self, folds: Sequence[Fold]) -> list[Split]:
         """Return every split of every fold."""

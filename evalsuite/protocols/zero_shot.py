@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from evalsuite.models.base import EMBEDDING
-from evalsuite.protocols.base import FoldScores, NoOptions, Outcome, ProtocolInput, size_of
+from evalsuite.protocols.base import EvaluationProtocol, FoldScores, Outcome, ProtocolInput, size_of
 from evalsuite.tasks.spec import PLACEHOLDER, TaskClass
 
 if TYPE_CHECKING:
@@ -34,19 +34,16 @@ class ZeroShotDetails(TypedDict):
     prompts: int
 
 
-class ZeroShot:
+class ZeroShot(EvaluationProtocol):
     """The zero-shot protocol."""
 
     name = "zero_shot"
     prefix = "zero_shot"
-    Options = NoOptions
     version = 1
     layer = EMBEDDING
     needs_text = True
-    needs_training = False
-
-    def __init__(self, options: NoOptions | None = None) -> None:
-        self.options = options or NoOptions()
+    scores = "logits"
+    multilabel_scores = "probabilities"
 
     def splits(self, folds: Sequence[Fold]) -> list[Split]:
         """Return the test splits, each once: folds that only train differently share one."""

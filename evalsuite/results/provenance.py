@@ -91,6 +91,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return finished.stdout if finished.returncode == 0 else None
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

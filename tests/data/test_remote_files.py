@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,7 @@ from evalsuite.tasks.sources import RemoteFile
 from tests.archives import tar_of, zip_of
 from tests.data.test_unpacking import tree
 from tests.file_server import CONTENT, FileServer, left, md5
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import Finished, Zygote
 
 
 def test_two_archives_make_one_tree(server: FileServer, tmp_path: Path) -> None:
@@ -154,11 +151,9 @@ print(fetch_remote(RemoteFile.model_validate_json(sys.argv[1]), pathlib.Path(sys
 """
 
 
-def fetch_in_a_process(
-    file: RemoteFile, root: Path, where: str = "", what: str = ""
-) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-c", KILLED, file.model_dump_json(), str(root), where, what]
-    return subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+def fetch_in_a_process(zygote: Zygote, file: RemoteFile, root: Path, where: str = "", what: str = "") -> Finished:
+    arguments = [file.model_dump_json(), root, where, what]
+    return zygote.run(arguments, zygote.environment(root.parent), root.parent, code=KILLED)
 
 
 def big_tar() -> dict[str, bytes]:
@@ -176,7 +171,7 @@ def big_tar() -> dict[str, bytes]:
     ],
 )
 def test_a_kill_at_any_point_is_gone_on_from(
-    server: FileServer, tmp_path: Path, where: str, what: str, requests: int
+    server: FileServer, zygote: Zygote, tmp_path: Path, where: str, what: str, requests: int
 ) -> None:
     members = big_tar()
     server.files["new.tar"] = archive = tar_of(members)
@@ -185,12 +180,12 @@ def test_a_kill_at_any_point_is_gone_on_from(
     (tmp_path / "VOC/a/old.jpg").write_bytes(b"old")
     # What it makes appears first: alone it does not tell that the move was stopped.
     file = RemoteFile(url=server.url("new.tar"), md5=md5(archive), unpack=True, makes=["VOC/a/0.jpg"])
-    killed = fetch_in_a_process(file, tmp_path, where, what)
+    killed = fetch_in_a_process(zygote, file, tmp_path, where, what)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     complete = {**members, "VOC/a/old.jpg": b"old"}
     assert {path: data for path, data in tree(tmp_path).items() if path in complete} != complete or where == "clean"
 
-    again = fetch_in_a_process(file, tmp_path)
+    again = fetch_in_a_process(zygote, file, tmp_path)
     assert again.returncode == 0, again.stderr
     assert {path: data for path, data in tree(tmp_path).items() if not path.startswith(".evalsuite")} == complete
     assert [name for name in left(tmp_path) if "tar" in name] == []

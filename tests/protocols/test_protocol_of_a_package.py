@@ -16,7 +16,7 @@ CLASS_MEANS = '''
 from dataclasses import dataclass
 
 from evalsuite.options import option
-from evalsuite.protocols.base import FoldScores, Outcome
+from evalsuite.protocols.base import EvaluationProtocol, FoldScores, Outcome
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,13 @@ class Options:
     power: int = option(2, ge=1, help="Power of the distance.")
 
 
-class ClassMeans:
+class ClassMeans(EvaluationProtocol):
     name = "class_means"
     prefix = "means"
     Options = Options
     version = 1
     layer = "penultimate"
-    needs_text = False
     needs_training = True
-
-    def __init__(self, options):
-        self.options = options
 
     def splits(self, folds):
         return [split for fold in folds for split in (fold.train, fold.test)]
