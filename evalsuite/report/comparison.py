@@ -102,8 +102,8 @@ def compare(
     first: Contender,
     second: Contender,
     *,
-    protocols: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
     tags: Sequence[str] = (),
 ) -> Comparison:
     """Join two contenders on the tasks, protocols and options that both have, and return the differences.

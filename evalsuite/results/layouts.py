@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from evalsuite.errors import SpecError
+from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
-from evalsuite.results.published import first_problem, read_csv, read_description
+from evalsuite.results.published import read_csv, read_description
 
 COLUMN_SCORE = "score"
 """The name a number gets where a column holds it and the layout alone says its metric."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ForeignDataset(_Strict):
+class ForeignDataset(Strict):
     """What a dataset of another project is here."""
 
     names: tuple[str, ...] = Field(min_length=1, description="what it is called there")
@@ -35,7 +32,7 @@ class ForeignDataset(_Strict):
     caveat: str | None = Field(default=None, description="how they differ from those of the task here")
 
 
-class Layout(_Strict):
+class Layout(Strict):
     """How to read the results of another project."""
 
     name: str
