@@ -57,7 +57,7 @@ def test_features_that_are_encoded_anew_are_the_same_files_and_those_of_pixels_t
     run(store, "elsewhere")
     new, old = digests(store / "cache" / "features"), digests(OLD / "cache" / "features")
     assert new.keys() == old.keys()
-    # What pocket's network computes may differ in the last bit from machine to machine, parquet from version to version.
+    # The last bit of what the network of pocket computes depends on the machine, and parquet on its version.
     fixed = [
         name
         for name in old
