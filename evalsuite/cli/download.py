@@ -124,13 +124,13 @@ def _show_plan(tasks: list[TaskSpec], place: DataPlace, kind: str | None) -> int
     prober = Prober()
     rows = []
     for task in tasks:
-        state, planned = plan_task(task, place, kind=kind)
+        state, source, planned = plan_task(task, place, kind=kind)
         if not planned:
             rows.append([task.name, state, "", "nothing to fetch" if state == "ready" else "cannot be fetched", "", ""])
         for item in planned:
             size = prober.ask_url(item.what).size if "://" in item.what else None
             shown = "-" if size is None else decimal(size)
-            rows.append([task.name, state, item.source, item.what, shown, item.where])
+            rows.append([task.name, state, source, item.what, shown, item.where])
     click.echo(tabulate(rows, ["task", "state", "source", "what", "size", "to"], tablefmt="simple"))
     click.echo(f"\n{counted(len(tasks), 'task')}. Nothing was fetched (--dry-run).")
     return 0

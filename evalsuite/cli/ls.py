@@ -87,13 +87,16 @@ def groups(include_paths: tuple[Path, ...]) -> None:
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
 def models(patterns: tuple[str, ...]) -> None:
-    """List the models that have a short name; any open_clip or timm model can be named, too."""
+    """List the models that have a short name, also those of installed packages.
+
+    Any other model of open_clip or timm can be named, too.
+    """
     import fnmatch
 
     from tabulate import tabulate
 
     from evalsuite.models.aliases import aliases
-    from evalsuite.models.names import FORMS
+    from evalsuite.models.names import FORMS, plugins
 
     rows: list[list[Any]] = [
         ["pocket", "", "built in", 32, None, None, "exact", "yes"],
@@ -105,6 +108,7 @@ def models(patterns: tuple[str, ...]) -> None:
         millions = alias.parameters / 1e6
         names = ", ".join(alias.names)
         rows.append([alias.slug, names, weights, alias.input_size, millions, alias.gflops, alias.weight_fidelity, text])
+    rows += [[name, "", function, None, None, None, None, None] for name, function in plugins().items()]
     kept = [row for row in rows if not patterns or any(fnmatch.fnmatch(str(row[0]), pattern) for pattern in patterns)]
     headers = ["model", "also", "weights", "pixels", "million parameters", "GFLOPs", "fidelity", "text"]
     click.echo(tabulate(kept, headers, tablefmt="simple", floatfmt=".1f", missingval="-"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,40 @@ class Shown:
 
     outputs: tuple[Path, ...]
     published: list[str]
-    filters: dict[str, Any]
+    protocols: list[str] | None
+    tasks: list[str] | None
+    models: list[str] | None
+    tags: list[str]
+    include_partial: bool
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The filters as arguments of what makes a table."""
+        filters = vars(self).items()
+        return {name: value for name, value in filters if name not in ("outputs", "published")}
 
     def read(self, library: Library, *, required: bool = True) -> tuple[Numbers, list[str]]:
-        """Return the table of numbers, and what was warned of; see `read_numbers`."""
-        return read_numbers(self.outputs, self.published, library, required=required and not self.published)
+        """Return the table of the results and the published numbers named, and what was warned of: files left out.
+
+        Where no result is found, none is published and some are required, a UsageError says what to type.
+        """
+        from evalsuite.config import default_output
+        from evalsuite.errors import UsageError
+        from evalsuite.results.library import load_numbers
+
+        required = required and not self.published
+        folders = list(self.outputs) or [default_output()]
+        how = "Measure something first, for example:\n  evalsuite run --model pocket --tasks digits"
+        missing = [str(folder) for folder in folders if not folder.exists()]
+        if missing and (self.outputs or required):
+            raise UsageError(f"There is no results folder {', '.join(missing)}. {how}")
+        table, warnings = load_numbers([] if missing else folders, self.published, library)
+        gc.freeze()  # thousands of records stay to the end: looking for cycles among them takes longer than the table
+        for warning in warnings:
+            click.echo(f"warning: {warning}", err=True)
+        if required and not table.places:
+            raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
+        return table, warnings
 
 
 def shown_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,40 +108,13 @@ def _with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> 
         published: tuple[str, ...] = (),
         **others: Any,
     ) -> Any:
-        filters = {
-            "protocols": split_commas(protocols) or None,
-            "tasks": split_commas(tasks) or None,
-            "models": split_commas(models) or None,
-            "tags": split_commas(tags),
-            "include_partial": include_partial,
-        }
-        return command(shown=Shown(outputs, split_commas(published), filters), **others)
+        names = [split_commas(values) for values in (published, protocols, tasks, models, tags)]
+        shown = Shown(
+            outputs, names[0], names[1] or None, names[2] or None, names[3] or None, names[4], include_partial
+        )
+        return command(shown=shown, **others)
 
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), called)
-
-
-def read_numbers(
-    outputs: Sequence[Path], published: Sequence[str], library: Library, *, required: bool
-) -> tuple[Numbers, list[str]]:
-    """Read the results and the published numbers named; where no result is found and some are required, say so.
-
-    Return also what is warned of: files that are left out, and why.
-    """
-    from evalsuite.config import default_output
-    from evalsuite.errors import UsageError
-    from evalsuite.results.library import load_numbers
-
-    folders = list(outputs) or [default_output()]
-    how = "Measure something first, for example:\n  evalsuite run --model pocket --tasks digits"
-    missing = [str(folder) for folder in folders if not folder.exists()]
-    if missing and (outputs or required):
-        raise UsageError(f"There is no results folder {', '.join(missing)}. {how}")
-    table, warnings = load_numbers([] if missing else folders, published, library)
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if required and not any(place.is_measured for place in table.places):
-        raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
-    return table, warnings
 
 
 def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:

@@ -12,7 +12,7 @@ from evalsuite.data.download.transfers import Retries
 from evalsuite.data.opening import foremost, how_to_get
 from evalsuite.data.place import DataPlace
 from evalsuite.data.sources import sources_of
-from evalsuite.data.sources.base import Source
+from evalsuite.data.sources.base import Planned, Source
 from evalsuite.errors import DataMissingError, JobError
 from evalsuite.tasks.spec import TaskSpec
 
@@ -32,15 +32,6 @@ class Fetched:
     source: str
     received: int = 0
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One thing `fetch_task` would fetch: `what` is a URL or a repository, `where` a path."""
-
-    source: str
-    what: str
-    where: str
 
 
 def fetch_task(task: TaskSpec, place: DataPlace, *, kind: str | None = None, retries: Retries | None = None) -> Fetched:
@@ -76,16 +67,18 @@ def fetch_task(task: TaskSpec, place: DataPlace, *, kind: str | None = None, ret
     raise DataMissingError(_failed(task, place, notes or ["none of its sources can be downloaded"]))
 
 
-def plan_task(task: TaskSpec, place: DataPlace, *, kind: str | None = None) -> tuple[str, list[Planned]]:
-    """Return the state of a task's data, and what `fetch_task` would try to fetch first, without the network."""
+def plan_task(task: TaskSpec, place: DataPlace, *, kind: str | None = None) -> tuple[str, str, list[Planned]]:
+    """Return the state of a task's data, and the source that `fetch_task` would try first: its kind, what it fetches.
+
+    The network is not touched.
+    """
     candidates = _candidates(task, place, kind)
     states = [source.state() for source in candidates]
     if any(_is_done(source, state) for source, state in zip(candidates, states, strict=True)):
-        return "ready", []
+        return "ready", "", []
     for source in _fetchable(candidates, []):
-        wanted = [*(file for file in source.files if not file.is_made), *source.hub_downloads()]
-        return foremost(states).state, [Planned(source.spec.kind, item.what, item.where) for item in wanted]
-    return foremost(states).state, []
+        return foremost(states).state, source.spec.kind, source.planned()
+    return foremost(states).state, "", []
 
 
 def _candidates(task: TaskSpec, place: DataPlace, kind: str | None) -> list[Source[Any]]:
@@ -123,5 +116,5 @@ def _failed(task: TaskSpec, place: DataPlace, notes: Sequence[str]) -> str:
     lines.append(how_to_get(sources, [source.state() for source in sources]))
     if files := [file for source in sources for file in source.files if not file.is_made]:
         lines.append("Files you have from elsewhere are checked and unpacked by the same command, if they lie here:")
-        lines += [f"  {file.path} (from {file.what})" for file in files]
+        lines += [f"  {file.path} (from {file.file.url})" for file in files]
     return "\n".join(lines)

@@ -100,6 +100,11 @@ def plugins() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
+def known_names() -> list[str]:
+    """Return every name that `--model` takes as it is: built in, of the paper, of installed packages."""
+    return [*BUILT_IN, *alias_names(), *plugins()]
+
+
 def slugify(text: str) -> str:
     """Return `text` in lower case with '/', letters, digits, '.', '_' and '-' only, safe as a relative path.
 
@@ -193,7 +198,7 @@ def _existing(path: str, name: str) -> Path:
 
 
 def _unknown(name: str) -> str:
-    lines = [f"Unknown model {name!r}.{did_you_mean(name, [*BUILT_IN, *alias_names(), *plugins()])}"]
+    lines = [f"Unknown model {name!r}.{did_you_mean(name, known_names())}"]
     dashed = name.replace("/", "-")
     if dashed in open_clip_architectures():
         lines.append(f"open_clip has this architecture: say which weights, open_clip:{dashed}/TAG.")

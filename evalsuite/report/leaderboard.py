@@ -96,11 +96,12 @@ def _pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[Mode
     for number in numbers:
         cells[number.row][number.task] = number
     rows = []
-    for key, found in cells.items():
+    for found in cells.values():
         ordered = {task: found[task] for task in tasks if task in found}
         if ordered:
-            state = states.get(next(iter(ordered.values())).model_key, "")
-            rows.append(Row(key.model, key.protocol, key.origin, ordered, state, key.options))
+            first = next(iter(ordered.values()))
+            state = states.get(first.model_key, "")
+            rows.append(Row(first.model, first.protocol, first.origin, ordered, state, first.options))
     return rows
 
 

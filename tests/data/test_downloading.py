@@ -47,7 +47,7 @@ def folder_source(server: FileServer | None, **more: Any) -> dict[str, Any]:
 def test_a_task_becomes_ready(server: FileServer, make_task: MakeTask, tmp_path: Path) -> None:
     task = make_task(folder_source(server))
     root = tmp_path / "new" / "root"
-    assert plan_task(task, DataPlace(root))[1][0].what == server.url("pets.zip")
+    assert plan_task(task, DataPlace(root))[2][0].what == server.url("pets.zip")
     told = Told()
     done = fetch_task(task, DataPlace(root, progress=told))
     assert (done.task, done.before, done.after, done.source) == ("pets", "downloadable", "ready", "folder")
@@ -56,7 +56,7 @@ def test_a_task_becomes_ready(server: FileServer, make_task: MakeTask, tmp_path:
     assert left(root / "pets") == ["test", "test/cat", "test/cat/1.png", "train", "train/cat", "train/cat/1.png"]
     again = fetch_task(task, DataPlace(root))
     assert (again.before, again.received, len(server.gets("pets.zip"))) == ("ready", 0, 1)
-    assert plan_task(task, DataPlace(root)) == ("ready", [])
+    assert plan_task(task, DataPlace(root)) == ("ready", "", [])
 
 
 def test_the_default_data_root_is_used(
@@ -125,7 +125,7 @@ def test_offline_unpacks_what_was_brought_by_hand_and_fetches_nothing(
     with pytest.raises(DataMissingError, match=r"nothing is downloaded offline") as caught:
         fetch_task(task, DataPlace(tmp_path))
     assert f"{tmp_path / 'pets.zip'} (from {server.url('pets.zip')})" in str(caught.value)
-    assert plan_task(task, DataPlace(tmp_path))[1] == []
+    assert plan_task(task, DataPlace(tmp_path))[2] == []
     (tmp_path / "pets.zip").write_bytes(server.files["pets.zip"])
     assert fetch_task(task, DataPlace(tmp_path)).after == "ready"
     assert server.requests == []

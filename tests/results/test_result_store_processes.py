@@ -18,7 +18,8 @@ import pytest
 from evalsuite.errors import JobError
 from evalsuite.records import ErrorRecord, MetricRecord, Result
 from evalsuite.results import store as store_module
-from evalsuite.results.store import ResultStore, load_results
+from evalsuite.results.store import ResultStore
+from tests.results.conftest import load_results
 
 ROUNDS = 40
 

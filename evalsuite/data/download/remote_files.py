@@ -13,10 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from evalsuite.data.download.prober import Answer, Prober
 from evalsuite.data.download.transfers import Retries, fetch_file, is_web_page, part_of, wrong_checksum
 from evalsuite.data.download.unpacking import DamagedArchiveError, check_supported, move_into, unpack
-from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError, SpecError
 from evalsuite.progress import BYTES, Progress
 from evalsuite.tasks.sources import RemoteFile
@@ -89,22 +87,9 @@ class Target:
         return self.is_made or self.path.exists() or self.ready.exists()
 
     @property
-    def what(self) -> str:
-        """Its URL."""
-        return self.file.url
-
-    @property
-    def where(self) -> str:
-        """The path it goes to."""
+    def destination(self) -> str:
+        """The path it goes to, for people."""
         return str(self.folder if self.file.unpack else self.path)
-
-    def fetch(self, place: DataPlace, retries: Retries | None) -> int:
-        """Have what it `makes`; return the bytes that came over the network."""
-        return fetch_remote(self.file, self.root, place.progress, retries)
-
-    def ask(self, prober: Prober) -> Answer:
-        """Ask whether it could be fetched now."""
-        return prober.ask_url(self.file.url)
 
 
 def fetch_remote(file: RemoteFile, root: Path, reporter: Progress, retries: Retries | None = None) -> int:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from evalsuite import resources
 from evalsuite.data.base import DataState, RawPool
 from evalsuite.data.download.prober import Answer, Prober
-from evalsuite.data.download.remote_files import Target
+from evalsuite.data.download.remote_files import Target, fetch_remote
 from evalsuite.data.download.transfers import Retries
 from evalsuite.data.lists import SampleList, expand_lists, missing_files
 from evalsuite.data.place import DataPlace
@@ -24,22 +22,12 @@ from evalsuite.text import shortened
 S_co = TypeVar("S_co", bound=SourceSpec, covariant=True)
 
 
-class Download(Protocol):
-    """Something that is fetched for a source: a file, or a repository of the hub."""
+@dataclass(frozen=True)
+class Planned:
+    """One thing that would be fetched: `what` is a URL or a repository, `where` the path it goes to."""
 
-    @property
-    def what(self) -> str:
-        """Return a URL, or the name of a repository."""
-
-    @property
-    def where(self) -> str:
-        """Return the path it goes to."""
-
-    def fetch(self, place: DataPlace, retries: Retries | None) -> int:
-        """Fetch what is not there; return the bytes that came, as far as they are known."""
-
-    def ask(self, prober: Prober) -> Answer:
-        """Ask whether it could be fetched now."""
+    what: str
+    where: str
 
 
 @dataclass(frozen=True)
@@ -87,10 +75,6 @@ class Source(ABC, Generic[S_co]):
         group: str | None = getattr(self.spec, "group", None)
         return [] if group is None else [f"a hold-out keeps samples together that are alike in `{group}`"]
 
-    def hub_downloads(self) -> Sequence[Download]:
-        """Return what is fetched from the hub."""
-        return ()
-
     def refusal(self) -> str:
         """Say why the source may not be used without the user's consent; "" where it may."""
         return ""
@@ -99,7 +83,37 @@ class Source(ABC, Generic[S_co]):
         """Say why a download would be in vain; "" where it would not."""
         return self.refusal()
 
+    # --- how it is fetched
+
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether `evalsuite download` knows where to fetch it."""
+        return bool(self.spec.files)
+
+    def planned(self) -> list[Planned]:
+        """Return what `fetch` would fetch."""
+        return [Planned(file.file.url, file.destination) for file in self.files if not file.is_made]
+
+    def fetch(self, retries: Retries | None = None) -> int:
+        """Fetch what is not there; return the bytes that came, as far as they are known.
+
+        DataMissingError says what went wrong and what to do. Offline, files that lie there are unpacked.
+        """
+        return sum(fetch_remote(file, self.place.data_root, self.place.progress, retries) for file in self.spec.files)
+
+    def ask(self, prober: Prober) -> list[Answer]:
+        """Ask for each thing that `fetch` needs whether it could be fetched now."""
+        return [prober.ask_url(file.url) for file in self.spec.files]
+
     # --- what all kinds have in common
+
+    def reachable(self, prober: Prober) -> Answer:
+        """Return the worst of the answers: a source is reachable if all of it is."""
+        answers = self.ask(prober)
+        for state in ("dead", "gated", "unknown"):
+            if texts := dict.fromkeys(answer.text for answer in answers if answer.state == state):
+                return Answer(state, "; ".join(texts))
+        return Answer("reachable")
 
     def state(self) -> DataState:
         """Say whether the source is ready, with the files and lists it `needs`, and how it is fetched."""
@@ -118,41 +132,15 @@ class Source(ABC, Generic[S_co]):
         command = f"evalsuite download {self.task.name if own else path}"
         return DataState(name, f"{found.missing.rstrip('.')}. To download it: {command}")
 
-    def lists(self) -> dict[str, SampleList]:
-        """Return the lists of samples by name; their files are in the source's folder, else next to the task file."""
-        folders = [self.folder] if self.task.path is None else [self.folder, self.task.path.parent]
-        return expand_lists(self.spec.lists, folders)
-
-    @cached_property
+    @property
     def files(self) -> list[Target]:
         """The files that are fetched for it."""
         return [Target(file, self.place.data_root) for file in self.spec.files]
 
-    @property
-    def downloads(self) -> list[Download]:
-        """Return all that is fetched for it."""
-        return [*self.files, *self.hub_downloads()]
-
-    @property
-    def can_be_fetched(self) -> bool:
-        """Whether `evalsuite download` knows where to fetch it."""
-        return bool(self.downloads)
-
-    def fetch(self, retries: Retries | None = None) -> int:
-        """Fetch what is not there; return the bytes that came, as far as they are known.
-
-        DataMissingError says what went wrong and what to do. Offline, files that lie there are unpacked.
-        """
-        wanted: Sequence[Download] = self.files if self.place.offline else self.downloads
-        return sum(item.fetch(self.place, retries) for item in wanted)
-
-    def reachable(self, prober: Prober) -> Answer:
-        """Ask whether it could be fetched now; the worst answer counts: a source is reachable if all of it is."""
-        answers = [item.ask(prober) for item in self.downloads]
-        for state in ("dead", "gated", "unknown"):
-            if texts := dict.fromkeys(answer.text for answer in answers if answer.state == state):
-                return Answer(state, "; ".join(texts))
-        return Answer("reachable")
+    def lists(self) -> dict[str, SampleList]:
+        """Return the lists of samples by name; their files are in the source's folder, else next to the task file."""
+        folders = [self.folder] if self.task.path is None else [self.folder, self.task.path.parent]
+        return expand_lists(self.spec.lists, folders)
 
     def describe(self) -> list[str]:
         """Say where the images are and how they are labelled, in lines of Markdown."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.download.prober import Answer, Prober
 from evalsuite.data.download.transfers import Retries
-from evalsuite.data.place import DataPlace
-from evalsuite.data.sources.base import Download, Source
+from evalsuite.data.sources.base import Planned, Source
 from evalsuite.tasks.sources import HubSpec
 
 H_co = TypeVar("H_co", bound=HubSpec, covariant=True)
 
 
 class HubSource(Source[H_co]):
-    """A source with a `repo`."""
+    """A source with a `repo`, which is fetched in addition to `files`."""
+
+    @abstractmethod
+    def fetch_repository(self) -> int:
+        """Fetch what is not there; return the bytes that came, as far as they are known."""
 
     @property
     def repository(self) -> Repository:
@@ -26,44 +27,35 @@ class HubSource(Source[H_co]):
         return Repository(str(self.spec.repo), self.spec.revision)
 
     @property
-    def download_folder(self) -> str:
+    def repository_folder(self) -> str:
         """Return where the files of the repository go."""
         return str(self.folder)
 
-    @abstractmethod
-    def fetch_repository(self) -> int:
-        """Fetch what is not there; return the bytes that came, as far as they are known."""
+    @property
+    def has_repository(self) -> bool:
+        """Whether it is fetched from a repository."""
+        return self.spec.repo is not None
 
-    def hub_downloads(self) -> Sequence[Download]:
-        """Return the repository."""
-        return [] if self.spec.repo is None else [RepositoryDownload(self)]
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether `evalsuite download` knows where to fetch it."""
+        return self.has_repository or super().can_be_fetched
+
+    def planned(self) -> list[Planned]:
+        """Return what `fetch` would fetch."""
+        more = [Planned(self.repository.name, self.repository_folder)] if self.has_repository else []
+        return super().planned() + more
+
+    def fetch(self, retries: Retries | None = None) -> int:
+        """Fetch what is not there; return the bytes that came, as far as they are known."""
+        received = super().fetch(retries)
+        return received + self.fetch_repository() if self.has_repository and not self.place.offline else received
+
+    def ask(self, prober: Prober) -> list[Answer]:
+        """Ask for each thing that `fetch` needs whether it could be fetched now."""
+        return super().ask(prober) + ([prober.ask_repo(self.repository)] if self.has_repository else [])
 
     def details(self) -> list[str]:
-        """Return the address of the repository."""
+        """Return the address of the repository, too."""
         link = f"<{self.repository.page}> at `{self.spec.revision}`"
         return super().details() if self.spec.repo is None else [link, *super().details()]
-
-
-@dataclass(frozen=True)
-class RepositoryDownload:
-    """The repository of a source, as something to fetch."""
-
-    source: HubSource[Any]
-
-    @property
-    def what(self) -> str:
-        """Return the name of the repository."""
-        return self.source.repository.name
-
-    @property
-    def where(self) -> str:
-        """Return the path it goes to."""
-        return self.source.download_folder
-
-    def fetch(self, place: DataPlace, retries: Retries | None) -> int:
-        """Fetch what is not there; return the bytes that came, as far as they are known."""
-        return self.source.fetch_repository()
-
-    def ask(self, prober: Prober) -> Answer:
-        """Ask the hub whether it could be fetched now."""
-        return prober.ask_repo(self.source.repository)

@@ -16,7 +16,6 @@ from evalsuite.data.base import DataState, LoadedSample, MultiLabel, Origin, Raw
 from evalsuite.data.decoding import decode_image
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import row_id
-from evalsuite.data.sources.base import Download
 from evalsuite.data.sources.hub import HubSource
 from evalsuite.data.sources.hub_splits import HubSplits
 from evalsuite.errors import DataError, DataMissingError
@@ -44,7 +43,7 @@ class HuggingFaceSource(HubSource[HuggingFaceSpec]):
         return f"`{self.spec.path or self.task.name}/*.parquet`, else in the cache"
 
     @property
-    def download_folder(self) -> str:
+    def repository_folder(self) -> str:
         """Return where the files of the repository go."""
         return self._hub.arrow_cache
 
@@ -73,9 +72,10 @@ class HuggingFaceSource(HubSource[HuggingFaceSpec]):
         """Return the split and the column of the images."""
         return {"split": self.spec.pools[pool], "config": self.spec.config, "image": self.spec.image}
 
-    def hub_downloads(self) -> Sequence[Download]:
-        """Return the repository, unless the source names its files."""
-        return [] if self.spec.files else super().hub_downloads()
+    @property
+    def has_repository(self) -> bool:
+        """Whether it is fetched from a repository: where a source names its files, these count."""
+        return self.spec.repo is not None and not self.spec.files
 
     def fetch_repository(self) -> int:
         """Download each split into the cache; how many bytes came is not known."""
