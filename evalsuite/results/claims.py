@@ -1,4 +1,4 @@
-"""The headline claims of a paper, as the data beside its tables states them."""
+"""The headline claims of a paper, as the data next to its tables states them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class ForeignDataset(Strict):
     """What a dataset of another project is here."""
 
     names: tuple[str, ...] = Field(min_length=1, description="what it is called there")
-    metric: str | None = Field(default=None, description="metric of its column, where a file has one number a dataset")
+    metric: str | None = Field(default=None, description="metric of its column, where a file has one number per dataset")
     test_size: int | None = Field(default=None, gt=0, description="test samples there")
     caveat: str | None = Field(default=None, description="how they differ from those of the task here")
 
@@ -99,7 +99,7 @@ def read_foreign(path: Path) -> tuple[str, list[ForeignNumbers]]:
 
 
 class _Evaluation(BaseModel):
-    """The JSON file that one evaluation of CLIP_benchmark leaves; keys it may have besides do not matter."""
+    """The JSON file that one evaluation of CLIP_benchmark leaves; other keys do not matter."""
 
     dataset: str
     model: str
