@@ -27,7 +27,7 @@ class ForeignDataset(Strict):
     """What a dataset of another project is here."""
 
     names: tuple[str, ...] = Field(min_length=1, description="what it is called there")
-    metric: str | None = Field(default=None, description="metric of its column, where a file has one number per dataset")
+    metric: str | None = Field(default=None, description="metric of its column, if a file has one number per dataset")
     test_size: int | None = Field(default=None, gt=0, description="test samples there")
     caveat: str | None = Field(default=None, description="how they differ from those of the task here")
 
