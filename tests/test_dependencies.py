@@ -40,14 +40,13 @@ def imported(folders: Iterable[str]) -> set[str]:
     modules: set[str] = set()
     for folder in folders:
         for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            text = path.read_text("utf-8")
+            modules.update(re.findall(r'import_module\("(\w+)', text))
+            for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.Import):
                     modules.update(name.name.partition(".")[0] for name in node.names)
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     modules.add(node.module.partition(".")[0])
-                elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
-                    if isinstance(name := node.args[0], ast.Constant):
-                        modules.add(str(name.value).partition(".")[0])
     foreign = modules - set(sys.stdlib_module_names) - {"evalsuite", *DEVELOPED}
     distributions = packages_distributions()
     unknown = foreign - distributions.keys()
