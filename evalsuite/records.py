@@ -106,6 +106,9 @@ class ModelInfo(Strict):
     weight_fidelity: WeightFidelity = "unknown"
     preprocessing: str = Field(default="", description="the preprocessing, readable")
     published: str | None = Field(default=None, description="slug of this model's row in the paper's tables")
+    not_described: tuple[str, ...] = Field(
+        default=(), description="what the fingerprint does not cover, in words; where there is any, nothing is reused"
+    )
     details: dict[str, Any] = Field(default_factory=dict)
 
 
