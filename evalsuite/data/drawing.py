@@ -48,7 +48,7 @@ def draw_split(
     PCG64(seed), serves all classes in turn.
     Multi-label samples (a matrix) are one stratum; an int is an error there.
 
-    Returns sorted rows, one array a part. DataError where a class has too few samples.
+    Returns sorted rows, one array per part. DataError where a class has too few samples.
     """
     order = by_id(ids)
     strata = _strata(labels, order)

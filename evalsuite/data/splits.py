@@ -9,15 +9,11 @@ from itertools import combinations
 import numpy as np
 
 from evalsuite.data.base import Fold, Pool, Split
-from evalsuite.data.drawing import Amount, draw_some, draw_split, hold_out, stratified_limit
+from evalsuite.data.drawing import Amount, draw_some, draw_split
 from evalsuite.data.lists import SampleList, read_list
 from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import Draw, FoldSplits, OfficialSplits, SampledSplits
-
-__all__ = ["check_sizes", "hold_out", "resolve_folds", "stratified_limit"]
-
-_NAMES = ("train", "val", "test")
 
 
 def resolve_folds(
@@ -45,7 +41,7 @@ def resolve_folds(
     return folds
 
 
-def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = _NAMES) -> None:
+def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = ("train", "val", "test")) -> None:
     """Compare the splits (those of `names`) with the sizes the task file states, if it calls them exact.
 
     Raises DataMissingError where samples are missing, DataError where there are too many.
@@ -59,8 +55,7 @@ def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = 
         if len(per_fold) != len(folds):
             raise SpecError(f"Task {task.name!r}: `sizes.{name}` lists {len(per_fold)} numbers for {len(folds)} folds.")
         for number, (fold, wanted) in enumerate(zip(folds, per_fold, strict=True)):
-            split: Split | None = getattr(fold, name)
-            found = 0 if split is None else len(split)
+            found = len(fold.splits.get(name, ()))
             if found == wanted:
                 continue
             where = f" of fold {number}" if len(folds) > 1 else ""
@@ -68,7 +63,7 @@ def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = 
             raise kind(
                 f"Task {task.name!r}: the split {name!r}{where} has {found} samples where the task file "
                 f"says exactly {wanted}. The data is {'incomplete' if found < wanted else 'another edition'}; "
-                "get the official one, or, if it is right, mend `sizes` in the task file (or `exact: false`)."
+                "get the official one, or, if it is right, correct `sizes` in the task file (or `exact: false`)."
             )
 
 
@@ -92,9 +87,9 @@ def _check_amounts(task: TaskSpec, parts: list[Amount]) -> None:
         raise SpecError(f"{place}: shares must lie between 0 and 1 and sum to 1 at most; they are {shares}.")
     numbers = [part for part in parts if isinstance(part, int)]
     if any(number < 1 for number in numbers):
-        raise SpecError(f"{place}: numbers a class must be 1 or more; they are {numbers}.")
+        raise SpecError(f"{place}: numbers per class must be 1 or more; they are {numbers}.")
     if numbers and task.multilabel:
-        raise SpecError(f"{place}: samples a class have no meaning where a sample has several classes.")
+        raise SpecError(f"{place}: samples per class have no meaning where a sample has several classes.")
 
 
 def _named(
@@ -120,20 +115,19 @@ def _named(
 
 def _drawn(task: TaskSpec, draw: Draw, fold: Fold, open_pool: Callable[[str], Pool]) -> Fold:
     """Return the fold with only so many samples of each split as `draw` says."""
-
-    def some(name: str, split: Split | None) -> Split | None:
+    drawn = {}
+    for name, split in fold.splits.items():
         count: int | None = getattr(draw, name)
-        if split is None or count is None or len(split) == 0:
-            return split
+        if count is None or len(split) == 0:
+            continue
         if count > len(split):
             raise DataMissingError(
                 f"Task {task.name!r}: `splits.draw` asks for {count} samples of {name!r}, which has {len(split)}."
             )
         ids = open_pool(split.pool).ids
-        return Split(split.pool, split.rows[draw_some([ids[row] for row in split.rows], count, draw.seed)])
-
-    train, val, test = (some(name, getattr(fold, name)) for name in _NAMES)
-    return replace(fold, train=train or fold.train, val=val, test=test or fold.test)
+        rows = split.rows[draw_some([ids[row] for row in split.rows], count, draw.seed)]
+        drawn[name] = Split(split.pool, rows)
+    return replace(fold, **drawn)
 
 
 def _find_split(task: TaskSpec, title: str, open_pool: Callable[[str], Pool], lists: Mapping[str, SampleList]) -> Split:
@@ -145,12 +139,11 @@ def _find_split(task: TaskSpec, title: str, open_pool: Callable[[str], Pool], li
 
 
 def _check_disjoint(task: TaskSpec, fold: Fold, number: int | None, open_pool: Callable[[str], Pool]) -> None:
-    splits = [(name, getattr(fold, name)) for name in _NAMES if getattr(fold, name) is not None]
     where = "" if number is None else f" of fold {number}"
-    for name, split in splits:
+    for name, split in fold.splits.items():
         if len(split) == 0:
             raise DataMissingError(f"Task {task.name!r}: the split {name!r}{where} has no sample.")
-    for (name, split), (other_name, other) in combinations(splits, 2):
+    for (name, split), (other_name, other) in combinations(fold.splits.items(), 2):
         if split.pool != other.pool:
             continue
         common = np.intersect1d(split.rows, other.rows)
@@ -158,5 +151,5 @@ def _check_disjoint(task: TaskSpec, fold: Fold, number: int | None, open_pool: C
             sample = open_pool(split.pool).ids[int(common[0])]
             raise DataError(
                 f"Task {task.name!r}: the splits {name!r} and {other_name!r}{where} share {len(common)} "
-                f"samples, such as {sample!r}; a score on them would be worth nothing. Mend the lists."
+                f"samples, such as {sample!r}; a score on them would be worth nothing. Correct the lists."
             )

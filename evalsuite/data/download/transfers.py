@@ -258,7 +258,7 @@ def _gave_up(partial: _Partial, error: Exception, attempts: int) -> str:
     _drop_if_empty(partial)
     return (
         f"{partial.url} could not be downloaded in {attempts} attempts: {error}. "
-        f"{kept}Type the same command again to go on."
+        f"{kept}Type the same command again to resume."
     )
 
 

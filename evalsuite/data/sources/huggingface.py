@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.data.base import DataState, LoadedSample, MultiLabel, Origin, RawLabel, RawPool
+from evalsuite.data.base import DataState, LoadedSample, MultiLabel, PoolOrigin, RawLabel, RawPool
 from evalsuite.data.decoding import decode_image
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import row_id
@@ -101,7 +101,7 @@ class HuggingFaceSource(HubSource[HuggingFaceSpec]):
         for part, shortage in _short(found).items():
             raise DataMissingError(f"{self.title}: the split {part!r} is incomplete: {shortage}.")
         digests = files_sha256(files, self.place.cache_dir)
-        origin = Origin({path.name: digest for path, digest in zip(files, digests, strict=True)})
+        origin = PoolOrigin({path.name: digest for path, digest in zip(files, digests, strict=True)})
         return self._indexed(pool, _open_local(files, self._hub.arrow_cache), combined_sha256(digests), origin)
 
     def _local_splits(self) -> tuple[dict[str, list[Path]], dict[str, str]]:
@@ -138,7 +138,7 @@ class HuggingFaceSource(HubSource[HuggingFaceSpec]):
         command = f"hf download --repo-type dataset {self.spec.repo}{revision} --local-dir {self.folder}"
         return f"{text}, or type: {command}"
 
-    def _indexed(self, pool: str, dataset: Any, content: str, origin: Origin) -> RawPool:
+    def _indexed(self, pool: str, dataset: Any, content: str, origin: PoolOrigin) -> RawPool:
         import datasets
 
         place = f"{self.title}, split {self.spec.pools[pool]!r}"

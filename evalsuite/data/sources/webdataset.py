@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from evalsuite.data.base import DataState, LoadedSample, MultiLabel, Origin, RawLabel, RawPool
+from evalsuite.data.base import DataState, LoadedSample, MultiLabel, PoolOrigin, RawLabel, RawPool
 from evalsuite.data.decoding import decode_image
 from evalsuite.data.download.unpacking import leads_out
 from evalsuite.data.sources.hub import HubSource
@@ -66,7 +66,7 @@ class WebDatasetSource(HubSource[WebDatasetSpec]):
             raise DataError(f"{self.title}: the shards of the pool {pool!r} hold no sample.")
         digests = files_sha256(shards, self.place.cache_dir)
         reader = ShardReader(tuple(map(str, shards)), np.array(members, np.int64), tuple(ids))
-        origin = Origin(dict(zip(names, digests, strict=True)))
+        origin = PoolOrigin(dict(zip(names, digests, strict=True)))
         return RawPool(
             ids, labels, reader, reader.members[:, 2].copy(), content=combined_sha256(digests), origin=origin
         )
@@ -91,7 +91,7 @@ class WebDatasetSource(HubSource[WebDatasetSpec]):
             )
         except Exception as error:
             text = self.repository.explain("shards", error)
-            raise DataMissingError(f"{text} What came is kept: type the same command again to go on.") from error
+            raise DataMissingError(f"{text} What came is kept: type the same command again to resume.") from error
         return _bytes_of(self.folder, patterns) - before
 
     def _shards(self, pool: str) -> list[Path]:
