@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -26,19 +27,24 @@ def resolve_folds(
     test. Splits of one fold that share a sample are a DataError. test_only: those for training are empty.
     """
     rule = task.splits
-    folds: tuple[Fold, ...]
+
+    @functools.cache  # a test set that serves all folds is resolved once
+    def split(name: str) -> Split:
+        if name not in lists:
+            return Split(name, np.arange(len(open_pool(name)), dtype=np.int64))
+        pool = open_pool(lists[name].pool)
+        return Split(pool.name, read_list(lists[name], pool, task.max_unreadable))
+
     if isinstance(rule, SampledSplits):
-        folds = (_sampled(task, rule, open_pool(rule.pool)),)
+        folds = [_sampled(task, rule, open_pool(rule.pool))]
     elif isinstance(rule, FoldSplits):
-        known: dict[str, Split] = {}  # a test set that serves all folds is resolved once
-        numbers = [str(rule.first + position) for position in range(rule.count)]
-        folds = tuple(_named(task, rule, open_pool, lists, number, known, test_only) for number in numbers)
+        folds = [_named(rule, str(rule.first + number), split, test_only) for number in range(rule.count)]
     else:
-        fold = _named(task, rule, open_pool, lists, None, {}, test_only)
-        folds = (fold if rule.draw is None else _drawn(task, rule.draw, fold, open_pool),)
-    for number, fold in enumerate(() if test_only else folds):
+        fold = _named(rule, "", split, test_only)
+        folds = [fold if rule.draw is None else _drawn(task, rule.draw, fold, open_pool)]
+    for number, fold in enumerate([] if test_only else folds):
         _check_disjoint(task, fold, number if len(folds) > 1 else None, open_pool)
-    return folds
+    return tuple(folds)
 
 
 def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = ("train", "val", "test")) -> None:
@@ -92,25 +98,14 @@ def _check_amounts(task: TaskSpec, parts: list[Amount]) -> None:
         raise SpecError(f"{place}: samples per class have no meaning where a sample has several classes.")
 
 
-def _named(
-    task: TaskSpec,
-    rule: OfficialSplits | FoldSplits,
-    open_pool: Callable[[str], Pool],
-    lists: Mapping[str, SampleList],
-    number: str | None,
-    known: dict[str, Split],
-    test_only: bool,
-) -> Fold:
-    def split(name: str) -> Split:
-        title = name if number is None else name.replace("{}", number)
-        if title not in known:
-            known[title] = _find_split(task, title, open_pool, lists)
-        return known[title]
+def _named(rule: OfficialSplits | FoldSplits, number: str, split: Callable[[str], Split], test_only: bool) -> Fold:
+    def find(name: str) -> Split:
+        return split(name.replace("{}", number))
 
-    test = split(rule.test)
+    test = find(rule.test)
     if test_only:
         return Fold(Split(test.pool, test.rows[:0]), None, test)
-    return Fold(split(rule.train), None if rule.val is None else split(rule.val), test)
+    return Fold(find(rule.train), None if rule.val is None else find(rule.val), test)
 
 
 def _drawn(task: TaskSpec, draw: Draw, fold: Fold, open_pool: Callable[[str], Pool]) -> Fold:
@@ -128,14 +123,6 @@ def _drawn(task: TaskSpec, draw: Draw, fold: Fold, open_pool: Callable[[str], Po
         rows = split.rows[draw_some([ids[row] for row in split.rows], count, draw.seed)]
         drawn[name] = Split(split.pool, rows)
     return replace(fold, **drawn)
-
-
-def _find_split(task: TaskSpec, title: str, open_pool: Callable[[str], Pool], lists: Mapping[str, SampleList]) -> Split:
-    if title not in lists:
-        return Split(title, np.arange(len(open_pool(title)), dtype=np.int64))
-    sample_list = lists[title]
-    pool = open_pool(sample_list.pool)
-    return Split(pool.name, read_list(sample_list, pool, task.max_unreadable))
 
 
 def _check_disjoint(task: TaskSpec, fold: Fold, number: int | None, open_pool: Callable[[str], Pool]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evalsuite.data.base import IGNORED, Fold, Pool, Split, TaskData
 from evalsuite.data.download.prober import Prober
+from evalsuite.data.drawing import strata
 from evalsuite.data.opening import data_state, open_task
 from evalsuite.data.place import DataPlace
 from evalsuite.data.sources import sources_of
@@ -156,7 +157,7 @@ def _check_images(name: str, pool: Pool, split: Split, allowed: int) -> Check:
     """Decode one image of each class; where one cannot be, the next is tried, as long as so many are `allowed`."""
     decoded: set[int] = set()
     problems: dict[int, str] = {}
-    for rows in _rows_of_classes(pool.labels[split.rows], split.rows):
+    for rows in _rows_of_classes(pool.labels, split.rows):
         for row in rows.tolist():
             if row not in decoded and row not in problems:
                 try:
@@ -174,11 +175,8 @@ def _check_images(name: str, pool: Pool, split: Split, allowed: int) -> Check:
     return Check(f"{name} images", "ok", text)
 
 
-def _rows_of_classes(labels: NDArray[Any], rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of each class that has any."""
+def _rows_of_classes(labels: NDArray[Any], rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the rows of each class that has any."""
     if labels.ndim == 2:
-        yield from (rows[column == 1] for column in labels.T if (column == 1).any())
-    else:
-        order = np.argsort(labels, kind="stable")
-        starts = np.flatnonzero(np.diff(labels[order])) + 1
-        yield from np.split(rows[order], starts)
+        return [rows[column == 1] for column in labels[rows].T if (column == 1).any()]
+    return [of_class for _, of_class in strata(labels, rows)]
