@@ -100,55 +100,68 @@ def split_commas(values: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(item for item in items if item))
 
 
-def _tasks_of_this_machine() -> list[str]:
-    from evalsuite.tasks import TaskIndex
+class Name(TextType):
+    """A name, or several with commas between them; completes the known ones when the shell asks."""
 
-    index = TaskIndex()
-    return [*index.groups, *sorted(index.files)]
+    def known(self, typed: str) -> list[str]:
+        """Return the names to offer to one who has typed so much."""
+        raise NotImplementedError
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Offer the names that begin as typed."""
+        from click.shell_completion import CompletionItem
+
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + name) for name in self.known(last) if name.startswith(last)]
 
 
-class TaskName(TextType):
-    """A task, a group, tag:..., a glob or a path; completes names when the shell asks."""
+class TaskName(Name):
+    """A task, a group, tag:..., a glob or a path."""
 
     name = "task"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        """Offer the names that begin as typed."""
-        from click.shell_completion import CompletionItem
+    def known(self, typed: str) -> list[str]:
+        """Return groups and tasks."""
+        from evalsuite.tasks import TaskIndex
 
-        before, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(before + comma + name) for name in _tasks_of_this_machine() if name.startswith(last)]
+        index = TaskIndex()
+        return [*index.groups, *sorted(index.files)]
 
 
-class ModelName(TextType):
-    """A model name; completes the known ones when the shell asks."""
+class ModelName(Name):
+    """A model."""
 
     name = "model"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        """Offer the names that begin as typed."""
-        from click.shell_completion import CompletionItem
-
+    def known(self, typed: str) -> list[str]:
+        """Return the models that have a name of their own."""
         from evalsuite.models.names import known_names
 
-        names = known_names()
-        before, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
+        return known_names()
 
 
-class PublishedName(TextType):
-    """Published or imported rows; completes the names of tables and rows when the shell asks."""
+class PublishedName(Name):
+    """Published or imported rows."""
 
     name = "published"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        """Offer the names that begin as typed."""
-        from click.shell_completion import CompletionItem
-
+    def known(self, typed: str) -> list[str]:
+        """Return tables and rows."""
         from evalsuite.results.library import Library
 
-        before, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(before + comma + name) for name in Library().names() if name.startswith(last)]
+        return Library().names()
+
+
+class ContenderName(ModelName):
+    """A model, or `published:NAME`."""
+
+    def known(self, typed: str) -> list[str]:
+        """Return models, or published rows where that is what is typed."""
+        from evalsuite.results.naming import PUBLISHED
+
+        if not typed.startswith(PUBLISHED[:3]):
+            return super().known(typed)
+        return [PUBLISHED + name for name in PublishedName().known(typed)]
 
 
 class Auto(NumberType):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from evalsuite.cli.options import (
     shown_tasks_option,
     split_commas,
 )
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     from evalsuite.results.library import Library
@@ -32,40 +34,50 @@ class Shown:
 
     outputs: tuple[Path, ...]
     published: list[str]
-    filters: dict[str, Any]
+    include_partial: bool
+    protocols: list[str]
+    tasks: list[str]
+    models: list[str]
+    tags: list[str]
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The filters as arguments of what makes a table."""
+        filters = vars(self).items()
+        return {name: value for name, value in filters if name not in ("outputs", "published")}
 
     def read(self, library: Library, *, required: bool = True) -> tuple[Numbers, list[str]]:
-        """Return the table of numbers, and what was warned of; see `read_numbers`."""
-        return read_numbers(self.outputs, self.published, library, required=required and not self.published)
+        """Return the table of the results and the published numbers named, and what was warned of: files left out.
+
+        Where no result is found, none is published and some are required, a UsageError says what to type.
+        """
+        from evalsuite.config import default_output
+        from evalsuite.errors import UsageError
+        from evalsuite.results.library import load_numbers
+
+        required = required and not self.published
+        folders = list(self.outputs) or [default_output()]
+        how = "Measure something first, for example:\n  evalsuite run --model pocket --tasks digits"
+        missing = [str(folder) for folder in folders if not folder.exists()]
+        if missing and (self.outputs or required):
+            raise UsageError(f"There is no results folder {', '.join(missing)}. {how}")
+        table, warnings = load_numbers([] if missing else folders, self.published, library)
+        gc.freeze()  # thousands of records stay to the end: looking for cycles among them takes longer than the table
+        for warning in warnings:
+            click.echo(f"warning: {warning}", err=True)
+        if required and not table.places:
+            raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
+        return table, warnings
 
 
 def shown_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that choose what is shown, and hand them to it as its argument `shown`."""
-    return _with_options(
-        command,
-        results_option,
-        shown_protocols_option,
-        shown_tasks_option,
-        shown_models_option,
-        published_option,
-        shown_tags_option,
-        include_partial_option,
-    )
+    return measured_options(command, shown_models_option, published_option)
 
 
-def measured_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Do as `shown_options`, for a command that shows one measured model."""
-    return _with_options(
-        command,
-        results_option,
-        shown_protocols_option,
-        shown_tasks_option,
-        shown_tags_option,
-        include_partial_option,
-    )
+def measured_options(command: Callable[..., Any], *more: Callable[..., Any]) -> Callable[..., Any]:
+    """Do as `shown_options`, for a command whose models are arguments; more: further options."""
 
-
-def _with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def called(
         *,
@@ -78,54 +90,30 @@ def _with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> 
         published: tuple[str, ...] = (),
         **others: Any,
     ) -> Any:
-        filters = {
-            "protocols": split_commas(protocols) or None,
-            "tasks": split_commas(tasks) or None,
-            "models": split_commas(models) or None,
-            "tags": split_commas(tags),
-            "include_partial": include_partial,
-        }
-        return command(shown=Shown(outputs, split_commas(published), filters), **others)
+        rows, *names = map(split_commas, (published, protocols, tasks, models, tags))
+        filters = dict(zip(("protocols", "tasks", "models", "tags"), names, strict=True))
+        return command(shown=Shown(outputs, rows, include_partial, **filters), **others)
 
+    first = (results_option, shown_protocols_option, shown_tasks_option)
+    options = (*first, *more, shown_tags_option, include_partial_option)
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), called)
-
-
-def read_numbers(
-    outputs: Sequence[Path], published: Sequence[str], library: Library, *, required: bool
-) -> tuple[Numbers, list[str]]:
-    """Read the results and the published numbers named; where no result is found and some are required, say so.
-
-    Return also what is warned of: files that are left out, and why.
-    """
-    from evalsuite.config import default_output
-    from evalsuite.errors import UsageError
-    from evalsuite.results.library import load_numbers
-
-    folders = list(outputs) or [default_output()]
-    how = "Measure something first, for example:\n  evalsuite run --model pocket --tasks digits"
-    missing = [str(folder) for folder in folders if not folder.exists()]
-    if missing and (outputs or required):
-        raise UsageError(f"There is no results folder {', '.join(missing)}. {how}")
-    table, warnings = load_numbers([] if missing else folders, published, library)
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if required and not any(place.is_measured for place in table.places):
-        raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
-    return table, warnings
 
 
 def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:
     """Print a table, or write it to `target` and say so; a CSV has no place for notes, which go to stderr."""
-    from evalsuite.text import counted
-
-    if target is None:
-        click.echo(text, nl=False)
-    else:
-        write_output(target, text)
-        click.echo(f"Wrote {counted(rows, 'row')} to {target}.")
+    deliver(text, target, counted(rows, "row"))
     if format_name == "csv":
         for note in notes:
             click.echo(note, err=True)
+
+
+def deliver(text: str, target: Path | None, what: str = "") -> None:
+    """Print a text, or write it to the file that --to names and say so."""
+    if target is None:
+        click.echo(text, nl=False)
+        return
+    write_output(target, text)
+    click.echo(f"Wrote {what} to {target}." if what else f"Wrote {target}.")
 
 
 def write_output(target: Path, text: str) -> None:

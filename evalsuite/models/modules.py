@@ -11,7 +11,6 @@ from PIL import Image
 from torch import nn
 
 from evalsuite.errors import ModelError, UsageError
-from evalsuite.models.aliases import Alias
 from evalsuite.models.base import EMBEDDING, ModelInfo, Preprocess
 from evalsuite.models.identity import describe_code, fingerprint, state_digest
 from evalsuite.models.layers import (
@@ -23,7 +22,7 @@ from evalsuite.models.layers import (
     undisturbed,
     unnormalised,
 )
-from evalsuite.models.names import slugify
+from evalsuite.models.names import BackendName, ResolvedModel, slugify
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 """texts -> (n, context length) token numbers, as open_clip's tokenizers do."""
@@ -91,23 +90,20 @@ class Network:
 
     def as_model(
         self,
-        tokenizer: Tokenizer | None = None,
+        resolved: ResolvedModel,
+        tokenizer: Tokenizer | None,
         *,
-        name: str,
-        slug: str,
-        backend: str,
         fingerprint: str,
         weights: str,
         preprocessing: str,
-        alias: Alias | None = None,
-        details: Mapping[str, Any] | None = None,
+        **details: Any,
     ) -> TorchImageModel:
         """Return the model, with texts if it has a tokenizer and an embedding. The keywords: fields of ModelInfo."""
-        found = activations(self.module)
+        found, alias = activations(self.module), resolved.alias
         info = ModelInfo(
-            name=name,
-            slug=slug,
-            backend=backend,
+            name=resolved.name,
+            slug=resolved.slug,
+            backend=resolved.backend,
             fingerprint=fingerprint,
             input_size=self.input_size,
             layers=dict(self.layers),
@@ -118,7 +114,7 @@ class Network:
             weight_fidelity=alias.weight_fidelity if alias else "unknown",
             preprocessing=preprocessing,
             published=alias.published if alias else None,
-            details={"penultimate": self.rule, "activations": found, **(details or {})},
+            details={"penultimate": self.rule, "activations": found, **details},
         )
         if tokenizer is None or EMBEDDING not in self.layers:
             return TorchImageModel(self.module, self.preprocess, info, self.read)
@@ -147,7 +143,7 @@ def wrap_module(
     name: str,
     slug: str | None = None,
     source: str = "",
-    backend: str = "module",
+    backend: BackendName = "module",
 ) -> TorchImageModel:
     """Make a model of a torch module, on the device and in the mode it is in.
 
@@ -173,15 +169,8 @@ def wrap_module(
         layers=network.rule,
         source=source,
     )
-    return network.as_model(
-        tokenizer,
-        name=name,
-        slug=slug or slugify(name),
-        backend=backend,
-        fingerprint=mark,
-        weights=weights,
-        preprocessing=preprocessing,
-    )
+    resolved = ResolvedModel(name, slug or slugify(name), backend, name)
+    return network.as_model(resolved, tokenizer, fingerprint=mark, weights=weights, preprocessing=preprocessing)
 
 
 def image_parameters(module: nn.Module) -> int:

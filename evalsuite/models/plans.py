@@ -50,17 +50,13 @@ class Plan:
         **details: Any,
     ) -> TorchImageModel:
         """Return the model of a network with its weights in it. transform: sees images in RGB."""
-        resolved = self.resolved
-        return examine(module.eval(), RgbFirst(transform), resolved.name).as_model(
+        return examine(module.eval(), RgbFirst(transform), self.resolved.name).as_model(
+            self.resolved,
             tokenizer,
-            name=resolved.name,
-            slug=resolved.slug,
-            backend=resolved.backend,
             fingerprint=self._fingerprint(weights),
             weights=weights.source,
             preprocessing=f"RGB, {describe_config(self.preprocessing)}",
-            alias=resolved.alias,
-            details=details,
+            **details,
         )
 
     def _fingerprint(self, weights: WeightsFile) -> str:

@@ -99,16 +99,21 @@ class Comparison:
 
 
 def compare(
-    first: Contender, second: Contender, *, protocols: Sequence[str] | None = None, tasks: Sequence[str] | None = None
+    first: Contender,
+    second: Contender,
+    *,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    tags: Sequence[str] = (),
 ) -> Comparison:
     """Join two contenders on the tasks, protocols and options that both have, and return the differences.
 
-    protocols: names or patterns; tasks: see `choose_tasks`. One that selects nothing is a UsageError, as are contenders
-    that share nothing.
+    protocols: names or patterns; tasks, tags: see `choose_tasks`. One that selects nothing is a UsageError, as are
+    contenders that share nothing.
     """
     known = {*first.numbers, *second.numbers}
     chosen_protocols = resolve_names("protocol", protocols, sorted({job.protocol for job in known}))
-    chosen_tasks = choose_tasks(tasks, sorted({job.task for job in known}))
+    chosen_tasks = choose_tasks(tasks, sorted({job.task for job in known}), tags)
     jobs = sorted(
         (job for job in known if job.protocol in chosen_protocols and job.task in chosen_tasks),
         key=lambda job: (job.protocol, job.options or "", job.task),
@@ -118,7 +123,7 @@ def compare(
     if not shared:
         raise UsageError(
             f"{first.label} and {second.label} have no task, protocol, options and metric in common"
-            f"{'' if protocols is None and tasks is None else ' among those chosen'}; "
+            f"{' among those chosen' if protocols or tasks or tags else ''}; "
             "`evalsuite leaderboard` shows what each has."
         )
     rows = _corrected([_difference(first.numbers[job], second.numbers[job]) for job in shared])

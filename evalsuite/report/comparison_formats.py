@@ -42,7 +42,7 @@ REPRODUCED: Mapping[str, Callable[[Reproduction], object]] = {
     "difference": lambda row: 100 * row.difference,
     "outside": lambda row: 100 * row.outside,
     "split_fidelity": lambda row: row.split_fidelity,
-    "weight_fidelity": lambda row: row.weight_fidelity,
+    "weight_fidelity": lambda row: row.measured.weight_fidelity,
     "verdict": lambda row: row.verdict,
     "why": lambda row: row.why,
     "caveat": lambda row: row.published.caveat,
@@ -119,11 +119,12 @@ def _reproduced(table: ReproductionTable) -> str:
     numbers = ["measured", "interval", "published", "difference"]
     lines = [
         [
-            row.model, row.measured.job.protocol_label, row.measured.task, row.split_fidelity, row.weight_fidelity,
-            _verdict(row), f"{100 * row.measured.value:.2f}", _interval(row.measured.confidence()),
-            f"{100 * row.published.value:.1f}", f"{100 * row.difference:+.2f}",
+            row.model, ours.job.protocol_label, ours.task, row.split_fidelity, ours.weight_fidelity, _verdict(row),
+            f"{100 * ours.value:.2f}", _interval(ours.confidence()), f"{100 * row.published.value:.1f}",
+            f"{100 * row.difference:+.2f}",
         ]
         for row in table.rows
+        if (ours := row.measured)
     ]  # fmt: skip
     return _grid(words, numbers, lines)
 

@@ -31,9 +31,9 @@ from evalsuite.text import counted
 def build_leaderboard(
     table: Numbers,
     *,
-    protocols: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
     tags: Sequence[str] = (),
     include_partial: bool = False,
     baselines: Sequence[str] = (),
@@ -55,10 +55,10 @@ def build_leaderboard(
     chosen, shown_tasks, shown_protocols = selected.chosen, selected.tasks, selected.protocols
     states = told_apart(chosen.places)
     values = newest(filter(_is_measured, chosen.numbers), include_partial=include_partial)
-    if tasks is None:
+    if not tasks:
         there = {number.task for number in values or chosen.published}
         shown_tasks = [task for task in shown_tasks if task in there]
-    if protocols is None and values:
+    if values and not protocols:
         shown_protocols = sorted({number.protocol for number in values})
     printed = [
         number for number in chosen.published if number.task in shown_tasks and number.protocol in shown_protocols
@@ -96,11 +96,12 @@ def _pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[Mode
     for number in numbers:
         cells[number.row][number.task] = number
     rows = []
-    for key, found in cells.items():
+    for found in cells.values():
         ordered = {task: found[task] for task in tasks if task in found}
         if ordered:
-            state = states.get(next(iter(ordered.values())).model_key, "")
-            rows.append(Row(key.model, key.protocol, key.origin, ordered, state, key.options))
+            first = next(iter(ordered.values()))
+            state = states.get(first.model_key, "")
+            rows.append(Row(first.model, first.protocol, first.origin, ordered, state, first.options))
     return rows
 
 

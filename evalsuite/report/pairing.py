@@ -77,7 +77,7 @@ def _metric(item: StoredResult) -> MetricRecord:
 
 
 def _check_same(one: _Logged, two: _Logged) -> None:
-    """Raise NotPairedError unless both tables have the same samples, each once a fold, with the same labels."""
+    """Raise NotPairedError unless both tables have the same samples, each once per fold, with the same labels."""
     first, second = one.samples, two.samples
     rows = [set(zip(side.folds.tolist(), side.ids.tolist(), strict=True)) for side in (first, second)]
     for side, found in zip((one, two), rows, strict=True):

@@ -58,11 +58,6 @@ class Reproduction:
         """How near the samples are to the paper's."""
         return self.measured.fidelity or "unknown"
 
-    @property
-    def weight_fidelity(self) -> str:
-        """How near the weights are to the paper's."""
-        return _weight_fidelity(self.measured)
-
 
 @dataclass(frozen=True)
 class ReproductionTable:
@@ -86,18 +81,19 @@ def reproduce(
     table: Numbers,
     models: Sequence[str] = (),
     *,
-    protocols: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    tags: Sequence[str] = (),
     library: Library | None = None,
 ) -> ReproductionTable:
     """Join what was measured with the published numbers of the same models, protocols and tasks.
 
     A result is reproduced where the published number, rounded as it is, lies inside the interval of ours. It is
     compared only where weights, samples, metric and options are the paper's. models: as for a contender, none for all;
-    protocols: names or patterns; tasks: see `choose_tasks`. A name that selects nothing is a UsageError.
+    protocols: names or patterns; tasks, tags: see `choose_tasks`. A name that selects nothing is a UsageError.
     """
     chosen_protocols = resolve_names("protocol", protocols, sorted({place.protocol for place in table.places}))
-    chosen_tasks = choose_tasks(tasks, sorted({place.task for place in table.places}))
+    chosen_tasks = choose_tasks(tasks, sorted({place.task for place in table.places}), tags)
     table = table.where(lambda place: place.protocol in chosen_protocols and place.task in chosen_tasks)
     numbers = newest(table.numbers)
     named = {state for name in models for state in states_named(name, numbers)}
@@ -127,10 +123,6 @@ def _order(number: Number) -> tuple[str, ...]:
     return number.model, number.state, number.protocol, number.options or "", number.task
 
 
-def _weight_fidelity(number: Number) -> str:
-    return number.info.weight_fidelity if number.info else "unknown"
-
-
 def _not_comparable(number: Number, published: Number) -> str:
     """Return why the published number says nothing about this result; empty where it does."""
     reasons = []
@@ -141,8 +133,8 @@ def _not_comparable(number: Number, published: Number) -> str:
         reasons.append(f"other options ({changed})" if changed else "other options")
     if number.metric != published.metric:
         reasons.append(f"{number.metric} instead of {published.metric}")
-    if _weight_fidelity(number) != "exact":
-        reasons.append(f"weights {_weight_fidelity(number)}")
+    if number.weight_fidelity != "exact":
+        reasons.append(f"weights {number.weight_fidelity}")
     if number.fidelity not in FAITHFUL:
         reasons.append(f"splits {number.fidelity or 'unknown'}")
     if number.confidence() is None:

@@ -35,14 +35,8 @@ class ModelKey(NamedTuple):
     origin: Origin
 
 
-class RowKey(NamedTuple):
-    """What numbers share that stand in one row."""
-
-    model: str
-    state: str
-    protocol: str
-    options: str | None
-    origin: Origin
+RowKey = tuple[str, str, str, str | None, Origin]
+"""What numbers share that stand in one row: model, state, protocol, options, origin."""
 
 
 class Job(NamedTuple):
@@ -77,17 +71,17 @@ class Place:
     origin: Origin = MEASURED
     stored: StoredResult | None = field(default=None, compare=False, repr=False)
 
-    @property
+    @cached_property
     def model_key(self) -> ModelKey:
         """What names are held against."""
         return ModelKey(self.model, self.name, self.state, self.origin)
 
-    @property
+    @cached_property
     def row(self) -> RowKey:
         """The row of a leaderboard."""
-        return RowKey(self.model, self.state, self.protocol, self.options, self.origin)
+        return self.model, self.state, self.protocol, self.options, self.origin
 
-    @property
+    @cached_property
     def job(self) -> Job:
         """What must be equal in a comparison."""
         return Job(self.protocol, self.options, self.task)
@@ -111,6 +105,11 @@ class Place:
     def fidelity(self) -> str | None:
         """How near the splits of a measured number are to the paper's."""
         return self.record.split_level if self.record else None
+
+    @property
+    def weight_fidelity(self) -> str:
+        """How near the weights of a measured number are to the paper's."""
+        return self.info.weight_fidelity if self.info else "unknown"
 
     @property
     def changed_options(self) -> Mapping[str, Any]:

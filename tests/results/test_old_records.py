@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from evalsuite.records import ModelInfo, SplitFidelity
-from evalsuite.results.store import ResultStore, load_results, read_result
+from evalsuite.results.store import ResultStore, read_result
+from tests.results.conftest import load_results
 
 STORE = Path(__file__).with_name("old_store")
 FILES = sorted(STORE.rglob("*.json"))

@@ -12,7 +12,8 @@ import pytest
 
 from evalsuite.errors import JobError, UsageError
 from evalsuite.records import ErrorRecord, MetricRecord, Result
-from evalsuite.results.store import ResultStore, file_slug, hash8, load_results, samples_path, write_samples
+from evalsuite.results.store import ResultStore, file_slug, hash8, samples_path, write_samples
+from tests.results.conftest import load_results
 
 JOB = ("clip/vit-b-32", "weights-1", "digits", "zero_shot")
 

@@ -16,7 +16,7 @@ import evalsuite
 from evalsuite.cli.cache import cache
 from evalsuite.models.base import ImageModel, ImageTextModel
 from evalsuite.records import Result, SplitFidelity
-from evalsuite.results.store import load_results
+from evalsuite.results.store import load_stored
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
 
@@ -166,8 +166,8 @@ def test_one_failing_task_never_takes_the_others_down(tmp_path: Path, task: str)
     write_folder_task(broken.parent, name="broken")
     again = evaluate(tmp_path, CountingModel(), [str(broken), task], "zero_shot")
     assert [result.status for result in again] == ["ok", "ok"]
-    stored, _ = load_results([tmp_path / "out"])
-    assert sorted(result.status for result in stored) == ["ok", "ok"]
+    stored, _ = load_stored([tmp_path / "out"])
+    assert sorted(item.result.status for item in stored) == ["ok", "ok"]
 
 
 def test_an_unexpected_exception_is_recorded_with_its_traceback(tmp_path: Path, task: str) -> None:
