@@ -46,7 +46,11 @@ class Metric:
 
 
 def accuracy(scores: Scores, labels: Labels) -> float:
-    """Return top-1 accuracy; of equal scores the lowest class index wins."""
+    """Return top-1 accuracy; of equal scores the lowest class index wins.
+
+    >>> accuracy(np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]), np.array([0, 1, 1]))  # doctest: +ELLIPSIS
+    0.666...
+    """
     return _value(_prepare_top1, scores, labels)
 
 
@@ -64,6 +68,9 @@ def mean_per_class_recall(scores: Scores, labels: Labels) -> float:
     """Return the unweighted mean of the classes' recalls; classes without a sample are left out.
 
     The same as scikit-learn's `balanced_accuracy_score`.
+
+    >>> mean_per_class_recall(np.eye(2)[[0, 0, 0, 0]], np.array([0, 0, 0, 1]))
+    0.5
     """
     return _value(_prepare_mean_per_class, scores, labels)
 

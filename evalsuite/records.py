@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -21,6 +21,18 @@ class Record(BaseModel):
 
     # Pydantic before 2.10 warns about every field that begins with "model_" unless told not to.
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Strict(Record):
+    """A record, or a part of a file of data, that never changes."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return where the first error is and what it is, on one line."""
+    first = error.errors()[0]
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
 
 
 @dataclass(frozen=True)
@@ -64,10 +76,8 @@ class Timings(Record):
     images_encoded: int = 0
 
 
-class SplitFidelity(BaseModel):
+class SplitFidelity(Strict):
     """Whether the splits are the paper's, and why one can say so."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     level: Literal["exact", "convention", "approximate"]
     why: str = Field(min_length=1)
@@ -76,14 +86,12 @@ class SplitFidelity(BaseModel):
 WeightFidelity = Literal["exact", "same-recipe", "unknown"]
 
 
-class ModelInfo(BaseModel):
+class ModelInfo(Strict):
     """What is recorded about a model in every result.
 
     `fingerprint` covers weights, architecture, preprocessing, and the rules for layers and texts: two models
     with the same fingerprint, precision and decoder give the same features.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     slug: str

@@ -21,7 +21,11 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ' Did you mean a, b?' or nothing."""
+    """Return a question that offers the nearest names, or nothing.
+
+    >>> did_you_mean("mnits", ["cifar10", "mnist"])
+    ' Did you mean mnist?'
+    """
     matches = nearest(name, known)
     return f" Did you mean {', '.join(matches)}?" if matches else ""
 

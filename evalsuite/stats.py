@@ -60,7 +60,11 @@ class PairedScores:
 
 
 def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> Interval:
-    """Return the exact binomial interval for `successes` of `n` samples (Clopper and Pearson 1934)."""
+    """Return the exact binomial interval for `successes` of `n` samples (Clopper and Pearson 1934).
+
+    >>> round(clopper_pearson(0, 10, level=0.95).high, 4)  # 1 - 0.025 ** (1 / 10)
+    0.3085
+    """
     _check_level(level)
     if n < 1 or not 0 <= successes <= n:
         raise EvalsuiteError(f"An interval needs 0 <= successes <= n and n >= 1; got {successes} of {n}.")
@@ -164,6 +168,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values of a family of tests, corrected by Holm's step-down rule (1979), in their order.
 
     Calling those below alpha real is wrong about any of them with a probability of at most alpha.
+
+    >>> holm([0.01, 0.5, 0.02])
+    [0.03, 0.5, 0.04]
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite.cli.options import Command, Group, ModelName
-from evalsuite.cli.tables import Shown, measured_options, shown_options, write_output
+from evalsuite.cli.tables import Shown, deliver, measured_options, shown_options
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     from evalsuite.results.numbers import Number
@@ -40,12 +41,7 @@ def csv(shown: Shown, target: Path | None) -> None:
     from evalsuite.report.export import to_frame
 
     numbers = _numbers(shown)
-    text = to_frame(numbers).to_csv(index=False, lineterminator="\n")
-    if target is None:
-        click.echo(text, nl=False)
-        return
-    write_output(target, text)
-    _say_written(numbers, target)
+    deliver(to_frame(numbers).to_csv(index=False, lineterminator="\n"), target, counted(len(numbers), "number"))
 
 
 @export.command(
@@ -70,7 +66,7 @@ def parquet(shown: Shown, target: Path) -> None:
         write_with(target, lambda path: to_frame(numbers).to_parquet(path, index=False))
     except OSError as error:
         raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error
-    _say_written(numbers, target)
+    click.echo(f"Wrote {counted(len(numbers), 'number')} to {target}.")
 
 
 @export.command(
@@ -92,12 +88,7 @@ def model_card(shown: Shown, model: str, target: Path | None) -> None:
     numbers = _numbers(shown, [model])
     index = TaskIndex()
     titles = {name: index.load(name).title for name in {number.task for number in numbers} if name in index.files}
-    text = model_card(numbers, titles)
-    if target is None:
-        click.echo(text, nl=False)
-        return
-    write_output(target, text)
-    click.echo(f"Wrote {target}.")
+    deliver(model_card(numbers, titles), target)
 
 
 def _numbers(shown: Shown, models: list[str] | None = None) -> list[Number]:
@@ -107,9 +98,3 @@ def _numbers(shown: Shown, models: list[str] | None = None) -> list[Number]:
 
     table, _ = shown.read(Library())
     return exported(table, **{**shown.filters, **({"models": models} if models else {})})
-
-
-def _say_written(numbers: list[Number], target: Path) -> None:
-    from evalsuite.text import counted
-
-    click.echo(f"Wrote {counted(len(numbers), 'number')} to {target}.")

@@ -74,7 +74,8 @@ def leaderboard(
     from evalsuite.results.library import Library
     from evalsuite.results.numbers import Numbers
 
-    chosen_format = format_name or (format_of(target) if target else _format_of_stdout())
+    place = "terminal" if sys.stdout.isatty() else "markdown"
+    chosen_format = format_name or (format_of(target) if target else place)
     library = Library()
     table, _ = shown.read(library, required=not claims)
     if claims and not table.places:
@@ -92,10 +93,6 @@ def leaderboard(
         return
     text = FORMATS[chosen_format](board)
     emit(text, board.remarks, len(board.rows), target, chosen_format)
-
-
-def _format_of_stdout() -> str:
-    return "terminal" if sys.stdout.isatty() else "markdown"
 
 
 def _show(board: Leaderboard) -> None:

@@ -21,6 +21,7 @@ from evalsuite.cli.options import (
     shown_tasks_option,
     split_commas,
 )
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     from evalsuite.results.library import Library
@@ -33,11 +34,11 @@ class Shown:
 
     outputs: tuple[Path, ...]
     published: list[str]
-    protocols: list[str] | None
-    tasks: list[str] | None
-    models: list[str] | None
-    tags: list[str]
     include_partial: bool
+    protocols: list[str]
+    tasks: list[str]
+    models: list[str]
+    tags: list[str]
 
     @property
     def filters(self) -> dict[str, Any]:
@@ -71,31 +72,12 @@ class Shown:
 
 def shown_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that choose what is shown, and hand them to it as its argument `shown`."""
-    return _with_options(
-        command,
-        results_option,
-        shown_protocols_option,
-        shown_tasks_option,
-        shown_models_option,
-        published_option,
-        shown_tags_option,
-        include_partial_option,
-    )
+    return measured_options(command, shown_models_option, published_option)
 
 
-def measured_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Do as `shown_options`, for a command that shows one measured model."""
-    return _with_options(
-        command,
-        results_option,
-        shown_protocols_option,
-        shown_tasks_option,
-        shown_tags_option,
-        include_partial_option,
-    )
+def measured_options(command: Callable[..., Any], *more: Callable[..., Any]) -> Callable[..., Any]:
+    """Do as `shown_options`, for a command whose models are arguments; more: further options."""
 
-
-def _with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def called(
         *,
@@ -108,27 +90,30 @@ def _with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> 
         published: tuple[str, ...] = (),
         **others: Any,
     ) -> Any:
-        names = [split_commas(values) for values in (published, protocols, tasks, models, tags)]
-        shown = Shown(
-            outputs, names[0], names[1] or None, names[2] or None, names[3] or None, names[4], include_partial
-        )
-        return command(shown=shown, **others)
+        rows, *names = map(split_commas, (published, protocols, tasks, models, tags))
+        filters = dict(zip(("protocols", "tasks", "models", "tags"), names, strict=True))
+        return command(shown=Shown(outputs, rows, include_partial, **filters), **others)
 
+    first = (results_option, shown_protocols_option, shown_tasks_option)
+    options = (*first, *more, shown_tags_option, include_partial_option)
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), called)
 
 
 def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:
     """Print a table, or write it to `target` and say so; a CSV has no place for notes, which go to stderr."""
-    from evalsuite.text import counted
-
-    if target is None:
-        click.echo(text, nl=False)
-    else:
-        write_output(target, text)
-        click.echo(f"Wrote {counted(rows, 'row')} to {target}.")
+    deliver(text, target, counted(rows, "row"))
     if format_name == "csv":
         for note in notes:
             click.echo(note, err=True)
+
+
+def deliver(text: str, target: Path | None, what: str = "") -> None:
+    """Print a text, or write it to the file that --to names and say so."""
+    if target is None:
+        click.echo(text, nl=False)
+        return
+    write_output(target, text)
+    click.echo(f"Wrote {what} to {target}." if what else f"Wrote {target}.")
 
 
 def write_output(target: Path, text: str) -> None:

@@ -22,7 +22,7 @@ ROWS_AT_A_TIME = 4096
 
 @dataclass(frozen=True)
 class Reliability:
-    """What `reliability` finds, a value a bin.
+    """What `reliability` finds, one value per bin.
 
     counts: samples; confidence, accuracy: their means, nan in an empty bin; error: the expected calibration error,
     the mean of |accuracy - confidence| over the bins by their samples. All but the counts are in [0, 1].

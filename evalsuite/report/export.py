@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def exported(
     table: Numbers,
     *,
-    protocols: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
     tags: Sequence[str] = (),
     include_partial: bool = False,
 ) -> list[Number]:

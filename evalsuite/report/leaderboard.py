@@ -31,9 +31,9 @@ from evalsuite.text import counted
 def build_leaderboard(
     table: Numbers,
     *,
-    protocols: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
     tags: Sequence[str] = (),
     include_partial: bool = False,
     baselines: Sequence[str] = (),
@@ -55,21 +55,18 @@ def build_leaderboard(
     chosen, shown_tasks, shown_protocols = selected.chosen, selected.tasks, selected.protocols
     states = told_apart(chosen.places)
     values = newest(filter(_is_measured, chosen.numbers), include_partial=include_partial)
-    if tasks is None:
+    if not tasks:
         there = {number.task for number in values or chosen.published}
         shown_tasks = [task for task in shown_tasks if task in there]
-    if protocols is None and values:
+    if values and not protocols:
         shown_protocols = sorted({number.protocol for number in values})
     printed = [
         number for number in chosen.published if number.task in shown_tasks and number.protocol in shown_protocols
     ]
     rows = sorted(_pivot([*values, *printed], shown_tasks, states), key=_best_first)
-    rivals = []
-    if baselines:
-        others = _pivot(library.printed, shown_tasks, {})
-        keys = {(row.model, row.protocol, row.origin) for row in rows}
-        candidates = [*rows, *(row for row in others if (row.model, row.protocol, row.origin) not in keys)]
-        rivals = find_baselines(baselines, candidates, [*table.numbers, *library.printed], shown_tasks, shown_protocols)
+    others = [*table.numbers, *library.printed] if baselines else []
+    candidates = _with_printed(rows, library, shown_tasks) if baselines else []
+    rivals = find_baselines(baselines, candidates, others, shown_tasks, shown_protocols)
     shown_groups = _groups_of(shown_tasks, groups or {})
     compared = with_groups(with_differences(with_standings(rows, shown_tasks), rivals, shown_tasks), shown_groups)
     notes = [
@@ -103,6 +100,13 @@ def _pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[Mode
             state = states.get(first.model_key, "")
             rows.append(Row(first.model, first.protocol, first.origin, ordered, state, first.options))
     return rows
+
+
+def _with_printed(rows: Sequence[Row], library: Library, tasks: Sequence[str]) -> list[Row]:
+    """Return the rows of the table and every published one: what a baseline is chosen from."""
+    shown = {(row.model, row.protocol, row.origin) for row in rows}
+    printed = _pivot(library.printed, tasks, {})
+    return [*rows, *(row for row in printed if (row.model, row.protocol, row.origin) not in shown)]
 
 
 def _best_first(row: Row) -> tuple[int, float, tuple[str, ...]]:

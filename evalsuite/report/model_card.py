@@ -18,7 +18,7 @@ HUB_TASKS = {"zero_shot": "zero-shot-image-classification"}
 def model_card(numbers: Sequence[Number], titles: Mapping[str, str]) -> str:
     """Return the YAML for the head of a model card: `model-index` with what was measured of one model.
 
-    titles: task -> its name for people. The metric of each task is there and not those beside it. Values are fractions;
+    titles: task -> its name for people. The metric of each task is there, not its further ones. Values are fractions;
     the interval, the number of test images and the fidelity of the split go with them as arguments of the metric.
     UsageError where the numbers are none or of several models.
     """
@@ -51,7 +51,7 @@ def _result(number: Number, title: str) -> EvalResult:
 
 
 def _arguments(number: Number) -> dict[str, Any]:
-    """Return what a reader must know besides the value; nothing where nothing is known."""
+    """Return what a reader must also know of the value; nothing where nothing is known."""
     known: dict[str, Any] = {"test_images": number.n, "split_fidelity": number.fidelity}
     if number.interval is not None:
         interval = number.interval

@@ -81,8 +81,8 @@ def reproduce(
     table: Numbers,
     models: Sequence[str] = (),
     *,
-    protocols: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
     tags: Sequence[str] = (),
     library: Library | None = None,
 ) -> ReproductionTable:

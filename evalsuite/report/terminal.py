@@ -16,7 +16,7 @@ GAP = 2
 """Columns of the terminal between two columns of the table."""
 
 WIDEST_MODEL = 40
-"""Longer names are broken into lines, so that numbers fit beside them."""
+"""Longer names are broken into lines, so that numbers fit next to them."""
 
 
 def renderables(board: Leaderboard, width: int) -> list[RenderableType]:

@@ -14,22 +14,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from evalsuite import config
 from evalsuite.atomic import write_json
 from evalsuite.errors import SpecError, UsageError
+from evalsuite.records import Strict, first_problem
 from evalsuite.results.numbers import Number, Origin
-from evalsuite.results.published import first_problem
 
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ImportedTask(_Strict):
+class ImportedTask(Strict):
     """What is known of the numbers of one task: test samples, and how they differ from the task's own."""
 
     metric: str
@@ -37,7 +33,7 @@ class ImportedTask(_Strict):
     caveat: str | None = None
 
 
-class ImportedRow(_Strict):
+class ImportedRow(Strict):
     """The scores of one model under one protocol: task -> fraction in [0, 1]."""
 
     slug: str = Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")
@@ -46,7 +42,7 @@ class ImportedRow(_Strict):
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
 
 
-class ImportedTable(_Strict):
+class ImportedTable(Strict):
     """One import: what it was read from, and its rows."""
 
     schema_version: Literal[1] = 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
-from evalsuite.results.numbers import ModelKey, Numbers
+from evalsuite.results.numbers import ModelKey, Numbers, family
 from evalsuite.results.store import hash8
 from evalsuite.text import shortened
 
@@ -60,7 +60,7 @@ def _words(model: ModelKey) -> set[str]:
 
 def _collections(model: ModelKey) -> set[str]:
     tables = {ALL, model.origin.table, model.origin.label} if model.origin.table else set()
-    return {model.slug.partition("/")[0].casefold(), *tables}
+    return {family(model.slug).casefold(), *tables}
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ class Selection:
 def select(
     table: Numbers,
     *,
-    protocols: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
     tags: Sequence[str] = (),
 ) -> Selection:
-    """Return what the names choose; None: everything. One that chooses nothing is a UsageError.
+    """Return what the names choose; without any, everything. One that chooses nothing is a UsageError.
 
     models: see stands_for; tasks, tags: see choose_tasks; protocols: names or patterns.
     """
@@ -97,8 +97,8 @@ def select(
     return Selection(of_models, chosen, chosen_tasks, chosen_protocols)
 
 
-def _of_models(table: Numbers, names: Sequence[str] | None) -> Numbers:
-    if names is None:
+def _of_models(table: Numbers, names: Sequence[str]) -> Numbers:
+    if not names:
         return table
     known = {place.model_key for place in table.places}
     chosen: set[ModelKey] = set()
@@ -110,12 +110,12 @@ def _of_models(table: Numbers, names: Sequence[str] | None) -> Numbers:
     return table.where(lambda place: place.model_key in chosen)
 
 
-def choose_tasks(names: Sequence[str] | None, known: Sequence[str], tags: Sequence[str] = ()) -> list[str]:
-    """Return the `known` tasks that `names` choose, in their order: tasks, groups, task files, patterns; None: all.
+def choose_tasks(names: Sequence[str], known: Sequence[str], tags: Sequence[str] = ()) -> list[str]:
+    """Return the `known` tasks that `names` choose, in their order: tasks, groups, task files, patterns; none: all.
 
     tags: only tasks that have one of them. UsageError for a name that chooses nothing, and where no task has a tag.
     """
-    chosen = resolve_names("task", None if names is None else _spelled_out(names, known), known)
+    chosen = resolve_names("task", _spelled_out(names, known), known)
     if not tags:
         return chosen
     from evalsuite.tasks import TaskIndex
@@ -144,12 +144,12 @@ def _spelled_out(names: Sequence[str], known: Sequence[str]) -> list[str]:
     return tasks
 
 
-def resolve_names(kind: str, patterns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Return the known names that `patterns` match, in the order of the patterns; None: every known name.
+def resolve_names(kind: str, patterns: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return the known names that `patterns` match, in the order of the patterns; without any, every known name.
 
     kind: what the names are, for the UsageError about a pattern that matches nothing.
     """
-    if patterns is None:
+    if not patterns:
         return list(known)
     chosen: dict[str, None] = {}
     for pattern in patterns:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from evalsuite.errors import SpecError
+from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
 from evalsuite.results.claims import Claim
 from evalsuite.results.numbers import Number, Origin
@@ -28,11 +29,7 @@ _ROW_COLUMNS = ["slug", "family", "model"]
 Described = TypeVar("Described", bound=BaseModel)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class PublishedRow(_Strict):
+class PublishedRow(Strict):
     """A line of a table: the scores of one model, task -> fraction in [0, 1]."""
 
     slug: str
@@ -41,7 +38,7 @@ class PublishedRow(_Strict):
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
 
 
-class PublishedTask(_Strict):
+class PublishedTask(Strict):
     """A row of a paper's table of datasets, its errors included."""
 
     task: str
@@ -52,7 +49,7 @@ class PublishedTask(_Strict):
     metric: str
 
 
-class DatasetsFile(_Strict):
+class DatasetsFile(Strict):
     """The file with the tasks of a set, in the order of its columns."""
 
     file: str
@@ -60,7 +57,7 @@ class DatasetsFile(_Strict):
     metrics: dict[str, str] = Field(description="a metric as the paper calls it -> its name in this project")
 
 
-class TableFile(_Strict):
+class TableFile(Strict):
     """A file with the scores of one protocol."""
 
     protocol: str
@@ -70,7 +67,7 @@ class TableFile(_Strict):
     description: str
 
 
-class PublishedSet(_Strict):
+class PublishedSet(Strict):
     """The tables of one paper: where they come from and what is known to be wrong in them."""
 
     name: str
@@ -212,9 +209,3 @@ def _check_unique(path: Path, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SpecError(f"{path}: listed twice: {', '.join(twice)}.")
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return where the first error is and what it is, on one line."""
-    first = error.errors()[0]
-    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from evalsuite.atomic import check_writable, write_json, write_with
 from evalsuite.errors import JobError, UsageError
-from evalsuite.records import SCHEMA_VERSION, Result, Status
+from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 
 _RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
 _LOCK_SECONDS = 120.0
@@ -73,9 +73,7 @@ def _read_carefully(text: bytes) -> Result:
     try:
         return Result.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UnreadableRecordError(f"it breaks the schema of a result ({place}: {first['msg']})") from error
+        raise UnreadableRecordError(f"it breaks the schema of a result ({first_problem(error)})") from error
 
 
 def _check_schema_version(found: Any) -> None:

@@ -61,7 +61,7 @@ def make(task: str, status: str, value: float = 0.5) -> Result:
 
 
 def write_all(root: Path, status: str, barrier: Barrier) -> None:
-    """Write one record a task, each at the same moment as the other process."""
+    """Write one record per task, each at the same moment as the other process."""
     store = ResultStore(root)
     for number in range(ROUNDS):
         barrier.wait(timeout=60)
