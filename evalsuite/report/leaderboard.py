@@ -64,12 +64,9 @@ def build_leaderboard(
         number for number in chosen.published if number.task in shown_tasks and number.protocol in shown_protocols
     ]
     rows = sorted(_pivot([*values, *printed], shown_tasks, states), key=_best_first)
-    rivals = []
-    if baselines:
-        others = _pivot(library.printed, shown_tasks, {})
-        keys = {(row.model, row.protocol, row.origin) for row in rows}
-        candidates = [*rows, *(row for row in others if (row.model, row.protocol, row.origin) not in keys)]
-        rivals = find_baselines(baselines, candidates, [*table.numbers, *library.printed], shown_tasks, shown_protocols)
+    others = [*table.numbers, *library.printed] if baselines else []
+    candidates = _with_printed(rows, library, shown_tasks) if baselines else []
+    rivals = find_baselines(baselines, candidates, others, shown_tasks, shown_protocols)
     shown_groups = _groups_of(shown_tasks, groups or {})
     compared = with_groups(with_differences(with_standings(rows, shown_tasks), rivals, shown_tasks), shown_groups)
     notes = [
@@ -103,6 +100,13 @@ def _pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[Mode
             state = states.get(first.model_key, "")
             rows.append(Row(first.model, first.protocol, first.origin, ordered, state, first.options))
     return rows
+
+
+def _with_printed(rows: Sequence[Row], library: Library, tasks: Sequence[str]) -> list[Row]:
+    """Return the rows of the table and every published one: what a baseline is chosen from."""
+    shown = {(row.model, row.protocol, row.origin) for row in rows}
+    printed = _pivot(library.printed, tasks, {})
+    return [*rows, *(row for row in printed if (row.model, row.protocol, row.origin) not in shown)]
 
 
 def _best_first(row: Row) -> tuple[int, float, tuple[str, ...]]:

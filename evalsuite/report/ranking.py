@@ -10,7 +10,7 @@ from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
 from evalsuite.report.table import Mean, Row
 from evalsuite.results.naming import stands_for
-from evalsuite.results.numbers import Number
+from evalsuite.results.numbers import Number, family
 from evalsuite.text import shortened
 
 
@@ -126,7 +126,7 @@ def _find_baseline(
                 f"It has one on {shortened(list(elsewhere))}: choose tasks with --tasks."
             )
         models = dict.fromkeys([*(row.model for row in rows), *(number.model for number in others)])
-        families = dict.fromkeys(model.partition("/")[0] for model in models)
+        families = dict.fromkeys(map(family, models))
         raise UsageError(
             f"There is no result for the baseline {name!r}.{did_you_mean(name, [*families, *models])} "
             f"Name a model (resnet/50) or a family: {', '.join(families)}."

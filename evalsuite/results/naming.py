@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
-from evalsuite.results.numbers import ModelKey, Numbers
+from evalsuite.results.numbers import ModelKey, Numbers, family
 from evalsuite.results.store import hash8
 from evalsuite.text import shortened
 
@@ -60,7 +60,7 @@ def _words(model: ModelKey) -> set[str]:
 
 def _collections(model: ModelKey) -> set[str]:
     tables = {ALL, model.origin.table, model.origin.label} if model.origin.table else set()
-    return {model.slug.partition("/")[0].casefold(), *tables}
+    return {family(model.slug).casefold(), *tables}
 
 
 @dataclass(frozen=True)

@@ -435,7 +435,7 @@ def test_a_new_task_file_fits_the_schema(cli: WarmCli, tmp_path: Path) -> None:
     assert "evalsuite validate my_birds.yaml" in finished.stdout
     checked = cli("validate", "my_birds.yaml")
     assert checked.returncode == 0, checked.output
-    assert "2 classes, 1 templates" in checked.output
+    assert "2 classes, 1 template" in checked.output
     written = (tmp_path / "my_birds.yaml").read_bytes()
     assert cli("new", "task", "my_birds.yaml").returncode == 2
     assert (tmp_path / "my_birds.yaml").read_bytes() == written
