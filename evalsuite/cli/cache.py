@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from evalsuite.cli.options import (
     split_commas,
     trust_adapters_option,
 )
+from evalsuite.config import default_cache
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -26,10 +28,9 @@ if TYPE_CHECKING:
 
 SHOWN_PROBLEMS = 10
 
-models_filter = click.option(
-    "-m", "--model", "--models", "models", multiple=True, metavar="PATTERN", help="Only these."
-)
-tasks_filter = click.option("-t", "--tasks", "--task", "tasks", multiple=True, metavar="PATTERN", help="Only these.")
+_filter: dict[str, Any] = {"multiple": True, "metavar": "PATTERN", "help": "Only these."}
+models_filter = click.option("-m", "--model", "--models", "models", **_filter)
+tasks_filter = click.option("-t", "--tasks", "--task", "tasks", **_filter)
 
 
 @click.group(cls=Group)
@@ -43,14 +44,15 @@ def cache() -> None:
 @cache_dir_option
 def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | None) -> None:
     """List what is stored and how large it is."""
+    from rich.filesize import decimal
     from tabulate import tabulate
 
     chosen = _chosen(cache_dir, models, tasks)
     if chosen:
-        rows = [[e.origin.model, e.origin.task, e.origin.pool, e.origin.precision, _size(e.bytes)] for e in chosen]
+        rows = [[e.origin.model, e.origin.task, e.origin.pool, e.origin.precision, decimal(e.bytes)] for e in chosen]
         headers = ["model", "task", "pool", "precision", "size"]
         click.echo(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
-    click.echo(f"{counted(len(chosen), 'pool')}, {_size(sum(e.bytes for e in chosen))} in {_folder(cache_dir)}")
+    click.echo(f"{_sum(chosen)} in {cache_dir or default_cache()}")
 
 
 @cache.command(
@@ -77,7 +79,7 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
         click.echo("Nothing matches.")
         return
     if not yes:
-        click.confirm(f"Remove {counted(len(chosen), 'pool')}, {_size(sum(e.bytes for e in chosen))}?", abort=True)
+        click.confirm(f"Remove {_sum(chosen)}?", abort=True)
     for entry in chosen:
         remove(entry)
     click.echo(f"Removed {counted(len(chosen), 'pool')}.")
@@ -125,6 +127,7 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> i
 
 
 def _pool(entry: Entry, place: DataPlace, index: TaskIndex) -> tuple[Pool | None, str]:
+    """Return the images that were encoded; where they are not here, why only the files of the store are looked at."""
     from evalsuite.data.opening import open_task
     from evalsuite.errors import EvalsuiteError
 
@@ -142,28 +145,14 @@ def _pool(entry: Entry, place: DataPlace, index: TaskIndex) -> tuple[Pool | None
 def _chosen(cache_dir: Path | None, models: tuple[str, ...], tasks: tuple[str, ...]) -> list[Entry]:
     from evalsuite.features.catalog import entries
 
-    return [
-        entry
-        for entry in entries(_folder(cache_dir))
-        if _matches(entry.origin.model, models) and _matches(entry.origin.task, tasks)
-    ]
+    def matches(name: str, patterns: tuple[str, ...]) -> bool:
+        return not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in split_commas(patterns))
+
+    found = entries(cache_dir or default_cache())
+    return [entry for entry in found if matches(entry.origin.model, models) and matches(entry.origin.task, tasks)]
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    import fnmatch
+def _sum(chosen: list[Entry]) -> str:
+    from rich.filesize import decimal
 
-    return not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in split_commas(patterns))
-
-
-def _folder(cache_dir: Path | None) -> Path:
-    from evalsuite import config
-
-    return cache_dir or config.default_cache()
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:,.0f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
+    return f"{counted(len(chosen), 'pool')}, {decimal(sum(entry.bytes for entry in chosen))}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,19 +100,15 @@ def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: 
             continue
         fetched = f"fetched {decimal(done.received)}" if done.received else "fetched"
         note = "was there" if done.before == "ready" else fetched
-        rows.append([task.name, done.after, done.source, "; ".join([note, *map(_short, done.notes)])])
+        # All of a note was printed when it happened.
+        notes = [textwrap.shorten(text.partition("\n")[0], _NOTE_WIDTH, placeholder=" ...") for text in done.notes]
+        rows.append([task.name, done.after, done.source, "; ".join([note, *notes])])
     reporter.close()
     click.echo(tabulate(rows, ["task", "state", "source", ""], tablefmt="simple"))
     click.echo(f"\n{counted(len(tasks), 'task')}, {len(failures)} failed. Data root: {place.data_root}")
     for failure in failures:
         click.echo(f"\n{failure}", err=True)
     return 1 if failures else 0
-
-
-def _short(text: str) -> str:
-    """Return the first line of a note, cut to fit a table; all of it was printed when it happened."""
-    line = text.partition("\n")[0]
-    return line if len(line) <= _NOTE_WIDTH else line[: _NOTE_WIDTH - 4] + " ..."
 
 
 def _show_plan(tasks: list[TaskSpec], place: DataPlace, kind: str | None) -> int:

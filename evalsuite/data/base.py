@@ -43,7 +43,7 @@ RawLabel = str | int | MultiLabel
 
 
 @dataclass(frozen=True)
-class Origin:
+class PoolOrigin:
     """What a pool was read from, for the record: name of each shared file -> checksum, and the commit of the hub."""
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class RawPool:
     mtimes: NDArray[np.int64] | None = None
     content: str = ""
     groups: Sequence[str] | None = None
-    origin: Origin = Origin()
+    origin: PoolOrigin = PoolOrigin()
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,12 @@ class Fold:
     train: Split
     val: Split | None
     test: Split
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        named = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -55,13 +55,6 @@ def decode_image(content: bytes, sample: str, file: str = "") -> Image.Image:
             "if the dataset is published so, allow for it with `max_unreadable` in the task file."
         ) from error
     return image
-
-
-def decode_file(content: bytes, sample: str, file: str = "", frame: Literal["middle"] | None = None) -> Image.Image:
-    """Decode the content of an image file, or take a frame of a video where `frame` asks for one."""
-    if frame == "middle":
-        return decode_middle_frame(content, sample, file)
-    return decode_image(content, sample, file)
 
 
 def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Image:

@@ -20,16 +20,18 @@ from evalsuite.text import shortened
 class SampleList:
     """One list: a file of sample ids (line None), or line `line` of a file of row numbers.
 
-    files: where the file may be, the first that exists counts. header: the first line is no sample.
-    complement: the list is what the file does not name.
+    entry: what the task file says of it. files: where the file may be, the first that exists counts.
     """
 
     name: str
-    pool: str
+    entry: ListFile
     files: tuple[Path, ...]
     line: int | None = None
-    header: bool = False
-    complement: bool = False
+
+    @property
+    def pool(self) -> str:
+        """The pool whose samples it names."""
+        return self.entry.pool
 
 
 def expand_lists(lists: Mapping[str, ListFile], folders: Sequence[Path]) -> dict[str, SampleList]:
@@ -46,11 +48,10 @@ def expand_lists(lists: Mapping[str, ListFile], folders: Sequence[Path]) -> dict
             raise SpecError(f"The list {name!r} stands for {entry.count} files; `file` needs a {{}}.")
         for position in range(entry.count):
             number = str(entry.first + position)
-            file = entry.file.replace("{}", number)
             line = position if entry.format == "index_lines" else None
             title = name.replace("{}", number)
-            paths = tuple(folder / file for folder in folders)
-            expanded[title] = SampleList(title, entry.pool, paths, line, entry.header, entry.complement)
+            paths = tuple(folder / entry.file.replace("{}", number) for folder in folders)
+            expanded[title] = SampleList(title, entry, paths, line)
     return expanded
 
 
@@ -61,7 +62,7 @@ def read_list(sample_list: SampleList, pool: Pool, allowed_missing: int = 0) -> 
     of them than `allowed_missing`.
     """
     path = _find(sample_list)
-    lines = path.read_text(encoding="utf-8-sig").splitlines()[sample_list.header :]
+    lines = path.read_text(encoding="utf-8-sig").splitlines()[sample_list.entry.header :]
     position = {sample: row for row, sample in enumerate(pool.ids)}
     if sample_list.line is None:
         wanted = [_sample_name(line, position) for line in lines if line.strip()]
@@ -78,7 +79,7 @@ def read_list(sample_list: SampleList, pool: Pool, allowed_missing: int = 0) -> 
     if len(set(rows)) != len(rows):
         twice = next(name for name in wanted if wanted.count(name) > 1)
         raise DataError(f"The list {sample_list.name!r} ({path}) names the sample {twice!r} more than once.")
-    if sample_list.complement:
+    if sample_list.entry.complement:
         return np.setdiff1d(np.arange(len(pool), dtype=np.int64), np.array(rows, np.int64))
     return np.array(sorted(rows), np.int64)
 

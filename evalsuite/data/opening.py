@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections import Counter
@@ -36,8 +37,28 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
     if test_only:
         task = task.with_sources([_of_the_test_split(task, spec) for spec in task.sources])
     source = _choose(task, place)
-    opened = _OpenedTask(task.from_source(source.spec), source, test_only)
-    return TaskData(opened.task, source.spec.kind, opened.pool, opened.folds, opened.resolved)
+    effective = task.from_source(source.spec)
+    resolved: dict[str, Any] = {"source": source.spec.kind, "verified": source.spec.verified}
+
+    @functools.cache
+    def open_pool(name: str) -> Pool:
+        if name not in (known := list(source.spec.pools)):
+            raise SpecError(
+                f"Task {task.name!r}: there is no pool (nor list) {name!r} in the source {source.title}; "
+                f"its pools: {', '.join(known)}."
+            )
+        raw = source.open(name)
+        if raw.origin.commit:
+            resolved.update(repo=raw.origin.repo, revision=raw.origin.revision, commit=raw.origin.commit)
+        if raw.origin.files:
+            resolved.setdefault("files", {})[name] = dict(raw.origin.files)
+        return _finished(effective, source, name, raw)
+
+    @functools.cache
+    def folds() -> tuple[Fold, ...]:
+        return resolve_folds(effective, open_pool, source.lists(), test_only=test_only)
+
+    return TaskData(effective, source.spec.kind, open_pool, folds, resolved)
 
 
 def _of_the_test_split(task: TaskSpec, spec: SourceSpec) -> SourceSpec:
@@ -99,41 +120,6 @@ def how_to_get(sources: Sequence[Source[Any]], states: Sequence[DataState]) -> s
     if task.homepage:
         lines.append(f"Homepage of the dataset: {task.homepage}")
     return "\n".join(lines)
-
-
-class _OpenedTask:
-    """The pools of one source, each opened once. resolved: what is recorded of them."""
-
-    def __init__(self, task: TaskSpec, source: Source[Any], test_only: bool) -> None:
-        self.task = task
-        self.resolved: dict[str, Any] = {"source": source.spec.kind, "verified": source.spec.verified}
-        self._source = source
-        self._test_only = test_only
-        self._pools: dict[str, Pool] = {}
-        self._folds: tuple[Fold, ...] | None = None
-
-    def pool(self, name: str) -> Pool:
-        """Return a pool of the source."""
-        if name not in self._pools:
-            known = list(self._source.spec.pools)
-            if name not in known:
-                raise SpecError(
-                    f"Task {self.task.name!r}: there is no pool (nor list) {name!r} in the source "
-                    f"{self._source.title}; its pools: {', '.join(known)}."
-                )
-            raw = self._source.open(name)
-            self._pools[name] = _finished(self.task, self._source, name, raw)
-            if raw.origin.commit:
-                self.resolved.update(repo=raw.origin.repo, revision=raw.origin.revision, commit=raw.origin.commit)
-            if raw.origin.files:
-                self.resolved.setdefault("files", {})[name] = dict(raw.origin.files)
-        return self._pools[name]
-
-    def folds(self) -> tuple[Fold, ...]:
-        """Return the splits of the task."""
-        if self._folds is None:
-            self._folds = resolve_folds(self.task, self.pool, self._source.lists(), test_only=self._test_only)
-        return self._folds
 
 
 def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> Pool:

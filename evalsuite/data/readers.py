@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evalsuite.data.base import LoadedSample, RawLabel, RawPool
-from evalsuite.data.decoding import decode_file
+from evalsuite.data.decoding import decode_image, decode_middle_frame
 from evalsuite.errors import DataError, JobError
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ class FileReader:
         sample = self.ids[row]
         path = Path(self.root) / sample
         content = read_content(path, sample)
-        return LoadedSample(decode_file(content, sample, str(path), self.frame), content)
+        decode = decode_image if self.frame is None else decode_middle_frame
+        return LoadedSample(decode(content, sample, str(path)), content)
 
 
 @dataclass(frozen=True)

@@ -141,10 +141,10 @@ def compare(
 def _difference(first: Number, second: Number) -> TaskDifference:
     """Return one row, not yet corrected for the number of tasks."""
     row = TaskDifference(first.job, first.metric, first.value, second.value, _by_overlap(first, second))
-    if first.stored is None or second.stored is None:
+    if not (first.is_measured and second.is_measured):
         return replace(row, remark="published numbers have no samples")
     try:
-        found = paired_difference(first.stored, second.stored, 1 - ALPHA)
+        found = paired_difference(first, second, 1 - ALPHA)
     except NotPairedError as error:
         return replace(row, remark=str(error))
     return replace(row, interval=found.interval, p=found.p)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
-from evalsuite.results.numbers import ModelKey, Numbers
+from evalsuite.results.numbers import ModelKey, Numbers, family
 from evalsuite.results.store import hash8
 from evalsuite.text import shortened
 
@@ -46,11 +46,6 @@ def stands_for(name: str, known: Iterable[ModelKey]) -> set[ModelKey]:
     )
 
 
-def is_called(model: ModelKey, name: str) -> bool:
-    """Say whether `name` is among all that the model goes by."""
-    return bool(stands_for(name, [model]))
-
-
 def _words(model: ModelKey) -> set[str]:
     names = {model.slug.casefold(), model.name.casefold()}
     if model.state:
@@ -60,7 +55,7 @@ def _words(model: ModelKey) -> set[str]:
 
 def _collections(model: ModelKey) -> set[str]:
     tables = {ALL, model.origin.table, model.origin.label} if model.origin.table else set()
-    return {model.slug.partition("/")[0].casefold(), *tables}
+    return {family(model.slug).casefold(), *tables}
 
 
 @dataclass(frozen=True)

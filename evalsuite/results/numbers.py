@@ -35,6 +35,11 @@ class ModelKey(NamedTuple):
     origin: Origin
 
 
+def family(slug: str) -> str:
+    """Return what a slug begins with: resnet of resnet/50."""
+    return slug.partition("/")[0]
+
+
 RowKey = tuple[str, str, str, str | None, Origin]
 """What numbers share that stand in one row: model, state, protocol, options, origin."""
 
@@ -134,6 +139,11 @@ class Number(Place):
     partial: bool = False
     caveat: str = ""
     source: str = ""
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether it is the mean over folds."""
+        return bool(self.record and self.record.metric and self.record.metric.folds)
 
     def confidence(self) -> Interval | None:
         """Return the interval: the record's, else Clopper-Pearson's on the test size (the paper's rule, table 10)."""

@@ -32,7 +32,6 @@ class TaskSession:
         self.task = task
         self._options = options
         self._place = place
-        self._pools: dict[str, Pool] = {}
         self._failure: EvalsuiteError | None = None
         self.incomplete: DataMissingError | None = None
 
@@ -81,9 +80,7 @@ class TaskSession:
 
     def pool(self, name: str) -> Pool:
         """Return a pool, indexed on first use."""
-        if name not in self._pools:
-            self._pools[name] = self.data.open_pool(name)
-        return self._pools[name]
+        return self.data.open_pool(name)
 
     def open(self) -> None:
         """Open the data and its splits; a failure is remembered for the next model."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self, Union
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema
@@ -46,6 +48,21 @@ class RemoteFile(Strict):
         default_factory=list,
         description="what is under the data root afterwards: where all of it is there, nothing is fetched",
     )
+
+    @property
+    def file_name(self) -> str:
+        """Its name on disk."""
+        return self.name or unquote(urlsplit(self.url).path.rpartition("/")[2])
+
+    @model_validator(mode="after")
+    def _stays_under_the_data_root(self) -> Self:
+        for path in (self.to, *self.makes):
+            pure = PurePosixPath(path)
+            if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path:
+                raise ValueError(f"{path!r} must be a path under the data root, without `..`")
+        if self.file_name in ("", ".", "..") or "/" in self.file_name or "\\" in self.file_name:
+            raise ValueError(f"{self.file_name!r} is not the name of a file: give it one with `name`")
+        return self
 
 
 class SourceSpec(Strict):

@@ -63,7 +63,7 @@ class TaskSpec(Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="default: the file's name")
     title: str
-    prompts: str | PromptSpec = Field(description="a prompt file (its name, or a path beside this file), or inline")
+    prompts: str | PromptSpec = Field(description="a prompt file (its name, or a path next to this file), or inline")
     classes: list[TaskClass] | None = Field(default=None, description="default: the classes of the prompt file")
     sources: list[AnySource] = Field(min_length=1, description="in order of preference")
     splits: SplitRule = OfficialSplits()

@@ -370,7 +370,7 @@ def test_limited_results_are_partial_and_shown_only_when_asked_for(cli: WarmCli,
     record = by_protocol(tmp_path / "out")["linear_probe"]
     assert (record["status"], record["metric"]["n"], record["options"]["limit"]) == ("partial", 20, 20)
     without = cli("leaderboard", "-o", "out").stdout
-    assert "1 partial result(s) are left out" in without
+    assert "Left out: 1 partial result; --include-partial shows them" in without
     assert "measured" not in without
     shown = cli("leaderboard", "-o", "out", "--include-partial").stdout
     assert f"{100 * record['metric']['value']:.1f}*" in shown
@@ -435,7 +435,7 @@ def test_a_new_task_file_fits_the_schema(cli: WarmCli, tmp_path: Path) -> None:
     assert "evalsuite validate my_birds.yaml" in finished.stdout
     checked = cli("validate", "my_birds.yaml")
     assert checked.returncode == 0, checked.output
-    assert "2 classes, 1 templates" in checked.output
+    assert "2 classes, 1 template" in checked.output
     written = (tmp_path / "my_birds.yaml").read_bytes()
     assert cli("new", "task", "my_birds.yaml").returncode == 2
     assert (tmp_path / "my_birds.yaml").read_bytes() == written

@@ -156,8 +156,8 @@ def folds_of(task: TaskSpec, labels: list[int], trains: list[list[int]], reader:
     ("third", "state", "text"),
     [
         ([6, 7], "ok", "all 2 classes, in each of 3 folds"),
-        ([6, 8], "failed", "fold 2: no sample of 1 classes: dog"),
-        ([6, 9], "failed", "fold 2: 1 labels are out of range"),
+        ([6, 8], "failed", "fold 2: no sample of 1 class: dog"),
+        ([6, 9], "failed", "fold 2: 1 label out of range"),
     ],
 )
 def test_the_labels_of_every_fold_are_looked_at(make_task: MakeTask, third: list[int], state: str, text: str) -> None:

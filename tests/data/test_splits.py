@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from evalsuite.data import check_sizes, data_state, open_task
+from evalsuite.data import data_state, open_task
 from evalsuite.data.place import DataPlace
+from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataError, DataMissingError, SpecError
 
 ALL = {"kind": "folder", "path": "pets", "pools": {"all": "all"}}

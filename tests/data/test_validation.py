@@ -46,6 +46,6 @@ def test_images_that_may_be_unreadable_are_counted_and_the_next_one_is_tried(roo
 def test_a_class_without_samples_fails_unless_the_sizes_are_not_exact(root, make_task):
     for path in (root / "pets/test/dog").iterdir():
         path.unlink()
-    assert checks(make_task(SOURCE), root)["test labels"] == ("failed", "no sample of 1 classes: dog")
+    assert checks(make_task(SOURCE), root)["test labels"] == ("failed", "no sample of 1 class: dog")
     state, text = checks(make_task(SOURCE, sizes={"test": 6, "exact": False}), root)["test labels"]
-    assert state == "ok" and "no sample of 1 classes: dog" in text
+    assert state == "ok" and "no sample of 1 class: dog" in text

@@ -56,8 +56,8 @@ def test_many_classes_have_pairs_and_their_worst_recalls(bench: Bench) -> None:
     assert detail.matrix == () and len(detail.pairs) == 20
     assert [pair.count for pair in detail.pairs] == sorted(wrong, reverse=True)[:20]
     for pair in detail.pairs:
-        assert wrong[pair.truth, pair.said] == pair.count
-        assert pair.share == pytest.approx(pair.count / sizes[pair.truth])
+        assert wrong[detail.names[pair.truth], detail.names[pair.said]] == pair.count
+        assert pair.share == pytest.approx(pair.count / sizes[detail.names[pair.truth]])
     right = (table["label"] == table["prediction"]).groupby(table["label"]).mean()
     assert str(detail.classes).count('class="bar"') == 12
     assert detail.classes_title == "Recall of the 12 worst classes"

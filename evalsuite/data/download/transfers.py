@@ -10,7 +10,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -53,7 +52,7 @@ def fetch_file(
     *,
     md5: str | None = None,
     sha256: str | None = None,
-    on_bytes: OnBytes | None = None,
+    on_bytes: OnBytes = lambda done, total: None,
     retries: Retries | None = None,
 ) -> int:
     """Fetch `url` into `target` by way of `<target>.part`; return how many bytes came over the network.
@@ -66,20 +65,21 @@ def fetch_file(
     """
     check_scheme(url)
     retries = retries or Retries()
-    partial = _Partial(url, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    transfer = _Transfer(url, part_of(target), md5, sha256, on_bytes)
     for delay in (*retries.delays, None):
         try:
-            _transfer(partial, on_bytes or _silent, md5, sha256)
+            transfer.attempt()
             break
         except _BrokenOffError as error:
             if delay is None:
-                raise DataMissingError(_gave_up(partial, error, len(retries.delays) + 1)) from error
+                raise DataMissingError(transfer.gave_up(error, len(retries.delays) + 1)) from error
             retries.sleep(delay)
-    _check(partial, md5, sha256)
+    transfer.check()
     with replacing(target) as temporary:
-        partial.path.replace(temporary)
-    partial.remove()
-    return partial.received
+        transfer.part.replace(temporary)
+    transfer.remove()
+    return transfer.received
 
 
 def open_url(url: str, headers: dict[str, str], *, method: str = "GET", timeout: float = TIMEOUT) -> Any:
@@ -118,104 +118,114 @@ def part_of(target: Path) -> Path:
     return target.with_name(target.name + PART_SUFFIX)
 
 
-class _Partial:
-    """The unfinished file, and next to it what the server said of the whole one."""
+class _Transfer:
+    """Gets what is missing of a file.
 
-    def __init__(self, url: str, target: Path) -> None:
-        self.url = url
-        self.path = part_of(target)
-        self.received = 0  # bytes that came over the network in this call
-        self._notes = self.path.with_name(f".{self.path.name}.json")
-        target.parent.mkdir(parents=True, exist_ok=True)
+    part: the unfinished file; next to it lies a note of what the server said of the whole one. received: bytes that
+    came over the network.
+    """
+
+    def __init__(self, url: str, part: Path, md5: str | None, sha256: str | None, on_bytes: OnBytes) -> None:
+        self.url, self.part, self.received = url, part, 0
+        self._checksums = (md5, sha256)
+        self._on_bytes = on_bytes
+        self._notes = part.with_name(f".{part.name}.json")
 
     @property
-    def size(self) -> int:
-        """Bytes that are there."""
+    def _size(self) -> int:
         try:
-            return self.path.stat().st_size
+            return self.part.stat().st_size
         except FileNotFoundError:
             return 0
 
     @property
-    def validator(self) -> str:
-        """Return the ETag or date that names the version of the file the part is of; "" if it is not known."""
+    def _validator(self) -> str:
+        """The ETag or date that names the version of the file the part is of; "" if it is not known."""
         try:
             noted = json.loads(self._notes.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return ""
-        if not isinstance(noted, dict) or noted.get("url") != self.url:
-            return ""
-        return str(noted.get("validator", ""))
+        return str(noted.get("validator", "")) if isinstance(noted, dict) and noted.get("url") == self.url else ""
 
-    def note(self, headers: Any) -> None:
+    def _note(self, headers: Any) -> None:
         """Remember what the server says of the file. A weak ETag does not promise the same bytes (RFC 9110, 13.1.5)."""
         etag = headers.get("ETag", "")
         validator = headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
         write_json(self._notes, {"url": self.url, "validator": validator})
 
-    def remove(self) -> None:
+    def remove(self, *, only_empty: bool = False) -> None:
         """Forget what is there."""
-        for path in (self.path, self._notes):
-            with suppress(FileNotFoundError):
-                path.unlink()
+        if not (only_empty and self._size):
+            self.part.unlink(missing_ok=True)
+            self._notes.unlink(missing_ok=True)
 
+    def attempt(self) -> None:
+        """Ask for what is missing, and append what comes."""
+        have, validator = self._size, self._validator
+        resumes = have > 0 and validator != ""
+        headers = {"Range": f"bytes={have}-", "If-Range": validator} if resumes else {}
+        try:
+            response = open_url(self.url, headers)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == _CANNOT_RESUME and resumes:
+                if any(self._checksums) and not wrong_checksum(self.part, *self._checksums):
+                    return  # it was whole, and only lacked its name
+                self.remove()
+            answer = f"the server answers {error.code} {error.reason}"
+            if error.code in _TRY_AGAIN_LATER:
+                raise _BrokenOffError(answer) from error
+            self.remove(only_empty=True)
+            raise DataMissingError(f"{self.url} cannot be downloaded: {answer}.") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _BrokenOffError(str(getattr(error, "reason", "") or error or type(error).__name__)) from error
+        with response:
+            start = _start_of(response)
+            if start not in (0, have):
+                self.remove()
+                raise _BrokenOffError("the server sent another part of the file than it was asked for")
+            length = str(response.headers.get("Content-Length", ""))
+            total = start + int(length) if length.isdigit() else None
+            with self.part.open("r+b" if start else "wb") as file:
+                file.seek(start)
+                self._note(response.headers)
+                self._copy(response, file, total)
+        if total is not None and self._size < total:
+            raise _BrokenOffError(f"only {self._size:,} of {total:,} bytes came")
 
-def _silent(done: int, total: int | None) -> None:
-    """Report to nobody."""
+    def _copy(self, response: Any, file: IO[bytes], total: int | None) -> None:
+        """Append what comes to the file and flush it to the disk, whatever ends the transfer."""
+        done = file.tell()
+        self._on_bytes(done, total)
+        try:
+            while block := _read(response):
+                file.write(block)
+                done += len(block)
+                self.received += len(block)
+                self._on_bytes(done, total)
+        finally:
+            file.flush()
+            os.fsync(file.fileno())
 
+    def check(self) -> None:
+        """Remove a file with a wrong checksum, and say so."""
+        if wrong := wrong_checksum(self.part, *self._checksums):
+            page, size = is_web_page(self.part), self._size
+            self.remove()
+            what = "It is an HTML page (an error, a login)" if page else "The server may have sent an HTML page"
+            raise DataMissingError(
+                f"{self.url} did not give the right file ({size:,} bytes): {wrong}. {what}, "
+                "or the file is damaged or another edition. What came was removed."
+            )
 
-def _transfer(partial: _Partial, on_bytes: OnBytes, md5: str | None, sha256: str | None) -> None:
-    """Get what is missing of the file."""
-    have, validator = partial.size, partial.validator
-    resumes = have > 0 and validator != ""
-    headers = {"Range": f"bytes={have}-", "If-Range": validator} if resumes else {}
-    try:
-        response = open_url(partial.url, headers)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == _CANNOT_RESUME and resumes:
-            if (md5 or sha256) and not wrong_checksum(partial.path, md5, sha256):
-                return  # it was whole, and only lacked its name
-            partial.remove()
-        raise _refusal(partial, error) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOffError(str(getattr(error, "reason", "") or error or type(error).__name__)) from error
-    with response:
-        start = _start_of(response)
-        if start not in (0, have):
-            partial.remove()
-            raise _BrokenOffError("the server sent another part of the file than it was asked for")
-        total = _total(response, start)
-        with partial.path.open("r+b" if start else "wb") as file:
-            file.seek(start)
-            partial.note(response.headers)
-            _copy(response, file, partial, total, on_bytes)
-    if total is not None and partial.size < total:
-        raise _BrokenOffError(f"only {partial.size:,} of {total:,} bytes came")
-
-
-def _refusal(partial: _Partial, error: urllib.error.HTTPError) -> Exception:
-    """Return what an HTTP status means: come again, or never."""
-    answer = f"the server answers {error.code} {error.reason}"
-    if error.code in _TRY_AGAIN_LATER:
-        return _BrokenOffError(answer)
-    _drop_if_empty(partial)
-    return DataMissingError(f"{partial.url} cannot be downloaded: {answer}.")
-
-
-def _copy(response: Any, file: IO[bytes], partial: _Partial, total: int | None, on_bytes: OnBytes) -> None:
-    """Append what comes to the file and flush it to the disk, whatever ends the transfer."""
-    done = file.tell()
-    on_bytes(done, total)
-    try:
-        while block := _read(response):
-            file.write(block)
-            done += len(block)
-            partial.received += len(block)
-            on_bytes(done, total)
-    finally:
-        file.flush()
-        os.fsync(file.fileno())
+    def gave_up(self, error: Exception, attempts: int) -> str:
+        """Say that the transfer kept breaking off, and what is kept."""
+        kept = f"{self._size:,} bytes are kept in {self.part}. " if self._size else ""
+        self.remove(only_empty=True)
+        return (
+            f"{self.url} could not be downloaded in {attempts} attempts: {error}. "
+            f"{kept}Type the same command again to resume."
+        )
 
 
 def _read(response: Any) -> bytes:
@@ -232,36 +242,3 @@ def _start_of(response: Any) -> int:
         return 0
     first = str(response.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
     return int(first) if first.isdigit() else -1
-
-
-def _total(response: Any, start: int) -> int | None:
-    length = str(response.headers.get("Content-Length", ""))
-    return start + int(length) if length.isdigit() else None
-
-
-def _check(partial: _Partial, md5: str | None, sha256: str | None) -> None:
-    wrong = wrong_checksum(partial.path, md5, sha256)
-    if not wrong:
-        return
-    page = is_web_page(partial.path)
-    size = partial.size
-    partial.remove()
-    what = "It is an HTML page (an error, a login)" if page else "The server may have sent an HTML page"
-    raise DataMissingError(
-        f"{partial.url} did not give the right file ({size:,} bytes): {wrong}. {what}, "
-        "or the file is damaged or another edition. What came was removed."
-    )
-
-
-def _gave_up(partial: _Partial, error: Exception, attempts: int) -> str:
-    kept = f"{partial.size:,} bytes are kept in {partial.path}. " if partial.size else ""
-    _drop_if_empty(partial)
-    return (
-        f"{partial.url} could not be downloaded in {attempts} attempts: {error}. "
-        f"{kept}Type the same command again to go on."
-    )
-
-
-def _drop_if_empty(partial: _Partial) -> None:
-    if partial.size == 0:
-        partial.remove()

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from evalsuite import resources
 from evalsuite.data.base import DataState, RawPool
+from evalsuite.data.download.hub import Repository
 from evalsuite.data.download.prober import Answer, Prober
 from evalsuite.data.download.remote_files import Target, fetch_remote
 from evalsuite.data.download.transfers import Retries
@@ -70,11 +71,6 @@ class Source(ABC, Generic[S_co]):
         """Return the options that decide which images a pool holds, labels left out: they are in its fingerprint."""
         return {}
 
-    def details(self) -> list[str]:
-        """Return lines for the page of the task: what is particular to this kind."""
-        group: str | None = getattr(self.spec, "group", None)
-        return [] if group is None else [f"a hold-out keeps samples together that are alike in `{group}`"]
-
     def refusal(self) -> str:
         """Say why the source may not be used without the user's consent; "" where it may."""
         return ""
@@ -86,24 +82,37 @@ class Source(ABC, Generic[S_co]):
     # --- how it is fetched
 
     @property
+    def repository(self) -> Repository | None:
+        """The repository of the hub that is fetched, if there is one."""
+        return None
+
+    def fetch_repository(self, repository: Repository) -> int:
+        """Fetch what is not there of a repository; return the bytes that came, as far as they are known."""
+        raise NotImplementedError(f"{type(self).__name__} has a repository, but does not say how to fetch it.")
+
+    @property
     def can_be_fetched(self) -> bool:
         """Whether `evalsuite download` knows where to fetch it."""
-        return bool(self.spec.files)
+        return bool(self.spec.files) or self.repository is not None
 
     def planned(self) -> list[Planned]:
         """Return what `fetch` would fetch."""
-        return [Planned(file.file.url, file.destination) for file in self.files if not file.is_made]
+        wanted = [Planned(file.file.url, file.destination) for file in self.files if not file.is_made]
+        return wanted if self.repository is None else [*wanted, Planned(self.repository.name, str(self.folder))]
 
     def fetch(self, retries: Retries | None = None) -> int:
         """Fetch what is not there; return the bytes that came, as far as they are known.
 
         DataMissingError says what went wrong and what to do. Offline, files that lie there are unpacked.
         """
-        return sum(fetch_remote(file, self.place.data_root, self.place.progress, retries) for file in self.spec.files)
+        place, repository = self.place, self.repository
+        received = sum(fetch_remote(file, place.data_root, place.progress, retries) for file in self.spec.files)
+        return received if repository is None or place.offline else received + self.fetch_repository(repository)
 
     def ask(self, prober: Prober) -> list[Answer]:
         """Ask for each thing that `fetch` needs whether it could be fetched now."""
-        return [prober.ask_url(file.url) for file in self.spec.files]
+        answers = [prober.ask_url(file.url) for file in self.spec.files]
+        return answers if self.repository is None else [*answers, prober.ask_repo(self.repository)]
 
     # --- what all kinds have in common
 
@@ -153,7 +162,10 @@ class Source(ABC, Generic[S_co]):
         for file in spec.files:
             sums = [f"{name} {value}" for name, value in (("md5", file.md5), ("sha256", file.sha256)) if value]
             lines.append(f"<{file.url}>, {', '.join(sums) or 'no checksum is published'}")
-        lines += self.details()
+        if self.repository is not None:
+            lines.append(f"<{self.repository.page}> at `{self.repository.revision}`")
+        if group := getattr(spec, "group", None):
+            lines.append(f"a hold-out keeps samples together that are alike in `{group}`")
         if spec.splits is not None:
             lines.append(f"splits of its own: {spec.splits.describe()}")
         if spec.split_fidelity is not None:

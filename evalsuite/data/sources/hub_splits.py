@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.atomic import write_json
-from evalsuite.data.base import Origin
+from evalsuite.data.base import PoolOrigin
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError
@@ -41,7 +41,7 @@ class HubSplits:
         """Say whether a split was downloaded into this cache before."""
         return self._cached_entry(split) is not None
 
-    def open(self, split: str) -> tuple[Any, str, Origin]:
+    def open(self, split: str) -> tuple[Any, str, PoolOrigin]:
         """Return the split as a `datasets.Dataset`, the identity of its files, and what is recorded of them.
 
         A split that is in the cache is taken from there, at the commit it was downloaded from, without the
@@ -60,7 +60,7 @@ class HubSplits:
             )
         else:
             dataset, entry = self._download(split)
-        origin = Origin(entry["files"], self.repository.name, self.repository.revision, entry["commit"])
+        origin = PoolOrigin(entry["files"], self.repository.name, self.repository.revision, entry["commit"])
         return dataset, str(entry["content"]), origin
 
     def _download(self, split: str) -> tuple[Any, dict[str, Any]]:

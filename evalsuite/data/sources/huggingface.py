@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.data.base import DataState, LoadedSample, MultiLabel, Origin, RawLabel, RawPool
+from evalsuite.data.base import DataState, LoadedSample, MultiLabel, PoolOrigin, RawLabel, RawPool
 from evalsuite.data.decoding import decode_image
+from evalsuite.data.download.hub import Repository
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import row_id
-from evalsuite.data.sources.hub import HubSource
+from evalsuite.data.sources.base import Planned, Source
 from evalsuite.data.sources.hub_splits import HubSplits
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
@@ -26,7 +27,7 @@ _SHARD_COUNT = re.compile(r"-of-(\d+)")
 _EXTENSIONS = ("parquet", "arrow")
 
 
-class HuggingFaceSource(HubSource[HuggingFaceSpec]):
+class HuggingFaceSource(Source[HuggingFaceSpec]):
     """A split is its files under the data root if they are there, else the hub's. Ids are row numbers.
 
     Images are kept as the bytes in the file and decoded one by one; arrow files are memory-mapped.
@@ -43,13 +44,8 @@ class HuggingFaceSource(HubSource[HuggingFaceSpec]):
         return f"`{self.spec.path or self.task.name}/*.parquet`, else in the cache"
 
     @property
-    def repository_folder(self) -> str:
-        """Return where the files of the repository go."""
-        return self._hub.arrow_cache
-
-    @property
     def _hub(self) -> HubSplits:
-        return HubSplits(self.repository, self.spec.config, self.place)
+        return HubSplits(Repository(str(self.spec.repo), self.spec.revision), self.spec.config, self.place)
 
     def look(self) -> DataState:
         """Say whether each split has its files under the data root, or was downloaded from the hub."""
@@ -73,14 +69,18 @@ class HuggingFaceSource(HubSource[HuggingFaceSpec]):
         return {"split": self.spec.pools[pool], "config": self.spec.config, "image": self.spec.image}
 
     @property
-    def has_repository(self) -> bool:
-        """Whether it is fetched from a repository: where a source names its files, these count."""
-        return self.spec.repo is not None and not self.spec.files
+    def repository(self) -> Repository | None:
+        """The repository that is downloaded; where a source names its files, these count."""
+        return None if self.spec.repo is None or self.spec.files else self._hub.repository
 
-    def fetch_repository(self) -> int:
+    def planned(self) -> list[Planned]:
+        """Return what `fetch` would fetch: a repository goes into the cache."""
+        return [Planned(item.what, self._hub.arrow_cache) if self.repository else item for item in super().planned()]
+
+    def fetch_repository(self, repository: Repository) -> int:
         """Download each split into the cache; how many bytes came is not known."""
         for split in self.spec.pools.values():
-            self.place.progress.note(f"{self.spec.repo}: split {split!r}")
+            self.place.progress.note(f"{repository.name}: split {split!r}")
             self._hub.open(split)
         return 0
 
@@ -101,7 +101,7 @@ class HuggingFaceSource(HubSource[HuggingFaceSpec]):
         for part, shortage in _short(found).items():
             raise DataMissingError(f"{self.title}: the split {part!r} is incomplete: {shortage}.")
         digests = files_sha256(files, self.place.cache_dir)
-        origin = Origin({path.name: digest for path, digest in zip(files, digests, strict=True)})
+        origin = PoolOrigin({path.name: digest for path, digest in zip(files, digests, strict=True)})
         return self._indexed(pool, _open_local(files, self._hub.arrow_cache), combined_sha256(digests), origin)
 
     def _local_splits(self) -> tuple[dict[str, list[Path]], dict[str, str]]:
@@ -138,7 +138,7 @@ class HuggingFaceSource(HubSource[HuggingFaceSpec]):
         command = f"hf download --repo-type dataset {self.spec.repo}{revision} --local-dir {self.folder}"
         return f"{text}, or type: {command}"
 
-    def _indexed(self, pool: str, dataset: Any, content: str, origin: Origin) -> RawPool:
+    def _indexed(self, pool: str, dataset: Any, content: str, origin: PoolOrigin) -> RawPool:
         import datasets
 
         place = f"{self.title}, split {self.spec.pools[pool]!r}"

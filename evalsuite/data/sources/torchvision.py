@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +62,19 @@ class TorchvisionSource(Source[TorchvisionSpec]):
         if not self._base.exists():
             raise DataMissingError(f"{self.title}: {self._what_is_missing()}")
         root, arguments = self.place.data_root / self.spec.root, self.spec.pools[pool]
-        dataset = construct(self.spec.dataset, root, arguments, pool)
+        reader = TorchvisionReader(self.spec.dataset, root, arguments, pool, self.folder)
+        dataset = reader.dataset
         if len(dataset) == 0:
             shown = "".join(f", {key}={value!r}" for key, value in arguments.items())
             call = f"torchvision.datasets.{self.spec.dataset}({str(root)!r}{shown})"
             raise DataMissingError(f"{self.title}: the pool {pool!r} ({call}) is empty.")
         labels = self._raw_labels(dataset, pool)
-        reader = TorchvisionReader(self.spec.dataset, root, arguments, pool, self.folder)
-        reader.attach(dataset)
-        if reader.ids is not None:
-            sizes, mtimes = stat_files(self.folder, reader.ids)
-            return RawPool(reader.ids, [labels[row] for row in reader.order], reader, sizes, mtimes)
-        ids = [row_id(row) for row in range(len(dataset))]
+        if reader.files is not None:
+            order, ids = reader.files
+            return RawPool(ids, [labels[row] for row in order], reader, *stat_files(self.folder, ids))
         content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir)
-        return RawPool(ids, labels, reader, _memory_sizes(dataset), None, content)
+        rows = tuple(row_id(row) for row in range(len(dataset)))
+        return RawPool(rows, labels, reader, _memory_sizes(dataset), None, content)
 
     def _raw_labels(self, dataset: Any, pool: str) -> list[RawLabel]:
         targets = _targets(dataset)
@@ -124,43 +123,51 @@ class TorchvisionReader:
     """Reads samples by the dataset's own loader, without a transform.
 
     What is pickled is how to construct the dataset again: some hold gigabytes, some cannot be pickled.
-    ids, order: of samples that are files, sorted by their names, and their rows in the dataset; ids None: no files.
     """
 
     def __init__(self, name: str, root: Path, arguments: dict[str, Any], pool: str, folder: Path) -> None:
         self._arguments = (name, root, arguments, pool, folder)
         self._folder = folder
-        self._dataset: Any = None
-        self.order: list[int] = []
-        self.ids: tuple[str, ...] | None = None
 
-    def attach(self, dataset: Any) -> None:
-        """Use a dataset that is constructed already."""
-        files = _files(dataset)
-        if files is not None:
-            self.order, self.ids = sorted_ids(files, self._folder)
-        self._dataset = dataset
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TorchvisionReader, self._arguments
+
+    @functools.cached_property
+    def dataset(self) -> Any:
+        """The dataset, constructed on first use."""
+        return construct(*self._arguments[:4])
+
+    @functools.cached_property
+    def files(self) -> tuple[list[int], tuple[str, ...]] | None:
+        """Where samples are files: their rows in the dataset in the order of their ids, and the ids.
+
+        An id is the path under the folder, with forward slashes. They are sorted, because some classes list folders
+        in the order of the file system, which differs between machines.
+        """
+        files = _files(self.dataset)
+        if files is None:
+            return None
+        names = [Path(os.path.relpath(file, self._folder)).as_posix() for file in files]
+        order = sorted(range(len(names)), key=names.__getitem__)
+        return order, tuple(names[row] for row in order)
 
     def __call__(self, row: int) -> LoadedSample:
         """Load one sample. Its content is the file's, or the pixels where there is no file."""
-        if self._dataset is None:
-            name, root, arguments, pool, _ = self._arguments
-            self.attach(construct(name, root, arguments, pool))
-        if self.ids is None:
+        if self.files is None:
             image = self._load(row, row_id(row))
             return LoadedSample(image, image_bytes(image))
-        sample = self.ids[row]
-        path = self._folder / sample
-        content = read_content(path, sample)
+        order, ids = self.files
+        path = self._folder / ids[row]
+        content = read_content(path, ids[row])
         if content.startswith(_POSTSCRIPT):  # Pillow would hand it to Ghostscript, which runs it
-            raise DataError(f"The image {sample!r} ({path}) is a PostScript program, which is not run.")
-        return LoadedSample(self._load(self.order[row], f"{sample} ({path})"), content)
+            raise DataError(f"The image {ids[row]!r} ({path}) is a PostScript program, which is not run.")
+        return LoadedSample(self._load(order[row], f"{ids[row]} ({path})"), content)
 
     def _load(self, index: int, sample: str) -> Any:
         from PIL import Image
 
         try:
-            image = self._dataset[index][0]
+            image = self.dataset[index][0]
             if isinstance(image, Image.Image):
                 image.load()
         except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
@@ -174,19 +181,6 @@ class TorchvisionReader:
                 "image. A Python adapter next to the task file can read it."
             )
         return image
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TorchvisionReader, self._arguments
-
-
-def sorted_ids(files: Sequence[str], folder_: Path) -> tuple[list[int], tuple[str, ...]]:
-    """Return the rows in the order of their ids, and the ids: paths under the folder, with forward slashes.
-
-    Some classes list folders in the order of the file system, which differs between machines.
-    """
-    names = [Path(os.path.relpath(file, folder_)).as_posix() for file in files]
-    order = sorted(range(len(names)), key=names.__getitem__)
-    return order, tuple(names[row] for row in order)
 
 
 def _files(dataset: Any) -> list[str] | None:
@@ -215,15 +209,11 @@ def _targets(dataset: Any) -> list[int] | None:
 
 def _integers(values: Any) -> list[int] | None:
     """Return a list, array or tensor of integers as Python's, None if it is anything else."""
-    if values is None or isinstance(values, str):
-        return None
     listed = values.tolist() if hasattr(values, "tolist") else values
     if not isinstance(listed, list | tuple):
         return None
     numbers = [value.item() if hasattr(value, "item") else value for value in listed]
-    if all(isinstance(number, int) for number in numbers):
-        return [int(number) for number in numbers]
-    return None
+    return [int(number) for number in numbers] if all(isinstance(number, int) for number in numbers) else None
 
 
 def _class_names(dataset: Any) -> list[str] | None:

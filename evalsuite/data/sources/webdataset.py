@@ -11,10 +11,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from evalsuite.data.base import DataState, LoadedSample, MultiLabel, Origin, RawLabel, RawPool
+from evalsuite.data.base import DataState, LoadedSample, MultiLabel, PoolOrigin, RawLabel, RawPool
 from evalsuite.data.decoding import decode_image
+from evalsuite.data.download.hub import Repository
 from evalsuite.data.download.unpacking import leads_out
-from evalsuite.data.sources.hub import HubSource
+from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
 from evalsuite.tasks.sources import WebDatasetSpec
@@ -24,7 +25,7 @@ _Member = tuple[int, int]
 """Offset of the content in the shard, and its size, in bytes."""
 
 
-class WebDatasetSource(HubSource[WebDatasetSpec]):
+class WebDatasetSource(Source[WebDatasetSpec]):
     """Samples of plain tar files, read at random."""
 
     def look(self) -> DataState:
@@ -66,32 +67,37 @@ class WebDatasetSource(HubSource[WebDatasetSpec]):
             raise DataError(f"{self.title}: the shards of the pool {pool!r} hold no sample.")
         digests = files_sha256(shards, self.place.cache_dir)
         reader = ShardReader(tuple(map(str, shards)), np.array(members, np.int64), tuple(ids))
-        origin = Origin(dict(zip(names, digests, strict=True)))
+        origin = PoolOrigin(dict(zip(names, digests, strict=True)))
         return RawPool(
             ids, labels, reader, reader.members[:, 2].copy(), content=combined_sha256(digests), origin=origin
         )
 
-    def fetch_repository(self) -> int:
+    @property
+    def repository(self) -> Repository | None:
+        """The repository of the hub that has the shards."""
+        return None if self.spec.repo is None else Repository(self.spec.repo, self.spec.revision)
+
+    def fetch_repository(self, repository: Repository) -> int:
         """Bring the shards of the repository into the source's folder; what is there already stays."""
         from huggingface_hub import snapshot_download
 
         counts = {f"{glob.rpartition('/')[0]}/{_COUNT_FILE}".lstrip("/") for glob in self.spec.pools.values()}
         patterns = [*self.spec.pools.values(), *sorted(counts)]
         before = _bytes_of(self.folder, patterns)
-        self.place.progress.note(f"{self.spec.repo}: {', '.join(self.spec.pools.values())}")
+        self.place.progress.note(f"{repository.name}: {', '.join(self.spec.pools.values())}")
         try:
             # With a folder that is there, snapshot_download takes an unreachable hub for no error.
-            commit = self.repository.look_up().sha
+            commit = repository.look_up().sha
             snapshot_download(
-                self.repository.name,
+                repository.name,
                 repo_type="dataset",
                 revision=commit,
                 local_dir=self.folder,
                 allow_patterns=patterns,
             )
         except Exception as error:
-            text = self.repository.explain("shards", error)
-            raise DataMissingError(f"{text} What came is kept: type the same command again to go on.") from error
+            text = repository.explain("shards", error)
+            raise DataMissingError(f"{text} What came is kept: type the same command again to resume.") from error
         return _bytes_of(self.folder, patterns) - before
 
     def _shards(self, pool: str) -> list[Path]:

@@ -14,7 +14,7 @@ from evalsuite.metrics import map_11_point
 from evalsuite.records import Interval
 from evalsuite.registry import did_you_mean
 from evalsuite.report.calibration import confidences, reliability
-from evalsuite.report.confusion import confusion_counts, most_confused, recalls, worst
+from evalsuite.report.confusion import Pair, confusion_counts, most_confused, recalls, worst
 from evalsuite.report.html.plots import Bar, reliability_diagram, share_bars
 from evalsuite.report.html.tables import SHADES
 from evalsuite.report.ranking import rows_called
@@ -67,24 +67,15 @@ class MatrixRow:
 
 
 @dataclass(frozen=True)
-class ConfusedPair:
-    """A row of the table of confused pairs."""
-
-    truth: str
-    said: str
-    count: int
-    share: float
-
-
-@dataclass(frozen=True)
 class Detail:
-    """A model on a task. A part that cannot be told is empty, and `notes` says why."""
+    """A model on a task. A part that cannot be told is empty, and `notes` says why. names: of the classes in pairs."""
 
     chosen: Chosen
     interval: Interval | None
     notes: tuple[str, ...] = ()
     matrix: tuple[MatrixRow, ...] = ()
-    pairs: tuple[ConfusedPair, ...] = ()
+    names: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
     classes: Markup | None = None
     classes_title: str = ""
     reliability: Markup | None = None
@@ -161,7 +152,8 @@ def _single_label(empty: Detail, logged: LoggedSamples, names: Sequence[str]) ->
     return replace(
         empty,
         matrix=_matrix(counts, names) if small else (),
-        pairs=tuple(ConfusedPair(names[pair.truth], names[pair.said], pair.count, pair.share) for pair in pairs),
+        names=tuple(names),
+        pairs=tuple(pairs),
         classes=share_bars(bars, title),
         classes_title=title,
     )

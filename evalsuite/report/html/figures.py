@@ -18,7 +18,7 @@ from evalsuite.report.ranking import rows_called
 from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.library import Library
 from evalsuite.results.naming import PUBLISHED
-from evalsuite.results.numbers import MEASURED, Numbers, protocol_label
+from evalsuite.results.numbers import MEASURED, Numbers, family, protocol_label
 from evalsuite.text import counted, shortened
 
 BASELINE = "resnet/50"
@@ -69,12 +69,12 @@ def cost_figures(board: Leaderboard) -> CostFigures:
     known = _known_gflops()
     rows = [row for row in board.rows if widest and widest <= _whole_tasks(row)]
     points = {
-        id(row): Point(row.title, _family(row), cost, 100 * _mean(row, widest), row.origin != MEASURED)
+        id(row): Point(row.title, family(row.model), cost, 100 * _mean(row, widest), row.origin != MEASURED)
         for row in rows
         if (cost := _gflops(row, known)) is not None
     }
     drawn = [row for row in rows if id(row) in points]
-    families = tuple(name for name, _ in Counter(map(_family, drawn)).most_common())
+    families = tuple(name for name, _ in Counter(family(row.model) for row in drawn).most_common())
     over = counted(len(widest), "task") if len(widest) > 1 else "".join(widest)
     figures = []
     for protocol in dict.fromkeys(row.labels[1] for row in drawn):
@@ -149,10 +149,6 @@ def _known_gflops() -> dict[str, float]:
 def _gflops(row: Row, known: dict[str, float]) -> float | None:
     counted = (cell.info.gflops for cell in row.cells.values() if cell.info)
     return next((gflops for gflops in counted if gflops), None) or known.get(row.model)
-
-
-def _family(row: Row) -> str:
-    return row.model.partition("/")[0]
 
 
 def _name(row: Row) -> str:
