@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets import write_folder_task
-from tests.processes import RunCli
+from tests.processes import WarmCli
 
 ENTRY_POINTS = """\
 [evalsuite.sources]
@@ -144,13 +144,13 @@ def write_task(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_a_kind_of_source_of_another_package_does_all_that_a_source_does(
-    tmp_path: Path, package: Path, write_task: Callable[..., Path], run_cli: RunCli
+    tmp_path: Path, package: Path, write_task: Callable[..., Path], cli: WarmCli
 ) -> None:
     task = write_task(suffix=".png")
     environment = {"PYTHONPATH": f"{package}:{Path(__file__).resolve().parents[1]}"}
 
     def evalsuite(*arguments: str | Path) -> str:
-        finished = run_cli(*arguments, "--data-root", tmp_path / "root", env=environment)
+        finished = cli(*arguments, "--data-root", tmp_path / "root", env=environment)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
@@ -173,15 +173,15 @@ def test_a_kind_of_source_of_another_package_does_all_that_a_source_does(
 
 
 def test_a_kind_that_no_package_brings_is_refused_by_name(
-    package: Path, write_task: Callable[..., Path], run_cli: RunCli
+    package: Path, write_task: Callable[..., Path], cli: WarmCli
 ) -> None:
-    finished = run_cli("validate", write_task())
+    finished = cli("validate", write_task())
     assert finished.returncode == 1
     assert "'zip'" in finished.stderr and "'folder'" in finished.stderr
 
 
-def test_its_keys_are_checked_as_all_others(package: Path, write_task: Callable[..., Path], run_cli: RunCli) -> None:
+def test_its_keys_are_checked_as_all_others(package: Path, write_task: Callable[..., Path], cli: WarmCli) -> None:
     environment = {"PYTHONPATH": f"{package}:{Path(__file__).resolve().parents[1]}"}
-    finished = run_cli("validate", write_task(sufix=".png"), env=environment)
+    finished = cli("validate", write_task(sufix=".png"), env=environment)
     assert finished.returncode == 1
     assert "unknown key 'sufix'. Did you mean suffix" in finished.stderr
