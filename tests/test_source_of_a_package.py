@@ -69,9 +69,6 @@ class ZipSource(Source[ZipSpec]):
             return DataState("ready")
         return DataState("absent", f"needs {self.folder}.")
 
-    def image_options(self, pool):
-        return {"folder": self.spec.pools[pool], "suffix": self.spec.suffix}
-
     def open(self, pool):
         with zipfile.ZipFile(self.folder) as archive:
             start = self.spec.pools[pool] + "/"
