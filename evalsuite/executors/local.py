@@ -12,7 +12,7 @@ import torch
 
 from evalsuite.features.batches import Batch
 from evalsuite.features.encoding import EncodedBatch, MapBatches, Precision, encode_batch, encode_batches
-from evalsuite.models.base import ImageModel
+from evalsuite.models.base import ImageModel, move
 
 BATCHES_AHEAD = 2
 """Batches in flight per device: one being encoded, one ready."""
@@ -51,7 +51,5 @@ class LocalExecutor:
 
 def _copy_to(model: ImageModel, device: torch.device) -> ImageModel:
     replica = copy.deepcopy(model)
-    move = getattr(replica, "to", None)
-    if move is not None:
-        move(device)
+    move(replica, device)
     return replica

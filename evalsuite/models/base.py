@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from evalsuite.records import ModelInfo, WeightFidelity
+from evalsuite.records import ModelInfo as ModelInfo  # part of what a model must offer
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
-
-__all__ = ["EMBEDDING", "PENULTIMATE", "ImageModel", "ImageTextModel", "ModelInfo", "Preprocess", "WeightFidelity"]
 
 PENULTIMATE = "penultimate"
 """The layer a linear probe reads: before the projection for CLIP ViTs (paper, appendix A.3)."""
@@ -56,3 +54,10 @@ class ImageTextModel(ImageModel, Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode texts into (n, dim of `embedding`) float, unnormalised, on the model's device."""
+
+
+def move(model: object, device: torch.device | str) -> None:
+    """Move a model to a device in place, if it has `to(device)`."""
+    to = getattr(model, "to", None)
+    if callable(to):
+        to(device)

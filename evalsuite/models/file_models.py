@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from evalsuite.errors import ModelError, UsageError
-from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, Preprocess
+from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, Preprocess, move
 from evalsuite.models.identity import fingerprint, state_digest
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ENTRY_POINT_GROUP, ResolvedModel
@@ -42,9 +42,7 @@ class GivenModel:
 
     def to(self, device: torch.device | str) -> Self:
         """Move the author's model, if it can be moved."""
-        move = getattr(self.model, "to", None)
-        if callable(move):
-            move(device)
+        move(self.model, device)
         return self
 
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:

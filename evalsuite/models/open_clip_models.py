@@ -8,10 +8,11 @@ from typing import Any
 
 from evalsuite.errors import MissingExtraError, ModelError, UsageError
 from evalsuite.models.base import EMBEDDING, PENULTIMATE
+from evalsuite.models.checkpoints import misfit, read_state_dict
 from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.plans import Plan
-from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, hub_candidates, misfit, read_state_dict
+from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, hub_candidates
 from evalsuite.registry import did_you_mean
 
 DEFAULT_FILE = "open_clip_pytorch_model.bin"

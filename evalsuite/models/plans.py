@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from evalsuite.errors import ModelError
 from evalsuite.models.base import Preprocess
 from evalsuite.models.identity import describe_config, fingerprint
 from evalsuite.models.modules import Tokenizer, TorchImageModel, examine
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.preprocessing import RgbFirst
-from evalsuite.models.weights import WeightsFile, WeightsPlace, find_weights, obtain_weights
+from evalsuite.models.weights import HubFile, UrlFile, WeightsFile, WeightsPlace, download_weights, find_weights
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,22 @@ class Plan:
 
     def weights(self, *, offline: bool, cache_dir: Path | None) -> WeightsFile:
         """Return the weights, downloaded if need be; ModelError says what to do where they are not available."""
-        return obtain_weights(self.place, self.resolved, self.checkpoint_form, offline=offline, cache_dir=cache_dir)
+        found = find_weights(self.place, cache_dir)
+        if found is not None:
+            return found
+        name, target, place = self.resolved.name, self.resolved.target, self.place
+        remedy = (
+            f"On a machine with network run `evalsuite run --model {name} --tasks embedded` and copy its hub cache "
+            f"(HF_HOME) here, or give a checkpoint: {self.checkpoint_form}"
+        )
+        wanted = f"{name} ({self.resolved.backend} {target}"
+        if isinstance(place, HubFile):
+            wanted += f", hub repository {place.repository})"
+            return download_weights(place, wanted, remedy, offline=offline, cache_dir=cache_dir)
+        if isinstance(place, UrlFile):
+            get = f"download {place.url} to {place.path} and run again"
+            raise ModelError(f"the weights of {wanted}) are not on the hub: {get}. {remedy}")
+        raise ModelError(f"{self.resolved.backend} has no pretrained weights for {target}. {remedy}")
 
     def model(
         self,

@@ -19,7 +19,7 @@ from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import MapBatches, Precision, inference
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
-from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
+from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, move
 from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE
 from evalsuite.models.names import ResolvedModel
@@ -134,9 +134,7 @@ class ModelSession:
     def loaded(self) -> LoadedModel:
         """The model on the first device of the run."""
         model = self._load()
-        move = getattr(model, "to", None)
-        if move is not None:
-            move(self.device)
+        move(model, self.device)
         self.identify().describe(model)
         return LoadedModel(model, self._executor)
 

@@ -370,7 +370,7 @@ def test_limited_results_are_partial_and_shown_only_when_asked_for(cli: WarmCli,
     record = by_protocol(tmp_path / "out")["linear_probe"]
     assert (record["status"], record["metric"]["n"], record["options"]["limit"]) == ("partial", 20, 20)
     without = cli("leaderboard", "-o", "out").stdout
-    assert "1 partial result(s) are left out" in without
+    assert "Left out: 1 partial result; --include-partial shows them" in without
     assert "measured" not in without
     shown = cli("leaderboard", "-o", "out", "--include-partial").stdout
     assert f"{100 * record['metric']['value']:.1f}*" in shown
