@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.datasets import write_folder_task
+from tests.packages import install
 from tests.processes import WarmCli
 
 ACME = '''
@@ -73,13 +74,7 @@ ENTRY_POINTS = "[evalsuite.models]\nacme-edges = acme_baselines:edges\nacme-rand
 @pytest.fixture
 def package(tmp_path: Path) -> dict[str, str]:
     """The environment in which a package with two models is installed."""
-    site = tmp_path / "site"
-    information = site / "acme_baselines-1.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-baselines\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(ENTRY_POINTS)
-    (site / "acme_baselines.py").write_text(ACME)
-    return {"PYTHONPATH": f"{site}:{Path(__file__).resolve().parents[2]}"}
+    return install(tmp_path / "site", ENTRY_POINTS, {"acme_baselines.py": ACME})
 
 
 def test_it_is_listed_run_and_ranked(tmp_path: Path, cli: WarmCli, package: dict[str, str]) -> None:

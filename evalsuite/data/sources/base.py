@@ -68,8 +68,12 @@ class Source(ABC, Generic[S_co]):
         return f"`{self.spec.path}`"
 
     def image_options(self, pool: str) -> dict[str, Any]:
-        """Return the options that decide which images a pool holds, labels left out: they are in its fingerprint."""
-        return {}
+        """Return the keys that decide which images a pool holds: they are in its fingerprint.
+
+        All of the kind's own keys count, unless a kind knows better (labels decide no image).
+        """
+        own = self.spec.model_dump(mode="json", exclude=set(SourceSpec.model_fields))
+        return {**own, "pool": self.spec.pools[pool]} if isinstance(self.spec.pools, dict) else own
 
     def refusal(self) -> str:
         """Say why the source may not be used without the user's consent; "" where it may."""
