@@ -110,6 +110,13 @@ class ModelInfo(Strict):
     )
     details: dict[str, Any] = Field(default_factory=dict)
 
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        if not self.not_described:
+            found.pop("not_described", None)
+        return found
+
 
 def _or_none(value: Any) -> Any:
     return value or None  # an empty object is how records without one were written before it had a type

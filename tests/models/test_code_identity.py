@@ -21,6 +21,8 @@ from torchvision import transforms
 
 from evalsuite.models.code_identity import identify
 
+NAME = "notebook_of_a_user"
+
 BASE = '''
 """What a person writes in a notebook."""
 
@@ -106,12 +108,12 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Modu
         text = BASE.replace(old, new) if old else BASE
         assert text != BASE or not old
         torch.manual_seed(0)
-        (tmp_path / "notebook_of_a_user.py").write_text(text)
+        (tmp_path / f"{NAME}.py").write_text(text)
         importlib.invalidate_caches()
-        sys.modules.pop("notebook_of_a_user", None)
+        sys.modules.pop(NAME, None)
         for cached in (tmp_path / "__pycache__").glob("*"):
             cached.unlink()
-        return importlib.import_module("notebook_of_a_user")
+        return importlib.import_module(NAME)
 
     return written
 
