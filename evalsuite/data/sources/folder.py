@@ -20,10 +20,7 @@ from evalsuite.text import counted
 class FolderSource(Source[FolderSpec]):
     """Files in class folders; the raw label is the first part of the path, or what `label` finds in it."""
 
-    @property
-    def folder(self) -> Path:
-        """Return the folder of the pools: next to the task file, else under the data root."""
-        return self.next_to_task(self.spec.path)
+    may_lie_next_to_task = True
 
     def look(self) -> DataState:
         """Say whether each pool's folder is there and has something in it."""
