@@ -28,7 +28,7 @@ class FolderSource(Source[FolderSpec]):
         if not absent:
             return DataState("ready")
         places = ", ".join(map(str, absent))
-        advice = "Put one folder of images per class there."
+        advice = "Put a folder of images per class there."
         if len(absent) < len(self.spec.pools):
             return DataState("partial", f"without images: {places}. {advice}")
         return DataState("absent", f"needs {places}. {advice}")
