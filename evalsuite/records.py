@@ -13,7 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "partial", "error", "not_applicable"]
-STATUSES: tuple[Status, ...] = ("ok", "partial", "error", "not_applicable")
 
 
 class Record(BaseModel):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets import write_folder_task
+from tests.packages import install
 from tests.processes import RunCli
 
 ENTRY_POINTS = """\
@@ -69,9 +70,6 @@ class ZipSource(Source[ZipSpec]):
             return DataState("ready")
         return DataState("absent", f"needs {self.folder}.")
 
-    def image_options(self, pool):
-        return {"folder": self.spec.pools[pool], "suffix": self.spec.suffix}
-
     def open(self, pool):
         with zipfile.ZipFile(self.folder) as archive:
             start = self.spec.pools[pool] + "/"
@@ -111,17 +109,10 @@ class ZipSource(Source[ZipSpec]):
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A folder with an installed package that brings the kind `zip`."""
-    site = tmp_path / "site"
-    information = site / "zip_package-1.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: zip-package\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(ENTRY_POINTS)
-    (site / "zip_package").mkdir()
-    (site / "zip_package" / "__init__.py").write_text(SPEC)
-    (site / "zip_package" / "zips.py").write_text(SOURCE)
-    return site
+def package(tmp_path: Path) -> dict[str, str]:
+    """The environment in which a package that brings the kind `zip` is installed."""
+    files = {"zip_package/__init__.py": SPEC, "zip_package/zips.py": SOURCE}
+    return install(tmp_path / "site", ENTRY_POINTS, files)
 
 
 @pytest.fixture
@@ -144,13 +135,12 @@ def write_task(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_a_kind_of_source_of_another_package_does_all_that_a_source_does(
-    tmp_path: Path, package: Path, write_task: Callable[..., Path], run_cli: RunCli
+    tmp_path: Path, package: dict[str, str], write_task: Callable[..., Path], run_cli: RunCli
 ) -> None:
     task = write_task(suffix=".png")
-    environment = {"PYTHONPATH": f"{package}:{Path(__file__).resolve().parents[1]}"}
 
     def evalsuite(*arguments: str | Path) -> str:
-        finished = run_cli(*arguments, "--data-root", tmp_path / "root", env=environment)
+        finished = run_cli(*arguments, "--data-root", tmp_path / "root", env=package)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
@@ -173,15 +163,16 @@ def test_a_kind_of_source_of_another_package_does_all_that_a_source_does(
 
 
 def test_a_kind_that_no_package_brings_is_refused_by_name(
-    package: Path, write_task: Callable[..., Path], run_cli: RunCli
+    package: dict[str, str], write_task: Callable[..., Path], run_cli: RunCli
 ) -> None:
     finished = run_cli("validate", write_task())
     assert finished.returncode == 1
     assert "'zip'" in finished.stderr and "'folder'" in finished.stderr
 
 
-def test_its_keys_are_checked_as_all_others(package: Path, write_task: Callable[..., Path], run_cli: RunCli) -> None:
-    environment = {"PYTHONPATH": f"{package}:{Path(__file__).resolve().parents[1]}"}
-    finished = run_cli("validate", write_task(sufix=".png"), env=environment)
+def test_its_keys_are_checked_as_all_others(
+    package: dict[str, str], write_task: Callable[..., Path], run_cli: RunCli
+) -> None:
+    finished = run_cli("validate", write_task(sufix=".png"), env=package)
     assert finished.returncode == 1
     assert "unknown key 'sufix'. Did you mean suffix" in finished.stderr

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite.cli.options import (
-    Command,
-    Group,
-    cache_dir_option,
-    data_root_option,
-    include_path_option,
-    split_commas,
-    trust_adapters_option,
-)
+from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
 from evalsuite.config import default_cache
 from evalsuite.text import counted
 
@@ -49,8 +41,8 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
 
     chosen = _chosen(cache_dir, models, tasks)
     if chosen:
-        rows = [[e.origin.model, e.origin.task, e.origin.pool, e.origin.precision, decimal(e.bytes)] for e in chosen]
         headers = ["model", "task", "pool", "precision", "size"]
+        rows = [[*(getattr(entry.origin, name) for name in headers[:-1]), decimal(entry.bytes)] for entry in chosen]
         click.echo(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
     click.echo(f"{_sum(chosen)} in {cache_dir or default_cache()}")
 
@@ -93,10 +85,8 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
 )
 @models_filter
 @tasks_filter
-@data_root_option
-@cache_dir_option
+@place_options
 @include_path_option
-@trust_adapters_option
 def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> int:
     """Check that stored files can be read and that the images are still the ones that were encoded.
 

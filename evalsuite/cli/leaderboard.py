@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalsuite.cli.options import Command, split_commas
-from evalsuite.cli.tables import Shown, emit, shown_options
+from evalsuite.cli.options import Command
+from evalsuite.cli.tables import Shown, emit, names_option, shown_options
 
 if TYPE_CHECKING:
     from evalsuite.report.table import Leaderboard
@@ -34,16 +34,13 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
     """,
 )
 @shown_options
-@click.option(
+@names_option(
     "--baseline",
     "baselines",
-    multiple=True,
-    metavar="NAME",
     help="Add the difference to the best of a model or family, measured or published: resnet/50,bit-m,efficientnet-ns.",
 )
-@click.option(
+@names_option(
     "--groups",
-    multiple=True,
     metavar="main|TAG",
     help="Add averages by tag: these tags, or main for those where encoders are known to differ.",
 )
@@ -62,8 +59,8 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
 )
 def leaderboard(
     shown: Shown,
-    baselines: tuple[str, ...],
-    groups: tuple[str, ...],
+    baselines: list[str],
+    groups: list[str],
     claims: bool,
     format_name: str | None,
     target: Path | None,
@@ -83,8 +80,8 @@ def leaderboard(
     board = build_leaderboard(
         table,
         **shown.filters,
-        baselines=split_commas(baselines),
-        groups=_groups(split_commas(groups)),
+        baselines=baselines,
+        groups=_groups(groups),
         claims=claims,
         library=library,
     )

@@ -68,11 +68,7 @@ def groups(include_paths: tuple[Path, ...]) -> None:
         there = [member for member in members if member in index.files]
         count = f"{len(there)}" if len(there) == len(members) else f"{len(there)} of {len(members)}"
         rows.append([name, count, ", ".join(there)])
-    tagged: dict[str, list[str]] = {}
-    for task in index.select(["*"]):
-        for tag in task.tags:
-            tagged.setdefault(tag, []).append(task.name)
-    rows += [[f"tag:{tag}", str(len(names)), ", ".join(names)] for tag, names in sorted(tagged.items())]
+    rows += [[f"tag:{tag}", str(len(names)), ", ".join(names)] for tag, names in index.tags.items()]
     click.echo(
         tabulate(rows, ["group", "tasks", "members with a task file"], tablefmt="simple", maxcolwidths=[None, None, 80])
     )

@@ -12,10 +12,9 @@ from evalsuite.cli.options import (
     Command,
     data_root_option,
     include_path_option,
-    split_commas,
     trust_adapters_option,
 )
-from evalsuite.cli.tables import Shown, shown_options, write_output
+from evalsuite.cli.tables import Shown, names_option, shown_options, write_output
 
 
 @click.command(
@@ -30,10 +29,9 @@ from evalsuite.cli.tables import Shown, shown_options, write_output
     """,
 )
 @shown_options
-@click.option(
+@names_option(
     "--detail",
     "details",
-    multiple=True,
     metavar="MODEL",
     help="Look behind the scores of this model: name or pattern; repeat it or separate by commas.  "
     "[default: the best measured one of each task and protocol]",
@@ -51,7 +49,7 @@ from evalsuite.cli.tables import Shown, shown_options, write_output
 @trust_adapters_option
 def report(
     shown: Shown,
-    details: tuple[str, ...],
+    details: list[str],
     target: Path,
     data_root: Path | None,
     include_paths: tuple[Path, ...],
@@ -75,7 +73,7 @@ def report(
     board = build_leaderboard(table, **shown.filters, groups=groups, library=library)
     page = report_page(
         board,
-        detail=split_commas(details),
+        detail=details,
         index=index,
         place=build(DataPlace, {"data_root": data_root, "trust_adapters": trust_adapters}),
         left_out=warnings,

@@ -5,22 +5,13 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite.cli.options import (
-    include_partial_option,
-    published_option,
-    results_option,
-    shown_models_option,
-    shown_protocols_option,
-    shown_tags_option,
-    shown_tasks_option,
-    split_commas,
-)
+from evalsuite.cli.options import ModelName, PublishedName, TaskName, split_commas
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -32,13 +23,13 @@ if TYPE_CHECKING:
 class Shown:
     """What the options say is shown: folders, names of published rows, and the filters by name."""
 
-    outputs: tuple[Path, ...]
-    published: list[str]
+    outputs: Sequence[Path]
+    protocols: Sequence[str]
+    tasks: Sequence[str]
+    tags: Sequence[str]
     include_partial: bool
-    protocols: list[str]
-    tasks: list[str]
-    models: list[str]
-    tags: list[str]
+    models: Sequence[str] = ()
+    published: Sequence[str] = ()
 
     @property
     def filters(self) -> dict[str, Any]:
@@ -72,31 +63,55 @@ class Shown:
 
 def shown_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that choose what is shown, and hand them to it as its argument `shown`."""
-    return measured_options(command, shown_models_option, published_option)
+    return measured_options(command, MODELS, PUBLISHED)
 
 
 def measured_options(command: Callable[..., Any], *more: Callable[..., Any]) -> Callable[..., Any]:
     """Do as `shown_options`, for a command whose models are arguments; more: further options."""
 
     @functools.wraps(command)
-    def called(
-        *,
-        outputs: tuple[Path, ...],
-        protocols: tuple[str, ...],
-        tasks: tuple[str, ...],
-        tags: tuple[str, ...],
-        include_partial: bool,
-        models: tuple[str, ...] = (),
-        published: tuple[str, ...] = (),
-        **others: Any,
-    ) -> Any:
-        rows, *names = map(split_commas, (published, protocols, tasks, models, tags))
-        filters = dict(zip(("protocols", "tasks", "models", "tags"), names, strict=True))
-        return command(shown=Shown(outputs, rows, include_partial, **filters), **others)
+    def called(**given: Any) -> Any:
+        shown = Shown(**{field.name: given.pop(field.name) for field in fields(Shown) if field.name in given})
+        return command(shown=shown, **given)
 
-    first = (results_option, shown_protocols_option, shown_tasks_option)
-    options = (*first, *more, shown_tags_option, include_partial_option)
+    options = (OUTPUTS, PROTOCOLS, TASKS, *more, TAGS, INCLUDE_PARTIAL)
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), called)
+
+
+def names_option(*flags: str, kind: Any = str, metavar: str = "NAME", help: str) -> Callable[..., Any]:
+    """Return an option of names, given several times or with commas between them; the command gets a list."""
+
+    def split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
+        return split_commas(values)
+
+    return click.option(*flags, multiple=True, type=kind, metavar=metavar, callback=split, help=help)
+
+
+OUTPUTS = click.option(
+    "--output",
+    "-o",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of results, as given to `evalsuite run`; may be repeated.  [default: where `run` writes]",
+)
+PROTOCOLS = names_option("--protocol", "--protocols", "protocols", help="Only these protocols, e.g. zero_shot.")
+TASKS = names_option(
+    "--tasks", "--task", "-t", "tasks", kind=TaskName(),
+    help="Only these tasks, in this order: names, groups or patterns; repeat it or separate by commas.",
+)  # fmt: skip
+MODELS = names_option(
+    "--models", "--model", "-m", "models", kind=ModelName(),
+    help="Only these models, measured or published: names or patterns; repeat it or separate by commas.",
+)  # fmt: skip
+PUBLISHED = names_option(
+    "--published", kind=PublishedName(), metavar="all|clip-paper|NAME",
+    help="Add rows of papers or imports: all, a table, a row (resnet/50), a family (resnet) or a pattern ('bit-m/*').",
+)  # fmt: skip
+TAGS = names_option("--tag", "tags", metavar="TAG", help="Only the tasks with one of these tags, e.g. ocr.")
+INCLUDE_PARTIAL = click.option(
+    "--include-partial", is_flag=True, help="Show results computed from a part of the samples, marked *."
+)
 
 
 def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:

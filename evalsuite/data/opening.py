@@ -35,7 +35,7 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
     for an adapter that is not trusted.
     """
     if test_only:
-        task = task.with_sources([_of_the_test_split(task, spec) for spec in task.sources])
+        task = task.changed(sources=[_of_the_test_split(task, spec) for spec in task.sources])
     source = _choose(task, place)
     effective = task.from_source(source.spec)
     resolved: dict[str, Any] = {"source": source.spec.kind, "verified": source.spec.verified}

@@ -33,19 +33,11 @@ def task_page(task: TaskSpec) -> str:
 
 def index_page(tasks: Sequence[TaskSpec]) -> str:
     """Return a table of the pages of several tasks, in Markdown."""
-    rows = [
-        [
-            f"[{task.title}]({task.name}.md)",
-            f"`{task.name}`",
-            len(task.class_list),
-            _size(task.sizes, "train"),
-            _size(task.sizes, "val"),
-            _size(task.sizes, "test"),
-            task.metric,
-            task.split_fidelity.level,
-        ]
-        for task in tasks
-    ]
+    rows = []
+    for task in tasks:
+        sizes = [_size(task.sizes, name) for name in ("train", "val", "test")]
+        names = [f"[{task.title}]({task.name}.md)", f"`{task.name}`"]
+        rows.append([*names, len(task.class_list), *sizes, task.metric, task.split_fidelity.level])
     headers = ["dataset", "task", "classes", "train", "val", "test", "metric", "splits"]
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=("left",) * 2 + ("right",) * 4)
     return (
@@ -113,9 +105,9 @@ def _prompts(task: TaskSpec) -> str:
     if spec.source:
         lines[0] += f" Published in {spec.source}."
     lines += ["", *(f"- `{template}`" for template in spec.templates[:SHOWN_TEMPLATES])]
-    if len(spec.templates) > SHOWN_TEMPLATES:
-        lines.append(f"- and {len(spec.templates) - SHOWN_TEMPLATES} more")
-    named = [", ".join(item.names) if len(item.names) > 1 else item.names[0] for item in classes[:SHOWN_CLASSES]]
+    if (more := len(spec.templates) - SHOWN_TEMPLATES) > 0:
+        lines.append(f"- and {more} more")
+    named = [", ".join(item.names) for item in classes[:SHOWN_CLASSES]]
     rest = f" ... and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
     separator = "; " if any(len(item.names) > 1 for item in classes) else ", "
     lines += ["", f"In label order: {separator.join(named)}{rest}."]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.data.base import IGNORED, Fold, Pool, Split, TaskData
+from evalsuite.data.base import IGNORED, Pool, Split, TaskData
 from evalsuite.data.download.prober import Prober
 from evalsuite.data.drawing import strata
 from evalsuite.data.opening import data_state, open_task
@@ -96,7 +96,12 @@ def check_data(data: TaskData) -> Iterator[Check]:
     splits = [fold.splits for fold in folds]
     counts = ", ".join(f"{name} {len(split)}" for name, split in splits[0].items())
     yield Check("splits", "ok", counts + (f", {len(folds)} folds" if len(folds) > 1 else ""))
-    yield _check_sizes(data.task, folds)
+    try:
+        check_sizes(data.task, folds)
+        stated = data.task.sizes.test is not None
+        yield Check("sizes", "ok", "as the task file says" if stated else "the task file states none")
+    except EvalsuiteError as error:
+        yield Check("sizes", "failed", str(error))
     for name, split in splits[0].items():
         yield _check_labels(data.task, name, [named[name] for named in splits], data.open_pool)
         yield _check_images(name, data.open_pool(split.pool), split, data.task.max_unreadable)
@@ -112,15 +117,6 @@ def _shared_names(task: TaskSpec) -> Iterator[Check]:
         if len(sharing) > 1:
             count = "two" if len(sharing) == 2 else str(len(sharing))
             yield Check("class names", "ok", f'the name "{name}" stands for {count} classes: {", ".join(sharing)}')
-
-
-def _check_sizes(task: TaskSpec, folds: tuple[Fold, ...]) -> Check:
-    try:
-        check_sizes(task, folds)
-    except EvalsuiteError as error:
-        return Check("sizes", "failed", str(error))
-    stated = task.sizes.test is not None
-    return Check("sizes", "ok", "as the task file says" if stated else "the task file states none")
 
 
 def _check_labels(task: TaskSpec, name: str, splits: Sequence[Split], open_pool: Callable[[str], Pool]) -> Check:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +33,7 @@ ROWS_AT_A_TIME = 65_536
 """Rows copied between two look-ups while compacting: bounds the memory, not the file."""
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What identifies the bytes of a sample: size, modification time in ns (0: no file of its own), sha256."""
 
     size: int
@@ -53,7 +52,7 @@ class Block:
 
 def write_shard(path: Path, block: Block) -> None:
     """Write a block as one safetensors file, atomically."""
-    manifest = {"ids": block.ids, "stamps": [[s.size, s.mtime, s.sha256] for s in block.stamps]}
+    manifest = {"ids": block.ids, "stamps": block.stamps}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in block.layers.items()}
     atomic.write_with(path, lambda name: save_file(tensors, name, {"manifest": json.dumps(manifest)}))
 

@@ -9,22 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from evalsuite.records import ModelInfo, WeightFidelity
+from evalsuite.records import ModelInfo as ModelInfo  # part of what a model must offer
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
-
-__all__ = [
-    "EMBEDDING",
-    "PENULTIMATE",
-    "ImageModel",
-    "ImageTextModel",
-    "ModelInfo",
-    "Preprocess",
-    "WeightFidelity",
-    "move",
-]
 
 PENULTIMATE = "penultimate"
 """The layer a linear probe reads: before the projection for CLIP ViTs (paper, appendix A.3)."""

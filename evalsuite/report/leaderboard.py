@@ -52,21 +52,17 @@ def build_leaderboard(
     """
     library = library or Library()
     selected = select(table, protocols=protocols, tasks=tasks, models=models, tags=tags)
-    chosen, shown_tasks, shown_protocols = selected.chosen, selected.tasks, selected.protocols
-    states = told_apart(chosen.places)
+    chosen, states = selected.chosen, told_apart(selected.chosen.places)
     values = newest(filter(_is_measured, chosen.numbers), include_partial=include_partial)
-    if not tasks:
-        there = {number.task for number in values or chosen.published}
-        shown_tasks = [task for task in shown_tasks if task in there]
-    if values and not protocols:
-        shown_protocols = sorted({number.protocol for number in values})
+    shown_tasks = selected.tasks if tasks or tags else _there(selected.tasks, values or chosen.published)
+    measured = sorted({number.protocol for number in values})
+    shown_protocols = selected.protocols if protocols or not measured else measured
     printed = [
         number for number in chosen.published if number.task in shown_tasks and number.protocol in shown_protocols
     ]
     rows = sorted(_pivot([*values, *printed], shown_tasks, states), key=_best_first)
-    others = [*table.numbers, *library.printed] if baselines else []
     candidates = _with_printed(rows, library, shown_tasks) if baselines else []
-    rivals = find_baselines(baselines, candidates, others, shown_tasks, shown_protocols)
+    rivals = find_baselines(baselines, candidates, shown_tasks, shown_protocols, table, library)
     shown_groups = _groups_of(shown_tasks, groups or {})
     compared = with_groups(with_differences(with_standings(rows, shown_tasks), rivals, shown_tasks), shown_groups)
     notes = [
@@ -81,6 +77,11 @@ def build_leaderboard(
     ]
     verdicts = _verdicts(selected.of_models, library) if claims else ()
     return Leaderboard(tuple(shown_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
+
+
+def _there(tasks: Sequence[str], numbers: Iterable[Number]) -> list[str]:
+    found = {number.task for number in numbers}
+    return [task for task in tasks if task in found]
 
 
 def _is_measured(number: Number) -> bool:

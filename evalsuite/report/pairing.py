@@ -67,10 +67,10 @@ def paired_difference(first: Number, second: Number, level: float) -> Difference
 def _check_same(one: _Logged, two: _Logged) -> None:
     """Raise NotPairedError unless both tables have the same samples, each once per fold, with the same labels."""
     first, second = one.samples, two.samples
-    rows = [set(zip(side.folds.tolist(), side.ids.tolist(), strict=True)) for side in (first, second)]
-    for side, found in zip((one, two), rows, strict=True):
-        if len(found) < len(side.samples.ids):
-            raise NotPairedError(f"{side.number.model} logged a sample twice")
+    rows = [set(zip(logged.folds.tolist(), logged.ids.tolist(), strict=True)) for logged in (first, second)]
+    for logged, found in zip((one, two), rows, strict=True):
+        if len(found) < len(logged.samples.ids):
+            raise NotPairedError(f"{logged.number.model} logged a sample twice")
     if rows[0] != rows[1]:
         shared = rows[0] & rows[1]
         raise NotPairedError(
@@ -86,17 +86,17 @@ def _check_same(one: _Logged, two: _Logged) -> None:
 
 
 def _mcnemar(one: _Logged, two: _Logged, level: float) -> Difference:
-    right = [side.samples.predictions == side.samples.labels for side in (one, two)]
-    for side, answers in zip((one, two), right, strict=True):
-        side.check(float(answers.mean()))
+    right = [logged.samples.predictions == logged.samples.labels for logged in (one, two)]
+    for logged, answers in zip((one, two), right, strict=True):
+        logged.check(float(answers.mean()))
     return mcnemar(right[0], right[1], level)
 
 
 def _draws(one: _Logged, two: _Logged, level: float) -> Difference:
     metric, labels, folds = METRICS.get(one.number.metric), one.samples.labels, one.samples.folds
     parts = [folds == fold for fold in np.unique(folds)]
-    for side in (one, two):
-        side.check(float(np.mean([metric.compute(side.samples.scores[part], labels[part]) for part in parts])))
+    for logged in (one, two):
+        logged.check(float(np.mean([metric.compute(logged.samples.scores[part], labels[part]) for part in parts])))
     _, units = np.unique(one.samples.ids, return_inverse=True)
     pairs = [
         PairedScores(one.samples.scores[part], two.samples.scores[part], labels[part], units[part]) for part in parts

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
 from evalsuite.report.table import Mean, Row
+from evalsuite.results.library import Library
 from evalsuite.results.naming import stands_for
-from evalsuite.results.numbers import Number, family
+from evalsuite.results.numbers import Number, Numbers, family
 from evalsuite.text import shortened
 
 
@@ -58,15 +59,27 @@ class Baseline:
 
 
 def find_baselines(
-    names: Sequence[str], rows: Sequence[Row], others: Iterable[Number], tasks: Sequence[str], protocols: Sequence[str]
+    names: Sequence[str],
+    rows: Sequence[Row],
+    tasks: Sequence[str],
+    protocols: Sequence[str],
+    table: Numbers,
+    library: Library,
 ) -> list[Baseline]:
-    """Return the best row of each baseline: of the `protocols` shown where it has one, else of any.
+    """Return the best of `rows` for each baseline: of the `protocols` shown where it has one, else of any.
 
-    names: see `stands_for`. rows: of the table, to choose from; others: numbers that may be on other tasks, to say what
-    is wrong with a name. The best has values for most tasks, then the highest average. UsageError for a name that no
-    row has.
+    names: see `stands_for`. The best has values for most tasks, then the highest average. table, library: all numbers
+    that there are, to say what is wrong with a name that no row has, which is a UsageError.
     """
-    return [_find_baseline(name, rows, list(others), tasks, protocols) for name in names]
+    found = []
+    for name in names:
+        named = rows_called(name, rows)
+        if not named:
+            raise _no_baseline(name, tasks, [*table.numbers, *library.numbers])
+        shown = [row for row in named if row.protocol in protocols] or named
+        best = max(shown, key=lambda row: (len(row.cells), row.average))
+        found.append(Baseline(name, best, len(shown)))
+    return found
 
 
 def with_differences(rows: Sequence[Row], baselines: Sequence[Baseline], tasks: Sequence[str]) -> list[Row]:
@@ -113,27 +126,25 @@ def _group_means(row: Row, groups: Mapping[str, Sequence[str]]) -> Iterable[tupl
             yield tag, Mean.of_values(values, len(tasks))
 
 
-def _find_baseline(
-    name: str, rows: Sequence[Row], others: Sequence[Number], tasks: Sequence[str], protocols: Sequence[str]
-) -> Baseline:
-    named = rows_called(name, rows)
-    if not named:
-        known = stands_for(name, {number.model_key for number in others})
-        if known:
-            elsewhere = dict.fromkeys(number.task for number in others if number.model_key in known)
-            raise UsageError(
-                f"The baseline {name!r} has no value on {shortened(tasks) or 'any task'}, the tasks of the table. "
-                f"It has one on {shortened(list(elsewhere))}: choose tasks with --tasks."
-            )
-        models = dict.fromkeys([*(row.model for row in rows), *(number.model for number in others)])
-        families = dict.fromkeys(map(family, models))
-        raise UsageError(
-            f"There is no result for the baseline {name!r}.{did_you_mean(name, [*families, *models])} "
-            f"Name a model (resnet/50) or a family: {', '.join(families)}."
+def _no_baseline(name: str, tasks: Sequence[str], numbers: Sequence[Number]) -> UsageError:
+    known = stands_for(name, {number.model_key for number in numbers})
+    own = dict.fromkeys(number.task for number in numbers if number.model_key in known)
+    if any(task in own for task in tasks):  # a paper's row would have been chosen
+        return UsageError(
+            f"The baseline {name!r} is not a row of the table: --published {name} shows an import; "
+            "what was measured here may be left out by --models, or be partial (--include-partial)."
         )
-    shown = [row for row in named if row.protocol in protocols] or named
-    best = max(shown, key=lambda row: (len(row.cells), row.average))
-    return Baseline(name, best, len(shown))
+    if own:
+        return UsageError(
+            f"The baseline {name!r} has no value on {shortened(tasks) or 'any task'}, the tasks of the table. "
+            f"It has one on {shortened(list(own))}: choose tasks with --tasks."
+        )
+    models = dict.fromkeys(number.model for number in numbers)
+    families = dict.fromkeys(map(family, models))
+    return UsageError(
+        f"There is no result for the baseline {name!r}.{did_you_mean(name, [*families, *models])} "
+        f"Name a model (resnet/50) or a family: {', '.join(families)}."
+    )
 
 
 def _differences(row: Row, baselines: Sequence[Baseline], tasks: Sequence[str]) -> Iterable[tuple[str, Mean]]:

@@ -35,7 +35,7 @@ class Claim(Strict):
     holds_above: float = 0
 
     @model_validator(mode="after")
-    def _has_its_sides(self) -> Claim:
+    def _has_its_rows(self) -> Claim:
         if (self.against is None) != (self.measure == "tasks_within_best"):
             raise ValueError(f"the claim {self.name!r}: {self.measure} and `against` do not go together")
         return self

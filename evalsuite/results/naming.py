@@ -46,11 +46,6 @@ def stands_for(name: str, known: Iterable[ModelKey]) -> set[ModelKey]:
     )
 
 
-def is_called(model: ModelKey, name: str) -> bool:
-    """Say whether `name` is among all that the model goes by."""
-    return bool(stands_for(name, [model]))
-
-
 def _words(model: ModelKey) -> set[str]:
     names = {model.slug.casefold(), model.name.casefold()}
     if model.state:

@@ -78,7 +78,7 @@ def apply_prompts(task: TaskSpec, choice: str) -> TaskSpec:
         )
     # The label order stays the task's own, whatever the order in the file.
     by_key = {item.key: item for item in prompts.classes}
-    return task.with_classes([by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
+    return task.changed(classes=[by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
 
 
 def _check_metric(task: TaskSpec, path: Path) -> None:

@@ -116,31 +116,24 @@ class TaskSpec(Strict):
 
     def from_source(self, source: SourceSpec) -> TaskSpec:
         """Return this task with the splits, sizes and fidelity that hold where its images come from `source`."""
-        return self._with(
+        return self.changed(
             splits=source.splits or self.splits,
             sizes=source.sizes or self.sizes,
             split_fidelity=source.split_fidelity or self.split_fidelity,
         )
 
-    def with_sources(self, sources: list[SourceSpec]) -> TaskSpec:
-        """Return this task with other sources."""
-        return self._with(sources=sources)
-
     def with_path(self, path: Path) -> TaskSpec:
         """Return this task, known to come from `path`."""
-        return self._with(path=path)
-
-    def with_classes(self, classes: list[TaskClass]) -> TaskSpec:
-        """Return this task with other names for its classes."""
-        return self._with(classes=classes)
+        return self.changed(path=path)
 
     def with_prompt_spec(self, prompts: PromptSpec) -> TaskSpec:
         """Return this task with other templates; its classes stay, if it knows them already."""
         if self.classes is None and self._prompts is None:
-            return self._with(prompts=prompts)
-        return self._with(prompts=prompts, classes=self.class_list)
+            return self.changed(prompts=prompts)
+        return self.changed(prompts=prompts, classes=self.class_list)
 
-    def _with(self, *, path: Path | None = None, prompts: PromptSpec | None = None, **fields: Any) -> TaskSpec:
+    def changed(self, *, path: Path | None = None, prompts: PromptSpec | None = None, **fields: Any) -> TaskSpec:
+        """Return this task with another path, prompts read in, or other values of its fields."""
         copy = self.model_copy(update=fields)
         copy._path = path or self._path
         copy._prompts = prompts or self._prompts

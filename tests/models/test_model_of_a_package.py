@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.datasets import write_folder_task
-from tests.processes import RunCli
+from tests.packages import install
+from tests.processes import WarmCli
 
 ACME = '''
 """Two baselines: an object that describes itself, and a torch module."""
@@ -73,22 +74,16 @@ ENTRY_POINTS = "[evalsuite.models]\nacme-edges = acme_baselines:edges\nacme-rand
 @pytest.fixture
 def package(tmp_path: Path) -> dict[str, str]:
     """The environment in which a package with two models is installed."""
-    site = tmp_path / "site"
-    information = site / "acme_baselines-1.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-baselines\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(ENTRY_POINTS)
-    (site / "acme_baselines.py").write_text(ACME)
-    return {"PYTHONPATH": f"{site}:{Path(__file__).resolve().parents[2]}"}
+    return install(tmp_path / "site", ENTRY_POINTS, {"acme_baselines.py": ACME})
 
 
-def test_it_is_listed_run_and_ranked(tmp_path: Path, run_cli: RunCli, package: dict[str, str]) -> None:
-    assert "acme-edges" in run_cli("ls", "models", env=package).stdout
-    only = run_cli("ls", "models", "acme-*", env=package).stdout
+def test_it_is_listed_run_and_ranked(tmp_path: Path, cli: WarmCli, package: dict[str, str]) -> None:
+    assert "acme-edges" in cli("ls", "models", env=package).stdout
+    only = cli("ls", "models", "acme-*", env=package).stdout
     assert "acme_baselines:random" in only and "resnet/50" not in only.partition("A model is one of")[0]
 
     out, models = tmp_path / "out", ("-m", "acme-edges", "-m", "acme-random")
-    done = run_cli("run", *models, "-t", "digits", "-o", out, env=package)
+    done = cli("run", *models, "-t", "digits", "-o", out, env=package)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = {}
     for path in out.rglob("digits.linear_probe.json"):
@@ -99,31 +94,31 @@ def test_it_is_listed_run_and_ranked(tmp_path: Path, run_cli: RunCli, package: d
     assert edges["model_info"]["name"] == "acme-edges" and edges["model_info"]["parameters"] == 0
     assert random["model_info"]["parameters"] == 64 * 32
 
-    again = run_cli("run", *models, "-t", "digits", "-o", out, env=package)
+    again = cli("run", *models, "-t", "digits", "-o", out, env=package)
     assert again.returncode == 0 and again.stderr.count("(stored)") == 2, again.stderr
 
-    table = run_cli("leaderboard", "-o", out, "--format", "csv", env=package).stdout
+    table = cli("leaderboard", "-o", out, "--format", "csv", env=package).stdout
     assert "plugin/acme-edges" in table and "plugin/acme-random" in table
 
 
 def test_it_stands_next_to_the_published_row_that_it_names(
-    tmp_path: Path, run_cli: RunCli, package: dict[str, str]
+    tmp_path: Path, cli: WarmCli, package: dict[str, str]
 ) -> None:
     task, out = write_folder_task(tmp_path / "data", name="mnist"), tmp_path / "out"
-    done = run_cli("run", "-m", "acme-edges", "-t", task, "-o", out, env=package)
+    done = cli("run", "-m", "acme-edges", "-t", task, "-o", out, env=package)
     assert done.returncode == 0, done.stderr
-    table = run_cli("leaderboard", "-o", out, "-t", "mnist", "--published", "resnet/50", "--format", "csv", env=package)
+    table = cli("leaderboard", "-o", out, "-t", "mnist", "--published", "resnet/50", "--format", "csv", env=package)
     assert "plugin/acme-edges" in table.stdout and "resnet/50" in table.stdout, table.stderr
-    compared = run_cli("compare", "plugin/acme-edges", "-o", out, env=package)
+    compared = cli("compare", "plugin/acme-edges", "-o", out, env=package)
     assert compared.returncode == 0 and "resnet/50" in compared.stdout, compared.stderr
 
 
 def test_a_package_that_fails_on_import_is_an_error_of_its_model_alone(
-    tmp_path: Path, run_cli: RunCli, package: dict[str, str]
+    tmp_path: Path, cli: WarmCli, package: dict[str, str]
 ) -> None:
     (tmp_path / "site" / "acme_baselines.py").write_text("import a_module_that_is_not_there\n")
-    assert run_cli("ls", "models", env=package).returncode == 0
-    done = run_cli("run", "-m", "acme-edges", "-m", "pixels", "-t", "digits", "-o", tmp_path / "out", env=package)
+    assert cli("ls", "models", env=package).returncode == 0
+    done = cli("run", "-m", "acme-edges", "-m", "pixels", "-t", "digits", "-o", tmp_path / "out", env=package)
     assert done.returncode == 1
     assert "acme-edges: acme_baselines:edges fails on import" in done.stderr
     assert "a_module_that_is_not_there" in done.stderr and "Traceback" not in done.stderr

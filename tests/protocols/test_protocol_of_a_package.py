@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.packages import install
 from tests.processes import RunCli
 
 CLASS_MEANS = '''
@@ -52,13 +53,8 @@ class ClassMeans(EvaluationProtocol):
 @pytest.fixture
 def package(tmp_path: Path) -> dict[str, str]:
     """The environment in which a package with the protocol is installed."""
-    site = tmp_path / "site"
-    information = site / "means_package-1.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: means-package\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[evalsuite.protocols]\nclass_means = class_means:ClassMeans\n")
-    (site / "class_means.py").write_text(CLASS_MEANS)
-    return {"PYTHONPATH": f"{site}:{Path(__file__).resolve().parents[2]}"}
+    entry_points = "[evalsuite.protocols]\nclass_means = class_means:ClassMeans\n"
+    return install(tmp_path / "site", entry_points, {"class_means.py": CLASS_MEANS})
 
 
 def record(out: Path) -> dict[str, Any]:

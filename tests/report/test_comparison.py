@@ -333,7 +333,7 @@ def test_a_measured_model_against_its_own_row(bench: Bench) -> None:
     ("name", "message"),
     [("published:resnet", "stands for 3 published models"), ("published:resnet/51", "Did you mean resnet/50")],
 )
-def test_a_published_side_is_one_row(name: str, message: str) -> None:
+def test_a_published_contender_is_one_row(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         contenders([name, "published:clip/rn50"], [])
 

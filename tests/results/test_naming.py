@@ -132,6 +132,21 @@ def test_a_baseline_without_a_value_on_the_tasks_is_not_an_unknown_name(tmp_path
     assert "no result for the baseline" not in str(refused.value) and "--tasks" in str(refused.value)
 
 
+@pytest.mark.usefixtures("lab")
+def test_an_import_is_a_baseline_where_it_is_shown(tmp_path: Path) -> None:
+    measured(tmp_path / "out")
+    with pytest.raises(UsageError, match="'lab' is not a row of the table: --published lab shows an import"):
+        evalsuite.leaderboard(tmp_path / "out", baselines="lab")
+    board = evalsuite.leaderboard(tmp_path / "out", published="lab", baselines="lab", tasks="mnist")
+    assert board.rows[0].differences["lab"].value == pytest.approx(0.5 - 0.4824)
+
+
+def test_a_tag_alone_shows_published_tasks_that_were_not_measured(tmp_path: Path) -> None:
+    measured(tmp_path / "out", "eurosat")
+    board = evalsuite.leaderboard(tmp_path / "out", published="resnet/50", tags="satellite")
+    assert board.tasks == ("eurosat", "resisc45")
+
+
 def test_one_report_reads_each_published_file_once(tmp_path: Path) -> None:
     measured(tmp_path / "out")
     code = (

@@ -123,7 +123,7 @@ def test_results_make_a_frame_and_a_leaderboard(tmp_path: Path, task: str) -> No
     assert (frame["value"] == 1.0).all() and (frame["low"] < 1.0).all()
     board = evalsuite.leaderboard(tmp_path / "out")
     assert {row.protocol for row in board.rows} == {"zero_shot", "linear_probe"}
-    assert all(row.cells["shapes"].value == 100.0 for row in board.rows)
+    assert all(row.cells["shapes"].value == 1.0 for row in board.rows)
 
 
 def test_a_torch_module_as_a_training_loop_has_it(tmp_path: Path, task: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import evalsuite
 from evalsuite.records import Result
+from tests.processes import WarmCli
 
 OLD = Path(__file__).parent / "old_store"
 LOCKS = ("lock", ".lock")
@@ -64,3 +65,24 @@ def test_features_that_are_encoded_anew_are_the_same_files_and_those_of_pixels_t
         if name.endswith(("model.json", "pool.json")) or ("pixels" in name and name.endswith(".npy"))
     ]
     assert {name: new[name] for name in fixed} == {name: old[name] for name in fixed}
+
+
+def test_what_is_stored_is_answered_without_loading_the_model(store: Path, cli: WarmCli) -> None:
+    ask = (
+        "run",
+        "-m",
+        "pocket",
+        "-t",
+        "digits",
+        "--limit",
+        "12",
+        "-o",
+        store / "results",
+        "--cache-dir",
+        store / "cache",
+    )
+    finished = cli(*ask, without=["open_clip"])
+    assert finished.returncode == 0 and finished.stderr.count("(stored)") == 2, finished.stderr
+    assert cli(*ask, "--overwrite", without=["open_clip"]).returncode == 0  # the features are enough
+    shutil.rmtree(store / "cache")
+    assert cli(*ask, "--overwrite", without=["open_clip"]).returncode == 1

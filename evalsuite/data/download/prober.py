@@ -18,7 +18,6 @@ TIMEOUT = 10.0
 
 _GONE = (404, 410)
 _REFUSED = (401, 403)
-_HUB = "the hub"
 
 
 @dataclass(frozen=True)
@@ -44,25 +43,23 @@ class Prober:
 
     def ask_url(self, url: str) -> Answer:
         """Ask for the headers of a file; for its first byte where the server refuses to tell headers alone."""
-        if url not in self._known:
-            self._known[url] = self._ask_once(urlsplit(url).netloc, lambda: self._ask_file(url))
-        return self._known[url]
+        return self._ask_once(url, urlsplit(url).netloc, lambda: self._ask_file(url))
 
     def ask_repo(self, repository: Repository) -> Answer:
         """Ask the hub for a dataset repository and whether this user may read it."""
         name = f"{repository.name}@{repository.revision}"
-        if name not in self._known:
-            self._known[name] = self._ask_once(_HUB, lambda: self._ask_hub(repository))
-        return self._known[name]
+        return self._ask_once(name, "the hub", lambda: self._ask_hub(repository))
 
-    def _ask_once(self, host: str, ask: Callable[[], Answer]) -> Answer:
+    def _ask_once(self, name: str, host: str, ask: Callable[[], Answer]) -> Answer:
         if host in self._silent:
-            return Answer("unknown", self._silent[host])
-        try:
-            return ask()
-        except _SilenceError as error:
-            self._silent[host] = str(error)
-            return Answer("unknown", str(error))
+            return self._known.get(name, Answer("unknown", self._silent[host]))
+        if name not in self._known:
+            try:
+                self._known[name] = ask()
+            except _SilenceError as error:
+                self._silent[host] = str(error)
+                return Answer("unknown", str(error))
+        return self._known[name]
 
     def _ask_file(self, url: str) -> Answer:
         try:

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -59,10 +59,12 @@ class WebDatasetSource(Source[WebDatasetSpec]):
         for number, (shard, name) in enumerate(zip(shards, names, strict=True)):
             with shard.open("rb") as file:
                 for key, fields in _index(shard).items():
-                    image = self._image_field(fields, shard, key)
-                    labels.append(self._label(fields, file, shard, key))
+                    place = f"{shard}: the sample {key!r}"
+                    members.append((number, *_one_of(fields, "image", self.spec.image, place)))
+                    offset, size = _one_of(fields, "label", [self.spec.label], place)
+                    file.seek(offset)
+                    labels.append(self._label(file.read(size), place))
                     ids.append(f"{name}/{key}")
-                    members.append((number, *fields[image]))
         if not ids:
             raise DataError(f"{self.title}: the shards of the pool {pool!r} hold no sample.")
         digests = files_sha256(shards, self.place.cache_dir)
@@ -87,14 +89,8 @@ class WebDatasetSource(Source[WebDatasetSpec]):
         self.place.progress.note(f"{repository.name}: {', '.join(self.spec.pools.values())}")
         try:
             # With a folder that is there, snapshot_download takes an unreachable hub for no error.
-            commit = repository.look_up().sha
-            snapshot_download(
-                repository.name,
-                repo_type="dataset",
-                revision=commit,
-                local_dir=self.folder,
-                allow_patterns=patterns,
-            )
+            options = {"repo_type": "dataset", "revision": repository.look_up().sha, "allow_patterns": patterns}
+            snapshot_download(repository.name, local_dir=self.folder, **options)
         except Exception as error:
             text = repository.explain("shards", error)
             raise DataMissingError(f"{text} What came is kept: type the same command again to resume.") from error
@@ -105,27 +101,17 @@ class WebDatasetSource(Source[WebDatasetSpec]):
             return []
         return sorted(path for path in self.folder.glob(self.spec.pools[pool]) if path.is_file())
 
-    def _image_field(self, fields: dict[str, _Member], shard: Path, key: str) -> str:
-        for extension in self.spec.image:
-            if extension in fields:
-                return extension
-        found = ", ".join(sorted(fields))
-        raise DataError(f"{shard}: the sample {key!r} has no image ({', '.join(self.spec.image)}); it has: {found}.")
-
-    def _label(self, fields: dict[str, _Member], file: IO[bytes], shard: Path, key: str) -> RawLabel:
-        name = self.spec.label
-        if name not in fields:
-            found = ", ".join(sorted(fields))
-            raise DataError(f"{shard}: the sample {key!r} has no label {name!r}; it has: {found}.")
-        offset, size = fields[name]
-        file.seek(offset)
-        content = file.read(size)
-        if name.endswith("npy"):
-            return _multi_hot(content, shard, key)
+    def _label(self, content: bytes, place: str) -> RawLabel:
+        """Return text, or of an array of 0 and 1 the positions of the ones; objects in it are not unpickled."""
         try:
-            return content.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{shard}: the label {name!r} of the sample {key!r} is no text.") from error
+            if not self.spec.label.endswith("npy"):
+                return content.decode("utf-8").strip()
+            vector = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise DataError(f"{place} has a label {self.spec.label!r} that cannot be read ({error}).") from error
+        if vector.ndim != 1:
+            raise DataError(f"{place} has labels that are {vector.ndim}-dimensional, not a vector.")
+        return MultiLabel(tuple(str(index) for index in np.flatnonzero(vector > 0).tolist()))
 
     def _what_is_missing(self, pools: Sequence[str]) -> str:
         return (
@@ -191,15 +177,12 @@ def _split_name(name: str) -> tuple[str, str]:
     return str(path.with_name(stem)) if stem else str(path), field.lower()
 
 
-def _multi_hot(content: bytes, shard: Path, key: str) -> MultiLabel:
-    """Return the positions of the ones in a vector of 0 and 1; objects in it are not unpickled."""
-    try:
-        vector = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{shard}: the labels of the sample {key!r} are no array ({error}).") from error
-    if vector.ndim != 1:
-        raise DataError(f"{shard}: the labels of the sample {key!r} are {vector.ndim}-dimensional, not a vector.")
-    return MultiLabel(tuple(str(index) for index in np.flatnonzero(vector > 0).tolist()))
+def _one_of(fields: dict[str, _Member], what: str, names: Sequence[str], place: str) -> _Member:
+    """Return the first of these fields that there is."""
+    for name in names:
+        if name in fields:
+            return fields[name]
+    raise DataError(f"{place} has no {what} ({', '.join(names)}); it has: {', '.join(sorted(fields))}.")
 
 
 def _stated_count(path: Path) -> int | None:
