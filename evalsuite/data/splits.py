@@ -138,7 +138,8 @@ def _check_disjoint(task: TaskSpec, fold: Fold, number: int | None, open_pool: C
         common = np.intersect1d(split.rows, other.rows)
         if len(common):
             sample = open_pool(split.pool).ids[int(common[0])]
+            shared = counted(len(common), "sample")
             raise DataError(
-                f"Task {task.name!r}: the splits {name!r} and {other_name!r}{where} share "
-                f"{counted(len(common), 'sample')}, such as {sample!r}: a score on them is worth nothing. Correct the lists."
+                f"Task {task.name!r}: the splits {name!r} and {other_name!r}{where} share {shared}, such as {sample!r}; "
+                "a score on them would be worth nothing. Correct the lists."
             )
