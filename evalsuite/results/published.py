@@ -20,6 +20,7 @@ from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
 from evalsuite.results.claims import Claim
 from evalsuite.results.numbers import Number, Origin
+from evalsuite.text import counted
 
 _SLUG = re.compile(r"[a-z0-9.-]+/[a-z0-9.-]+")
 
@@ -154,7 +155,7 @@ def _read_table(
     rows = [_parse_row(path, number, header, cells) for number, cells in lines]
     _check_unique(path, [row.slug for row in rows])
     if len(rows) != table.rows:
-        raise SpecError(f"{path}: {len(rows)} rows where {table.rows} are expected.")
+        raise SpecError(f"{path}: {counted(len(rows), 'row')} where {table.rows} are expected.")
     for row in rows:
         for task in tasks:
             yield Number(
