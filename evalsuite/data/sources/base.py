@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from evalsuite import resources
 from evalsuite.data.base import DataState, RawPool
@@ -42,6 +42,9 @@ class Source(ABC, Generic[S_co]):
     task: TaskSpec
     place: DataPlace
 
+    may_lie_next_to_task: ClassVar[bool] = False
+    """Whether the folder is looked for next to the task file before it is under the data root."""
+
     # --- what a kind says of itself
 
     @abstractmethod
@@ -60,7 +63,10 @@ class Source(ABC, Generic[S_co]):
     @property
     def folder(self) -> Path:
         """Return the folder that `needs` and the files of lists are relative to."""
-        return self.place.data_root / (self.spec.path or self.task.name)
+        path = self.spec.path or self.task.name
+        if self.may_lie_next_to_task and self.task.path is not None and (self.task.path.parent / path).exists():
+            return self.task.path.parent / path
+        return self.place.data_root / path
 
     @property
     def where(self) -> str:
@@ -175,9 +181,3 @@ class Source(ABC, Generic[S_co]):
         if spec.split_fidelity is not None:
             lines.append(f"then the splits are {spec.split_fidelity.level}: {spec.split_fidelity.why}")
         return [*lines, spec.note.strip()] if spec.note else lines
-
-    def next_to_task(self, path: str) -> Path:
-        """Return `path` next to the task file when it exists there, else under the data root."""
-        if self.task.path is not None and (self.task.path.parent / path).exists():
-            return self.task.path.parent / path
-        return self.place.data_root / path
