@@ -149,7 +149,7 @@ def _read_table(
     header, lines = read_csv(path)
     if header != [*_ROW_COLUMNS, *(task.task for task in tasks)]:
         raise SpecError(
-            f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {len(tasks)} tasks of "
+            f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {counted(len(tasks), 'task')} of "
             f"{described.datasets.file}, in its order."
         )
     rows = [_parse_row(path, number, header, cells) for number, cells in lines]
@@ -202,7 +202,7 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise SpecError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
     for number, cells in lines:
         if len(cells) != len(header):
-            raise SpecError(f"{path}, line {number}: {len(cells)} cells where the header has {len(header)}.")
+            raise SpecError(f"{path}, line {number}: {counted(len(cells), 'cell')} where the header has {len(header)}.")
     return header, lines
 
 
