@@ -140,6 +140,6 @@ def _check_disjoint(task: TaskSpec, fold: Fold, number: int | None, open_pool: C
             sample = open_pool(split.pool).ids[int(common[0])]
             shared = counted(len(common), "sample")
             raise DataError(
-                f"Task {task.name!r}: the splits {name!r} and {other_name!r}{where} share {shared}, "
-                f"such as {sample!r}; a score on them would be worth nothing. Correct the lists."
+                f"Task {task.name!r}: splits {name!r} and {other_name!r}{where} share {shared}, such as {sample!r}; "
+                "a score on them would be worth nothing. Correct the lists."
             )

@@ -5,20 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from evalsuite import resources
 from evalsuite.data.base import DataState, RawPool
 from evalsuite.data.download.hub import Repository
-from evalsuite.data.download.prober import Answer, Prober
-from evalsuite.data.download.remote_files import Target, fetch_remote
-from evalsuite.data.download.transfers import Retries
 from evalsuite.data.lists import SampleList, expand_lists, missing_files
 from evalsuite.data.place import DataPlace
 from evalsuite.tasks.label_maps import describe_label_map
 from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.text import shortened
+
+if TYPE_CHECKING:
+    from evalsuite.data.download.prober import Answer, Prober
+    from evalsuite.data.download.remote_files import Target
+    from evalsuite.data.download.transfers import Retries
 
 S_co = TypeVar("S_co", bound=SourceSpec, covariant=True)
 
@@ -115,6 +117,8 @@ class Source(ABC, Generic[S_co]):
 
         DataMissingError says what went wrong and what to do. Offline, files that lie there are unpacked.
         """
+        from evalsuite.data.download.remote_files import fetch_remote
+
         place, repository = self.place, self.repository
         received = sum(fetch_remote(file, place.data_root, place.progress, retries) for file in self.spec.files)
         return received if repository is None or place.offline else received + self.fetch_repository(repository)
@@ -128,6 +132,8 @@ class Source(ABC, Generic[S_co]):
 
     def reachable(self, prober: Prober) -> Answer:
         """Return the worst of the answers: a source is reachable if all of it is."""
+        from evalsuite.data.download.prober import Answer
+
         answers = self.ask(prober)
         for state in ("dead", "gated", "unknown"):
             if texts := dict.fromkeys(answer.text for answer in answers if answer.state == state):
@@ -154,6 +160,8 @@ class Source(ABC, Generic[S_co]):
     @property
     def files(self) -> list[Target]:
         """The files that are fetched for it."""
+        from evalsuite.data.download.remote_files import Target
+
         return [Target(file, self.place.data_root) for file in self.spec.files]
 
     def lists(self) -> dict[str, SampleList]:
