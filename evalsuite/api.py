@@ -28,6 +28,7 @@ from evalsuite.runner.base import Reporter
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
 from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ class Results(Sequence[Result]):
 
     def __repr__(self) -> str:
         rows = [f"  {r.model} {r.task} {r.protocol}: {_value(r)}" for r in self._results]
-        return "\n".join([f"{len(rows)} results", *rows])
+        return "\n".join([counted(len(rows), "result"), *rows])
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per result: model, task, protocol, status, metric, value, low, high, n, top1, error ..."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.registry import Registry
+from evalsuite.text import counted
 
 Scores = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -95,7 +96,7 @@ def per_class_recall(scores: Scores, labels: Labels, n_classes: int) -> NDArray[
     """Return the recall of each class (n_classes,), nan for classes without a sample."""
     scores, labels = _check_single(scores, labels)
     if scores.shape[1] != n_classes:
-        raise EvalsuiteError(f"The scores have {scores.shape[1]} columns for {n_classes} classes.")
+        raise EvalsuiteError(f"The scores have {counted(scores.shape[1], 'column')} for {counted(n_classes, 'class')}.")
     hits = (scores.argmax(axis=1) == labels).astype(np.float64)
     return _recalls(hits, labels, np.ones(len(labels)), n_classes)
 
@@ -172,7 +173,7 @@ def _ap_11_point(weights: NDArray[np.float64], positives: NDArray[np.intp]) -> f
 def _prepare_roc_auc(scores: Scores, labels: Labels) -> Weighted:
     scores, labels = _check_single(scores, labels)
     if scores.shape[1] != 2:
-        raise EvalsuiteError(f"ROC AUC is for two classes; the scores have {scores.shape[1]} columns.")
+        raise EvalsuiteError(f"ROC AUC is for two classes; the scores have {counted(scores.shape[1], 'column')}.")
     margin = scores[:, 1].astype(np.float64) - scores[:, 0]
     distinct, group = np.unique(margin, return_inverse=True)
     positive = (labels == 1).astype(np.float64)

@@ -18,6 +18,7 @@ from scipy.special import bdtr, betaincinv, ndtr
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import Labels, Metric, Scores, Weighted
 from evalsuite.records import Interval
+from evalsuite.text import counted
 
 LEVEL = 0.995
 """Confidence of every interval: the paper's, table 10."""
@@ -189,7 +190,7 @@ def _one_draw(draw: Weighted, n: int, rng: np.random.Generator) -> float:
         if not np.isnan(value):
             return value
     raise EvalsuiteError(
-        f"A bootstrap of {n} samples found no resample on which the metric is defined: "
+        f"A bootstrap of {counted(n, 'sample')} found no resample on which the metric is defined: "
         "the labels are too few or of one class."
     )
 

@@ -17,6 +17,7 @@ from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
 from evalsuite.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, options_of
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     from evalsuite.records import Result
@@ -96,7 +97,7 @@ def run(
     chosen = make_protocols(split_commas(protocols) or DEFAULT_PROTOCOLS, keywords, _assignments(settings))
     jobs = prepare(split_commas(models) if models else DEFAULT_MODELS, specs, chosen, options, place, reporter)
     if absent := index.without_file(choices):
-        reporter.note(f"{len(absent)} tasks of the chosen groups have no task file yet: {', '.join(absent)}.")
+        reporter.note(f"No task file yet for {counted(len(absent), 'task')} of the chosen groups: {', '.join(absent)}.")
     if dry_run:
         return _show_plan(jobs)
     with reporter:
@@ -128,7 +129,7 @@ def _show_plan(jobs: list[ModelTaskJob]) -> int:
     click.echo(tabulate(rows, headers, tablefmt="simple", colalign=("left",) * 4 + ("right",) * 2 + ("left",)))
     todo = sum(line.state == "to do" for line in lines)
     blocked = sum(line.state == "blocked" for line in lines)
-    click.echo(f"\n{len(lines)} jobs: {todo} to do, {blocked} blocked. Nothing was done (--dry-run).")
+    click.echo(f"\n{counted(len(lines), 'job')}: {todo} to do, {blocked} blocked. Nothing was done (--dry-run).")
     return 0
 
 
@@ -146,7 +147,7 @@ def _summarise(results: list[Result], options: RunOptions, first_time: bool) -> 
         click.echo("\n" + to_markdown(build_leaderboard(Numbers.of(results), include_partial=True)))
     counts = {status: sum(r.status == status for r in results) for status in dict.fromkeys(r.status for r in results)}
     shown = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
-    click.echo(f"\n{len(results)} results{f' ({shown})' if shown else ''} in {options.output}")
+    click.echo(f"\n{counted(len(results), 'result')}{f' ({shown})' if shown else ''} in {options.output}")
     if failed:
         for result in failed:
             click.echo(f"  failed: {result.model} {result.task} {result.protocol}", err=True)

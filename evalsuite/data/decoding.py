@@ -62,7 +62,10 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
 
     The frames are counted by decoding them: the count in a video's header is often wrong.
     """
-    av = _import_av()
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError("av", "video", "Reading frames of videos") from error
     where = _where(sample, file)
     suffix = PurePath(sample).suffix.lower()
     if suffix not in VIDEO_FORMATS:
@@ -82,14 +85,6 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
 def _frames(av: Any, content: bytes, container_format: str) -> Any:
     with av.open(io.BytesIO(content), format=container_format) as container:
         yield from container.decode(video=0)
-
-
-def _import_av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise MissingExtraError("av", "video", "Reading frames of videos") from error
-    return av
 
 
 def _known_formats() -> list[str]:

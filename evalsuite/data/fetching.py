@@ -76,9 +76,8 @@ def plan_task(task: TaskSpec, place: DataPlace, *, kind: str | None = None) -> t
     states = [source.state() for source in candidates]
     if any(_is_done(source, state) for source, state in zip(candidates, states, strict=True)):
         return "ready", "", []
-    for source in _fetchable(candidates, []):
-        return foremost(states).state, source.spec.kind, source.planned()
-    return foremost(states).state, "", []
+    first = next(_fetchable(candidates, []), None)
+    return foremost(states).state, *(("", []) if first is None else (first.spec.kind, first.planned()))
 
 
 def _candidates(task: TaskSpec, place: DataPlace, kind: str | None) -> list[Source[Any]]:

@@ -15,6 +15,7 @@ from evalsuite.data.lists import SampleList, read_list
 from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import Draw, FoldSplits, OfficialSplits, SampledSplits
+from evalsuite.text import counted
 
 
 def resolve_folds(
@@ -59,7 +60,8 @@ def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = 
             continue
         per_fold = expected if isinstance(expected, list) else [expected] * len(folds)
         if len(per_fold) != len(folds):
-            raise SpecError(f"Task {task.name!r}: `sizes.{name}` lists {len(per_fold)} numbers for {len(folds)} folds.")
+            listed, needed = counted(len(per_fold), "number"), counted(len(folds), "fold")
+            raise SpecError(f"Task {task.name!r}: `sizes.{name}` lists {listed} for {needed}.")
         for number, (fold, wanted) in enumerate(zip(folds, per_fold, strict=True)):
             found = len(fold.splits.get(name, ()))
             if found == wanted:
@@ -67,7 +69,7 @@ def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = 
             where = f" of fold {number}" if len(folds) > 1 else ""
             kind = DataMissingError if found < wanted else DataError
             raise kind(
-                f"Task {task.name!r}: the split {name!r}{where} has {found} samples where the task file "
+                f"Task {task.name!r}: the split {name!r}{where} has {counted(found, 'sample')} where the task file "
                 f"says exactly {wanted}. The data is {'incomplete' if found < wanted else 'another edition'}; "
                 "get the official one, or, if it is right, correct `sizes` in the task file (or `exact: false`)."
             )
@@ -136,7 +138,8 @@ def _check_disjoint(task: TaskSpec, fold: Fold, number: int | None, open_pool: C
         common = np.intersect1d(split.rows, other.rows)
         if len(common):
             sample = open_pool(split.pool).ids[int(common[0])]
+            shared = counted(len(common), "sample")
             raise DataError(
-                f"Task {task.name!r}: the splits {name!r} and {other_name!r}{where} share {len(common)} "
-                f"samples, such as {sample!r}; a score on them would be worth nothing. Correct the lists."
+                f"Task {task.name!r}: splits {name!r} and {other_name!r}{where} share {shared}, such as {sample!r}; "
+                "a score on them would be worth nothing. Correct the lists."
             )

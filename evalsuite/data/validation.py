@@ -131,7 +131,7 @@ def _check_labels(task: TaskSpec, name: str, splits: Sequence[Split], open_pool:
             where = f"fold {number}: " if len(different) > 1 else ""
             return Check(f"{name} labels", "failed", f"{where}{problem}")
     each = f", in each of {len(different)} folds" if len(different) > 1 else ""
-    return Check(f"{name} labels", "ok", f"all {len(task.class_list)} classes{each}")
+    return Check(f"{name} labels", "ok", f"all {counted(len(task.class_list), 'class')}{each}")
 
 
 def _wrong_labels(task: TaskSpec, labels: NDArray[Any]) -> str:

@@ -24,16 +24,14 @@ Decision = Literal["win", "tie", "loss"]
 
 @dataclass(frozen=True)
 class TaskDifference:
-    """The difference of two models on one task under one protocol: first minus second.
+    """Two models' numbers of one task under one protocol, and whether they differ.
 
     interval: of the difference at 1 - ALPHA, where the test gives one; p: of the paired test; p_holm: corrected over
     the tasks of the protocol; remark: why there is no paired test.
     """
 
-    job: Job
-    metric: str
-    first: float
-    second: float
+    first: Number
+    second: Number
     outcome: Decision
     interval: Interval | None = None
     p: float | None = None
@@ -41,19 +39,19 @@ class TaskDifference:
     remark: str = ""
 
     @property
-    def protocol(self) -> str:
-        """The protocol, with its options, as a table has it."""
-        return self.job.protocol_label
-
-    @property
     def task(self) -> str:
         """The task."""
-        return self.job.task
+        return self.first.task
+
+    @property
+    def protocol(self) -> str:
+        """The protocol, with its options, as a table has it."""
+        return self.first.job.protocol_label
 
     @property
     def difference(self) -> float:
         """First minus second."""
-        return self.first - self.second
+        return self.first.value - self.second.value
 
     @property
     def test(self) -> str:
@@ -87,7 +85,7 @@ class Comparison:
         return [
             *(f"{name}: {value:+.2f} points on average" for name, value in averages.items() if -value > points),
             *(
-                f"{row.job}: {100 * row.difference:+.2f} points"
+                f"{row.first.job}: {100 * row.difference:+.2f} points"
                 for row in self.rows
                 if row.outcome == "loss" and -100 * row.difference > points
             ),
@@ -131,8 +129,8 @@ def compare(
     notes = [
         *_totals(first, second, rows),
         *_methods(rows),
-        *_data_notes(shared, first, second),
-        *_published_notes(shared, first, second),
+        *_data_notes(rows),
+        *_published_notes(rows),
         *_absent(jobs, first, second),
     ]
     return Comparison(first.label, second.label, tuple(rows), tuple(lacking), tuple(notes))
@@ -140,7 +138,7 @@ def compare(
 
 def _difference(first: Number, second: Number) -> TaskDifference:
     """Return one row, not yet corrected for the number of tasks."""
-    row = TaskDifference(first.job, first.metric, first.value, second.value, _by_overlap(first, second))
+    row = TaskDifference(first, second, _by_overlap(first, second))
     if not (first.is_measured and second.is_measured):
         return replace(row, remark="published numbers have no samples")
     try:
@@ -196,7 +194,7 @@ def _methods(rows: Sequence[TaskDifference]) -> Iterable[str]:
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row.p is None:
-            reasons.setdefault(row.remark, []).append(str(row.job))
+            reasons.setdefault(row.remark, []).append(str(row.first.job))
     for remark, tasks in reasons.items():
         yield f"No paired test for {shortened(tasks)}: {remark}."
     if reasons:
@@ -206,35 +204,34 @@ def _methods(rows: Sequence[TaskDifference]) -> Iterable[str]:
         )
 
 
-def _data_notes(jobs: Sequence[Job], first: Contender, second: Contender) -> Iterable[str]:
+def _data_notes(rows: Sequence[TaskDifference]) -> Iterable[str]:
     """Name the tasks on which two measured results did not use the same data, or a part of it."""
     other_bytes, partial = [], []
-    for job in jobs:
-        pair = (first.numbers[job], second.numbers[job])
+    for row in rows:
+        pair = (row.first, row.second)
         contents = {number.record.data.content for number in pair if number.record and number.record.data}
         if len(contents - {""}) > 1:
-            other_bytes.append(str(job))
+            other_bytes.append(str(row.first.job))
         if any(number.partial for number in pair):
-            partial.append(str(job))
+            partial.append(str(row.first.job))
     if other_bytes:
         yield f"Not computed from the same images, training images included: {shortened(other_bytes)}."
     if partial:
         yield f"Partial results, computed from a part of the samples: {shortened(partial)}."
 
 
-def _published_notes(jobs: Sequence[Job], first: Contender, second: Contender) -> Iterable[str]:
+def _published_notes(rows: Sequence[TaskDifference]) -> Iterable[str]:
     """Say why a published number may be of something else than the measured one next to it."""
-    if first.is_measured == second.is_measured:
-        return
-    measured, published = (first, second) if first.is_measured else (second, first)
     levels: dict[str, list[str]] = {}
-    for job in jobs:
-        level = measured.numbers[job].fidelity or "unknown"
-        if level not in FAITHFUL:
-            levels.setdefault(level, []).append(str(job))
+    caveats: dict[str, str] = {}
+    for row in rows:
+        if row.first.is_measured != row.second.is_measured:
+            measured, published = sorted((row.first, row.second), key=lambda number: not number.is_measured)
+            caveats[row.task] = published.caveat
+            if measured.fidelity not in FAITHFUL:
+                levels.setdefault(measured.fidelity or "unknown", []).append(str(row.first.job))
     for level, tasks in levels.items():
         yield f"Split fidelity {level}, so that the published number is of other samples: {shortened(tasks)}."
-    caveats = {job.task: published.numbers[job].caveat for job in jobs}
     for task, caveat in sorted(caveats.items()):
         if caveat:
             yield f"{task}, published: {caveat}"

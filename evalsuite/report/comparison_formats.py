@@ -18,9 +18,9 @@ Table = Comparison | ReproductionTable
 COMPARED: Mapping[str, Callable[[TaskDifference], object]] = {
     "protocol": lambda row: row.protocol,
     "task": lambda row: row.task,
-    "metric": lambda row: row.metric,
-    "first": lambda row: 100 * row.first,
-    "second": lambda row: 100 * row.second,
+    "metric": lambda row: row.first.metric,
+    "first": lambda row: 100 * row.first.value,
+    "second": lambda row: 100 * row.second.value,
     "difference": lambda row: 100 * row.difference,
     "low": lambda row: _low(row.interval),
     "high": lambda row: _high(row.interval),
@@ -106,8 +106,9 @@ def _compared(table: Comparison) -> str:
     numbers = [table.first, table.second, "difference", "interval", "p (Holm)"]
     lines = [
         [
-            row.protocol, row.task, row.outcome, row.test, f"{100 * row.first:.2f}", f"{100 * row.second:.2f}",
-            f"{100 * row.difference:+.2f}", _interval(row.interval, "+"), _probability(row.p_holm),
+            row.protocol, row.task, row.outcome, row.test, f"{100 * row.first.value:.2f}",
+            f"{100 * row.second.value:.2f}", f"{100 * row.difference:+.2f}", _interval(row.interval, "+"),
+            _probability(row.p_holm),
         ]
         for row in table.rows
     ]  # fmt: skip

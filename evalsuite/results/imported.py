@@ -1,4 +1,4 @@
-"""Other people's results, read once by `evalsuite import` and kept as one JSON file a table.
+"""Other people's results, read once by `evalsuite import` and kept as one JSON file per table.
 
     <home>/imported/<name>.json
 

@@ -120,7 +120,7 @@ def _read_one(item: ForeignNumbers, reading: _Reading) -> None:
 
 
 def _is_few_shot(item: ForeignNumbers) -> bool:
-    """Say whether a probe saw a few images a class; CLIP_benchmark writes -1 for all."""
+    """Say whether a probe saw a few images per class; CLIP_benchmark writes -1 for all."""
     shots = item.values.get("fewshot_k")
     return shots is not None and not str(shots).startswith("-")
 

@@ -20,6 +20,7 @@ from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
 from evalsuite.results.claims import Claim
 from evalsuite.results.numbers import Number, Origin
+from evalsuite.text import counted
 
 _SLUG = re.compile(r"[a-z0-9.-]+/[a-z0-9.-]+")
 
@@ -148,13 +149,13 @@ def _read_table(
     header, lines = read_csv(path)
     if header != [*_ROW_COLUMNS, *(task.task for task in tasks)]:
         raise SpecError(
-            f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {len(tasks)} tasks of "
+            f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {counted(len(tasks), 'task')} of "
             f"{described.datasets.file}, in its order."
         )
     rows = [_parse_row(path, number, header, cells) for number, cells in lines]
     _check_unique(path, [row.slug for row in rows])
     if len(rows) != table.rows:
-        raise SpecError(f"{path}: {len(rows)} rows where {table.rows} are expected.")
+        raise SpecError(f"{path}: {counted(len(rows), 'row')} where {table.rows} are expected.")
     for row in rows:
         for task in tasks:
             yield Number(
@@ -201,7 +202,7 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise SpecError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
     for number, cells in lines:
         if len(cells) != len(header):
-            raise SpecError(f"{path}, line {number}: {len(cells)} cells where the header has {len(header)}.")
+            raise SpecError(f"{path}, line {number}: {counted(len(cells), 'cell')} where the header has {len(header)}.")
     return header, lines
 
 

@@ -44,12 +44,14 @@ def check_label_map(labels: LabelMap, keys: Sequence[str], place: str) -> None:
 
     keys: the keys of the task's classes. place: what the map belongs to, for the message.
     """
-    rule, mapped = "by_code", list(keys)
     if isinstance(labels, ByCode):
-        mapped = list(labels.by_code.values())
+        rule, mapped = "by_code", list(labels.by_code.values())
     elif isinstance(labels, ByIndex) and labels.by_index != "classes":
         rule, mapped = "by_index", labels.by_index
-    strange, absent = [key for key in mapped if key not in set(keys)], [key for key in keys if key not in set(mapped)]
+    else:
+        return
+    classes, labelled = set(keys), set(mapped)
+    strange, absent = [key for key in mapped if key not in classes], [key for key in keys if key not in labelled]
     problems = []
     if strange:
         near = nearest(strange[0], keys)
@@ -57,7 +59,7 @@ def check_label_map(labels: LabelMap, keys: Sequence[str], place: str) -> None:
         problems.append(f"keys that are no class: {shortened(list(map(repr, strange)))}{hint}")
     if absent:
         problems.append(f"classes without a label: {shortened(list(map(repr, absent)))}")
-    if rule == "by_index" and len(set(mapped)) != len(mapped):
+    if rule == "by_index" and len(labelled) != len(mapped):
         problems.append(f"{next(key for key in mapped if mapped.count(key) > 1)!r} is listed twice")
     if problems:
         raise SpecError(f"{place}: `{rule}` does not fit the classes ({'; '.join(problems)}).")

@@ -383,7 +383,7 @@ def test_skip_missing_leaves_out_what_is_not_there(cli: WarmCli, colours: str, s
     finished = cli(*common, "--skip-missing")
     assert finished.returncode == 0, finished.stderr
     assert "Skipped zero_shot of absent" in finished.stderr
-    assert "1 results (1 ok) in out" in finished.stdout
+    assert "1 result (1 ok) in out" in finished.stdout
     assert [(r["task"], r["status"]) for r in records(tmp_path / "out")] == [("shapes", "ok")]
     assert cli(*common).returncode == 1
 

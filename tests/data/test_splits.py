@@ -128,7 +128,7 @@ def test_listed_samples_that_are_missing_count(lists, make_task, caplog):
 
 def test_overlapping_lists_are_an_error(lists, make_task):
     (lists / "lists/test02.txt").write_text("cat/4.png\n")
-    with pytest.raises(DataError, match=r"'train' and 'test' of fold 1 share 1 samples, such as 'cat/4\.png'"):
+    with pytest.raises(DataError, match=r"'train' and 'test' of fold 1 share 1 sample, such as 'cat/4\.png'"):
         open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
 
 
@@ -166,7 +166,7 @@ def test_sizes_that_differ_name_split_fold_and_numbers(root, make_task):
         check(test=15)
     with pytest.raises(DataMissingError, match="'val' has 0"):
         check(val=3)
-    with pytest.raises(SpecError, match="2 numbers for 1 folds"):
+    with pytest.raises(SpecError, match="2 numbers for 1 fold"):
         check(test=[16, 16])
     check(train=17, exact=False)
 

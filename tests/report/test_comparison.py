@@ -114,7 +114,7 @@ def test_other_metrics_and_folds_are_compared_by_a_paired_bootstrap(
     (row,) = compared(bench, "m/a", "m/b").rows
     assert row.test == "paired bootstrap", row.remark
     values = [measure(logged(bench, model, "t")) for model in ("m/a", "m/b")]
-    assert (row.first, row.second) == pytest.approx(tuple(values), abs=1e-6)
+    assert (row.first.value, row.second.value) == pytest.approx(tuple(values), abs=1e-6)
     assert row.outcome == "win"
     assert row.interval is not None and 0 < row.interval.low < row.difference < row.interval.high
 
@@ -285,7 +285,7 @@ def test_the_newest_of_several_records_counts(bench: Bench, tmp_path: Path) -> N
     other.add("m/a", "t", 0.5, value=0.6, created="2026-01-01")
     bench.add("m/b", "t", 0.5)
     (row,) = compare(*contenders(["m/a", "m/b"], [*other.read(), *bench.read()])).rows
-    assert row.first == 0.5
+    assert row.first.value == 0.5
 
 
 # --- published rows ---
@@ -300,7 +300,7 @@ def test_two_published_rows_are_compared_by_the_intervals_of_their_test_sizes() 
         n = sizes[row.task]
         first, second = (
             scipy_stats.binomtest(round(value * n), n).proportion_ci(0.995, method="exact")
-            for value in (row.first, row.second)
+            for value in (row.first.value, row.second.value)
         )
         expected = "win" if first.low > second.high else "loss" if second.low > first.high else "tie"
         assert row.outcome == expected
@@ -315,7 +315,7 @@ def test_a_measured_model_against_its_own_row(bench: Bench) -> None:
     bench.add("clip/vit-b-32", "digits", 0.5, model_info=exact)
     found = compared(bench, "clip/vit-b-32")
     assert found.second == "clip/vit-b-32 (paper)"
-    assert [(row.task, round(row.second, 6)) for row in found.rows] == [("eurosat", 0.97), ("mnist", 0.99)]
+    assert [(row.task, round(row.second.value, 6)) for row in found.rows] == [("eurosat", 0.97), ("mnist", 0.99)]
     assert compared(bench, "clip/vit-b-32", "clip-paper") == found
     notes = " ".join(found.notes)
     assert (

@@ -88,7 +88,7 @@ def measured(folder: Path, task: str = "mnist", model: str = "m/a") -> Numbers:
 def test_an_imported_table_is_compared_as_it_is_shown(tmp_path: Path, name: str) -> None:
     table = measured(tmp_path / "out")
     found = compare(*choose_contenders(["m/a", name], table.numbers))
-    assert (found.second, [(row.task, row.second, row.outcome) for row in found.rows]) == (
+    assert (found.second, [(row.task, row.second.value, row.outcome) for row in found.rows]) == (
         "clip/vit-b-32 (imported:lab)",
         [("mnist", 0.4824, "tie")],
     )

@@ -129,7 +129,7 @@ def test_whatever_the_moment_of_a_kill_every_visible_record_is_whole(tmp_path: P
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n", "the writer ended before its first record"
             end = time.monotonic() + 0.2 + wait.random() * 0.3
-            while time.monotonic() < end:  # a reader beside the writer sees whole records, too
+            while time.monotonic() < end:  # a reader next to the writer sees whole records, too
                 assert load_results([tmp_path])[1] == []
         results, warnings = load_results([tmp_path])
         assert warnings == [] and results

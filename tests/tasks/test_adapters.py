@@ -353,7 +353,7 @@ def test_damaged_kitti_is_named(broken: Any) -> None:
             open_pool("kitti_distance", root, "val")
     note.write_text(text)
     (base / sample).unlink()
-    with pytest.raises(DataMissingError, match=rf"1 images or label files of the split 'val'.*{Path(sample).name}"):
+    with pytest.raises(DataMissingError, match=rf"the split 'val' lacks 1 image or label file.*{Path(sample).name}"):
         open_pool("kitti_distance", root, "val")
     order = base / "devkit_object/mapping/train_rand.txt"
     numbers = order.read_text().strip().split(",")
@@ -399,7 +399,7 @@ def test_damaged_clevr_is_named(broken: Any) -> None:
     base = (root := broken("clevr_counts")) / "clevr" / "CLEVR_v1.0"
     image = base / "images/val/CLEVR_val_000002.png"
     shutil.copy(image, base / "images/val/CLEVR_val_000777.png")
-    with pytest.raises(DataError, match=r"1 images have no scene.*CLEVR_val_000777\.png"):
+    with pytest.raises(DataError, match=r"no scene for 1 image.*CLEVR_val_000777\.png"):
         open_pool("clevr_counts", root, "val")
     image.unlink()
     with pytest.raises(DataMissingError, match=r"1 of 24 images of the set 'val' are missing.*CLEVR_val_000002\.png"):
@@ -474,7 +474,7 @@ def test_damaged_voc_lists_are_named(broken: Any) -> None:
 def test_missing_voc_images_are_named(broken: Any) -> None:
     devkit = (root := broken("voc2007")) / "VOCdevkit/VOC2007"
     (devkit / "JPEGImages/000003.jpg").unlink()
-    with pytest.raises(DataMissingError, match=r"1 images of the set 'train'.*000003\.jpg\. .*VOCtrainval_06"):
+    with pytest.raises(DataMissingError, match=r"the set 'train' lacks 1 image.*000003\.jpg\. .*VOCtrainval_06"):
         open_pool("voc2007", root, "train")
 
 

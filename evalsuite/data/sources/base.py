@@ -5,20 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from evalsuite import resources
 from evalsuite.data.base import DataState, RawPool
 from evalsuite.data.download.hub import Repository
-from evalsuite.data.download.prober import Answer, Prober
-from evalsuite.data.download.remote_files import Target, fetch_remote
-from evalsuite.data.download.transfers import Retries
 from evalsuite.data.lists import SampleList, expand_lists, missing_files
 from evalsuite.data.place import DataPlace
 from evalsuite.tasks.label_maps import describe_label_map
 from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.text import shortened
+
+if TYPE_CHECKING:
+    from evalsuite.data.download.prober import Answer, Prober
+    from evalsuite.data.download.remote_files import Target
+    from evalsuite.data.download.transfers import Retries
 
 S_co = TypeVar("S_co", bound=SourceSpec, covariant=True)
 
@@ -42,6 +44,9 @@ class Source(ABC, Generic[S_co]):
     task: TaskSpec
     place: DataPlace
 
+    may_lie_next_to_task: ClassVar[bool] = False
+    """Whether the folder is looked for next to the task file before it is under the data root."""
+
     # --- what a kind says of itself
 
     @abstractmethod
@@ -60,7 +65,10 @@ class Source(ABC, Generic[S_co]):
     @property
     def folder(self) -> Path:
         """Return the folder that `needs` and the files of lists are relative to."""
-        return self.place.data_root / (self.spec.path or self.task.name)
+        path = self.spec.path or self.task.name
+        if self.may_lie_next_to_task and self.task.path is not None and (self.task.path.parent / path).exists():
+            return self.task.path.parent / path
+        return self.place.data_root / path
 
     @property
     def where(self) -> str:
@@ -109,6 +117,8 @@ class Source(ABC, Generic[S_co]):
 
         DataMissingError says what went wrong and what to do. Offline, files that lie there are unpacked.
         """
+        from evalsuite.data.download.remote_files import fetch_remote
+
         place, repository = self.place, self.repository
         received = sum(fetch_remote(file, place.data_root, place.progress, retries) for file in self.spec.files)
         return received if repository is None or place.offline else received + self.fetch_repository(repository)
@@ -122,6 +132,8 @@ class Source(ABC, Generic[S_co]):
 
     def reachable(self, prober: Prober) -> Answer:
         """Return the worst of the answers: a source is reachable if all of it is."""
+        from evalsuite.data.download.prober import Answer
+
         answers = self.ask(prober)
         for state in ("dead", "gated", "unknown"):
             if texts := dict.fromkeys(answer.text for answer in answers if answer.state == state):
@@ -148,6 +160,8 @@ class Source(ABC, Generic[S_co]):
     @property
     def files(self) -> list[Target]:
         """The files that are fetched for it."""
+        from evalsuite.data.download.remote_files import Target
+
         return [Target(file, self.place.data_root) for file in self.spec.files]
 
     def lists(self) -> dict[str, SampleList]:
@@ -175,9 +189,3 @@ class Source(ABC, Generic[S_co]):
         if spec.split_fidelity is not None:
             lines.append(f"then the splits are {spec.split_fidelity.level}: {spec.split_fidelity.why}")
         return [*lines, spec.note.strip()] if spec.note else lines
-
-    def next_to_task(self, path: str) -> Path:
-        """Return `path` next to the task file when it exists there, else under the data root."""
-        if self.task.path is not None and (self.task.path.parent / path).exists():
-            return self.task.path.parent / path
-        return self.place.data_root / path

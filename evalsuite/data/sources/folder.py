@@ -20,10 +20,7 @@ from evalsuite.text import counted
 class FolderSource(Source[FolderSpec]):
     """Files in class folders; the raw label is the first part of the path, or what `label` finds in it."""
 
-    @property
-    def folder(self) -> Path:
-        """Return the folder of the pools: next to the task file, else under the data root."""
-        return self.next_to_task(self.spec.path)
+    may_lie_next_to_task = True
 
     def look(self) -> DataState:
         """Say whether each pool's folder is there and has something in it."""
@@ -31,7 +28,7 @@ class FolderSource(Source[FolderSpec]):
         if not absent:
             return DataState("ready")
         places = ", ".join(map(str, absent))
-        advice = "Put one folder of images per class there."
+        advice = "Put a folder of images per class there."
         if len(absent) < len(self.spec.pools):
             return DataState("partial", f"without images: {places}. {advice}")
         return DataState("absent", f"needs {places}. {advice}")

@@ -42,8 +42,8 @@ class PythonSource(Source[PythonSpec]):
 
     def look(self) -> DataState:
         """Say whether the adapter may run and the path it reads is there; the adapter is not run."""
-        if missing := self._no_adapter() or self.refusal():
-            return DataState("absent", missing)
+        if problem := self._no_adapter() or self.refusal():
+            return DataState("absent", problem)
         if self.spec.path == _NO_ROOT or self.folder.exists():
             return DataState("ready")
         return DataState("absent", f"needs {self.folder}, which is not there.")

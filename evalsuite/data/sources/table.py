@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 class TableSource(Source[TableSpec]):
     """The rows of tables, in the order of their files."""
 
-    @property
-    def folder(self) -> Path:
-        """Return the folder of the tables: next to the task file, else under the data root."""
-        return self.next_to_task(self.spec.path)
+    may_lie_next_to_task = True
 
     def look(self) -> DataState:
         """Say whether the tables and the folder of the images are there."""

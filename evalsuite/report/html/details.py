@@ -22,6 +22,7 @@ from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.numbers import Number
 from evalsuite.results.samples import LoggedSamples, read_samples
 from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import counted
 
 MATRIX_CLASSES = 25
 """More classes than these get their most confused pairs instead of a matrix."""
@@ -145,7 +146,7 @@ def _single_label(empty: Detail, logged: LoggedSamples, names: Sequence[str]) ->
     counts = confusion_counts(logged.labels, logged.predictions, len(names))
     recall, totals = recalls(counts), counts.sum(axis=1)
     shown = worst(recall, WORST_CLASSES)
-    bars = [Bar(names[index], float(recall[index]), f"of {totals[index]:,} samples") for index in shown]
+    bars = [Bar(names[index], float(recall[index]), f"of {counted(totals[index], 'sample')}") for index in shown]
     small = len(names) <= MATRIX_CLASSES
     pairs = [] if small else most_confused(counts, CONFUSED_PAIRS)
     title = "Recall of each class" if len(names) <= WORST_CLASSES else f"Recall of the {len(bars)} worst classes"

@@ -22,6 +22,7 @@ from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.library import Library
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import counted
 
 LIMIT_BYTES = 5_000_000
 """A larger page loses its thumbnails."""
@@ -146,7 +147,7 @@ def _section(board: Leaderboard, task: str, spec: TaskSpec | None) -> TaskSectio
 def _facts(spec: TaskSpec | None) -> tuple[str, ...]:
     if spec is None:
         return ("No task file of this name is known here.",)
-    classes = f"{len(spec.class_list):,} classes{', several an image' if spec.multilabel else ''}"
+    classes = f"{counted(len(spec.class_list), 'class')}{', several per image' if spec.multilabel else ''}"
     split = f"splits {spec.split_fidelity.level}: {spec.split_fidelity.why}"
     return tuple(fact for fact in (METRICS.get(spec.metric).title, classes, ", ".join(spec.tags), split) if fact)
 
