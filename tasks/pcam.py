@@ -1,4 +1,4 @@
-"""PatchCamelyon: 96 x 96 patches in HDF5 files, each opened once per process.
+"""PatchCamelyon: 96 x 96 patches in HDF5 files, each opened once a process.
 
 A set is two files, as published (github.com/basveeling/pcam): `x` (n, 96, 96, 3) uint8 and `y` (n, 1, 1, 1), 1 where
 the patch's centre holds tumour tissue, else 0.
