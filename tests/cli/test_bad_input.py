@@ -204,7 +204,7 @@ def test_missing_data_does_not_stop_the_other_tasks(cli: WarmCli, colours: str, 
     (tmp_path / "root").mkdir()
     finished = cli("run", "-m", colours, "-t", f"{absent},{shapes}", "--data-root", "root", *STORES)
     check_recorded(
-        finished, tmp_path / "out", "DataMissingError", "'absent'", "root/nowhere/train", "--data-root", "Put one"
+        finished, tmp_path / "out", "DataMissingError", "'absent'", "root/nowhere/train", "--data-root", "per class"
     )
     assert [(r["task"], r["status"]) for r in records(tmp_path / "out")] == [
         ("absent", "error"), ("absent", "error"), ("shapes", "ok"), ("shapes", "ok")

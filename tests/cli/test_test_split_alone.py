@@ -42,5 +42,5 @@ def test_skip_missing_leaves_the_probe_out(cli: WarmCli, shapes: Path, colours: 
 
 def test_without_the_test_split_nothing_opens(shapes: Path) -> None:
     shutil.rmtree(shapes.parent / "test")
-    with pytest.raises(DataMissingError, match=r"data/test\. Put one folder"):
+    with pytest.raises(DataMissingError, match=r"data/test\. Put a folder"):
         open_task(load_task_file(shapes), DataPlace(), test_only=True)
