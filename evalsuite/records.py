@@ -8,7 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 SCHEMA_VERSION = 1
 
@@ -105,7 +115,17 @@ class ModelInfo(Strict):
     weight_fidelity: WeightFidelity = "unknown"
     preprocessing: str = Field(default="", description="the preprocessing, readable")
     published: str | None = Field(default=None, description="slug of this model's row in the paper's tables")
+    not_described: tuple[str, ...] = Field(
+        default=(), description="what the fingerprint does not cover, in words; where there is any, nothing is reused"
+    )
     details: dict[str, Any] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        if not self.not_described:
+            found.pop("not_described", None)
+        return found
 
 
 def _or_none(value: Any) -> Any:

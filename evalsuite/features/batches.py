@@ -98,6 +98,7 @@ def read_batches(
         collate_fn=list,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread if workers else None,
+        generator=torch.Generator(),  # of its own: the global one is the caller's
     )
     for items in loader:
         by_shape: dict[torch.Size, list[Item]] = {}

@@ -20,7 +20,8 @@ from torch import nn
 
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, Preprocess, move
-from evalsuite.models.identity import fingerprint, state_digest
+from evalsuite.models.code_identity import identify
+from evalsuite.models.identity import fingerprint
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ENTRY_POINT_GROUP, ResolvedModel
 
@@ -113,18 +114,18 @@ def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageMod
     info = getattr(made, "info", None)
     if not isinstance(info, ModelInfo):
         raise ModelError(f"{resolved.name}: info is {type(info).__name__}; it must be a ModelInfo.")
-    states = [state_digest(part) for part in _networks(made)]
-    mark = fingerprint(backend=resolved.backend, own=info.fingerprint, source=source, states=states)
-    changes = {"name": resolved.name, "slug": resolved.slug, "backend": resolved.backend, "fingerprint": mark}
+    found = identify(made)
+    mark = fingerprint(backend=resolved.backend, own=info.fingerprint, source=source, object=found.digest)
+    changes = {
+        "name": resolved.name,
+        "slug": resolved.slug,
+        "backend": resolved.backend,
+        "fingerprint": mark,
+        "not_described": found.unknown,
+    }
     model: Any = made  # has the three attributes: checked above
     kind = GivenTextModel if isinstance(made, ImageTextModel) else GivenModel
     return kind(model, info.model_copy(update=changes), model.preprocess)
-
-
-def _networks(made: object) -> list[nn.Module]:
-    if isinstance(made, nn.Module):
-        return [made]
-    return [value for _, value in sorted(getattr(made, "__dict__", {}).items()) if isinstance(value, nn.Module)]
 
 
 def _import_file(path: Path, resolved: ResolvedModel) -> ModuleType:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +13,10 @@ if TYPE_CHECKING:
 
 LAYER_RULES = 1
 """Raised when the definition of `penultimate` or `embedding` changes in layers.py: old features are then stale."""
+
+
+VALUES_GLANCED_AT = 64
+"""Values of each tensor that `glance` reads."""
 
 
 def fingerprint(**parts: Any) -> str:
@@ -38,24 +41,24 @@ def state_digest(module: nn.Module) -> str:
     return f"state:{content.hexdigest()}"
 
 
-def describe_code(thing: object) -> str:
-    """Describe a module or a function for a fingerprint, the same way in every process.
+def glance(module: nn.Module) -> str:
+    """Return a digest that changes with nearly every change of the weights, without reading them all.
 
-    A function by its source and what it captured, an object by what it prints, or by its attributes where it
-    prints nothing of its own. Addresses are dropped, because they differ from run to run.
+    It covers how often each tensor was changed in place, which torch counts, and values spread over it, because a
+    change through `.data` is not counted.
     """
-    if inspect.isfunction(thing):
-        try:
-            source = inspect.getsource(thing)
-        except OSError:  # typed at a prompt
-            source = thing.__code__.co_code.hex()
-        captured = [repr(cell.cell_contents) for cell in thing.__closure__ or ()]
-        content = _without_addresses(repr((source, captured, thing.__defaults__)))
-        return f"{thing.__qualname__} {hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    text = repr(thing)
-    if type(thing).__repr__ is object.__repr__ and hasattr(thing, "__dict__"):
-        text = f"{text} {sorted(vars(thing).items())}"
-    return " ".join(_without_addresses(text).split())
+    content = hashlib.sha256()
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        version = 0 if tensor.is_inference() else tensor._version
+        flat = tensor.detach().reshape(-1)
+        some = flat[:: max(1, len(flat) // VALUES_GLANCED_AT)].float().cpu().numpy().tobytes()
+        content.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|{id(tensor)}|{version}|".encode() + some)
+    return content.hexdigest()
+
+
+def readable(thing: object) -> str:
+    """Return what an object prints as one line, without addresses: for a person, not for a fingerprint."""
+    return " ".join(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing)).split())
 
 
 def describe_config(config: Mapping[str, Any]) -> str:
@@ -67,7 +70,3 @@ def _readable(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "(" + ", ".join(_readable(item) for item in value) + ")"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _without_addresses(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

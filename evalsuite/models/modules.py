@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
@@ -12,7 +12,8 @@ from torch import nn
 
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import EMBEDDING, ModelInfo, Preprocess
-from evalsuite.models.identity import describe_code, fingerprint, state_digest
+from evalsuite.models.code_identity import identify
+from evalsuite.models.identity import fingerprint, glance, readable, state_digest
 from evalsuite.models.layers import (
     LayerFunction,
     activations,
@@ -42,6 +43,12 @@ class TorchImageModel:
     preprocess: Preprocess
     info: ModelInfo
     layers: LayerFunction
+    mark: Mark | None = field(default=None, kw_only=True)
+
+    def refresh(self) -> None:
+        """Bring the fingerprint up to date: weights move while a network is trained, and code while it is written."""
+        if self.mark is not None:
+            self.info = self.mark.update(self.info)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the network."""
@@ -72,6 +79,38 @@ class TorchImageTextModel(TorchImageModel):
         if not chunks:
             return torch.empty((0, self.info.layers[EMBEDDING]), device=device)
         return torch.cat(chunks)
+
+
+@dataclass
+class Mark:
+    """What decides the features of a live network: it is looked at when the network is wrapped, and at each evaluation.
+
+    rule: how layers are read; source: anything else that decides the features.
+    """
+
+    module: nn.Module
+    preprocess: Preprocess
+    tokenizer: Tokenizer | None
+    rule: str
+    source: str
+    _seen: str = ""
+    _weights: str = ""
+    _values: str = ""
+
+    def update(self, info: ModelInfo) -> ModelInfo:
+        """Return `info` with the fingerprint, the weights and what is not described, as they are now."""
+        seen = glance(self.module)
+        if seen != self._seen:
+            self._seen, self._weights, self._values = seen, state_digest(self.module), identify(self.module).digest
+        parts = {
+            "architecture": identify(self.module, without=("_parameters", "_buffers")),
+            "preprocessing": identify(self.preprocess),
+            "tokenizer": identify(self.tokenizer),
+        }
+        digests = {name: part.digest for name, part in parts.items()}
+        now = fingerprint(backend="module", weights=self._values, layers=self.rule, source=self.source, **digests)
+        unknown = dict.fromkeys(what for part in parts.values() for what in part.unknown)
+        return info.model_copy(update={"fingerprint": now, "weights": self._weights, "not_described": tuple(unknown)})
 
 
 @dataclass(frozen=True)
@@ -148,8 +187,8 @@ def wrap_module(
     """Make a model of a torch module, on the device and in the mode it is in.
 
     module: with `encode_image` (and `encode_text`) as open_clip and CLIP have them, or a timm network, or any
-    module that turns (n, 3, height, width) into (n, dim) features. Its weights are read here for the
-    fingerprint, so wrap it again after training on. source: anything else that decides the features.
+    module that turns (n, 3, height, width) into (n, dim) features. Weights, code and values are read for the
+    fingerprint here and again at every evaluation. source: anything else that decides the features.
     Raises UsageError or ModelError saying what does not fit.
     """
     if not isinstance(module, nn.Module):
@@ -159,18 +198,12 @@ def wrap_module(
     if tokenizer is not None and not callable(getattr(module, "encode_text", None)):
         raise UsageError(f"the model {name!r} has a tokenizer, but its module has no encode_text(tokens).")
     network = examine(module, preprocess, name)
-    weights, preprocessing = state_digest(module), describe_code(preprocess)
-    mark = fingerprint(
-        backend="module",
-        weights=weights,
-        architecture=describe_code(module),
-        preprocessing=preprocessing,
-        tokenizer=describe_code(tokenizer) if tokenizer is not None and EMBEDDING in network.layers else None,
-        layers=network.rule,
-        source=source,
-    )
     resolved = ResolvedModel(name, slug or slugify(name), backend, name)
-    return network.as_model(resolved, tokenizer, fingerprint=mark, weights=weights, preprocessing=preprocessing)
+    model = network.as_model(resolved, tokenizer, fingerprint="", weights="", preprocessing=readable(preprocess))
+    texts = tokenizer if EMBEDDING in network.layers else None
+    model.mark = Mark(module, preprocess, texts, network.rule, source)
+    model.refresh()
+    return model
 
 
 def image_parameters(module: nn.Module) -> int:

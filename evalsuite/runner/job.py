@@ -106,7 +106,10 @@ class ModelTaskJob:
 
     def stored(self, protocol: EvaluationProtocol) -> Result | None:
         """Return the stored result for the very same inputs, if there is one with a value."""
-        key = self.model.identify().run_key
+        known = self.model.identify()
+        if not known.reusable:
+            return None
+        key = known.run_key
         found = self.store.find_value(
             self.model.slug,
             key,

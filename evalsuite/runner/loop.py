@@ -46,10 +46,14 @@ def run_jobs(jobs: Sequence[ModelTaskJob], options: RunOptions, reporter: Report
     reporter.start(sum(len(job.protocols) for job in jobs))
     results: list[Result] = []
     skipped: set[tuple[str, bool]] = set()
-    for job in jobs:
-        if options.skip_missing:
-            job.protocols = [item for item in job.protocols if not _is_missing(job, item, skipped, reporter)]
-        results.extend(job.run())
+    try:
+        for job in jobs:
+            if options.skip_missing:
+                job.protocols = [item for item in job.protocols if not _is_missing(job, item, skipped, reporter)]
+            results.extend(job.run())
+    finally:
+        for session in dict.fromkeys(job.model for job in jobs):
+            session.close()
     return results
 
 

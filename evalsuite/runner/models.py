@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,11 +40,13 @@ class Description(BaseModel):
 class KnownModel:
     """A model whose fingerprint is known: enough to find what is stored of it; nothing is loaded.
 
-    run_key: the fingerprint of model and precision. folder: of its features; it need not be there yet.
+    run_key: the fingerprint of model and precision. folder: of its features; it need not be there yet. reusable:
+    whether the fingerprint covers all that decides the features; if not, the folder is of this session alone.
     """
 
     run_key: str
     folder: Path
+    reusable: bool = True
 
     def pool_features(self, task: str, pool: str, fingerprint: str) -> PoolFeatures:
         """Return the store of a pool's features under this model and precision."""
@@ -94,7 +98,7 @@ class ModelSession:
     """
 
     def __init__(self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor) -> None:
-        self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else given
+        self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else _refreshed(given)
         self._resolved = given if isinstance(given, ResolvedModel) else _ready(given)
         self._place = place
         self._executor = executor
@@ -120,15 +124,25 @@ class ModelSession:
         """Return the model as it is known without loading it; None where only loading tells."""
         if self._known is None:
             if self._network is not None:
-                fingerprint: str | None = self._network.info.fingerprint
-            else:
-                fingerprint = weights_fingerprint(self._resolved, cache_dir=self._place.cache_dir)
-            self._known = self._known_by(fingerprint) if fingerprint is not None else None
+                self._known = self._known_by(self._network.info.fingerprint, self._network.info.not_described)
+            elif fingerprint := weights_fingerprint(self._resolved, cache_dir=self._place.cache_dir):
+                self._known = self._known_by(fingerprint)
         return self._known
 
     def identify(self) -> KnownModel:
         """Return the known model; it is loaded where only that tells."""
-        return self.known() or self._known_by(self._load().info.fingerprint)
+        known = self.known()
+        if known is None:
+            self._load()
+            known = self.known()
+        if known is None:
+            raise RuntimeError(f"The model {self.name!r} is loaded and has no fingerprint.")
+        return known
+
+    def close(self) -> None:
+        """Remove what was stored for this session alone."""
+        if self._known is not None and not self._known.reusable:
+            shutil.rmtree(self._known.folder, ignore_errors=True)
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -167,9 +181,12 @@ class ModelSession:
         seconds, self._seconds_loading = self._seconds_loading, 0.0
         return seconds
 
-    def _known_by(self, fingerprint: str) -> KnownModel:
+    def _known_by(self, fingerprint: str, not_described: Sequence[str] = ()) -> KnownModel:
         key = hashlib.sha256(f"{fingerprint}:{self.precision}".encode()).hexdigest()
-        return KnownModel(key, self._place.cache_dir / FEATURES / f"{file_slug(self.slug)}-{key[:12]}")
+        name = f"{file_slug(self.slug)}-{key[:12]}"
+        if not_described:
+            name = f"{name}-{uuid.uuid4().hex[:12]}"
+        return KnownModel(key, self._place.cache_dir / FEATURES / name, reusable=not not_described)
 
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""
@@ -184,6 +201,14 @@ class ModelSession:
                 raise
             self._seconds_loading = time.perf_counter() - started
         return self._network
+
+
+def _refreshed(model: ImageModel) -> ImageModel:
+    """Let a model that can look again at what decides its features do so: it may have been trained since."""
+    refresh = getattr(model, "refresh", None)
+    if callable(refresh):
+        refresh()
+    return model
 
 
 def _ready(model: ImageModel) -> ResolvedModel:

@@ -78,7 +78,7 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": outcome.warnings,
+            "warnings": [*outcome.warnings, *_not_reusable(info)],
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -93,6 +93,15 @@ def measured_result(
             ),
         }
     )
+
+
+def _not_reusable(info: ModelInfo) -> list[str]:
+    if not info.not_described:
+        return []
+    return [
+        f"Nothing of this model is reused: its fingerprint cannot cover {', '.join(info.not_described)}. "
+        "Features and results are computed anew by every run."
+    ]
 
 
 def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:
