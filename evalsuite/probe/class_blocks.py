@@ -7,7 +7,7 @@ block-diagonal of the Hessian then converges several times faster than the Krone
 
 - H_k of many rows is estimated from a few of them, see `leverage.py`;
 - it is made only once a problem has spent as much as it costs on evaluations, so that it at most doubles the time;
-- the next lambda takes the blocks over, see `path.py` and `bound.py`.
+- the next lambda takes the blocks over, see `warm_start.py` and `bound.py`.
 
 Of problems with few unknowns the whole Hessian is one block, from all rows.
 """
@@ -129,7 +129,7 @@ def _diagonal(objective: Objective, penalty: float) -> Tensor:
     """Return the penalty on the unknowns of a block (d,) float64, none on the intercepts."""
     found = torch.full((_shape(objective)[1],), penalty, dtype=torch.float64)
     found[objective.design.dim :: objective.design.dim + 1] = 0
-    return found.to(objective.penalties.device)
+    return found.to(objective.lambdas.device)
 
 
 def _curvatures(objective: Objective, index: int, theta: Tensor, added: Tensor) -> Iterator[Tensor]:

@@ -21,8 +21,7 @@ class Solution:
     objective: the sum F, penalty included; iterations: of the slowest class for one_vs_rest; gradient_norm:
     Euclidean, of F; gap: the estimate of (F - F*) / max(F*, 1e-3 N) at the end, which can be up to about a
     hundred times too low; converged: whether that estimate, safety included, passed the tolerance.
-    evaluations: passes over the rows, summed over the classes of one_vs_rest; mean (D,): of the rows fitted;
-    plain: whether the fit went without a preconditioner in the end, which a warm start passes on.
+    evaluations: passes over the rows, summed over the classes of one_vs_rest; mean (D,): of the rows fitted.
     """
 
     lambdas: tuple[float, ...]
@@ -34,7 +33,6 @@ class Solution:
     gap: tuple[float, ...]
     converged: tuple[bool, ...]
     evaluations: tuple[int, ...]
-    plain: tuple[bool, ...]
     mean: Tensor
 
     def logits(self, index: int, features: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -67,7 +65,6 @@ class Solution:
             gap=self.gap[one],
             converged=self.converged[one],
             evaluations=self.evaluations[one],
-            plain=self.plain[one],
         )
 
     def reordered(self, order: list[int]) -> Solution:
@@ -91,5 +88,4 @@ class Solution:
             gap=self.gap + other.gap,
             converged=self.converged + other.converged,
             evaluations=self.evaluations + other.evaluations,
-            plain=self.plain + other.plain,
         )
