@@ -1,7 +1,7 @@
 """The loss and gradient of many regularised logistic regressions at once, in one pass over the features.
 
-Notation, here and in `lbfgs.py` and `solver.py`: N rows x_n of D features, P problems that share those rows
-(one a lambda, or one a lambda and class), K logits a problem. The parameters of a problem are W (K, D) and
+Notation, here and in `solver.py`: N rows x_n of D features, P problems that share those rows
+(one for each lambda, or for each lambda and class), K logits each. The parameters of a problem are W (K, D) and
 b (K,), packed as theta (K, D + 1) with b last. A problem minimises
 
     F(W, b) = sum_n loss(W (x_n - mean) + b, y_n) + lambda / 2 |W|^2
@@ -137,8 +137,8 @@ def _times_rows(residual: Tensor, x: Tensor) -> Tensor:
 def _parts(x: Tensor) -> int:
     """Return into how many parts the rows of a product are split.
 
-    Few weights times many rows is a product that a CPU's libraries divide badly among threads; a part a thread is
-    twice as fast.
+    Few weights times many rows is a product that a CPU's libraries divide badly among threads; one part for each
+    thread is twice as fast.
     """
     threads = torch.get_num_threads() if x.device.type == "cpu" else 1
     return threads if len(x) % threads == 0 else 1
@@ -300,7 +300,7 @@ class Softmax(Objective):
 class Sigmoid(Objective):
     """Binary logistic regression: loss = log(1 + exp(-s z)), s = +1 for a positive row and -1 for a negative.
 
-    labels: (T, N) int8 in {1, 0, -1}, one row a binary task, -1 where the task ignores the sample;
+    labels: (T, N) int8 in {1, 0, -1}, one row per binary task, -1 where the task ignores the sample;
     task_of: (P,) int64, the task of each problem.
     """
 

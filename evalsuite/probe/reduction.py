@@ -2,7 +2,7 @@
 
 Not every class has something to solve: a class without a training row has no finite intercept, and with two
 classes scikit-learn's objective has one weight vector, not two. A reduction picks the objective of
-`objective.py` that fits the targets and translates its parameters into one weight row a class.
+`objective.py` that fits the targets and translates its parameters into one weight row per class.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class TwoClasses(Reduction):
 
 
 class OneVsRest(Reduction):
-    """One sigmoid problem a class that has both positive and negative rows.
+    """One sigmoid problem for each class that has both positive and negative rows.
 
     A class with only one kind has its optimum at zero weights and an infinite intercept: it gets plus
     (only positives) or minus (otherwise) |ABSENT_INTERCEPT| and a loss of zero.

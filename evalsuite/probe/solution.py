@@ -14,7 +14,7 @@ from evalsuite.probe.objective import Design, working_dtype
 
 @dataclass(frozen=True)
 class Solution:
-    """The minima for L lambdas, C classes and D features; one entry a lambda everywhere.
+    """The minima for L lambdas, C classes and D features; one entry per lambda everywhere.
 
     weights: (L, C, D) float64; intercepts: (L, C) float64; a class without training rows has zero weights and
     the intercept `reduction.ABSENT_INTERCEPT`. With two classes, multinomial weights are -w/2 and w/2.

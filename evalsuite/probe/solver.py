@@ -3,7 +3,7 @@
     minimise  sum_n loss(W x_n + b, y_n) + lambda / 2 |W|^2        (scikit-learn's objective, lambda = 1 / C)
 
 for several lambdas at once, on the features' device. The method is full-batch L-BFGS with a strong Wolfe line
-search (`lbfgs.py`) and a preconditioner (`preconditioner.py`). Parameters, line search and sums are float64;
+search (`optimiser/`) and a preconditioner (`preconditioner/`). Parameters, line search and sums are float64;
 matrix products are float32, or float64 for float64 features. Nothing is left to chance (the one sketch of random
 numbers is seeded): equal inputs give equal bits on the same machine with the same number of threads.
 """
@@ -21,11 +21,11 @@ from torch import Tensor
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.precision import exact_products
-from evalsuite.probe.bound import PreconditionedProblem
-from evalsuite.probe.lbfgs import Minimum, Options, minimise, passes
 from evalsuite.probe.mechanisms import ALL, Mechanisms
 from evalsuite.probe.objective import Design, Objective
-from evalsuite.probe.preconditioner import Spectrum
+from evalsuite.probe.optimiser.lbfgs import Minimum, Options, minimise, passes
+from evalsuite.probe.preconditioner.kronecker import Spectrum
+from evalsuite.probe.preconditioner.problem import PreconditionedProblem
 from evalsuite.probe.reduction import Reduction, reduce_targets
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
@@ -70,7 +70,7 @@ def solve(
     warm_start: Solution | None = None,
     rows: Tensor | None = None,
 ) -> Solution:
-    """Fit one logistic regression a lambda, all in one batch.
+    """Fit one logistic regression for each lambda.
 
     features: (n, D) floating point, every value finite; targets: for those n rows; lambdas: L positive numbers;
     rows: (N,) int64 to train on some rows only, without a copy of the features; tolerance: on
@@ -106,7 +106,7 @@ class Prepared:
         max_iterations: int = 1000,
         warm_start: Solution | None = None,
     ) -> Solution:
-        """Fit one logistic regression a lambda; start from what earlier calls found, and from a warm start."""
+        """Fit one logistic regression for each lambda; start from what earlier calls found, and from a warm start."""
         _check_stop(lambdas, tolerance, max_iterations)
         with torch.no_grad(), exact_products(), threads_for(self._operations):
             if warm_start is not None:

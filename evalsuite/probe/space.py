@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from evalsuite.probe.objective import Design
-from evalsuite.probe.preconditioner import Spectrum, covariance
+from evalsuite.probe.preconditioner.kronecker import Spectrum, covariance
 
 RANK_TOLERANCE = 1e-12
 """Eigenvalues of float64 inner products below this share of the largest are rounding."""

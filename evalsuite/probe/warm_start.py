@@ -13,14 +13,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from evalsuite.probe.class_blocks import Blocks
 from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Objective
+from evalsuite.probe.preconditioner.class_blocks import Blocks
+from evalsuite.probe.preconditioner.symmetric import Symmetric
 from evalsuite.probe.reduction import Reduction
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
 from evalsuite.probe.span import lowest
-from evalsuite.probe.symmetric import Symmetric
 
 NEIGHBOURS = 3
 """Solutions combined at most: with the curve's curvature known, a fourth adds nothing that pays for itself."""

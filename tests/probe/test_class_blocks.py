@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from evalsuite.probe import class_blocks, leverage
-from evalsuite.probe.class_blocks import Blocks, rounds_worth
 from evalsuite.probe.objective import Design, Objective, Sigmoid, Softmax
-from evalsuite.probe.symmetric import Symmetric
+from evalsuite.probe.preconditioner import class_blocks, leverage
+from evalsuite.probe.preconditioner.class_blocks import Blocks, rounds_worth
+from evalsuite.probe.preconditioner.symmetric import Symmetric
 
 
 def softmax_problem(dtype: torch.dtype, n: int = 60, dim: int = 5) -> tuple[Objective, torch.Tensor]:

@@ -22,7 +22,7 @@ PAIRS = 10
 """Pairs (s, y) kept; scikit-learn's L-BFGS keeps as many."""
 
 
-class History:
+class Direction:
     """Pairs of P problems of n variables, in a ring of slots each: pair number j is in slot j (mod the slots);
     empty slots are zero. Rows, in its methods, are problems by position, rising, none twice."""
 

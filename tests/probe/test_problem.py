@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from evalsuite.probe import bound as bound_module
-from evalsuite.probe import class_blocks
-from evalsuite.probe.bound import SHORT, SHORT_STEPS, PreconditionedProblem
-from evalsuite.probe.class_blocks import MIN_ROUNDS, Blocks
 from evalsuite.probe.objective import Design, Softmax
-from evalsuite.probe.preconditioner import Spectrum
+from evalsuite.probe.preconditioner import class_blocks
+from evalsuite.probe.preconditioner import problem as bound_module
+from evalsuite.probe.preconditioner.class_blocks import MIN_ROUNDS, Blocks
+from evalsuite.probe.preconditioner.kronecker import Spectrum
+from evalsuite.probe.preconditioner.problem import SHORT, SHORT_STEPS, PreconditionedProblem
 
 PENALTY = 0.1
 IDS = torch.tensor([0])

@@ -1,4 +1,4 @@
-"""An objective and its initial inverse Hessians, as `lbfgs.minimise` wants them: with flat parameters."""
+"""An objective and its initial inverse Hessians, as `optimiser.lbfgs.minimise` wants them: with flat parameters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from evalsuite.probe.class_blocks import Blocks, rounds_worth, shift_rounds
 from evalsuite.probe.mechanisms import ALL, Mechanisms
 from evalsuite.probe.objective import Objective
-from evalsuite.probe.preconditioner import Preconditioner, Spectrum
-from evalsuite.probe.symmetric import Symmetric
+from evalsuite.probe.preconditioner.class_blocks import Blocks, rounds_worth, shift_rounds
+from evalsuite.probe.preconditioner.kronecker import Kronecker, Spectrum
+from evalsuite.probe.preconditioner.symmetric import Symmetric
 
 BACKOFF = 1.3
 """Each wait for new blocks is longer by this factor: the point moves less and less."""
@@ -32,7 +32,7 @@ DAMPING = 10.0
 class PreconditionedProblem:
     """P problems with an inverse Hessian each.
 
-    Every problem starts with the Kronecker product of `preconditioner.py`, refreshed at 1, 2, 4, 8 ... rounds:
+    Every problem starts with the Kronecker product of `kronecker.py`, refreshed at 1, 2, 4, 8 ... rounds:
     the curvature moves fast at first. One that is still there after as many rounds as its blocks cost gets those
     instead, sooner where they were made for another lambda already, and new ones later, at growing intervals. Blocks
     of a larger lambda keep its penalty for the beginning.
@@ -48,7 +48,7 @@ class PreconditionedProblem:
         self._objective, self._mechanisms = objective, mechanisms
         self._count = len(objective.lambdas)
         curvatures = torch.eye(objective.n_logits, dtype=torch.float64, device=objective.lambdas.device)
-        self._kronecker = Preconditioner(
+        self._kronecker = Kronecker(
             spectrum, objective.lambdas, len(objective.design), curvatures.repeat(self._count, 1, 1)
         )
         self.blocks: dict[int, Blocks] = {}

@@ -64,7 +64,7 @@ def covariance(design: Design) -> Tensor:
     return total / len(design)
 
 
-class Preconditioner:
+class Kronecker:
     """H^-1 for P problems; `curvatures` (P, K, K) is A of each, replaced as the iterates move."""
 
     def __init__(self, spectrum: Spectrum, lambdas: Tensor, n_rows: int, curvatures: Tensor) -> None:

@@ -8,39 +8,19 @@ the features. A problem that has converged leaves the batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from evalsuite.probe.history import History
-from evalsuite.probe.line_search import LineSearch, Verdict
-
-GAP_SAFETY = 0.25
-"""The stop asks the estimated gap, see `_Track.estimate`, to be this fraction of the tolerance."""
-
-LONG = 40
-"""A problem that takes more iterations has flat directions, along which the estimate is lower."""
-
-LONG_SAFETY = 0.1
-"""The fraction of the tolerance for those."""
-
-WINDOW = 5
-"""Iterations over which the decrease of F is summed to see how fast it still falls."""
+from evalsuite.probe.optimiser.direction import Direction
+from evalsuite.probe.optimiser.search import Search, Verdict
+from evalsuite.probe.optimiser.stop import GAP_SAFETY, Stop
 
 SLACK = 0.1
 """A line search may accept a rise of F by this fraction of the tolerance if the slopes agree. Rounding of
 large float32 logits is often above its nominal size, and would end the search for nothing."""
-
-STALLED_SAFETY = 1e-3
-"""The fraction for a search that found no lower F: one that starts at the minimum finds none."""
-
-CONSECUTIVE_HITS = 2
-"""Iterations in a row that must pass the stop: one may pass by chance along a flat direction."""
-
-MAX_RATIO = 0.9
-"""Largest ratio of two windows' decreases that is believed: beyond, it is noise."""
 
 
 class Problem(Protocol):
@@ -113,43 +93,19 @@ def passes(problem: Problem, start: Tensor, options: Options) -> bool:
 class _Track:
     """The scalars of one problem."""
 
-    floor: float
-    search: LineSearch | None = None
-    gap: float = float("inf")
-    hits: int = 0
+    stop: Stop
+    search: Search | None = None
     iterations: int = 0
     stalled: bool = False
-    confirmed: float = 0.0
     accepted: float | None = None
-    decreases: list[float] = field(default_factory=list)
 
     def finished(self, options: Options) -> bool:
         """Say whether nothing more is to be done for this problem."""
-        return self.stalled or self.iterations >= options.max_iterations or self.converged
-
-    @property
-    def converged(self) -> bool:
-        return self.hits >= CONSECUTIVE_HITS
-
-    def estimate(self, slope: float) -> float:
-        """Return an estimate of F - F*: the largest of three, each of which can be too low where another is not.
-
-        At a minimum of a quadratic model with inverse Hessian H, F - F* = g' H g / 2 = -slope / 2; but the H of
-        L-BFGS is too small along flat directions. And if F falls by d in one window of iterations and by r d
-        in the next, and goes on so, r d r / (1 - r) is left (Aitken); but the ratio may change. Where the
-        preconditioner has just been made anew it is the best model there is; it is asked once.
-        """
-        model, self.confirmed = max(-slope / 2, self.confirmed), 0.0
-        window = min(WINDOW, len(self.decreases) // 2)
-        if window == 0:
-            return model
-        recent, before = sum(self.decreases[-window:]), sum(self.decreases[-2 * window : -window])
-        ratio = min(max(recent / before, 0.0), MAX_RATIO) if before > 0 else MAX_RATIO
-        return max(model, recent * ratio / (1 - ratio))
+        return self.stalled or self.iterations >= options.max_iterations or self.stop.passed
 
 
 class _Batch:
-    """The unfinished problems, one a row of every tensor, and the results of the finished ones."""
+    """The unfinished problems, one in each row of every tensor, and the results of the finished ones."""
 
     def __init__(self, problem: Problem, start: Tensor, options: Options) -> None:
         n_problems, size = start.shape
@@ -158,8 +114,8 @@ class _Batch:
         self.point = start.clone()
         self._value, self._gradient = problem.evaluate(self.ids, start)
         self._direction, self._preconditioned = torch.zeros_like(start), torch.zeros_like(start)
-        self._history = History(n_problems, size, start.device)
-        self._tracks = [_Track(floor) for floor in options.floors]
+        self._history = Direction(n_problems, size, start.device)
+        self._tracks = [_Track(Stop(options.tolerance, floor)) for floor in options.floors]
         self._ends = list(self._tracks)
         self._evaluations = [1] * n_problems
         self._final = (start.clone(), torch.zeros_like(self._value), torch.zeros_like(self._value))
@@ -209,7 +165,7 @@ class _Batch:
             # By the trapezoid rule on the slopes: differences of F drown in rounding near the minimum.
             search = searches[i]
             self._tracks[i].accepted = search.step
-            self._tracks[i].decreases.append(-search.step * (search.slope + slopes[i]) / 2)
+            self._tracks[i].stop.decreases.append(-search.step * (search.slope + slopes[i]) / 2)
         if accepted:
             self._accept(accepted, trial, value, gradient)
         for i in failed:
@@ -217,8 +173,8 @@ class _Batch:
             # preconditioned gradient; where that fails as well, the problem is as far as it gets.
             track = self._tracks[i]
             track.stalled = self._history.pairs[i] == 0
-            if track.stalled and track.gap <= STALLED_SAFETY * self._options.tolerance:
-                track.hits = CONSECUTIVE_HITS
+            if track.stalled:
+                track.stop.search_failed()
         if failed:
             self._history.forget(failed)
         return [i for i in sorted(accepted + failed) if not self._tracks[i].stalled]
@@ -242,7 +198,7 @@ class _Batch:
 
     def refresh(self) -> None:
         """Let the preconditioners follow the points."""
-        arriving = [track.hits > 0 for track in self._tracks]
+        arriving = [track.stop.hits > 0 for track in self._tracks]
         steps = [track.accepted for track in self._tracks]
         rows = self._problem.refresh(self.ids, self.point, arriving, steps)
         if not rows:
@@ -251,7 +207,7 @@ class _Batch:
         preconditioned = self._preconditioned[rows] = self._problem.precondition(ids, gradient)
         for row, slope in zip(rows, (gradient * preconditioned).sum(dim=1).tolist(), strict=True):
             if arriving[row]:
-                self._tracks[row].confirmed = slope / 2
+                self._tracks[row].stop.confirmed = slope / 2
         if any(self._history.pairs[row] for row in rows):
             y = self._history.pairs_of(rows)
             my = self._problem.precondition(ids.repeat_interleave(y.shape[1]), y.flatten(0, 1))
@@ -274,16 +230,9 @@ class _Batch:
             self._direction[rows] = direction
         for i, slope, found in zip(rows, slopes, values, strict=True):
             track = self._tracks[i]
-            scale = max(found, track.floor)
-            track.gap = track.estimate(slope) / scale
-            # Nor does the start count: without a pair there is no telling whether the slope is believable.
-            passed = (
-                track.iterations >= 1
-                and track.gap <= (LONG_SAFETY if track.iterations > LONG else GAP_SAFETY) * self._options.tolerance
-            )
-            track.hits = track.hits + 1 if passed else 0
+            track.stop.ask(found, slope, track.iterations)
             noise = self._options.noise + SLACK * self._options.tolerance
-            track.search = LineSearch(found, slope, noise * scale)
+            track.search = Search(found, slope, noise * max(found, track.stop.floor))
 
     def result(self) -> Minimum:
         """Return where every problem ended; call it when all are finished."""
@@ -293,8 +242,8 @@ class _Batch:
             points=points,
             values=tuple(values.tolist()),
             gradient_norms=tuple(norms.tolist()),
-            gaps=tuple(track.gap for track in tracks),
+            gaps=tuple(track.stop.gap for track in tracks),
             iterations=tuple(track.iterations for track in tracks),
             evaluations=tuple(self._evaluations),
-            converged=tuple(track.converged for track in tracks),
+            converged=tuple(track.stop.passed for track in tracks),
         )

@@ -33,7 +33,7 @@ class Verdict(Enum):
     FAIL = "fail"
 
 
-class LineSearch:
+class Search:
     """Find a step a > 0 with phi(a) <= phi(0) + c1 a phi'(0) and |phi'(a)| <= c2 |phi'(0)|.
 
     phi is convex, so its slope alone says on which side of a trial the minimum lies: `low` is the largest
