@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,18 +55,7 @@ class Solution:
     def select(self, index: int | slice) -> Solution:
         """Return the solution of lambda number `index` alone, or of a range of them."""
         one = index if isinstance(index, slice) else slice(index, index + 1 or None)
-        return replace(
-            self,
-            lambdas=self.lambdas[one],
-            weights=self.weights[one],
-            intercepts=self.intercepts[one],
-            objective=self.objective[one],
-            iterations=self.iterations[one],
-            gradient_norm=self.gradient_norm[one],
-            gap=self.gap[one],
-            converged=self.converged[one],
-            evaluations=self.evaluations[one],
-        )
+        return replace(self, **{name: getattr(self, name)[one] for name in _PER_LAMBDA})
 
     def reordered(self, order: list[int]) -> Solution:
         """Return the solutions of these lambda numbers, in this order."""
@@ -77,15 +67,11 @@ class Solution:
 
     def joined(self, other: Solution) -> Solution:
         """Return this solution with the lambdas of another one, of the same classes and features, appended."""
-        return replace(
-            self,
-            lambdas=self.lambdas + other.lambdas,
-            weights=torch.cat([self.weights, other.weights]),
-            intercepts=torch.cat([self.intercepts, other.intercepts]),
-            objective=self.objective + other.objective,
-            iterations=self.iterations + other.iterations,
-            gradient_norm=self.gradient_norm + other.gradient_norm,
-            gap=self.gap + other.gap,
-            converged=self.converged + other.converged,
-            evaluations=self.evaluations + other.evaluations,
-        )
+        return replace(self, **{name: _joined(getattr(self, name), getattr(other, name)) for name in _PER_LAMBDA})
+
+
+_PER_LAMBDA = [field.name for field in fields(Solution) if field.name != "mean"]
+
+
+def _joined(one: Any, other: Any) -> Any:
+    return torch.cat([one, other]) if isinstance(one, Tensor) else one + other
