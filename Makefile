@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 UV := $(BIN)/uv
 
-.PHONY: help run test lint format docs bench test-lowest constraints pocket clean
+.PHONY: help run test coverage lint format docs bench test-lowest constraints pocket clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,17 +18,21 @@ run: $(BIN)/.installed  ## evaluate: make run [MODEL=ViT-B/32] [TASKS=all] [DATA
 test: $(BIN)/.installed-dev  ## the test suite; no network, under ten minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
+coverage: $(BIN)/.installed-dev  ## the test suite, and how much of each file it ran (in its own process)
+	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage report
+
 lint: $(BIN)/.installed-dev  ## ruff, ruff format, mypy strict, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(BIN)/.installed-dev  ## mend what ruff can mend
+format: $(BIN)/.installed-dev  ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(BIN)/.installed  ## write docs/datasets again, a page a task
+docs: $(BIN)/.installed  ## write docs/datasets again, one page per task
 	$(BIN)/evalsuite describe '*' --output docs/datasets
 
 bench: $(BIN)/.installed-dev  ## speed, as ratios measured side by side
@@ -46,7 +50,7 @@ pocket: $(BIN)/.installed-dev  ## train the pocket model again (minutes)
 	$(BIN)/python -m training.pocket.train --output build/pocket $(ARGS)
 
 clean:  ## remove the environments and caches of tools; results stay
-	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV):
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from evalsuite import config
 from evalsuite.atomic import check_writable
-from evalsuite.config import PROBE_GRIDS
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.executors.devices import choose_precision, parse_devices
 from evalsuite.executors.local import LocalExecutor
@@ -16,18 +18,18 @@ from evalsuite.models.base import ImageModel
 from evalsuite.models.loading import load_model
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ResolvedModel, resolve
-from evalsuite.probe.sweep import Grid
-from evalsuite.protocols import PROTOCOLS
-from evalsuite.protocols.linear_probe import PROBE_TOLERANCE
+from evalsuite.options import RunOptions, accepts, build, declared
+from evalsuite.protocols import DEFAULT_PROTOCOLS, EvaluationProtocol, make_protocols, options_of
 from evalsuite.records import Result
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
-from evalsuite.results.imported import load_published_or_imported
-from evalsuite.results.store import ResultStore, load_results
-from evalsuite.runner.job import Jobs
+from evalsuite.results.library import Library, load_numbers
+from evalsuite.results.store import ResultStore
+from evalsuite.runner.base import Reporter
+from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
-from evalsuite.runner.settings import Reporter, RunSettings
-from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts
+from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts, read_prompts
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,103 +55,64 @@ class Results(Sequence[Result]):
 
     def __repr__(self) -> str:
         rows = [f"  {r.model} {r.task} {r.protocol}: {_value(r)}" for r in self._results]
-        return "\n".join([f"{len(rows)} results", *rows])
+        return "\n".join([counted(len(rows), "result"), *rows])
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a result: model, task, protocol, status, metric, value, low, high, n, top1, error ..."""
+        """Return one row per result: model, task, protocol, status, metric, value, low, high, n, top1, error ..."""
         import pandas as pd
 
         return pd.DataFrame([_row(result) for result in self._results])
 
 
+@accepts(*declared(RunOptions), *declared(DataPlace), *options_of(DEFAULT_PROTOCOLS))
 def evaluate(
     models: str | ImageModel | Sequence[str | ImageModel],
     tasks: str | TaskSpec | Sequence[str | TaskSpec] = "embedded",
-    protocols: str | Sequence[str] = config.PROTOCOLS,
+    protocols: str | Sequence[str] = DEFAULT_PROTOCOLS,
     *,
-    data_root: str | Path | None = None,
-    output: str | Path | None = None,
-    cache_dir: str | Path | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    batch_size: int | None = None,
-    workers: int | None = None,
-    limit: int | None = None,
-    prompts: str = "default",
-    seed: int = 0,
+    protocol_options: Mapping[str, Any] = MappingProxyType({}),
     include_paths: Sequence[str | Path] = (),
-    trust_adapters: bool = False,
-    offline: bool = False,
-    overwrite: bool = False,
-    download: bool = False,
-    skip_missing: bool = False,
-    log_samples: bool = False,
-    probe_grid: Grid = "parametric",
-    probe_tolerance: float = PROBE_TOLERANCE,
     reporter: Reporter | None = None,
+    **keywords: Any,
 ) -> Results:
     """Evaluate models on tasks and return a result for each (model, task, protocol).
 
     models: names (`evalsuite ls models`), or ready models: an `ImageModel`, or a torch module made one by
-    `evalsuite.wrap_module(module, preprocess, tokenizer)`. tasks: names, groups, `tag:...`, globs, paths, or
-    specs. data_root: folder of the datasets. output, cache_dir: where results and features are kept; what is
-    stored there already is not computed again. The other arguments are those of `evalsuite run`.
+    `evalsuite.wrap_module(module, preprocess, tokenizer)`. tasks: names, groups, `tag:...`, globs, paths, or specs.
+    protocol_options: options of any protocol, `{"probe.tolerance": 1e-8}`. include_paths: folders with more task files.
+    The keywords are the options of `evalsuite run`: data_root is the folder of the datasets; output and cache_dir are
+    where results and features are kept, and what is stored there already is not computed again.
     Raises UsageError for what is wrong before any work; what goes wrong later is in the results.
     """
-    settings = RunSettings(
-        output=Path(output) if output is not None else config.default_output(),
-        cache_dir=Path(cache_dir) if cache_dir is not None else config.default_cache(),
-        data_root=Path(data_root) if data_root is not None else config.default_data_root(),
-        batch_size=batch_size,
-        workers=workers,
-        limit=limit,
-        prompts=prompts,
-        seed=seed,
-        offline=config.is_offline(offline),
-        overwrite=overwrite,
-        download=download,
-        skip_missing=skip_missing,
-        log_samples=log_samples,
-        trust_adapters=trust_adapters,
-        probe_grid=probe_grid,
-        probe_tolerance=probe_tolerance,
-        command="evalsuite.evaluate",
-    )
-    chosen = [protocols] if isinstance(protocols, str) else list(protocols)
-    index = TaskIndex([Path(path) for path in include_paths])
     listening = reporter or Reporter()
-    jobs = prepare(_listed(models), _specs(tasks, index), chosen, settings, device, precision, listening)
-    return Results(run_jobs(jobs, settings, listening))
+    options = build(RunOptions, keywords, command="evalsuite.evaluate")
+    place = build(DataPlace, keywords, progress=listening)
+    chosen = make_protocols(_listed(protocols), keywords, protocol_options)
+    specs = _specs(tasks, TaskIndex([Path(path) for path in include_paths]))
+    jobs = prepare(_listed(models), specs, chosen, options, place, listening)
+    return Results(run_jobs(jobs, options, listening))
 
 
 def prepare(
     models: Sequence[str | ImageModel],
     tasks: Sequence[TaskSpec],
-    protocols: Sequence[str],
-    settings: RunSettings,
-    device: str,
-    precision: str,
+    protocols: Sequence[EvaluationProtocol],
+    options: RunOptions,
+    place: DataPlace,
     reporter: Reporter,
-) -> list[Jobs]:
+) -> list[ModelTaskJob]:
     """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
-    for name, value in (("--batch-size", settings.batch_size), ("--limit", settings.limit)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} {value}: give a number of 1 or more.")
-    if settings.probe_grid not in PROBE_GRIDS:
-        raise UsageError(f"--probe-grid is one of {PROBE_GRIDS}.")
-    if not 0 < settings.probe_tolerance < 1:
-        raise UsageError(f"--probe-tolerance {settings.probe_tolerance}: give a number between 0 and 1, such as 1e-6.")
-    for name in protocols:
-        PROTOCOLS.get(name)
     if not models or not tasks:
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
-    devices = parse_devices(device)
-    executor = LocalExecutor(devices, choose_precision(precision, devices[0]))
+    devices = parse_devices(options.device)
+    executor = LocalExecutor(devices, choose_precision(options.precision, devices[0]))
     resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
-    prompted = [apply_prompts(task, settings.prompts) for task in tasks]
-    ResultStore(settings.output).check_writable()
-    check_writable(settings.cache_dir, "--cache-dir")
-    jobs = make_jobs(resolved, prompted, protocols, settings, executor, reporter)
+    chosen = read_prompts(options.prompts)
+    options = replace(options, prompts=chosen.label)
+    prompted = [apply_prompts(task, chosen) for task in tasks]
+    ResultStore(options.output).check_writable()
+    check_writable(place.cache_dir, "--cache-dir")
+    jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
     for session in dict.fromkeys(job.model for job in jobs):
         session.check_name()
     return jobs
@@ -161,17 +124,18 @@ def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> Tas
 
 
 def leaderboard(
-    output: str | Path | Sequence[str | Path] | None = None, published: Sequence[str] = (), **filters: Any
+    output: str | Path | Sequence[str | Path] | None = None, published: str | Sequence[str] = (), **filters: Any
 ) -> Leaderboard:
-    """Return the table of the results in one folder or several, with published rows beside them.
+    """Return the table of the results in one folder or several, with published rows next to them.
 
     published: "all", "clip-paper", the name of an import, or names of published or imported models.
-    filters: see `build_leaderboard`.
+    filters: see `build_leaderboard`. One name may be given without a list around it.
     """
     given = [config.default_output()] if output is None else _listed(output)
-    results, _ = load_results([Path(folder) for folder in given])
-    rows = load_published_or_imported(published) if published else ()
-    return build_leaderboard(results, rows, **filters)
+    library = Library()
+    table, _ = load_numbers([Path(folder) for folder in given], _listed(published), library)
+    named: dict[str, Any] = {name: [value] if isinstance(value, str) else value for name, value in filters.items()}
+    return build_leaderboard(table, **named, library=library)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -203,6 +167,6 @@ def _row(result: Result) -> dict[str, Any]:
         "high": interval.high if interval else None,
         "n": metric.n if metric else None,
         **result.metrics,
-        "split_fidelity": result.data.split_fidelity.get("level") if result.data else None,
+        "split_fidelity": result.split_level,
         "error": result.error.message if result.error else None,
     }

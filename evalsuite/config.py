@@ -1,17 +1,11 @@
-"""Where things are kept by default, and the options of a run."""
+"""Where things are kept by default."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 from evalsuite import resources
-
-ProtocolName = Literal["zero_shot", "linear_probe"]
-PROTOCOLS: tuple[ProtocolName, ...] = ("zero_shot", "linear_probe")
-PROBE_GRIDS = ("parametric", "full")
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 
 def home() -> Path:

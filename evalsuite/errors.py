@@ -16,7 +16,7 @@ class SpecError(UsageError):
 
 
 class JobError(EvalsuiteError):
-    """One job cannot be done; it is recorded and the other jobs go on: exit code 1 at the end."""
+    """One job cannot be done; it is recorded and the other jobs are done: exit code 1 at the end."""
 
 
 class DataMissingError(JobError):
@@ -28,7 +28,7 @@ class DataError(JobError):
 
 
 class ModelError(JobError):
-    """The weights of a model cannot be had, or do not fit the architecture."""
+    """The weights of a model are not available, or do not fit the architecture."""
 
 
 class MissingExtraError(JobError):

@@ -48,7 +48,11 @@ def files_sha256(paths: Sequence[Path], cache_dir: Path | None = None) -> list[s
 
 
 def combined_sha256(parts: Iterable[str]) -> str:
-    """Return one sha256 for a sequence of texts; the order and the borders between them count."""
+    """Return one sha256 for a sequence of texts; the order and the borders between them count.
+
+    >>> combined_sha256(["ab", "c"]) == combined_sha256(["a", "bc"])
+    False
+    """
     digest = hashlib.sha256()
     for part in parts:
         content = part.encode()

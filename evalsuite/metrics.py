@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.registry import Registry
+from evalsuite.text import counted
 
 Scores = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -46,7 +47,11 @@ class Metric:
 
 
 def accuracy(scores: Scores, labels: Labels) -> float:
-    """Return top-1 accuracy; of equal scores the lowest class index wins."""
+    """Return top-1 accuracy; of equal scores the lowest class index wins.
+
+    >>> accuracy(np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]), np.array([0, 1, 1]))  # doctest: +ELLIPSIS
+    0.666...
+    """
     return _value(_prepare_top1, scores, labels)
 
 
@@ -64,6 +69,9 @@ def mean_per_class_recall(scores: Scores, labels: Labels) -> float:
     """Return the unweighted mean of the classes' recalls; classes without a sample are left out.
 
     The same as scikit-learn's `balanced_accuracy_score`.
+
+    >>> mean_per_class_recall(np.eye(2)[[0, 0, 0, 0]], np.array([0, 0, 0, 1]))
+    0.5
     """
     return _value(_prepare_mean_per_class, scores, labels)
 
@@ -88,7 +96,7 @@ def per_class_recall(scores: Scores, labels: Labels, n_classes: int) -> NDArray[
     """Return the recall of each class (n_classes,), nan for classes without a sample."""
     scores, labels = _check_single(scores, labels)
     if scores.shape[1] != n_classes:
-        raise EvalsuiteError(f"The scores have {scores.shape[1]} columns for {n_classes} classes.")
+        raise EvalsuiteError(f"The scores have {counted(scores.shape[1], 'column')} for {counted(n_classes, 'class')}.")
     hits = (scores.argmax(axis=1) == labels).astype(np.float64)
     return _recalls(hits, labels, np.ones(len(labels)), n_classes)
 
@@ -165,7 +173,7 @@ def _ap_11_point(weights: NDArray[np.float64], positives: NDArray[np.intp]) -> f
 def _prepare_roc_auc(scores: Scores, labels: Labels) -> Weighted:
     scores, labels = _check_single(scores, labels)
     if scores.shape[1] != 2:
-        raise EvalsuiteError(f"ROC AUC is for two classes; the scores have {scores.shape[1]} columns.")
+        raise EvalsuiteError(f"ROC AUC is for two classes; the scores have {counted(scores.shape[1], 'column')}.")
     margin = scores[:, 1].astype(np.float64) - scores[:, 0]
     distinct, group = np.unique(margin, return_inverse=True)
     positive = (labels == 1).astype(np.float64)

@@ -16,7 +16,7 @@ SETTING = "fp32_precision"
 def exact_products() -> Iterator[None]:
     """Keep float32 products and convolutions in float32, and put the settings back afterwards.
 
-    torch 2.9 brought a setting a backend and operation, and its older flags raise where somebody has used the
+    torch 2.9 brought one setting per backend and operation, and its older flags raise where somebody has used the
     new ones: each is used where it belongs.
     """
     operations = _operations()

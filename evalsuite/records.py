@@ -5,14 +5,24 @@ Metrics are fractions in [0, 1] here and percent in tables; times are in seconds
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "partial", "error", "not_applicable"]
-STATUSES: tuple[Status, ...] = ("ok", "partial", "error", "not_applicable")
 
 
 class Record(BaseModel):
@@ -22,8 +32,23 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class IntervalRecord(Record):
-    """A confidence interval, in the unit of its metric."""
+class Strict(Record):
+    """A record, or a part of a file of data, that never changes."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return where the first error is and what it is, on one line."""
+    first = error.errors()[0]
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided interval of a value or of a difference; bounds in its unit, level in (0, 1), method: how it came."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     low: float
     high: float
@@ -36,7 +61,7 @@ class MetricRecord(Record):
 
     name: str
     value: float
-    interval: IntervalRecord | None = None
+    interval: Interval | None = None
     n: int = Field(description="test samples the value was computed from, over all folds")
     folds: list[float] | None = Field(default=None, description="the value of each fold, where there are folds")
 
@@ -60,6 +85,53 @@ class Timings(Record):
     images_encoded: int = 0
 
 
+class SplitFidelity(Strict):
+    """Whether the splits are the paper's, and why one can say so."""
+
+    level: Literal["exact", "convention", "approximate"]
+    why: str = Field(min_length=1)
+
+
+WeightFidelity = Literal["exact", "same-recipe", "unknown"]
+
+
+class ModelInfo(Strict):
+    """What is recorded about a model in every result.
+
+    `fingerprint` covers weights, architecture, preprocessing, and the rules for layers and texts: two models
+    with the same fingerprint, precision and decoder give the same features.
+    """
+
+    name: str
+    slug: str
+    backend: str
+    fingerprint: str
+    input_size: int
+    layers: dict[str, int] = Field(description="layer name -> feature dimension; 0: known once images are seen")
+    parameters: int | None = None
+    gflops: float | None = Field(default=None, description="GFLOPs (1e9 multiply-adds x 2) of one image, counted")
+    activation: str | None = Field(default=None, description="'quickgelu', 'gelu', 'relu' ... where it is a choice")
+    weights: str = Field(default="", description="where the weights came from: tag, hub commit, or sha256")
+    weight_fidelity: WeightFidelity = "unknown"
+    preprocessing: str = Field(default="", description="the preprocessing, readable")
+    published: str | None = Field(default=None, description="slug of this model's row in the paper's tables")
+    not_described: tuple[str, ...] = Field(
+        default=(), description="what the fingerprint does not cover, in words; where there is any, nothing is reused"
+    )
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        if not self.not_described:
+            found.pop("not_described", None)
+        return found
+
+
+def _or_none(value: Any) -> Any:
+    return value or None  # an empty object is how records without one were written before it had a type
+
+
 class DataRecord(Record):
     """Where the samples came from."""
 
@@ -69,7 +141,7 @@ class DataRecord(Record):
     sizes: dict[str, int | list[int]] = Field(default_factory=dict, description="split -> samples used")
     content: str = Field(default="", description="digest of the bytes of every sample used, in order")
     unreadable: dict[str, list[str]] = Field(default_factory=dict, description="pool -> ids left out")
-    split_fidelity: dict[str, str] = Field(default_factory=dict)
+    split_fidelity: Annotated[SplitFidelity | None, BeforeValidator(_or_none)] = None
 
 
 class Provenance(Record):
@@ -89,7 +161,10 @@ class Provenance(Record):
 
 
 class Result(Record):
-    """What one protocol measured of one model on one task."""
+    """What one protocol measured of one model on one task.
+
+    A record without `run_key` was written when its `model_fingerprint` was what is called so now.
+    """
 
     schema_version: int = SCHEMA_VERSION
     status: Status
@@ -98,17 +173,30 @@ class Result(Record):
     task: str
     protocol: str
     fingerprint: str = Field(description="changes with the task file, prompts, options, features")
-    model_fingerprint: str = Field(default="", description="changes with weights, preprocessing, precision")
+    model_fingerprint: str = Field(default="", description="changes with weights, architecture, preprocessing, rules")
+    run_key: str = Field(default="", description="changes with the model fingerprint, the precision, the decoder")
     options_hash: str | None = Field(default=None, description="hash of the non-default options; none: all default")
     metric: MetricRecord | None = None
     metrics: dict[str, float] = Field(default_factory=dict, description="further metrics: top1, top5 ...")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the protocol, defaults included")
     changed_options: dict[str, Any] = Field(default_factory=dict, description="those that are not the default")
-    details: dict[str, Any] = Field(default_factory=dict, description="what the protocol found: every lambda ...")
+    details: dict[str, JsonValue] = Field(default_factory=dict, description="what the protocol found, in its own type")
     warnings: list[str] = Field(default_factory=list)
     data: DataRecord | None = None
-    model_info: dict[str, Any] = Field(default_factory=dict)
+    model_info: Annotated[ModelInfo | None, BeforeValidator(_or_none)] = None
     timings: Timings = Timings()
     provenance: Provenance | None = None
     samples: str | None = Field(default=None, description="name of the parquet file with per-sample predictions")
     error: ErrorRecord | None = None
+
+    @property
+    def split_level(self) -> str | None:
+        """How near the splits are to the published ones; None where no data was recorded."""
+        return self.data.split_fidelity.level if self.data and self.data.split_fidelity else None
+
+    @model_validator(mode="after")
+    def _names_both_identities(self) -> Result:
+        if "run_key" not in self.model_fields_set:
+            self.run_key = self.model_fingerprint
+            self.model_fingerprint = self.model_info.fingerprint if self.model_info else ""
+        return self

@@ -21,7 +21,11 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ' Did you mean a, b?' or nothing."""
+    """Return a question that offers the nearest names, or nothing.
+
+    >>> did_you_mean("mnits", ["cifar10", "mnist"])
+    ' Did you mean mnist?'
+    """
     matches = nearest(name, known)
     return f" Did you mean {', '.join(matches)}?" if matches else ""
 
@@ -54,13 +58,22 @@ class Registry(Generic[T]):
                 raise UsageError(
                     f"Unknown {self.kind} {name!r}.{did_you_mean(name, self.names())} Known: {', '.join(self.names())}."
                 )
-            item = cast(T, found.load())
+            item = self._load(found)
             self._items[name] = item
         if isinstance(item, str):
             module, _, attribute = item.partition(":")
             item = cast(T, getattr(importlib.import_module(module), attribute))
             self._items[name] = item
         return item
+
+    def _load(self, point: EntryPoint) -> T:
+        try:
+            return cast(T, point.load())
+        except Exception as error:
+            package = f" of {point.dist.name}" if point.dist else ""
+            raise UsageError(
+                f"The {self.kind} {point.name!r}{package} could not be imported from {point.value}: {error!r}."
+            ) from error
 
     def names(self) -> list[str]:
         """Return every known name, sorted."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,8 @@ from scipy.special import bdtr, betaincinv, ndtr
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import Labels, Metric, Scores, Weighted
+from evalsuite.records import Interval
+from evalsuite.text import counted
 
 LEVEL = 0.995
 """Confidence of every interval: the paper's, table 10."""
@@ -28,29 +29,20 @@ RESAMPLES = 1000
 MAX_REDRAWS = 100
 """Draws an undefined resample may take before the labels count as too few for a bootstrap."""
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A two-sided interval; bounds in the units of the metric, level in (0, 1)."""
-
-    low: float
-    high: float
-    level: float
-    method: Literal["clopper-pearson", "bootstrap"]
+MCNEMAR = "exact McNemar"
+PAIRED_BOOTSTRAP = "paired bootstrap"
+"""Methods of the interval of a difference."""
 
 
 @dataclass(frozen=True)
 class Difference:
     """How far the first of two models is ahead of the second, in the units of the metric.
 
-    low, high: interval of the difference at `level`; p: two-sided probability of a difference at least as large
-    if there were none.
+    p: two-sided probability of a difference at least as large if there were none.
     """
 
     value: float
-    low: float
-    high: float
-    level: float
+    interval: Interval
     p: float
 
 
@@ -69,7 +61,11 @@ class PairedScores:
 
 
 def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> Interval:
-    """Return the exact binomial interval for `successes` of `n` samples (Clopper and Pearson 1934)."""
+    """Return the exact binomial interval for `successes` of `n` samples (Clopper and Pearson 1934).
+
+    >>> round(clopper_pearson(0, 10, level=0.95).high, 4)  # 1 - 0.025 ** (1 / 10)
+    0.3085
+    """
     _check_level(level)
     if n < 1 or not 0 <= successes <= n:
         raise EvalsuiteError(f"An interval needs 0 <= successes <= n and n >= 1; got {successes} of {n}.")
@@ -127,11 +123,11 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], level: float = 
     n, only_first, only_second = len(first), int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
     if differing == 0:
-        return Difference(0.0, 0.0, 0.0, level, 1.0)
+        return Difference(0.0, Interval(0.0, 0.0, level, MCNEMAR), 1.0)
     coin = clopper_pearson(only_first, differing, level)
     low, high = (differing / n * (2 * bound - 1) for bound in (coin.low, coin.high))
     p = min(1.0, 2 * float(bdtr(min(only_first, only_second), differing, 0.5)))
-    return Difference((only_first - only_second) / n, low, high, level, p)
+    return Difference((only_first - only_second) / n, Interval(low, high, level, MCNEMAR), p)
 
 
 def paired_bootstrap(
@@ -166,13 +162,16 @@ def paired_bootstrap(
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     p = 1.0 if spread == 0 else 2 * float(ndtr(-abs(value) / spread))
-    return Difference(value, float(low), float(high), level, p)
+    return Difference(value, Interval(float(low), float(high), level, PAIRED_BOOTSTRAP), p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values of a family of tests, corrected by Holm's step-down rule (1979), in their order.
 
     Calling those below alpha real is wrong about any of them with a probability of at most alpha.
+
+    >>> holm([0.01, 0.5, 0.02])
+    [0.03, 0.5, 0.04]
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
@@ -191,7 +190,7 @@ def _one_draw(draw: Weighted, n: int, rng: np.random.Generator) -> float:
         if not np.isnan(value):
             return value
     raise EvalsuiteError(
-        f"A bootstrap of {n} samples found no resample on which the metric is defined: "
+        f"A bootstrap of {counted(n, 'sample')} found no resample on which the metric is defined: "
         "the labels are too few or of one class."
     )
 

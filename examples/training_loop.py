@@ -42,7 +42,7 @@ def main() -> None:
     """Train, and evaluate after each epoch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("results/examples"))
-    parser.add_argument("--limit", type=int, default=200, help="samples a split; a quick look is enough while training")
+    parser.add_argument("--limit", type=int, default=200, help="samples per split; few are enough while training")
     options = parser.parse_args()
 
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ from typing import Any
 
 from evalsuite.data import RawPool, raw_pool_from_files
 from evalsuite.errors import DataError, DataMissingError
+from evalsuite.text import counted
 
 FOLDER = "clevr/CLEVR_v1.0"
 POOLS = ("train", "val")
@@ -35,7 +36,9 @@ def open_pool(root: Path | None, pool: str) -> RawPool:
         )
     strange = sorted(present - counts.keys())
     if strange:
-        raise DataError(f"CLEVR: {len(strange)} images have no scene, the first: {images / strange[0]}. {_ADVICE}")
+        raise DataError(
+            f"CLEVR: no scene for {counted(len(strange), 'image')}, the first: {images / strange[0]}. {_ADVICE}"
+        )
     names = sorted(counts)
     return raw_pool_from_files(base, [f"images/{pool}/{name}" for name in names], [counts[name] for name in names])
 

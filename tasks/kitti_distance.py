@@ -12,6 +12,7 @@ import numpy as np
 
 from evalsuite.data import RawPool, raw_pool_from_files
 from evalsuite.errors import DataError, DataMissingError
+from evalsuite.text import counted
 
 FOLDER = "Kitti/raw"
 """Where torchvision's Kitti unpacks the images and labels."""
@@ -48,7 +49,7 @@ def open_pool(root: Path | None, pool: str) -> RawPool:
     absent = [path for path in [*(base / sample for sample in ids), *notes] if not path.is_file()]
     if absent:
         raise DataMissingError(
-            f"KITTI: {len(absent)} images or label files of the split {pool!r} are missing, the first: {absent[0]}. "
+            f"KITTI: the split {pool!r} lacks {counted(len(absent), 'image or label file')}, the first: {absent[0]}. "
             "They are in data_object_image_2.zip and data_object_label_2.zip of "
             f"https://s3.eu-central-1.amazonaws.com/avg-kitti/; unpack both in {base}."
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evalsuite.data import MultiLabel, RawPool, raw_pool_from_files
 from evalsuite.errors import DataError, DataMissingError
+from evalsuite.text import counted
 
 FOLDER = "VOCdevkit/VOC2007"
 POOLS = ("train", "val", "test")
@@ -50,7 +51,7 @@ def open_pool(root: Path | None, pool: str) -> RawPool:
     lost = [file for file in files if not (devkit / file).is_file()]
     if lost:
         raise DataMissingError(
-            f"VOC 2007: {len(lost)} images of the set {pool!r} are missing, the first: {devkit / lost[0]}. {advice}"
+            f"VOC 2007: the set {pool!r} lacks {counted(len(lost), 'image')}, the first: {devkit / lost[0]}. {advice}"
         )
     labels = [
         MultiLabel(

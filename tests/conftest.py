@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.file_server import CONTENT, FileServer
+from tests.processes import Finished, RunCli, WarmCli, Zygote, cli_environment, warm_process
 
 # Tests run many small problems: more threads than cores only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_COLOR"] = "1"
 
 SHARED = Path(os.environ.get("EVALSUITE_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
-
-RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +46,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A web server of this machine that has the file `f.bin`; no proxy comes in between."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    running = FileServer()
+    running.files["f.bin"] = CONTENT
+    yield running
+    running.stop()
+
+
+@pytest.fixture
 def run_cli(tmp_path: Path) -> RunCli:
     """Run `evalsuite ...` as a person does: another process, another folder, a home of its own."""
 
@@ -64,13 +76,20 @@ def run_cli(tmp_path: Path) -> RunCli:
     return run
 
 
-def cli_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a `run_cli` process."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EVALSUITE_", "HF_", "COVERAGE"))}
-    return {
-        **kept,
-        "EVALSUITE_HOME": str(home / "evalsuite-home"),
-        "OMP_NUM_THREADS": "1",
-        "NO_COLOR": "1",
-        **(extra or {}),
-    }
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """The process from which others start without paying for imports."""
+    with warm_process(tmp_path_factory.mktemp("warm")) as found:
+        yield found
+
+
+@pytest.fixture
+def cli(zygote: Zygote, tmp_path: Path) -> WarmCli:
+    """Run `evalsuite ...` in a process and a folder of its own, without paying for imports."""
+
+    def run(
+        *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path = tmp_path, without: Sequence[str] = ()
+    ) -> Finished:
+        return zygote.run(arguments, zygote.environment(tmp_path, env), cwd, without)
+
+    return run

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import RunCli
 from tests.datasets import write_folder_task
+from tests.packages import install
+from tests.processes import WarmCli
 
 ENTRY_POINTS = """\
 [evalsuite.tasks]
@@ -36,19 +37,14 @@ def make_model():
 """
 
 
-def test_an_installed_package_brings_a_task_a_model_and_a_metric(tmp_path: Path, run_cli: RunCli) -> None:
+def test_an_installed_package_brings_a_task_a_model_and_a_metric(tmp_path: Path, cli: WarmCli) -> None:
     site = tmp_path / "site"
-    information = site / "birds_package-1.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: birds-package\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(ENTRY_POINTS)
-    (site / "birds_package.py").write_text(PACKAGE)
+    environment = install(site, ENTRY_POINTS, {"birds_package.py": PACKAGE})
     task = write_folder_task(site / "birds_tasks", name="birds")
     task.write_text(task.read_text() + "metric: half_accuracy\n")
-    environment = {"PYTHONPATH": f"{site}:{Path(__file__).resolve().parents[1]}"}
 
-    finished = run_cli("run", "-m", "mean-colour", "-t", "birds", env=environment)
+    finished = cli("run", "-m", "mean-colour", "-t", "birds", env=environment)
     assert finished.returncode == 0, finished.stderr
     assert "half_accuracy 50.00 %" in finished.stderr
-    without = run_cli("run", "-m", "mean-colour", "-t", "birds")
+    without = cli("run", "-m", "mean-colour", "-t", "birds")
     assert without.returncode == 2 and "birds" in without.stderr

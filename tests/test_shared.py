@@ -8,6 +8,7 @@ import pytest
 
 import evalsuite
 from evalsuite.data.opening import open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.data.splits import check_sizes
 
 pytestmark = pytest.mark.shared
@@ -18,7 +19,7 @@ def test_shipped_task_fits_the_real_files(
     name: str, first_train: str | None, first_test: str | None, shared_data: Path, tmp_path: Path
 ) -> None:
     task = evalsuite.load_task(name)
-    data = open_task(task, shared_data, offline=True, cache_dir=tmp_path)
+    data = open_task(task, DataPlace(shared_data, offline=True, cache_dir=tmp_path))
     check_sizes(task, data.folds())
     for pool, label in (("train", first_train), ("test", first_test)):
         opened = data.open_pool(pool)

@@ -1,4 +1,4 @@
-"""The command line: one file a subcommand, each a call into the library.
+"""The command line: one file per subcommand, each a call into the library.
 
 Nothing heavy is imported here: `evalsuite --help` must answer at once.
 """
@@ -52,7 +52,7 @@ def evalsuite() -> None:
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one message and an exit code, not a traceback."""
+    """Run the command line; what a user can fix is one message and an exit code, not a traceback."""
     try:
         code = evalsuite.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -73,5 +73,5 @@ def main() -> None:
 
 
 def _interrupted() -> None:
-    click.echo("\nInterrupted. What is done is stored; the same command goes on from there.", err=True)
+    click.echo("\nInterrupted. What is done is stored; the same command resumes the run.", err=True)
     sys.exit(EXIT_INTERRUPTED)

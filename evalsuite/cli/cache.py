@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite.cli.options import (
-    Command,
-    Group,
-    cache_dir_option,
-    data_root_option,
-    include_path_option,
-    split_commas,
-    trust_adapters_option,
-)
+from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
+from evalsuite.config import default_cache
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     from evalsuite.data.base import Pool
+    from evalsuite.data.place import DataPlace
     from evalsuite.features.catalog import Entry
+    from evalsuite.tasks import TaskIndex
 
 SHOWN_PROBLEMS = 10
 
-models_filter = click.option(
-    "-m", "--model", "--models", "models", multiple=True, metavar="PATTERN", help="Only these."
-)
-tasks_filter = click.option("-t", "--tasks", "--task", "tasks", multiple=True, metavar="PATTERN", help="Only these.")
+_filter: dict[str, Any] = {"multiple": True, "metavar": "PATTERN", "help": "Only these."}
+models_filter = click.option("-m", "--model", "--models", "models", **_filter)
+tasks_filter = click.option("-t", "--tasks", "--task", "tasks", **_filter)
 
 
 @click.group(cls=Group)
@@ -40,14 +36,15 @@ def cache() -> None:
 @cache_dir_option
 def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | None) -> None:
     """List what is stored and how large it is."""
+    from rich.filesize import decimal
     from tabulate import tabulate
 
     chosen = _chosen(cache_dir, models, tasks)
     if chosen:
-        rows = [[e.origin.model, e.origin.task, e.origin.pool, e.origin.precision, _size(e.bytes)] for e in chosen]
         headers = ["model", "task", "pool", "precision", "size"]
+        rows = [[*(getattr(entry.origin, name) for name in headers[:-1]), decimal(entry.bytes)] for entry in chosen]
         click.echo(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
-    click.echo(f"{len(chosen)} pools, {_size(sum(e.bytes for e in chosen))} in {_folder(cache_dir)}")
+    click.echo(f"{_sum(chosen)} in {cache_dir or default_cache()}")
 
 
 @cache.command(
@@ -74,10 +71,10 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
         click.echo("Nothing matches.")
         return
     if not yes:
-        click.confirm(f"Remove {len(chosen)} pools, {_size(sum(e.bytes for e in chosen))}?", abort=True)
+        click.confirm(f"Remove {_sum(chosen)}?", abort=True)
     for entry in chosen:
         remove(entry)
-    click.echo(f"Removed {len(chosen)} pools.")
+    click.echo(f"Removed {counted(len(chosen), 'pool')}.")
 
 
 @cache.command(
@@ -88,33 +85,29 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
 )
 @models_filter
 @tasks_filter
-@data_root_option
-@cache_dir_option
+@place_options
 @include_path_option
-@trust_adapters_option
-def verify(
-    models: tuple[str, ...],
-    tasks: tuple[str, ...],
-    data_root: Path | None,
-    cache_dir: Path | None,
-    include_paths: tuple[Path, ...],
-    trust_adapters: bool,
-) -> int:
+def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> int:
     """Check that stored files can be read and that the images are still the ones that were encoded.
 
-    Exit code 1 if anything is wrong; `evalsuite cache rm` and another run mend it.
+    Exit code 1 if anything is wrong; `evalsuite cache rm` and another run fix it.
     """
+    from evalsuite.data.place import DataPlace
     from evalsuite.features.catalog import verify as verify_entry
+    from evalsuite.options import build
+    from evalsuite.tasks import TaskIndex
 
-    chosen = _chosen(cache_dir, models, tasks)
+    place = build(DataPlace, {**options, "offline": True})
+    index = TaskIndex(options["include_paths"])
+    chosen = _chosen(place.cache_dir, models, tasks)
     if not chosen:
-        click.echo(f"Nothing matches in {_folder(cache_dir)}.")
+        click.echo(f"Nothing matches in {place.cache_dir}.")
     wrong = 0
     for entry in chosen:
-        pool, note = _pool(entry, data_root, cache_dir, include_paths, trust_adapters)
+        pool, note = _pool(entry, place, index)
         problems = verify_entry(entry, pool)
         wrong += bool(problems)
-        state = f"{len(problems)} problems" if problems else "ok"
+        state = counted(len(problems), "problem") if problems else "ok"
         click.echo(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
         for problem in problems[:SHOWN_PROBLEMS]:
             click.echo(f"  {problem}")
@@ -123,28 +116,17 @@ def verify(
     return 1 if wrong else 0
 
 
-def _pool(
-    entry: Entry,
-    data_root: Path | None,
-    cache_dir: Path | None,
-    include_paths: tuple[Path, ...],
-    trust_adapters: bool,
-) -> tuple[Pool | None, str]:
-    from evalsuite import config
+def _pool(entry: Entry, place: DataPlace, index: TaskIndex) -> tuple[Pool | None, str]:
+    """Return the images that were encoded; where they are not here, why only the files of the store are looked at."""
     from evalsuite.data.opening import open_task
     from evalsuite.errors import EvalsuiteError
-    from evalsuite.tasks import TaskIndex
 
-    index = TaskIndex(include_paths)
     if entry.origin.task not in index.files:
         return None, " (files of the store only; no task of this name is known: give its folder with --include-path)"
     try:
-        task = index.load(entry.origin.task)
-        root = data_root or config.default_data_root()
-        opened = open_task(task, root, offline=True, trust_adapters=trust_adapters, cache_dir=_folder(cache_dir))
-        pool = opened.open_pool(entry.origin.pool)
+        pool = open_task(index.load(entry.origin.task), place).open_pool(entry.origin.pool)
     except EvalsuiteError as error:
-        return None, f" (files of the store only; the images cannot be looked at: {str(error).splitlines()[0]})"
+        return None, f" (files of the store only; the images are not available: {str(error).splitlines()[0]})"
     if pool.fingerprint != entry.origin.fingerprint:
         return None, " (files of the store only; the dataset here is another copy)"
     return pool, ""
@@ -153,28 +135,14 @@ def _pool(
 def _chosen(cache_dir: Path | None, models: tuple[str, ...], tasks: tuple[str, ...]) -> list[Entry]:
     from evalsuite.features.catalog import entries
 
-    return [
-        entry
-        for entry in entries(_folder(cache_dir))
-        if _matches(entry.origin.model, models) and _matches(entry.origin.task, tasks)
-    ]
+    def matches(name: str, patterns: tuple[str, ...]) -> bool:
+        return not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in split_commas(patterns))
+
+    found = entries(cache_dir or default_cache())
+    return [entry for entry in found if matches(entry.origin.model, models) and matches(entry.origin.task, tasks)]
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    import fnmatch
+def _sum(chosen: list[Entry]) -> str:
+    from rich.filesize import decimal
 
-    return not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in split_commas(patterns))
-
-
-def _folder(cache_dir: Path | None) -> Path:
-    from evalsuite import config
-
-    return cache_dir or config.default_cache()
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:,.0f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
+    return f"{counted(len(chosen), 'pool')}, {decimal(sum(entry.bytes for entry in chosen))}"

@@ -5,32 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from evalsuite.cli.options import Command, ModelName, TaskName, results_option, shown_protocols_option, split_commas
-from evalsuite.cli.tables import emit, read_results, task_names
+from evalsuite.cli.options import Command, ContenderName, split_commas
+from evalsuite.cli.tables import Shown, emit, measured_options
 
 if TYPE_CHECKING:
     from evalsuite.report.comparison import Comparison
     from evalsuite.report.reproduction import ReproductionTable
-
-
-class SideName(ModelName):
-    """A model or `published:NAME`; completes both when the shell asks."""
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        """Offer the names that begin as typed."""
-        from click.shell_completion import CompletionItem
-
-        from evalsuite.report.sides import PUBLISHED
-        from evalsuite.results.published import load_published
-
-        if not incomplete.startswith(PUBLISHED[:3]):
-            return super().shell_complete(ctx, param, incomplete)
-        names = dict.fromkeys(PUBLISHED + row.slug for row in load_published())
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def _points(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
@@ -53,27 +37,11 @@ def _points(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     evalsuite compare --reproduce 'clip/*' --to repro.csv
     """,
 )
-@click.argument("models", nargs=-1, type=SideName(), metavar="[MODEL]...")
+@click.argument("names", nargs=-1, type=ContenderName(), metavar="[MODEL]...")
 @click.option(
     "--reproduce", "reproduction", is_flag=True, help="Hold each result against the published number of its model."
 )
-@results_option
-@shown_protocols_option
-@click.option(
-    "--tasks",
-    "--task",
-    "-t",
-    "tasks",
-    multiple=True,
-    type=TaskName(),
-    metavar="NAME",
-    help="Only these tasks: names, groups or patterns; repeat it or separate by commas.",
-)
-@click.option(
-    "--include-partial",
-    is_flag=True,
-    help="Compare results computed from a part of the samples, too; --reproduce names them anyway.",
-)
+@measured_options
 @click.option(
     "--fail-below",
     type=click.FloatRange(min=0),
@@ -90,12 +58,9 @@ def _points(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     help="Write to this file; its suffix (.md, .csv, .json) tells the format.",
 )
 def compare(
-    models: tuple[str, ...],
+    shown: Shown,
+    names: tuple[str, ...],
     reproduction: bool,
-    outputs: tuple[Path, ...],
-    protocols: tuple[str, ...],
-    tasks: tuple[str, ...],
-    include_partial: bool,
     fail_below: float | None,
     format_name: str | None,
     target: Path | None,
@@ -108,12 +73,8 @@ def compare(
     from evalsuite.report.formats import format_of
 
     chosen_format = format_name or (format_of(target, FORMATS) if target else "markdown")
-    chosen_protocols, chosen_tasks = split_commas(protocols), split_commas(tasks)
     table: Comparison | ReproductionTable
-    if reproduction:
-        table = _reproduction(split_commas(models), outputs, chosen_protocols, chosen_tasks)
-    else:
-        table = _comparison(models, outputs, chosen_protocols, chosen_tasks, include_partial)
+    table = _reproduction(split_commas(names), shown) if reproduction else _comparison(names, shown)
     emit(FORMATS[chosen_format](table), table.notes, len(table.rows), target, chosen_format)
     failures = [] if fail_below is None else table.failures(fail_below)
     for failure in failures:
@@ -121,29 +82,28 @@ def compare(
     return int(bool(failures))
 
 
-def _comparison(
-    models: Sequence[str], outputs: Sequence[Path], protocols: list[str], tasks: list[str], include_partial: bool
-) -> Comparison:
+def _comparison(models: Sequence[str], shown: Shown) -> Comparison:
     from evalsuite.errors import UsageError
-    from evalsuite.report.comparison import compare as compare_sides
-    from evalsuite.report.sides import PUBLISHED, choose_sides
+    from evalsuite.report.comparison import compare
+    from evalsuite.report.contenders import choose_contenders
+    from evalsuite.results.library import Library
+    from evalsuite.results.naming import PUBLISHED
 
     if len(models) not in (1, 2):
         raise UsageError(
             "Name one or two models, for example: evalsuite compare pocket pixels. "
             "With --reproduce, every model is held against its own published row."
         )
-    stored = read_results(outputs, required=not all(name.startswith(PUBLISHED) for name in models))
-    first, second = choose_sides(models, stored, include_partial=include_partial)
-    there = {key.task for side in (first, second) for key in side.scores}
-    return compare_sides(first, second, protocols=protocols or None, tasks=task_names(tasks, there) or None)
+    library = Library()
+    table, _ = shown.read(library, required=not all(name.startswith(PUBLISHED) for name in models))
+    first, second = choose_contenders(models, table.numbers, include_partial=shown.include_partial, library=library)
+    return compare(first, second, protocols=shown.protocols, tasks=shown.tasks, tags=shown.tags)
 
 
-def _reproduction(
-    models: Sequence[str], outputs: Sequence[Path], protocols: list[str], tasks: list[str]
-) -> ReproductionTable:
+def _reproduction(models: Sequence[str], shown: Shown) -> ReproductionTable:
     from evalsuite.report.reproduction import reproduce
+    from evalsuite.results.library import Library
 
-    stored = read_results(outputs, required=True)
-    there = {item.result.task for item in stored}
-    return reproduce(stored, models, protocols=protocols or None, tasks=task_names(tasks, there) or None)
+    library = Library()
+    table, _ = shown.read(library)
+    return reproduce(table, models, protocols=shown.protocols, tasks=shown.tasks, tags=shown.tags, library=library)

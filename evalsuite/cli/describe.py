@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from evalsuite.cli.options import (
-    Command,
-    TaskName,
-    cache_dir_option,
-    data_root_option,
-    include_path_option,
-    split_commas,
-    trust_adapters_option,
-)
+from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
+from evalsuite.text import counted
 
 INDEX = "README.md"
 
@@ -24,45 +18,37 @@ INDEX = "README.md"
     epilog="""
     evalsuite describe sun397                     what it is, and how to get its images
     evalsuite describe imagenet --data-root DIR   with what is missing there
-    evalsuite describe all --output docs/datasets a page a task
+    evalsuite describe all --output docs/datasets one page per task
     """,
 )
 @click.argument("choices", nargs=-1, required=True, type=TaskName(), metavar="TASK|FILE...")
-@data_root_option
-@cache_dir_option
+@place_options
 @include_path_option
-@trust_adapters_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write a page a task and an index into this folder instead.",
+    help="Write one page per task and an index into this folder instead.",
 )
-def describe(
-    choices: tuple[str, ...],
-    data_root: Path | None,
-    cache_dir: Path | None,
-    include_paths: tuple[Path, ...],
-    trust_adapters: bool,
-    output: Path | None,
-) -> None:
+def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> None:
     """Say of tasks what they are: splits, metric, prompts, licence, and how to get the images."""
-    from evalsuite import config
     from evalsuite.atomic import check_writable, write_text
     from evalsuite.data.opening import data_state
-    from evalsuite.report.task_page import index_page, task_page
+    from evalsuite.data.place import DataPlace
+    from evalsuite.data.task_page import index_page, task_page
+    from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
-    tasks = TaskIndex(include_paths).select(split_commas(choices))
+    tasks = TaskIndex(options["include_paths"]).select(split_commas(choices))
     if output is not None:
         check_writable(output, "--output")
         for task in tasks:
             write_text(output / f"{task.name}.md", task_page(task))
         write_text(output / INDEX, index_page(tasks))
-        click.echo(f"{len(tasks)} pages are in {output}.")
+        click.echo(f"{counted(len(tasks), 'page')} in {output}.")
         return
-    root, cache = data_root or config.default_data_root(), cache_dir or config.default_cache()
+    place = build(DataPlace, options)
     for task in tasks:
         click.echo(task_page(task))
-        state = data_state(task, root, cache_dir=cache, trust_adapters=trust_adapters)
+        state = data_state(task, place)
         click.echo(f"## On this machine\n\n{state.state}{f': {state.missing}' if state.missing else ''}\n")

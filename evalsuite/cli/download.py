@@ -4,68 +4,73 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite import config
-from evalsuite.cli.options import (
-    Command,
-    TaskName,
-    cache_dir_option,
-    data_root_option,
-    include_path_option,
-    offline_option,
-    split_commas,
-    trust_adapters_option,
-)
+from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.options import build
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
-    from evalsuite.cli.download_progress import LogDownloadReporter
+    from evalsuite.cli.progress import ConsoleReporter
     from evalsuite.tasks import TaskSpec
 
-KINDS = ("torchvision", "huggingface", "webdataset", "folder", "table", "python")
 _NOTE_WIDTH = 80
+
+
+def _kinds(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    from evalsuite.tasks.sources import SOURCE_KINDS
+
+    return [name for name in SOURCE_KINDS if name.startswith(incomplete)]
 
 
 @click.command(
     cls=Command,
     epilog="""
-    evalsuite download mnist cifar10 --data-root DIR   fetch, check and unpack; the same command again goes on
+    evalsuite download mnist cifar10 --data-root DIR   fetch, check and unpack; the same command again resumes
     evalsuite download all --data-root DIR --dry-run   what would be fetched, from where, and how large it is
     evalsuite download food101 --kind huggingface      from the source of that kind only
     evalsuite download my_birds.yaml
     """,
 )
 @click.argument("choices", nargs=-1, type=TaskName(), metavar="[TASK|GROUP|FILE]...")
-@data_root_option
-@cache_dir_option
+@place_options
 @include_path_option
-@click.option("--kind", type=click.Choice(KINDS), help="Use only sources of this kind. [default: the first that works]")
-@trust_adapters_option
-@offline_option
+@click.option(
+    "--kind",
+    metavar="KIND",
+    shell_complete=_kinds,
+    help="Use only sources of this kind: torchvision, huggingface, webdataset, folder, table, python, or one that "
+    "another package brings. [default: the first that works]",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched and stop.")
 def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     """Fetch the images of tasks, check and unpack them.
 
-    What is there already is not fetched again, and what was stopped is gone on with. A task that cannot be
+    What is there already is not fetched again, and what was stopped is resumed. A task that cannot be
     fetched does not stop the others. Exit code 1 if any task is not ready in the end.
     """
     _prepare_libraries(options["offline"])
-    from evalsuite.cli.download_progress import make_download_reporter
+    from evalsuite.cli.progress import make_reporter
     from evalsuite.tasks import TaskIndex
+    from evalsuite.tasks.sources import SOURCE_KINDS
 
+    if options["kind"] is not None:
+        SOURCE_KINDS.get(options["kind"])
     if not choices:
         raise UsageError("Name the tasks to download, or a group such as `all`. `evalsuite ls tasks` shows them.")
     index = TaskIndex(options["include_paths"])
     names = split_commas(choices)
     tasks = index.select(names)
-    with make_download_reporter() as reporter:
+    with make_reporter() as reporter:
         if absent := index.without_file(names):
-            reporter.note(f"{len(absent)} tasks of the chosen groups have no task file yet: {', '.join(absent)}.")
-        return _show_plan(tasks, options) if dry_run else _fetch(tasks, options, reporter)
+            reporter.note(f"Tasks of the chosen groups that have no task file yet: {', '.join(absent)}.")
+        place = build(DataPlace, options, progress=reporter)
+        return _show_plan(tasks, place, options["kind"]) if dry_run else _fetch(tasks, place, options["kind"], reporter)
 
 
 def _prepare_libraries(offline: bool) -> None:
@@ -77,16 +82,16 @@ def _prepare_libraries(offline: bool) -> None:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def _fetch(tasks: list[TaskSpec], options: dict[str, Any], reporter: LogDownloadReporter) -> int:
+def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: ConsoleReporter) -> int:
     from rich.filesize import decimal
     from tabulate import tabulate
 
-    from evalsuite.data.downloading import fetch_task
+    from evalsuite.data.fetching import fetch_task
 
     rows, failures = [], []
     for task in tasks:
         try:
-            done = fetch_task(task, **_where(options), reporter=reporter)
+            done = fetch_task(task, place, kind=kind)
         except UsageError:
             raise
         except EvalsuiteError as error:
@@ -95,50 +100,34 @@ def _fetch(tasks: list[TaskSpec], options: dict[str, Any], reporter: LogDownload
             continue
         fetched = f"fetched {decimal(done.received)}" if done.received else "fetched"
         note = "was there" if done.before == "ready" else fetched
-        rows.append([task.name, done.after, done.source, "; ".join([note, *map(_short, done.notes)])])
+        # All of a note was printed when it happened.
+        notes = [textwrap.shorten(text.partition("\n")[0], _NOTE_WIDTH, placeholder=" ...") for text in done.notes]
+        rows.append([task.name, done.after, done.source, "; ".join([note, *notes])])
     reporter.close()
     click.echo(tabulate(rows, ["task", "state", "source", ""], tablefmt="simple"))
-    click.echo(f"\n{len(tasks)} tasks, {len(failures)} failed. Data root: {_where(options)['data_root']}")
+    click.echo(f"\n{counted(len(tasks), 'task')}, {len(failures)} failed. Data root: {place.data_root}")
     for failure in failures:
         click.echo(f"\n{failure}", err=True)
     return 1 if failures else 0
 
 
-def _short(text: str) -> str:
-    """Return the first line of a note, cut to fit a table; all of it was printed when it happened."""
-    line = text.partition("\n")[0]
-    return line if len(line) <= _NOTE_WIDTH else line[: _NOTE_WIDTH - 4] + " ..."
-
-
-def _show_plan(tasks: list[TaskSpec], options: dict[str, Any]) -> int:
+def _show_plan(tasks: list[TaskSpec], place: DataPlace, kind: str | None) -> int:
     from rich.filesize import decimal
     from tabulate import tabulate
 
-    from evalsuite.data.downloading import plan_task
-    from evalsuite.data.reachability import Prober
+    from evalsuite.data.download.prober import Prober
+    from evalsuite.data.fetching import plan_task
 
     prober = Prober()
     rows = []
     for task in tasks:
-        state, planned = plan_task(task, **_where(options))
+        state, source, planned = plan_task(task, place, kind=kind)
         if not planned:
             rows.append([task.name, state, "", "nothing to fetch" if state == "ready" else "cannot be fetched", "", ""])
         for item in planned:
             size = prober.ask_url(item.what).size if "://" in item.what else None
             shown = "-" if size is None else decimal(size)
-            rows.append([task.name, state, item.source, item.what, shown, item.where])
+            rows.append([task.name, state, source, item.what, shown, item.where])
     click.echo(tabulate(rows, ["task", "state", "source", "what", "size", "to"], tablefmt="simple"))
-    click.echo(f"\n{len(tasks)} tasks. Nothing was fetched (--dry-run).")
+    click.echo(f"\n{counted(len(tasks), 'task')}. Nothing was fetched (--dry-run).")
     return 0
-
-
-def _where(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that `fetch_task` and `plan_task` share."""
-    root: Path | None = options["data_root"]
-    return {
-        "data_root": root or config.default_data_root(),
-        "cache_dir": options["cache_dir"] or config.default_cache(),
-        "offline": config.is_offline(options["offline"]),
-        "trust_adapters": options["trust_adapters"],
-        "kind": options["kind"],
-    }

@@ -1,29 +1,18 @@
-"""evalsuite export: results for other programs, a row a number or as the head of a model card."""
+"""evalsuite export: results for other programs, one row per number or as the head of a model card."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from evalsuite.cli.options import (
-    Command,
-    Group,
-    ModelName,
-    include_partial_option,
-    published_option,
-    results_option,
-    shown_models_option,
-    shown_protocols_option,
-    shown_tags_option,
-    shown_tasks_option,
-    split_commas,
-)
-from evalsuite.cli.tables import read_results, task_names, tasks_there, with_tags, write_output
+from evalsuite.cli.options import Command, Group, ModelName
+from evalsuite.cli.tables import Shown, deliver, measured_options, shown_options
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
-    from evalsuite.report.tidy import Number
+    from evalsuite.results.numbers import Number
 
 target_option = click.option(
     "--to",
@@ -38,42 +27,21 @@ def export() -> None:
     """Write results for other programs: csv, parquet, or the head of a model card."""
 
 
-def _selecting(command: Any) -> Any:
-    """Give a command the filters of `leaderboard`."""
-    options = (
-        results_option,
-        shown_protocols_option,
-        shown_tasks_option,
-        shown_models_option,
-        published_option,
-        shown_tags_option,
-        include_partial_option,
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @export.command(
     cls=Command,
     epilog="""
     evalsuite export csv --to numbers.csv                   everything measured so far
-    evalsuite export csv --published all -t mnist,cifar10   beside the numbers of papers and imports
+    evalsuite export csv --published all -t mnist,cifar10   next to the numbers of papers and imports
     """,
 )
-@_selecting
+@shown_options
 @target_option
-def csv(target: Path | None, **filters: Any) -> None:
-    """Write a row a number: model, task, protocol, metric, value, interval, n, origin, versions; fractions."""
-    from evalsuite.report.tidy import to_frame
+def csv(shown: Shown, target: Path | None) -> None:
+    """Write one row per number: model, task, protocol, metric, value, interval, n, origin, versions; fractions."""
+    from evalsuite.report.export import to_frame
 
-    numbers = _numbers(**filters)
-    text = to_frame(numbers).to_csv(index=False, lineterminator="\n")
-    if target is None:
-        click.echo(text, nl=False)
-        return
-    write_output(target, text)
-    click.echo(f"Wrote {len(numbers)} numbers to {target}.")
+    numbers = _numbers(shown)
+    deliver(to_frame(numbers).to_csv(index=False, lineterminator="\n"), target, counted(len(numbers), "number"))
 
 
 @export.command(
@@ -83,22 +51,22 @@ def csv(target: Path | None, **filters: Any) -> None:
     evalsuite export parquet -o runs/mon -o runs/tue --published clip-paper --to numbers.parquet
     """,
 )
-@_selecting
+@shown_options
 @click.option(
     "--to", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write."
 )
-def parquet(target: Path, **filters: Any) -> None:
+def parquet(shown: Shown, target: Path) -> None:
     """Write the table of `export csv` as a Parquet file, with types."""
     from evalsuite.atomic import write_with
     from evalsuite.errors import UsageError
-    from evalsuite.report.tidy import to_frame
+    from evalsuite.report.export import to_frame
 
-    numbers = _numbers(**filters)
+    numbers = _numbers(shown)
     try:
         write_with(target, lambda path: to_frame(numbers).to_parquet(path, index=False))
     except OSError as error:
         raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error
-    click.echo(f"Wrote {len(numbers)} numbers to {target}.")
+    click.echo(f"Wrote {counted(len(numbers), 'number')} to {target}.")
 
 
 @export.command(
@@ -110,50 +78,23 @@ def parquet(target: Path, **filters: Any) -> None:
     """,
 )
 @click.argument("model", type=ModelName())
-@results_option
-@shown_protocols_option
-@shown_tasks_option
-@shown_tags_option
-@include_partial_option
+@measured_options
 @target_option
-def model_card(model: str, target: Path | None, **filters: Any) -> None:
+def model_card(shown: Shown, model: str, target: Path | None) -> None:
     """Write the `model-index` YAML of a Hugging Face model card: what was measured of MODEL."""
     from evalsuite.report.model_card import model_card
     from evalsuite.tasks import TaskIndex
 
-    name, _, state = model.partition(" @")  # how a leaderboard tells weights of one name apart
-    numbers = [item for item in _numbers(models=(name,), published=(), **filters) if not state or item.model == model]
+    numbers = _numbers(shown, [model])
     index = TaskIndex()
     titles = {name: index.load(name).title for name in {number.task for number in numbers} if name in index.files}
-    text = model_card(numbers, titles)
-    if target is None:
-        click.echo(text, nl=False)
-        return
-    write_output(target, text)
-    click.echo(f"Wrote {target}.")
+    deliver(model_card(numbers, titles), target)
 
 
-def _numbers(
-    outputs: tuple[Path, ...],
-    protocols: tuple[str, ...],
-    tasks: tuple[str, ...],
-    models: tuple[str, ...],
-    published: tuple[str, ...],
-    tags: tuple[str, ...],
-    include_partial: bool,
-) -> list[Number]:
-    """Return the numbers that the options select."""
-    from evalsuite.report.tidy import list_numbers
-    from evalsuite.results.imported import load_published_or_imported
+def _numbers(shown: Shown, models: list[str] | None = None) -> list[Number]:
+    """Return the numbers that the options select; models: in place of the option."""
+    from evalsuite.report.export import exported
+    from evalsuite.results.library import Library
 
-    rows = load_published_or_imported(split_commas(published)) if published else []
-    results = [item.result for item in read_results(outputs, required=not rows)]
-    names = task_names(split_commas(tasks), tasks_there(results, rows))
-    return list_numbers(
-        results,
-        rows,
-        protocols=split_commas(protocols) or None,
-        tasks=with_tags(names, split_commas(tags), results, rows) or None,
-        models=split_commas(models) or None,
-        include_partial=include_partial,
-    )
+    table, _ = shown.read(Library())
+    return exported(table, **{**shown.filters, **({"models": models} if models else {})})

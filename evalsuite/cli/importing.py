@@ -12,9 +12,6 @@ from evalsuite.cli.options import Command
 if TYPE_CHECKING:
     from evalsuite.results.importing import Units
 
-SHOWN = 8
-"""Things named on one line before the rest is counted."""
-
 
 @click.command(
     "import",
@@ -23,7 +20,7 @@ SHOWN = 8
     evalsuite import openclip_results.csv                     the table of open_clip
     evalsuite import benchmark.csv                            what `clip_benchmark build` wrote
     evalsuite import results/*.json --name lab                many evaluations of CLIP_benchmark as one table
-    evalsuite leaderboard --published open-clip -t imagenet   beside your own results
+    evalsuite leaderboard --published open-clip -t imagenet   next to your own results
     """,
 )
 @click.argument(
@@ -50,21 +47,17 @@ def import_results(files: tuple[Path, ...], name: str | None, units: Units) -> N
     """
     from evalsuite.results.imported import store_imported
     from evalsuite.results.importing import read_table
+    from evalsuite.text import counted, shortened
 
     table, skipped = read_table(files, name, units)
     path = store_imported(table)
     for why, what in skipped.items():
-        click.echo(f"warning: left out, {why}: {_some(what)}", err=True)
+        click.echo(f"warning: left out, {why}: {shortened(what, 8)}", err=True)
     for task, known in table.tasks.items():
         if known.caveat:
             click.echo(f"note: {task}: {known.caveat}", err=True)
-    protocols = ", ".join(table.notes)
+    size = f"{counted(len(table.rows), 'row')} x {counted(len(table.tasks), 'task')}"
     click.echo(
-        f"Imported {len(table.rows)} rows x {len(table.tasks)} tasks ({protocols}) as {table.name} into {path}.\n"
+        f"Imported {size} ({', '.join(table.notes)}) as {table.name} into {path}.\n"
         f"Show them: evalsuite leaderboard --published {table.name}"
     )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalsuite.cli.options import (
-    Command,
-    include_partial_option,
-    published_option,
-    results_option,
-    shown_models_option,
-    shown_protocols_option,
-    shown_tags_option,
-    shown_tasks_option,
-    split_commas,
-)
-from evalsuite.cli.tables import emit, read_results, task_names, tasks_there, with_tags
+from evalsuite.cli.options import Command
+from evalsuite.cli.tables import Shown, emit, names_option, shown_options
 
 if TYPE_CHECKING:
     from evalsuite.report.table import Leaderboard
@@ -36,29 +26,21 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
     evalsuite leaderboard                                          everything measured so far
     evalsuite leaderboard --protocol linear_probe --published all  your probes among the paper's 66
     evalsuite leaderboard -m 'clip/*' -t mnist,cifar10             some models on two tasks
-    evalsuite leaderboard --published resnet/50,'bit-m/*'          beside chosen rows of the paper
+    evalsuite leaderboard --published resnet/50,'bit-m/*'          next to chosen rows of the paper
     evalsuite leaderboard --baseline resnet/50,bit-m --groups main how far ahead, and on what kind of task
     evalsuite leaderboard --claims                                 does the paper's table say what is said of it
     evalsuite leaderboard -o runs/mon -o runs/tue --to board.md    two results folders in one file
     evalsuite leaderboard --to board.csv --include-partial         for a spreadsheet, partial ones named
     """,
 )
-@results_option
-@shown_protocols_option
-@shown_tasks_option
-@shown_models_option
-@published_option
-@shown_tags_option
-@click.option(
+@shown_options
+@names_option(
     "--baseline",
     "baselines",
-    multiple=True,
-    metavar="NAME",
     help="Add the difference to the best of a model or family, measured or published: resnet/50,bit-m,efficientnet-ns.",
 )
-@click.option(
+@names_option(
     "--groups",
-    multiple=True,
     metavar="main|TAG",
     help="Add averages by tag: these tags, or main for those where encoders are known to differ.",
 )
@@ -75,53 +57,39 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write to this file; its suffix (.md, .csv, .json, .tex, .html) tells the format.",
 )
-@include_partial_option
 def leaderboard(
-    outputs: tuple[Path, ...],
-    protocols: tuple[str, ...],
-    tasks: tuple[str, ...],
-    models: tuple[str, ...],
-    published: tuple[str, ...],
-    tags: tuple[str, ...],
-    baselines: tuple[str, ...],
-    groups: tuple[str, ...],
+    shown: Shown,
+    baselines: list[str],
+    groups: list[str],
     claims: bool,
     format_name: str | None,
     target: Path | None,
-    include_partial: bool,
 ) -> None:
     """Show models x tasks: every metric in percent, best average first."""
     from evalsuite.report.formats import FORMATS, format_of
     from evalsuite.report.leaderboard import build_leaderboard
-    from evalsuite.results.imported import load_published_or_imported
-    from evalsuite.results.published import load_published
+    from evalsuite.results.library import Library
+    from evalsuite.results.numbers import Numbers
 
-    chosen_format = format_name or (format_of(target) if target else _format_of_stdout())
-    rows = load_published_or_imported(split_commas(published)) if published else []
-    results = [item.result for item in read_results(outputs, required=not rows and not claims)]
-    if claims and not rows and not results:
-        rows = load_published()
-    names = task_names(split_commas(tasks), tasks_there(results, rows))
+    place = "terminal" if sys.stdout.isatty() else "markdown"
+    chosen_format = format_name or (format_of(target) if target else place)
+    library = Library()
+    table, _ = shown.read(library, required=not claims)
+    if claims and not table.places:
+        table = Numbers(library.printed)
     board = build_leaderboard(
-        results,
-        rows,
-        protocols=split_commas(protocols) or None,
-        tasks=with_tags(names, split_commas(tags), results, rows) or None,
-        models=split_commas(models) or None,
-        include_partial=include_partial,
-        baselines=split_commas(baselines),
-        groups=_groups(split_commas(groups)),
+        table,
+        **shown.filters,
+        baselines=baselines,
+        groups=_groups(groups),
         claims=claims,
+        library=library,
     )
     if chosen_format == "terminal" and target is None:
         _show(board)
         return
     text = FORMATS[chosen_format](board)
     emit(text, board.remarks, len(board.rows), target, chosen_format)
-
-
-def _format_of_stdout() -> str:
-    return "terminal" if sys.stdout.isatty() else "markdown"
 
 
 def _show(board: Leaderboard) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from evalsuite.cli.options import Command, Group, cache_dir_option, data_root_option, include_path_option
+from evalsuite.cli.options import Command, Group, include_path_option, place_options
 
 
 @click.group(cls=Group)
@@ -24,26 +24,25 @@ def ls() -> None:
     """,
 )
 @click.argument("choices", nargs=-1, metavar="[TASK]...")
-@data_root_option
-@cache_dir_option
+@place_options
 @include_path_option
-def tasks(
-    choices: tuple[str, ...], data_root: Path | None, cache_dir: Path | None, include_paths: tuple[Path, ...]
-) -> None:
+def tasks(choices: tuple[str, ...], **options: Any) -> None:
     """List tasks with their classes, metric and the state of their data: ready, partial or absent."""
     from tabulate import tabulate
 
-    from evalsuite import config
     from evalsuite.cli.options import split_commas
-    from evalsuite.data.opening import can_be_fetched, data_state
+    from evalsuite.data.opening import data_state
+    from evalsuite.data.place import DataPlace
+    from evalsuite.data.sources import sources_of
+    from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
     rows, partial = [], []
-    root = data_root or config.default_data_root()
-    for task in TaskIndex(include_paths).select(split_commas(choices) or ["*"]):
-        found = data_state(task, root, cache_dir=cache_dir or config.default_cache())
+    place = build(DataPlace, options)
+    for task in TaskIndex(options["include_paths"]).select(split_commas(choices) or ["*"]):
+        found = data_state(task, place)
         name = "absent" if found.state == "downloadable" else found.state
-        how = "download" if any(can_be_fetched(source) for source in task.sources) else "describe"
+        how = "download" if any(source.can_be_fetched for source in sources_of(task, place)) else "describe"
         get = "" if name == "ready" else f"evalsuite {how} {task.name}"
         if name == "partial":
             partial.append(f"{task.name} is there only in part: {found.brief}")
@@ -51,8 +50,8 @@ def tasks(
         rows.append([task.name, len(task.class_list), task.metric, fidelity, name, get, ", ".join(task.tags)])
     headers = ["task", "classes", "metric", "splits", "data", "get it with", "tags"]
     click.echo(tabulate(rows, headers, tablefmt="simple"))
-    where = "no data root is set (--data-root, EVALSUITE_DATA)" if root is None else f"data root: {root}"
-    click.echo("\n".join([f"\n{sum(row[4] == 'ready' for row in rows)} of {len(rows)} are ready ({where})", *partial]))
+    ready = sum(row[4] == "ready" for row in rows)
+    click.echo("\n".join([f"\n{ready} of {len(rows)} are ready (data root: {place.data_root})", *partial]))
 
 
 @ls.command(cls=Command, epilog="evalsuite ls groups    names for --tasks that stand for several tasks")
@@ -69,11 +68,7 @@ def groups(include_paths: tuple[Path, ...]) -> None:
         there = [member for member in members if member in index.files]
         count = f"{len(there)}" if len(there) == len(members) else f"{len(there)} of {len(members)}"
         rows.append([name, count, ", ".join(there)])
-    tagged: dict[str, list[str]] = {}
-    for task in index.select(["*"]):
-        for tag in task.tags:
-            tagged.setdefault(tag, []).append(task.name)
-    rows += [[f"tag:{tag}", str(len(names)), ", ".join(names)] for tag, names in sorted(tagged.items())]
+    rows += [[f"tag:{tag}", str(len(names)), ", ".join(names)] for tag, names in index.tags.items()]
     click.echo(
         tabulate(rows, ["group", "tasks", "members with a task file"], tablefmt="simple", maxcolwidths=[None, None, 80])
     )
@@ -88,13 +83,16 @@ def groups(include_paths: tuple[Path, ...]) -> None:
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
 def models(patterns: tuple[str, ...]) -> None:
-    """List the models that have a short name; any open_clip or timm model can be named, too."""
+    """List the models that have a short name, also those of installed packages.
+
+    Any other model of open_clip or timm can be named, too.
+    """
     import fnmatch
 
     from tabulate import tabulate
 
     from evalsuite.models.aliases import aliases
-    from evalsuite.models.names import FORMS
+    from evalsuite.models.names import FORMS, plugins
 
     rows: list[list[Any]] = [
         ["pocket", "", "built in", 32, None, None, "exact", "yes"],
@@ -106,6 +104,7 @@ def models(patterns: tuple[str, ...]) -> None:
         millions = alias.parameters / 1e6
         names = ", ".join(alias.names)
         rows.append([alias.slug, names, weights, alias.input_size, millions, alias.gflops, alias.weight_fidelity, text])
+    rows += [[name, "", function, None, None, None, None, None] for name, function in plugins().items()]
     kept = [row for row in rows if not patterns or any(fnmatch.fnmatch(str(row[0]), pattern) for pattern in patterns)]
     headers = ["model", "also", "weights", "pixels", "million parameters", "GFLOPs", "fidelity", "text"]
     click.echo(tabulate(kept, headers, tablefmt="simple", floatfmt=".1f", missingval="-"))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
+
+from evalsuite.data.place import DataPlace
+from evalsuite.options import Option, declared
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     TextType = click.ParamType[str]
@@ -95,58 +100,122 @@ def split_commas(values: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(item for item in items if item))
 
 
-def _tasks_of_this_machine() -> list[str]:
-    from evalsuite.tasks import TaskIndex
+class Name(TextType):
+    """A name, or several with commas between them; completes the known ones when the shell asks."""
 
-    index = TaskIndex()
-    return [*index.groups, *sorted(index.files)]
+    def known(self, typed: str) -> list[str]:
+        """Return the names to offer to one who has typed so much."""
+        raise NotImplementedError
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Offer the names that begin as typed."""
+        from click.shell_completion import CompletionItem
+
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + name) for name in self.known(last) if name.startswith(last)]
 
 
-class TaskName(TextType):
-    """A task, a group, tag:..., a glob or a path; completes names when the shell asks."""
+class TaskName(Name):
+    """A task, a group, tag:..., a glob or a path."""
 
     name = "task"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        """Offer the names that begin as typed."""
-        from click.shell_completion import CompletionItem
+    def known(self, typed: str) -> list[str]:
+        """Return groups and tasks."""
+        from evalsuite.tasks import TaskIndex
 
-        before, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(before + comma + name) for name in _tasks_of_this_machine() if name.startswith(last)]
+        index = TaskIndex()
+        return [*index.groups, *sorted(index.files)]
 
 
-class ModelName(TextType):
-    """A model name; completes the known ones when the shell asks."""
+class ModelName(Name):
+    """A model."""
 
     name = "model"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        """Offer the names that begin as typed."""
-        from click.shell_completion import CompletionItem
+    def known(self, typed: str) -> list[str]:
+        """Return the models that have a name of their own."""
+        from evalsuite.models.names import known_names
 
-        from evalsuite.models.aliases import alias_names
-
-        names = ["pocket", "pixels", *alias_names()]
-        before, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
+        return known_names()
 
 
-class PublishedName(TextType):
-    """Published or imported rows; completes the names of tables and rows when the shell asks."""
+class PublishedName(Name):
+    """Published or imported rows."""
 
     name = "published"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        """Offer the names that begin as typed."""
-        from click.shell_completion import CompletionItem
+    def known(self, typed: str) -> list[str]:
+        """Return tables and rows."""
+        from evalsuite.results.library import Library
 
-        from evalsuite.results.imported import load_imported
-        from evalsuite.results.published import ALL, load_published
+        return Library().names()
 
-        rows = [*load_published(), *load_imported()]
-        names = dict.fromkeys([ALL, *(row.set_name for row in rows), *(row.slug for row in rows)])
-        before, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
+
+class ContenderName(ModelName):
+    """A model, or `published:NAME`."""
+
+    def known(self, typed: str) -> list[str]:
+        """Return models, or published rows where that is what is typed."""
+        from evalsuite.results.naming import PUBLISHED
+
+        if not typed.startswith(PUBLISHED[:3]):
+            return super().known(typed)
+        return [PUBLISHED + name for name in PublishedName().known(typed)]
+
+
+class Auto(NumberType):
+    """`auto`, which becomes None, or a whole number of at least `minimum`."""
+
+    name = "auto|N"
+
+    def __init__(self, minimum: int) -> None:
+        self.minimum = minimum
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return None for auto, else the number."""
+        if value is None or value == "auto":
+            return None
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither `auto` nor a whole number.", param, ctx)
+        if number < self.minimum:
+            self.fail(f"{number} is too small: give `auto`, or a number of {self.minimum} or more.", param, ctx)
+        return number
+
+
+def as_flags(*options: Option) -> Callable[[F], F]:
+    """Return a decorator that gives a command the flags of declared options, in their order."""
+
+    def decorate(command: F) -> F:
+        for item in reversed(options):
+            default = "auto" if item.auto else item.default
+            command = click.option(
+                *item.flags, item.flag, item.keyword,
+                type=_click_type(item),
+                is_flag=item.kind is bool,
+                default=default,
+                show_default=default is not None and item.kind is not bool,
+                metavar=item.metavar,
+                help=item.help,
+            )(command)  # fmt: skip
+        return command
+
+    return decorate
+
+
+def _click_type(item: Option) -> Any:
+    kinds = [kind for kind in get_args(item.kind) if kind is not type(None)] or [item.kind]
+    if get_origin(item.kind) is Literal:
+        return click.Choice(get_args(item.kind))
+    if item.auto:
+        return Auto(int(item.bounds["ge"]))
+    if "ge" in item.bounds:
+        return click.IntRange(min=int(item.bounds["ge"]))
+    if "gt" in item.bounds:
+        return click.FloatRange(item.bounds["gt"], item.bounds["lt"], min_open=True, max_open=True)
+    return click.Path(path_type=Path) if kinds[0] is Path else kinds[0]
 
 
 models_option = click.option(
@@ -170,18 +239,6 @@ tasks_option = click.option(
     help="Task, group (all, embedded), tag:TAG, glob or YAML file; repeat it or separate by commas. "
     "`all` is the paper's 27, '*' every known task.",
 )
-data_root_option = click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the datasets, as torchvision lays them out. [default: $EVALSUITE_DATA]",
-)
-cache_dir_option = click.option(
-    "--cache-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the stored features. [default: $EVALSUITE_CACHE or the user's cache folder]",
-)
 include_path_option = click.option(
     "--include-path",
     "include_paths",
@@ -190,54 +247,5 @@ include_path_option = click.option(
     metavar="DIR",
     help="Folder with more task files; repeatable.",
 )
-offline_option = click.option("--offline", is_flag=True, help="Touch no network (also HF_HUB_OFFLINE=1).")
-trust_adapters_option = click.option(
-    "--trust-adapters", is_flag=True, help="Run Python adapters that are named by task files outside the package."
-)
-
-# --- of the commands that show results ---
-
-results_option = click.option(
-    "--output",
-    "-o",
-    "outputs",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder of results, as given to `evalsuite run`; may be repeated.  [default: where `run` writes]",
-)
-shown_protocols_option = click.option(
-    "--protocol", "--protocols", "protocols", multiple=True, help="Only these protocols, e.g. zero_shot."
-)
-shown_tasks_option = click.option(
-    "--tasks",
-    "--task",
-    "-t",
-    "tasks",
-    multiple=True,
-    type=TaskName(),
-    metavar="NAME",
-    help="Only these tasks, in this order: names, groups or patterns; repeat it or separate by commas.",
-)
-shown_models_option = click.option(
-    "--models",
-    "--model",
-    "-m",
-    "models",
-    multiple=True,
-    type=ModelName(),
-    metavar="NAME",
-    help="Only these models, measured or published: names or patterns; repeat it or separate by commas.",
-)
-published_option = click.option(
-    "--published",
-    multiple=True,
-    type=PublishedName(),
-    metavar="all|clip-paper|NAME",
-    help="Add rows of papers or imports: all, a table, a row (resnet/50), a family (resnet) or a pattern ('bit-m/*').",
-)
-shown_tags_option = click.option(
-    "--tag", "tags", multiple=True, metavar="TAG", help="Only the tasks with one of these tags, e.g. ocr."
-)
-include_partial_option = click.option(
-    "--include-partial", is_flag=True, help="Show results computed from a part of the samples, marked *."
-)
+place_options = as_flags(*declared(DataPlace))
+data_root_option, cache_dir_option, offline_option, trust_adapters_option = map(as_flags, declared(DataPlace))

@@ -1,37 +1,58 @@
-"""Show what a run does: a moving line on a terminal, plain lines in a log."""
+"""Show what a run or a download does: a moving line on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.filesize import decimal
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
+from evalsuite.progress import BYTES
 from evalsuite.records import Result
-from evalsuite.runner.settings import Reporter
+from evalsuite.runner.base import Reporter
 
 SECONDS_BETWEEN_LINES = 15.0
 """How often a log gets a line while something long goes on."""
 
 
-class ConsoleReporter(Reporter):
-    """Common to both: lines for what begins, ends and goes wrong."""
+@dataclass
+class Pace:
+    """How fast one thing advances; what was there when it began took no time."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+    what: str
+    unit: str
+    begun_with: int
+    begun: float
+
+    def rate(self, done: int) -> float:
+        """Return how much was done per second so far; 0 if nothing was."""
+        elapsed = time.monotonic() - self.begun
+        return (done - self.begun_with) / elapsed if elapsed > 0 else 0.0
+
+    def amount(self, count: float) -> str:
+        """Return a number of these units: 1.2 MB, or 1,797."""
+        if self.unit == BYTES:
+            return decimal(int(count))
+        return f"{count:,}" if isinstance(count, int) else f"{count:,.1f}"
+
+    def state(self, done: int, total: int | None) -> str:
+        """Return how much is done of how much: 120/899 images."""
+        unit = "" if self.unit == BYTES else f" {self.unit}"
+        return f"{self.amount(done)}/{'?' if total is None else self.amount(total)}{unit}"
+
+
+class ConsoleReporter(Reporter):
+    """Common to both: lines for what begins, ends and goes wrong. console: stderr where none is given."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._jobs = 0
         self._finished = 0
         self._last_message = ""
@@ -76,67 +97,70 @@ class ConsoleReporter(Reporter):
 
 
 class TerminalReporter(ConsoleReporter):
-    """A progress bar with rate and time left."""
+    """A bar with rate and time left."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._progress = Progress(
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console)
+        self._bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
         )
-        self._bar: tuple[str, TaskID] | None = None
-        self._since = 0.0
+        self._bar: tuple[TaskID, Pace] | None = None
 
-    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
-        """Move the bar."""
-        self._progress.start()
-        if self._bar is None or self._bar[0] != what:
-            self._end_bar()
-            self._bar = (what, self._progress.add_task(what, total=total, rate=""))
-            self._since = time.monotonic()
-        elapsed = time.monotonic() - self._since
-        rate = f"{done / elapsed:,.1f} {unit}/s" if done and elapsed > 0 else ""
-        self._progress.update(self._bar[1], completed=done, total=total, rate=rate)
-        if done >= total:
-            self._end_bar()
+    def note(self, text: str) -> None:
+        """Take the bar away and print a line."""
+        self.close()
+        super().note(text)
+
+    def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
+        """Move the bar; it goes when everything is done."""
+        if self._bar is None or self._bar[1].what != what:
+            self.close()
+            self._bars.start()
+            self._bar = (self._bars.add_task(what, state="", rate=""), Pace(what, unit, done, time.monotonic()))
+        bar, pace = self._bar
+        rate = pace.rate(done)
+        shown = f"{pace.amount(rate)}/s" if rate > 0 else ""
+        self._bars.update(bar, completed=done, total=total, state=pace.state(done, total), rate=shown)
+        if total is not None and done >= total:
+            self.close()
 
     def close(self) -> None:
         """Take the bar away."""
-        self._end_bar()
-        self._progress.stop()
-
-    def _end_bar(self) -> None:
+        self._bars.stop()
         if self._bar is not None:
-            self._progress.remove_task(self._bar[1])
+            self._bars.remove_task(self._bar[0])
             self._bar = None
 
 
 class LogReporter(ConsoleReporter):
-    """A line now and then, with rate and time left."""
+    """A line now and then, with rate and time left; also one when a file begins to come."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._what = ""
-        self._since = 0.0
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console)
+        self._pace: Pace | None = None
         self._last = 0.0
 
-    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
+    def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
         """Print a line if the last one is some time ago."""
         now = time.monotonic()
-        if what != self._what:
-            self._what, self._since, self._last = what, now, now
-        if now - self._last < SECONDS_BETWEEN_LINES or not done:
-            return
-        self._last = now
-        rate = done / (now - self._since)
-        self.note(f"  {what}: {done:,}/{total:,} {unit}, {rate:,.1f}/s, {(total - done) / rate:,.0f} s left")
+        pace = self._pace
+        if pace is None or pace.what != what:
+            self._pace, self._last = Pace(what, unit, done, now), now
+            if unit == BYTES:
+                kept = f", {decimal(done)} are there already" if done else ""
+                self.note(f"  {what}: {'?' if total is None else decimal(total)}{kept}")
+        elif now - self._last >= SECONDS_BETWEEN_LINES and (rate := pace.rate(done)) > 0:
+            self._last = now
+            left = "" if total is None else f", {(total - done) / rate:,.0f} s left"
+            self.note(f"  {what}: {pace.state(done, total)}, {pace.amount(rate)}/s{left}")
 
 
 def make_reporter() -> ConsoleReporter:

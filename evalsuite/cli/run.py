@@ -5,55 +5,27 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite import config
 from evalsuite.cli.config_file import config_option
-from evalsuite.cli.options import (
-    Command,
-    NumberType,
-    cache_dir_option,
-    data_root_option,
-    include_path_option,
-    models_option,
-    offline_option,
-    split_commas,
-    tasks_option,
-    trust_adapters_option,
-)
+from evalsuite.cli.options import Command, as_flags, include_path_option, models_option, split_commas, tasks_option
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
+from evalsuite.options import RunOptions, build, declared
+from evalsuite.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, options_of
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
-    from evalsuite.runner.job import Jobs
-    from evalsuite.runner.settings import RunSettings
+    from evalsuite.records import Result
+    from evalsuite.runner.job import ModelTaskJob
 
 DEFAULT_MODELS = ("pocket", "pixels")
 DEFAULT_TASKS = ("embedded",)
 NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
-
-
-class Auto(NumberType):
-    """`auto`, which becomes None, or a whole number of at least `minimum`."""
-
-    name = "auto|N"
-
-    def __init__(self, minimum: int) -> None:
-        self.minimum = minimum
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Return None for auto, else the number."""
-        if value is None or value == "auto":
-            return None
-        try:
-            number = int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither `auto` nor a whole number.", param, ctx)
-        if number < self.minimum:
-            self.fail(f"{number} is too small: give `auto`, or a number of {self.minimum} or more.", param, ctx)
-        return number
 
 
 @click.command(
@@ -75,123 +47,78 @@ class Auto(NumberType):
     "protocols",
     multiple=True,
     metavar="NAME",
-    help=f"Protocol: {' or '.join(config.PROTOCOLS)}; repeat it or separate by commas. [default: both]",
-)
-@data_root_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the results. [default: results/runs in a checkout, else $EVALSUITE_HOME/results]",
-)
-@cache_dir_option
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or cuda:0,cuda:1.")
-@click.option(
-    "--precision",
-    type=click.Choice(config.PRECISIONS),
-    default="auto",
-    show_default=True,
-    help="auto: fp32 on CPUs, fp16 on GPUs.",
-)
-@click.option("--batch-size", type=Auto(1), default="auto", show_default=True, help="Images encoded at a time.")
-@click.option("--workers", type=Auto(0), default="auto", show_default=True, help="Processes that decode images.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="At most N samples a split, drawn by class; the results are marked partial.",
+    help=f"Protocol: {', '.join(PROTOCOLS.names())}; repeat it or separate by commas. "
+    f"[default: {','.join(DEFAULT_PROTOCOLS)}]",
 )
 @click.option(
-    "--prompts", default="default", show_default=True, metavar="default|simple|FILE", help="Prompt templates."
+    "--protocol-option",
+    "settings",
+    multiple=True,
+    metavar="PROTOCOL.NAME=VALUE",
+    help="Option of a protocol, e.g. probe.tolerance=1e-8; repeatable.",
 )
-@click.option(
-    "--probe-grid",
-    type=click.Choice(config.PROBE_GRIDS),
-    default="parametric",
-    show_default=True,
-    help="Lambdas the probe tries: the paper's binary search, or all 97.",
-)
-@click.option(
-    "--probe-tolerance",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=1e-6,
-    show_default=True,
-    help="Relative suboptimality of the probe's fits; the final fit's is a hundredth of it.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of hold-outs, limits and bootstraps.")
+@as_flags(*declared(DataPlace), *declared(RunOptions), *options_of())
 @include_path_option
-@trust_adapters_option
 @config_option
-@offline_option
-@click.option("--overwrite", is_flag=True, help="Compute results again even if they are stored.")
-@click.option("--download", is_flag=True, help="Fetch data that is not there, as `evalsuite download` does.")
-@click.option("--skip-missing", is_flag=True, help="Leave out tasks whose data is not there; no error.")
-@click.option("--log-samples", is_flag=True, help="Store every prediction: one parquet file a result.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done and stop; loads no model.")
-def run(models: tuple[str, ...], tasks: tuple[str, ...], protocols: tuple[str, ...], **options: Any) -> int:
+def run(
+    models: tuple[str, ...],
+    tasks: tuple[str, ...],
+    protocols: tuple[str, ...],
+    settings: tuple[str, ...],
+    include_paths: tuple[Path, ...],
+    dry_run: bool,
+    **keywords: Any,
+) -> int:
     """Evaluate models on tasks.
 
-    Every image is encoded once a model, whatever the number of protocols. Features and results are stored:
+    Every image is encoded once per model, whatever the number of protocols. Features and results are stored:
     the same command again does only what is missing.
     """
-    if options["offline"]:
+    if keywords["offline"]:
         # Libraries below read it when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
     from evalsuite.api import prepare
     from evalsuite.cli.progress import make_reporter
+    from evalsuite.protocols import make_protocols
     from evalsuite.runner.loop import run_jobs
     from evalsuite.tasks import TaskIndex
 
     reporter = make_reporter()
-    index = TaskIndex(options["include_paths"])
+    index = TaskIndex(include_paths)
     # An option that is given and empty (`-t "$TASKS"` of an unset variable) does not mean the default.
     choices = split_commas(tasks) if tasks else list(DEFAULT_TASKS)
     specs = index.select(choices)
-    settings = _settings(options)
-    jobs = prepare(
-        split_commas(models) if models else list(DEFAULT_MODELS),
-        specs,
-        split_commas(protocols) or list(config.PROTOCOLS),
-        settings,
-        options["device"],
-        options["precision"],
-        reporter,
-    )
+    options = build(RunOptions, keywords, command=shlex.join(["evalsuite", *sys.argv[1:]]))
+    if dry_run:
+        options = replace(options, download=False)
+    place = build(DataPlace, keywords, progress=reporter)
+    _check_data_root(keywords["data_root"], options)
+    chosen = make_protocols(split_commas(protocols) or DEFAULT_PROTOCOLS, keywords, _assignments(settings))
+    jobs = prepare(split_commas(models) if models else DEFAULT_MODELS, specs, chosen, options, place, reporter)
     if absent := index.without_file(choices):
-        reporter.note(f"{len(absent)} tasks of the chosen groups have no task file yet: {', '.join(absent)}.")
-    if options["dry_run"]:
+        reporter.note(f"No task file yet for {counted(len(absent), 'task')} of the chosen groups: {', '.join(absent)}.")
+    if dry_run:
         return _show_plan(jobs)
     with reporter:
-        results = run_jobs(jobs, settings, reporter)
-    return _summarise(results, settings, first_time=not models)
+        results = run_jobs(jobs, options, reporter)
+    return _summarise(results, options, first_time=not models)
 
 
-def _settings(options: dict[str, Any]) -> RunSettings:
-    from evalsuite.runner.settings import RunSettings
-
-    root: Path | None = options["data_root"]
-    download = options["download"] and not options["dry_run"]
-    if root is not None and not root.is_dir() and not download:
+def _check_data_root(root: Path | None, options: RunOptions) -> None:
+    if root is not None and not root.is_dir() and not options.download:
         raise UsageError(f"--data-root {root}: there is no such folder. Make it, or name the folder of your datasets.")
-    return RunSettings(
-        output=options["output"] or config.default_output(),
-        cache_dir=options["cache_dir"] or config.default_cache(),
-        data_root=root or config.default_data_root(),
-        offline=config.is_offline(options["offline"]),
-        download=download,
-        command=shlex.join(["evalsuite", *sys.argv[1:]]),
-        **{
-            name: options[name]
-            for name in (
-                "batch_size", "workers", "limit", "prompts", "seed", "overwrite", "skip_missing", "log_samples",
-                "trust_adapters", "probe_grid", "probe_tolerance",
-            )
-        },
-    )  # fmt: skip
 
 
-def _show_plan(jobs: list[Jobs]) -> int:
+def _assignments(settings: tuple[str, ...]) -> dict[str, str]:
+    pairs = [setting.partition("=") for setting in settings]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise UsageError(f"--protocol-option {name}: write PROTOCOL.NAME=VALUE, for example probe.tolerance=1e-8.")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _show_plan(jobs: list[ModelTaskJob]) -> int:
     from tabulate import tabulate
 
     from evalsuite.runner.plan import plan
@@ -202,7 +129,7 @@ def _show_plan(jobs: list[Jobs]) -> int:
     click.echo(tabulate(rows, headers, tablefmt="simple", colalign=("left",) * 4 + ("right",) * 2 + ("left",)))
     todo = sum(line.state == "to do" for line in lines)
     blocked = sum(line.state == "blocked" for line in lines)
-    click.echo(f"\n{len(lines)} jobs: {todo} to do, {blocked} blocked. Nothing was done (--dry-run).")
+    click.echo(f"\n{counted(len(lines), 'job')}: {todo} to do, {blocked} blocked. Nothing was done (--dry-run).")
     return 0
 
 
@@ -210,16 +137,17 @@ def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def _summarise(results: list[Any], settings: RunSettings, first_time: bool) -> int:
+def _summarise(results: list[Result], options: RunOptions, first_time: bool) -> int:
     from evalsuite.report.formats import to_markdown
     from evalsuite.report.leaderboard import build_leaderboard
+    from evalsuite.results.numbers import Numbers
 
     failed = [result for result in results if result.status == "error"]
     if any(result.metric is not None for result in results):
-        click.echo("\n" + to_markdown(build_leaderboard(results, include_partial=True)))
+        click.echo("\n" + to_markdown(build_leaderboard(Numbers.of(results), include_partial=True)))
     counts = {status: sum(r.status == status for r in results) for status in dict.fromkeys(r.status for r in results)}
     shown = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
-    click.echo(f"\n{len(results)} results{f' ({shown})' if shown else ''} in {settings.output}")
+    click.echo(f"\n{counted(len(results), 'result')}{f' ({shown})' if shown else ''} in {options.output}")
     if failed:
         for result in failed:
             click.echo(f"  failed: {result.model} {result.task} {result.protocol}", err=True)

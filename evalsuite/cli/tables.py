@@ -1,92 +1,134 @@
-"""What the commands that show results as a table share: folders, names of tasks, where the table goes."""
+"""What the commands that show results as a table share: their filters, reading, and where the table goes."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import functools
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.options import ModelName, PublishedName, TaskName, split_commas
+from evalsuite.text import counted
+
 if TYPE_CHECKING:
-    from evalsuite.records import Result
-    from evalsuite.results.published import PublishedRow
-    from evalsuite.results.store import StoredResult
+    from evalsuite.results.library import Library
+    from evalsuite.results.numbers import Numbers
 
 
-def read_results(outputs: Sequence[Path], *, required: bool) -> list[StoredResult]:
-    """Read the results; where none are found and some are required, say what to type to get some."""
-    return read_results_and_warnings(outputs, required=required)[0]
+@dataclass(frozen=True)
+class Shown:
+    """What the options say is shown: folders, names of published rows, and the filters by name."""
+
+    outputs: Sequence[Path]
+    protocols: Sequence[str]
+    tasks: Sequence[str]
+    tags: Sequence[str]
+    include_partial: bool
+    models: Sequence[str] = ()
+    published: Sequence[str] = ()
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The filters as arguments of what makes a table."""
+        filters = vars(self).items()
+        return {name: value for name, value in filters if name not in ("outputs", "published")}
+
+    def read(self, library: Library, *, required: bool = True) -> tuple[Numbers, list[str]]:
+        """Return the table of the results and the published numbers named, and what was warned of: files left out.
+
+        Where no result is found, none is published and some are required, a UsageError says what to type.
+        """
+        from evalsuite.config import default_output
+        from evalsuite.errors import UsageError
+        from evalsuite.results.library import load_numbers
+
+        required = required and not self.published
+        folders = list(self.outputs) or [default_output()]
+        how = "Measure something first, for example:\n  evalsuite run --model pocket --tasks digits"
+        missing = [str(folder) for folder in folders if not folder.exists()]
+        if missing and (self.outputs or required):
+            raise UsageError(f"There is no results folder {', '.join(missing)}. {how}")
+        table, warnings = load_numbers([] if missing else folders, self.published, library)
+        gc.freeze()  # thousands of records stay to the end: looking for cycles among them takes longer than the table
+        for warning in warnings:
+            click.echo(f"warning: {warning}", err=True)
+        if required and not table.places:
+            raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
+        return table, warnings
 
 
-def read_results_and_warnings(outputs: Sequence[Path], *, required: bool) -> tuple[list[StoredResult], list[str]]:
-    """Read the results like `read_results`; return also what it warns of: files that are left out, and why."""
-    from evalsuite.config import default_output
-    from evalsuite.errors import UsageError
-    from evalsuite.results.store import load_stored
-
-    folders = list(outputs) or [default_output()]
-    how = "Measure something first, for example:\n  evalsuite run --model pocket --tasks digits"
-    missing = [str(folder) for folder in folders if not folder.exists()]
-    if missing and (outputs or required):
-        raise UsageError(f"There is no results folder {', '.join(missing)}. {how}")
-    stored, warnings = ([], []) if missing else load_stored(folders)
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if required and not stored:
-        raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
-    return stored, warnings
+def shown_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that choose what is shown, and hand them to it as its argument `shown`."""
+    return measured_options(command, MODELS, PUBLISHED)
 
 
-def task_names(names: Sequence[str], there: Container[str]) -> list[str]:
-    """Return `names` with each group replaced by those of its tasks that are `there`, and each file by its task."""
-    if not names:
-        return []
-    from evalsuite.tasks import TaskIndex
+def measured_options(command: Callable[..., Any], *more: Callable[..., Any]) -> Callable[..., Any]:
+    """Do as `shown_options`, for a command whose models are arguments; more: further options."""
 
-    groups = TaskIndex().groups
-    tasks: list[str] = []
-    for name in names:
-        members = [task for task in groups.get(name, []) if task in there]
-        tasks += members or [Path(name).stem if name.endswith((".yaml", ".yml")) else name]
-    return tasks
+    @functools.wraps(command)
+    def called(**given: Any) -> Any:
+        shown = Shown(**{field.name: given.pop(field.name) for field in fields(Shown) if field.name in given})
+        return command(shown=shown, **given)
+
+    options = (OUTPUTS, PROTOCOLS, TASKS, *more, TAGS, INCLUDE_PARTIAL)
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), called)
 
 
-def tasks_there(results: Sequence[Result], published: Sequence[PublishedRow]) -> set[str]:
-    """Return the tasks of which any of them has a number."""
-    return {result.task for result in results} | {task for row in published for task in row.scores}
+def names_option(*flags: str, kind: Any = str, metavar: str = "NAME", help: str) -> Callable[..., Any]:
+    """Return an option of names, given several times or with commas between them; the command gets a list."""
+
+    def split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
+        return split_commas(values)
+
+    return click.option(*flags, multiple=True, type=kind, metavar=metavar, callback=split, help=help)
 
 
-def with_tags(
-    names: list[str], tags: Sequence[str], results: Sequence[Result], published: Sequence[PublishedRow]
-) -> list[str]:
-    """Return the tasks of `names`, or of everything there, that have one of `tags`."""
-    if not tags:
-        return names
-    from evalsuite.errors import UsageError
-    from evalsuite.tasks import TaskIndex
-
-    index = TaskIndex()
-    there = [*dict.fromkeys(task for row in published for task in row.scores), *(result.task for result in results)]
-    tagged = {task for tag in tags for task in index.expand(f"tag:{tag}")}
-    found = [task for task in names or dict.fromkeys(there) if task in tagged]
-    if not found:
-        raise UsageError(
-            f"No task of the table has the tag {' or '.join(tags)}; leave out --tag or choose other tasks."
-        )
-    return found
+OUTPUTS = click.option(
+    "--output",
+    "-o",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of results, as given to `evalsuite run`; may be repeated.  [default: where `run` writes]",
+)
+PROTOCOLS = names_option("--protocol", "--protocols", "protocols", help="Only these protocols, e.g. zero_shot.")
+TASKS = names_option(
+    "--tasks", "--task", "-t", "tasks", kind=TaskName(),
+    help="Only these tasks, in this order: names, groups or patterns; repeat it or separate by commas.",
+)  # fmt: skip
+MODELS = names_option(
+    "--models", "--model", "-m", "models", kind=ModelName(),
+    help="Only these models, measured or published: names or patterns; repeat it or separate by commas.",
+)  # fmt: skip
+PUBLISHED = names_option(
+    "--published", kind=PublishedName(), metavar="all|clip-paper|NAME",
+    help="Add rows of papers or imports: all, a table, a row (resnet/50), a family (resnet) or a pattern ('bit-m/*').",
+)  # fmt: skip
+TAGS = names_option("--tag", "tags", metavar="TAG", help="Only the tasks with one of these tags, e.g. ocr.")
+INCLUDE_PARTIAL = click.option(
+    "--include-partial", is_flag=True, help="Show results computed from a part of the samples, marked *."
+)
 
 
 def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:
     """Print a table, or write it to `target` and say so; a CSV has no place for notes, which go to stderr."""
-    if target is None:
-        click.echo(text, nl=False)
-    else:
-        write_output(target, text)
-        click.echo(f"Wrote {rows} rows to {target}.")
+    deliver(text, target, counted(rows, "row"))
     if format_name == "csv":
         for note in notes:
             click.echo(note, err=True)
+
+
+def deliver(text: str, target: Path | None, what: str = "") -> None:
+    """Print a text, or write it to the file that --to names and say so."""
+    if target is None:
+        click.echo(text, nl=False)
+        return
+    write_output(target, text)
+    click.echo(f"Wrote {what} to {target}." if what else f"Wrote {target}.")
 
 
 def write_output(target: Path, text: str) -> None:

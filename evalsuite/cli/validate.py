@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from evalsuite.cli.options import (
-    Command,
-    TaskName,
-    cache_dir_option,
-    data_root_option,
-    include_path_option,
-    offline_option,
-    split_commas,
-    trust_adapters_option,
-)
-
-if TYPE_CHECKING:
-    from evalsuite.data.reachability import Prober
-    from evalsuite.data.validation import Check
-    from evalsuite.tasks import TaskSpec
+from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
+from evalsuite.text import counted
 
 
 @click.command(
@@ -34,11 +20,8 @@ if TYPE_CHECKING:
     """,
 )
 @click.argument("choices", nargs=-1, type=TaskName(), metavar="[TASK|FILE]...")
-@data_root_option
-@cache_dir_option
+@place_options
 @include_path_option
-@trust_adapters_option
-@offline_option
 @click.option("--schema", is_flag=True, help="Print the JSON schema of task files and stop (for editors).")
 def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     """Check task files: schema, prompts, sources, label maps, sizes, labels, and that images decode.
@@ -48,8 +31,11 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     """
     from tabulate import tabulate
 
-    from evalsuite.data.reachability import Prober
+    from evalsuite.data.download.prober import Prober
+    from evalsuite.data.place import DataPlace
+    from evalsuite.data.validation import check_task
     from evalsuite.errors import SpecError
+    from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
     if schema:
@@ -58,6 +44,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
         click.echo(task_schema())
         return 0
     prober = Prober()
+    place = build(DataPlace, options)
     index = TaskIndex(options["include_paths"])
     rows = []
     failed = 0
@@ -65,7 +52,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     for name in names:
         try:
             task = index.load(name)
-            checks = _checks(task, options, prober)
+            checks = list(check_task(task, place, prober))
         except SpecError as error:
             click.echo(f"{error}", err=True)
             rows.append([name, "file", "failed", "see above"])
@@ -74,31 +61,5 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
         failed += any(check.state == "failed" for check in checks)
         rows += [[task.name, check.name, check.state, check.text] for check in checks]
     click.echo(tabulate(rows, ["task", "check", "state", ""], tablefmt="simple", maxcolwidths=[None, None, None, 100]))
-    click.echo(f"\n{len(names)} tasks, {failed} failed.")
+    click.echo(f"\n{counted(len(names), 'task')}, {failed} failed.")
     return 1 if failed else 0
-
-
-def _checks(task: TaskSpec, options: dict[str, Any], prober: Prober) -> list[Check]:
-    from evalsuite import config
-    from evalsuite.data.opening import data_state, make_context, open_task
-    from evalsuite.data.reachability import check_sources
-    from evalsuite.data.validation import Check, check_data, check_definition
-    from evalsuite.errors import EvalsuiteError
-
-    root: Path = options["data_root"] or config.default_data_root()
-    cache = options["cache_dir"] or config.default_cache()
-    offline = config.is_offline(options["offline"])
-    context = make_context(task, root, offline, options["trust_adapters"], cache)
-    found = [*check_definition(task), *check_sources(task, context, prober)]
-    state = data_state(task, root, offline=offline, cache_dir=cache, trust_adapters=options["trust_adapters"])
-    if state.state != "ready":
-        failed = state.state == "partial"
-        return [
-            *found,
-            Check("data", "failed" if failed else "skipped", f"{state.state}: {state.missing}".rstrip(": ")),
-        ]
-    try:
-        data = open_task(task, root, offline=offline, trust_adapters=options["trust_adapters"], cache_dir=cache)
-        return [*found, Check("data", "ok", data.source), *check_data(data)]
-    except EvalsuiteError as error:
-        return [*found, Check("data", "failed", str(error))]

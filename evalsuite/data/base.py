@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,13 +43,23 @@ RawLabel = str | int | MultiLabel
 
 
 @dataclass(frozen=True)
+class PoolOrigin:
+    """What a pool was read from, for the record: name of each shared file -> checksum, and the commit of the hub."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    repo: str = ""
+    revision: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True)
 class RawPool:
     """A pool as its source sees it, before labels are mapped to classes. Adapters return this.
 
     ids: path relative to the source, or the row number written with eight digits.
     sizes: (n,) int64, bytes of each sample. mtimes: (n,) int64 nanoseconds where each sample is a file
     of its own, else None. content: identity of the files that hold the samples when those are shared
-    (sha256 of an archive, a parquet file ...), "" where each sample is a file of its own.
+    (sha256 of an archive, a parquet file ...), "" where each sample is a file of its own. origin: for the record.
     """
 
     ids: Sequence[str]
@@ -59,6 +69,7 @@ class RawPool:
     mtimes: NDArray[np.int64] | None = None
     content: str = ""
     groups: Sequence[str] | None = None
+    origin: PoolOrigin = PoolOrigin()
 
 
 @dataclass(frozen=True)
@@ -101,12 +112,19 @@ class Fold:
     val: Split | None
     test: Split
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        named = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
 
 @dataclass(frozen=True)
 class TaskData:
     """The pools and splits of a task, opened from one source. Pools open on first use.
 
-    task: with the splits, sizes and fidelity that this source has.
+    task: with the splits, sizes and fidelity that this source has. source: its kind. resolved: what is recorded of it:
+    commit, file names, checksums; it fills as pools open.
     """
 
     task: TaskSpec
@@ -118,12 +136,11 @@ class TaskData:
 
 @dataclass(frozen=True)
 class DataState:
-    """Whether a task's data is under the data root: `missing` says what is not, and what to do.
+    """Whether images are there: `missing` says what is not, and what to do.
 
     state: ready, downloadable (absent, but can be fetched), partial or absent. brief: what is missing, in a line.
     """
 
-    state: str
-    source: str
+    state: Literal["ready", "downloadable", "partial", "absent"]
     missing: str = ""
     brief: str = ""

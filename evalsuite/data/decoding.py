@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -57,19 +57,15 @@ def decode_image(content: bytes, sample: str, file: str = "") -> Image.Image:
     return image
 
 
-def decode_file(content: bytes, sample: str, file: str = "", frame: Literal["middle"] | None = None) -> Image.Image:
-    """Decode the content of an image file, or take a frame of a video where `frame` asks for one."""
-    if frame == "middle":
-        return decode_middle_frame(content, sample, file)
-    return decode_image(content, sample, file)
-
-
 def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Image:
     """Return frame n // 2 (counted from 0) of a video of n frames, as RGB.
 
     The frames are counted by decoding them: the count in a video's header is often wrong.
     """
-    av = _import_av()
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError("av", "video", "Reading frames of videos") from error
     where = _where(sample, file)
     suffix = PurePath(sample).suffix.lower()
     if suffix not in VIDEO_FORMATS:
@@ -89,14 +85,6 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
 def _frames(av: Any, content: bytes, container_format: str) -> Any:
     with av.open(io.BytesIO(content), format=container_format) as container:
         yield from container.decode(video=0)
-
-
-def _import_av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise MissingExtraError("av", "video", "Reading frames of videos") from error
-    return av
 
 
 def _known_formats() -> list[str]:

@@ -40,7 +40,7 @@ def by_id(ids: Sequence[str]) -> Rows:
 def draw_split(
     ids: Sequence[str], labels: NDArray[Any], parts: Sequence[Amount], seed: int, class_keys: Sequence[str]
 ) -> list[Rows]:
-    """Draw disjoint parts of a pool, in sequence: `int` samples a class, a `float` share of a class, or the rest.
+    """Draw disjoint parts of a pool, in sequence: `int` samples per class, a `float` share of a class, or the rest.
 
     For each class, in label order: its samples in lexicographic order of their ids are shuffled, and each
     part takes its number from the front, in the order of `parts`; what is left goes to "rest". A share is
@@ -48,13 +48,13 @@ def draw_split(
     PCG64(seed), serves all classes in turn.
     Multi-label samples (a matrix) are one stratum; an int is an error there.
 
-    Returns sorted rows, one array a part. DataError where a class has too few samples.
+    Returns sorted rows, one array per part. DataError where a class has too few samples.
     """
     order = by_id(ids)
-    strata = _strata(labels, order)
+    classes = strata(labels, order)
     bits = np.random.PCG64(seed)
     drawn: list[list[Rows]] = [[] for _ in parts]
-    for stratum, rows in strata:
+    for stratum, rows in classes:
         name = "the pool" if labels.ndim == 2 else f"the class {class_keys[stratum]!r}"
         remaining = rows[shuffled(len(rows), bits)]
         for part, amount in enumerate(parts):
@@ -102,7 +102,7 @@ def hold_out(
     else:
         bits = np.random.PCG64(seed)
         pieces = []
-        for _, rows in _strata(labels, order):
+        for _, rows in strata(labels, order):
             taken = min(max(1, rounded(fraction * len(rows))), len(rows) - 1)
             pieces.append(rows[shuffled(len(rows), bits)][:taken])
         held = _sorted_rows(pieces)
@@ -137,7 +137,7 @@ def stratified_limit(labels: NDArray[Any], limit: int, seed: int = 0) -> Rows:
     # Words of the class indices are drawn for each index alone, so that an absent class shifts no other.
     turn = {stratum: int(np.random.PCG64([seed, stratum]).random_raw()) for stratum in np.unique(labels).tolist()}
     entries: list[tuple[int, int, int]] = []
-    for stratum, rows in _strata(labels, everything):
+    for stratum, rows in strata(labels, everything):
         for round_, row in enumerate(rows[shuffled(len(rows), bits)].tolist()):
             entries.append((round_, turn[stratum], row))
     entries.sort()
@@ -148,7 +148,7 @@ def _number(amount: int | float, count: int, left: int) -> int:
     return min(rounded(amount * count), left) if isinstance(amount, float) else amount
 
 
-def _strata(labels: NDArray[Any], order: Rows) -> list[tuple[int, Rows]]:
+def strata(labels: NDArray[Any], order: Rows) -> list[tuple[int, Rows]]:
     """Return (class index, rows in the given order) by class index; a matrix is one stratum."""
     if labels.ndim == 2:
         return [(0, order)]

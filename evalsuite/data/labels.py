@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,31 +12,9 @@ from numpy.typing import NDArray
 from evalsuite.data.base import IGNORED, MultiLabel, RawLabel
 from evalsuite.errors import DataError, SpecError
 from evalsuite.registry import nearest
-from evalsuite.tasks.sources import ByCode, LabelMap
+from evalsuite.tasks.label_maps import ByCode, ByIndex, LabelMap, check_label_map
 from evalsuite.tasks.spec import TaskSpec
-
-_PRINTED = 5
-
-
-@dataclass(frozen=True)
-class _ClassMap:
-    """Looks up the class index of a raw label.
-
-    index: raw label as text (`by_name`: in its plain form) -> class index. rule: the map's name in the task file.
-    """
-
-    index: dict[str, int]
-    rule: str
-    positions: int | None = None
-
-    def find(self, raw: str | int) -> int | None:
-        if self.rule == "by_name":
-            return self.index.get(plain_form(str(raw)))
-        if self.positions is not None and isinstance(raw, str):
-            # Text labels of archives and tables: "7" and "07" are the number 7.
-            raw = raw.strip()
-            return self.index.get(str(int(raw))) if raw.isdecimal() else None
-        return self.index.get(str(raw))
+from evalsuite.text import shortened
 
 
 def plain_form(name: str) -> str:
@@ -62,9 +40,15 @@ def map_labels(
 
     Raises SpecError for a map that does not fit the classes, DataError for a raw label without a class.
     """
-    classes = _class_map(task, source, labels)
+    classes = _class_map(task, f"Task {task.name!r}, source {source}", labels)
     if task.multilabel:
-        return _matrix(task, source, classes, raw, ids)
+        matrix = np.zeros((len(raw), len(task.class_keys)), np.int8)
+        for row, label in enumerate(raw):
+            several = label if isinstance(label, MultiLabel) else MultiLabel((str(label),))
+            for names, value in ((several.ignored, IGNORED), (several.present, 1)):
+                for name in names:
+                    matrix[row, classes.find(name, ids[row])] = value
+        return matrix
     indices = np.empty(len(raw), np.int64)
     seen: dict[RawLabel, int] = {}
     for row, label in enumerate(raw):
@@ -72,98 +56,68 @@ def map_labels(
         if index is None:
             if isinstance(label, MultiLabel):
                 raise DataError(
-                    f"{_place(task, source)}: the sample {ids[row]!r} has a list of labels "
+                    f"{classes.place}: the sample {ids[row]!r} has a list of labels "
                     f"({', '.join(label.present)}), but the task is not `multilabel: true`."
                 )
-            index = seen[label] = _lookup(task, source, classes, label, ids[row])
+            index = seen[label] = classes.find(label, ids[row])
         indices[row] = index
     return indices
 
 
-def _matrix(
-    task: TaskSpec, source: str, classes: _ClassMap, raw: Sequence[RawLabel], ids: Sequence[str]
-) -> NDArray[np.int8]:
-    matrix = np.zeros((len(raw), len(task.class_keys)), np.int8)
-    for row, label in enumerate(raw):
-        several = label if isinstance(label, MultiLabel) else MultiLabel((str(label),))
-        for name in several.ignored:
-            matrix[row, _lookup(task, source, classes, name, ids[row])] = IGNORED
-        for name in several.present:
-            matrix[row, _lookup(task, source, classes, name, ids[row])] = 1
-    return matrix
+@dataclass(frozen=True)
+class _ClassMap:
+    """Looks up the class index of a raw label.
+
+    place: task and source, for messages. index: raw label as text (`by_name`: in its plain form) -> class index.
+    """
+
+    place: str
+    rule: Literal["by_key", "by_name", "by_code", "by_index"]
+    index: dict[str, int]
+
+    def find(self, raw: str | int, sample: str) -> int:
+        text = str(raw)
+        if self.rule == "by_name":
+            text = plain_form(text)
+        elif self.rule == "by_index" and text.strip().isdecimal():
+            text = str(int(text))  # labels of archives and tables are text: "7" and "07" are the number 7
+        if text not in self.index:
+            problem = self._why_unknown(raw)
+            raise DataError(f"{self.place}: the label {raw!r} of the sample {sample!r} has no class. {problem}")
+        return self.index[text]
+
+    def _why_unknown(self, raw: str | int) -> str:
+        if self.rule == "by_index":
+            return f"`by_index` needs integers from 0 to {len(self.index) - 1}."
+        if self.rule == "by_key" and isinstance(raw, int):
+            return (
+                "The labels of this source are integers: say in what order with `labels: {by_index: [...]}` "
+                "(or `by_index: classes` where it is the order of the task's classes)."
+            )
+        near = nearest(str(raw), self.index)
+        known = f"Nearest: {', '.join(near)}." if near else f"Known: {shortened(list(map(repr, self.index)))}."
+        what = {"by_code": "codes", "by_name": "class names"}.get(self.rule, "class keys")
+        return f"It is none of the {len(self.index)} {what}. {known}"
 
 
-def _class_map(task: TaskSpec, source: str, labels: LabelMap) -> _ClassMap:
+def _class_map(task: TaskSpec, place: str, labels: LabelMap) -> _ClassMap:
     keys = task.class_keys
+    check_label_map(labels, keys, place)
     position = {key: index for index, key in enumerate(keys)}
     if labels == "by_key":
-        return _ClassMap(position, "by_key")
-    if labels == "by_name":
-        return _ClassMap(_names_index(task, source), "by_name")
+        return _ClassMap(place, "by_key", position)
     if isinstance(labels, ByCode):
-        _check_keys(task, source, "by_code", list(labels.by_code.values()))
-        return _ClassMap({raw: position[key] for raw, key in labels.by_code.items()}, "by_code")
-    order = keys if labels.by_index == "classes" else labels.by_index
-    _check_keys(task, source, "by_index", order)
-    if len(set(order)) != len(order):
-        twice = next(key for key in order if order.count(key) > 1)
-        raise SpecError(f"{_place(task, source)}: `by_index` lists the class key {twice!r} twice.")
-    return _ClassMap({str(row): position[key] for row, key in enumerate(order)}, "by_index", len(order))
-
-
-def _names_index(task: TaskSpec, source: str) -> dict[str, int]:
-    """Return the plain form of every key and name -> class index; SpecError where it stands for two classes."""
+        return _ClassMap(place, "by_code", {raw: position[key] for raw, key in labels.by_code.items()})
+    if isinstance(labels, ByIndex):
+        order = keys if labels.by_index == "classes" else labels.by_index
+        return _ClassMap(place, "by_index", {str(row): position[key] for row, key in enumerate(order)})
     index: dict[str, int] = {}
-    for position, item in enumerate(task.class_list):
+    for number, item in enumerate(task.class_list):
         for name in (item.key, *item.names):
-            other = index.setdefault(plain_form(name), position)
-            if other != position:
+            other = index.setdefault(plain_form(name), number)
+            if other != number:
                 raise SpecError(
-                    f"{_place(task, source)}: `by_name` cannot tell the classes {task.class_keys[other]!r} and "
-                    f"{item.key!r} apart: {name!r} is a name of both. Use `by_key` or `by_code`."
+                    f"{place}: `by_name` cannot tell the classes {keys[other]!r} and {item.key!r} apart: "
+                    f"{name!r} is a name of both. Use `by_key` or `by_code`."
                 )
-    return index
-
-
-def _check_keys(task: TaskSpec, source: str, rule: str, mapped: Sequence[str]) -> None:
-    keys = task.class_keys
-    strange = [key for key in mapped if key not in set(keys)]
-    absent = [key for key in keys if key not in set(mapped)]
-    if not strange and not absent:
-        return
-    parts = []
-    if strange:
-        near = nearest(strange[0], keys)
-        hint = f" (did you mean {', '.join(near)}?)" if near else ""
-        parts.append(f"{_some(strange)} is no class key{hint}")
-    if absent:
-        parts.append(f"no label stands for {_some(absent)}")
-    raise SpecError(f"{_place(task, source)}: `{rule}` does not fit the classes: {'; '.join(parts)}.")
-
-
-def _lookup(task: TaskSpec, source: str, classes: _ClassMap, raw: str | int, sample: str) -> int:
-    index = classes.find(raw)
-    if index is not None:
-        return index
-    text = f"{_place(task, source)}: the label {raw!r} of the sample {sample!r} has no class. "
-    if classes.positions is not None:
-        raise DataError(text + f"`by_index` needs integers from 0 to {classes.positions - 1}.")
-    if classes.rule == "by_key" and isinstance(raw, int):
-        raise DataError(
-            text + "The labels of this source are integers: say in what order with `labels: {by_index: [...]}` "
-            "(or `by_index: classes` where it is the order of the task's classes)."
-        )
-    near = nearest(str(raw), classes.index)
-    known = f"Nearest: {', '.join(near)}." if near else f"Known: {_some(list(classes.index))}."
-    what = {"by_code": "codes", "by_name": "class names"}.get(classes.rule, "class keys")
-    raise DataError(text + f"It is none of the {len(classes.index)} {what}. {known}")
-
-
-def _place(task: TaskSpec, source: str) -> str:
-    return f"Task {task.name!r}, source {source}"
-
-
-def _some(values: Sequence[str]) -> str:
-    shown = ", ".join(repr(value) for value in values[:_PRINTED])
-    more = len(values) - _PRINTED
-    return f"{shown} and {more} more" if more > 0 else shown
+    return _ClassMap(place, "by_name", index)

@@ -2,233 +2,130 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from evalsuite import resources
-from evalsuite.config import is_offline
-from evalsuite.data import python_source
 from evalsuite.data.base import DataState, Fold, Pool, RawPool, TaskData
-from evalsuite.data.context import SourceContext, SourceModule
 from evalsuite.data.labels import map_labels
-from evalsuite.data.lists import expand_lists, missing_files
+from evalsuite.data.place import DataPlace
+from evalsuite.data.sources import sources_of
+from evalsuite.data.sources.base import Source
 from evalsuite.data.splits import resolve_folds
 from evalsuite.errors import DataError, DataMissingError, SpecError, UsageError
 from evalsuite.hashing import combined_sha256
-from evalsuite.tasks.sources import PythonSource, SourceBase, SourceSpec
+from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import TaskSpec
-from evalsuite.tasks.split_rules import SampledSplits, SplitRule
+from evalsuite.tasks.split_rules import SampledSplits
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 3
 
 
-def open_task(
-    task: TaskSpec,
-    data_root: Path | None,
-    *,
-    offline: bool = False,
-    trust_adapters: bool = False,
-    cache_dir: Path | None = None,
-    test_only: bool = False,
-) -> TaskData:
+def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> TaskData:
     """Pick the source the task's images come from; its pools open on first use.
 
     The first source that is ready counts; one that is there in part is then passed over with a warning.
-    Nothing is downloaded here: that is `evalsuite.data.downloading`.
-    `resolved` of what is returned fills as pools open: commits, file names, checksums.
+    Nothing is downloaded here: that is `evalsuite.data.fetching`.
     test_only: the test split is enough; the splits for training are then empty.
 
     Raises DataMissingError that says for every source what is missing, and where to put it; UsageError
     for an adapter that is not trusted.
     """
     if test_only:
-        task = task.with_sources([_of_the_test_split(spec, spec.splits or task.splits) for spec in task.sources])
-    context = make_context(task, data_root, offline, trust_adapters, cache_dir)
-    states = [source_state(spec, context) for spec in task.sources]
-    chosen = _choose(task, states, context)
-    effective = task.from_source(chosen)
-    opened = _OpenedTask(effective, chosen, context, test_only)
-    context.resolved.update({"source": chosen.kind, "verified": chosen.verified})
-    return TaskData(effective, chosen.kind, opened.pool, opened.folds, context.resolved)
+        task = task.changed(sources=[_of_the_test_split(task, spec) for spec in task.sources])
+    source = _choose(task, place)
+    effective = task.from_source(source.spec)
+    resolved: dict[str, Any] = {"source": source.spec.kind, "verified": source.spec.verified}
+
+    @functools.cache
+    def open_pool(name: str) -> Pool:
+        if name not in (known := list(source.spec.pools)):
+            raise SpecError(
+                f"Task {task.name!r}: there is no pool (nor list) {name!r} in the source {source.title}; "
+                f"its pools: {', '.join(known)}."
+            )
+        raw = source.open(name)
+        if raw.origin.commit:
+            resolved.update(repo=raw.origin.repo, revision=raw.origin.revision, commit=raw.origin.commit)
+        if raw.origin.files:
+            resolved.setdefault("files", {})[name] = dict(raw.origin.files)
+        return _finished(effective, source, name, raw)
+
+    @functools.cache
+    def folds() -> tuple[Fold, ...]:
+        return resolve_folds(effective, open_pool, source.lists(), test_only=test_only)
+
+    return TaskData(effective, source.spec.kind, open_pool, folds, resolved)
 
 
-def _of_the_test_split(spec: SourceSpec, rule: SplitRule) -> SourceSpec:
+def _of_the_test_split(task: TaskSpec, spec: SourceSpec) -> SourceSpec:
     """Return a source with the pool and lists of the test split alone; as it is where splits are drawn from a pool."""
+    rule = spec.splits or task.splits
     if isinstance(rule, SampledSplits):
         return spec
-    lists = {name: entry for name, entry in spec.lists.items() if name == rule.test}
-    kept = {entry.pool for entry in lists.values()} or {rule.test}
-    if isinstance(spec, PythonSource):
-        return spec.model_copy(update={"lists": lists, "pools": [name for name in spec.pools if name in kept]})
-    pools = {name: value for name, value in spec.pools.items() if name in kept}
-    return spec.model_copy(update={"lists": lists, "pools": pools})
+    pools = {entry.pool for name, entry in spec.lists.items() if name == rule.test} or {rule.test}
+    return spec.restricted(pools, [rule.test])
 
 
-def data_state(
-    task: TaskSpec,
-    data_root: Path | None,
-    *,
-    offline: bool = False,
-    trust_adapters: bool = False,
-    cache_dir: Path | None = None,
-) -> DataState:
+def data_state(task: TaskSpec, place: DataPlace) -> DataState:
     """Say whether `open_task` will find the data, from the names of files alone.
 
     Returns the state of the source that counts; for `partial` and `absent`, `missing` tells of every source.
     """
-    context = make_context(task, data_root, offline, trust_adapters, cache_dir)
-    states = [source_state(spec, context) for spec in task.sources]
-    by_name = {state.state: state for state in reversed(states)}  # the first source of each state
-    if "ready" in by_name:
-        return by_name["ready"]
-    if "partial" in by_name:
-        there = by_name["partial"]
-        return DataState("partial", there.source, how_to_get(task, states, context), there.missing)
-    if "downloadable" in by_name:
-        return by_name["downloadable"]
-    return DataState("absent", states[0].source, how_to_get(task, states, context), states[0].missing)
+    sources = sources_of(task, place)
+    states = [source.state() for source in sources]
+    found = foremost(states)
+    if found.state in ("ready", "downloadable"):
+        return found
+    return DataState(found.state, how_to_get(sources, states), found.missing)
 
 
-def source_state(spec: SourceSpec, context: SourceContext) -> DataState:
-    """Say whether one source is ready, with the files and lists it `needs`; names of files alone are looked at."""
-    state = _module(spec).state(spec, context)
-    if state.state == "ready":
-        short = _missing_parts(spec, context)
-        if short:
-            shown = ", ".join(str(path) for path in short[:_SHOWN]) + (" ..." if len(short) > _SHOWN else "")
-            state = DataState("partial", spec.kind, f"missing: {shown}.")
-    if state.state == "ready" or not can_be_fetched(spec):
-        return state
-    name = "downloadable" if state.state == "absent" and not context.offline else state.state
-    return DataState(name, spec.kind, f"{state.missing.rstrip('.')}. To download it: {_download_command(context.task)}")
+def foremost(states: Sequence[DataState]) -> DataState:
+    """Return the state that counts: the best of the sources', the first of several."""
+    order = ("ready", "partial", "downloadable", "absent")
+    return min(states, key=lambda state: order.index(state.state))
 
 
-def can_be_fetched(spec: SourceSpec) -> bool:
-    """Say whether `evalsuite download` knows where to fetch a source."""
-    repo: str | None = getattr(spec, "repo", None)
-    return bool(spec.files) or repo is not None
+def _choose(task: TaskSpec, place: DataPlace) -> Source[Any]:
+    sources = sources_of(task, place)
+    states = [source.state() for source in sources]
+    best = foremost(states)
+    number = states.index(best)
+    chosen = sources[number]
+    if best.state == "ready":
+        for source, state in zip(sources[:number], states[:number], strict=True):
+            if state.state == "partial":
+                _LOG.warning(
+                    "Task %s: %s is there only in part (%s); %s is used instead",
+                    task.name, source.title, state.missing, chosen.title,
+                )  # fmt: skip
+        return chosen
+    if best.state != "partial" and (refusals := [source.refusal() for source in sources if source.refusal()]):
+        raise UsageError(refusals[0])
+    what = "there only in part" if best.state == "partial" else "not there"
+    raise DataMissingError(f"The images of the task {task.name!r} are {what}.\n{how_to_get(sources, states)}")
 
 
-def _download_command(task: TaskSpec) -> str:
-    """Return what to type: shipped tasks by name, others by the path of their file."""
-    own = task.path is None or task.path.parent.resolve() == resources.data_dir("tasks").resolve()
-    return f"evalsuite download {task.name if own else task.path}"
-
-
-def _missing_parts(spec: SourceSpec, context: SourceContext) -> list[Path]:
-    base = _module(spec).folder(spec, context)
-    absent = [] if base is None else [base / name for name in spec.needs if not (base / name).exists()]
-    return absent + missing_files(expand_lists(spec.lists, _list_folders(spec, context)))
-
-
-def _list_folders(spec: SourceSpec, context: SourceContext) -> list[Path]:
-    """Return where the files of lists may be: the source's folder, then the task file's."""
-    beside = None if context.task.path is None else context.task.path.parent
-    return [place for place in (_module(spec).folder(spec, context), beside) if place is not None]
-
-
-def make_context(
-    task: TaskSpec, data_root: Path | None, offline: bool, trust_adapters: bool, cache_dir: Path | None
-) -> SourceContext:
-    """Return what the sources of a task are asked with."""
-    root = None if data_root is None else Path(data_root).expanduser()
-    return SourceContext(task, root, cache_dir, is_offline(offline), trust_adapters)
-
-
-def _module(spec: SourceBase) -> SourceModule:
-    """Import the module of a source kind."""
-    kind: str = getattr(spec, "kind")  # noqa: B009 -- every source has one, the base class does not
-    return cast(SourceModule, importlib.import_module(f"evalsuite.data.{kind}_source"))
-
-
-def _choose(task: TaskSpec, states: Sequence[DataState], context: SourceContext) -> SourceSpec:
-    partial = [number for number, state in enumerate(states) if state.state == "partial"]
-    for number, (spec, state) in enumerate(zip(task.sources, states, strict=True)):
-        if state.state == "ready":
-            for other in partial:
-                if other < number:
-                    _LOG.warning(
-                        "Task %s: %s is there only in part (%s); %s is used instead",
-                        task.name, describe_source(task.sources[other]), states[other].missing, describe_source(spec),
-                    )  # fmt: skip
-            return spec
-    if not partial:
-        _refuse_untrusted(task, context)
-    what = "there only in part" if partial else "not there"
-    raise DataMissingError(f"The images of the task {task.name!r} are {what}.\n{how_to_get(task, states, context)}")
-
-
-def _refuse_untrusted(task: TaskSpec, context: SourceContext) -> None:
-    for spec in task.sources:
-        if isinstance(spec, PythonSource) and not python_source.is_trusted(spec, context):
-            file = python_source.adapter_file(spec, context)
-            if file is not None and file.is_file():
-                raise UsageError(python_source.untrusted_message(spec, context))
-
-
-def how_to_get(task: TaskSpec, states: Sequence[DataState], context: SourceContext) -> str:
-    """Say of each source what is there and what is missing, and how to get it."""
+def how_to_get(sources: Sequence[Source[Any]], states: Sequence[DataState]) -> str:
+    """Say of each source of a task what is there and what is missing, and how to get it."""
+    task, place = sources[0].task, sources[0].place
     lines = ["It can come from any of:" if len(states) > 1 else "It comes from:"]
-    for number, (spec, state) in enumerate(zip(task.sources, states, strict=True), 1):
-        text = state.missing or "nothing is missing"
-        lines.append(f"  {number}. {describe_source(spec)} [{state.state}]: {text}")
-        if spec.note:
-            lines.append(f"     {spec.note}")
-    if context.data_root is None:
-        lines.append("No data root is given: set it with --data-root DIR or EVALSUITE_DATA=DIR.")
-    else:
-        lines.append(f"The data root is {context.data_root} (--data-root DIR or EVALSUITE_DATA=DIR).")
+    for number, (source, state) in enumerate(zip(sources, states, strict=True), 1):
+        lines.append(f"  {number}. {source.title} [{state.state}]: {state.missing or 'nothing is missing'}")
+        if source.spec.note:
+            lines.append(f"     {source.spec.note}")
+    lines.append(f"The data root is {place.data_root} (--data-root DIR or EVALSUITE_DATA=DIR).")
     if task.homepage:
         lines.append(f"Homepage of the dataset: {task.homepage}")
     return "\n".join(lines)
 
 
-def describe_source(spec: SourceBase) -> str:
-    """Name a source in a message."""
-    return _module(spec).describe(spec)
-
-
-class _OpenedTask:
-    """The pools of one source, each opened once."""
-
-    def __init__(self, task: TaskSpec, spec: SourceSpec, context: SourceContext, test_only: bool) -> None:
-        self._task = task
-        self._test_only = test_only
-        self._spec = spec
-        self._context = context
-        self._pools: dict[str, Pool] = {}
-        self._folds: tuple[Fold, ...] | None = None
-
-    def pool(self, name: str) -> Pool:
-        """Return a pool of the source."""
-        if name not in self._pools:
-            known = list(self._spec.pools)
-            if name not in known:
-                raise SpecError(
-                    f"Task {self._task.name!r}: there is no pool (nor list) {name!r} in the source "
-                    f"{describe_source(self._spec)}; its pools: {', '.join(known)}."
-                )
-            raw = _module(self._spec).open_raw_pool(self._spec, name, self._context)
-            self._pools[name] = _finished(self._task, self._spec, name, raw)
-        return self._pools[name]
-
-    def folds(self) -> tuple[Fold, ...]:
-        """Return the splits of the task."""
-        if self._folds is None:
-            lists = expand_lists(self._spec.lists, _list_folders(self._spec, self._context))
-            self._folds = resolve_folds(self._task, self.pool, lists, test_only=self._test_only)
-        return self._folds
-
-
-def _finished(task: TaskSpec, spec: SourceSpec, name: str, raw: RawPool) -> Pool:
+def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> Pool:
     """Check a raw pool and map its labels."""
-    place = f"Task {task.name!r}, source {describe_source(spec)}, pool {name!r}"
+    place = f"Task {task.name!r}, source {source.title}, pool {name!r}"
     count = len(raw.ids)
     lengths = {"labels": len(raw.labels), "sizes": len(raw.sizes)}
     if raw.mtimes is not None:
@@ -241,17 +138,9 @@ def _finished(task: TaskSpec, spec: SourceSpec, name: str, raw: RawPool) -> Pool
     if len(set(raw.ids)) != count:
         twice = Counter(raw.ids).most_common(1)[0][0]
         raise DataError(f"{place}: the sample {twice!r} is there more than once.")
-    labels = map_labels(task, describe_source(spec), spec.labels, raw.labels, raw.ids)
+    labels = map_labels(task, source.title, source.spec.labels, raw.labels, raw.ids)
     groups = None if raw.groups is None else tuple(raw.groups)
-    fingerprint = _fingerprint(task, spec, name, raw.content)
+    # It identifies the images of a pool on any machine; the ids and sizes are compared apart from it.
+    options = json.dumps(source.image_options(name), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    fingerprint = combined_sha256([task.name, source.spec.kind, options, name, raw.content])
     return Pool(name, tuple(raw.ids), labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint)
-
-
-def _fingerprint(task: TaskSpec, spec: SourceSpec, name: str, content: str) -> str:
-    """Identify the images of a pool, on any machine; the ids and sizes are compared apart from it."""
-    options: dict[str, Any] = _module(spec).image_options(spec, name)
-    return combined_sha256([task.name, spec.kind, _canonical(options), name, content])
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evalsuite.data.base import LoadedSample, RawLabel, RawPool
-from evalsuite.data.decoding import decode_file
-from evalsuite.errors import DataError
+from evalsuite.data.decoding import decode_image, decode_middle_frame
+from evalsuite.errors import DataError, JobError
+
+_LOG = logging.getLogger(__name__)
 
 Frame = Literal["middle"] | None
 
@@ -42,7 +45,8 @@ class FileReader:
         sample = self.ids[row]
         path = Path(self.root) / sample
         content = read_content(path, sample)
-        return LoadedSample(decode_file(content, sample, str(path), self.frame), content)
+        decode = decode_image if self.frame is None else decode_middle_frame
+        return LoadedSample(decode(content, sample, str(path)), content)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,16 @@ def read_content(path: Path, sample: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"The sample {sample!r} cannot be read from {path}: {error.strerror or error}.") from error
+
+
+def report_missing(text: str, missing: int, allowed: int, error: type[JobError], key: str = "max_unreadable") -> None:
+    """Raise `error` where more samples are missing than `key` of the task file allows; else log it.
+
+    text: what is missing.
+    """
+    if missing > allowed:
+        raise error(f"{text}. Complete the images, or allow for missing ones with `{key}` in the task file.")
+    _LOG.warning("%s; allowed by %s: %d", text, key, allowed)
 
 
 def stat_files(root: Path, ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -103,7 +117,7 @@ def raw_pool_from_arrays(
     """Make a pool of arrays in memory.
 
     images: uint8 arrays, (height, width) for grey or (height, width, 3) for RGB; others are a DataError.
-    ids: one a sample; default: the row number with eight digits.
+    ids: one per sample; default: the row number with eight digits.
     """
     digest = hashlib.sha256()
     for row, image in enumerate(images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -9,15 +10,12 @@ from itertools import combinations
 import numpy as np
 
 from evalsuite.data.base import Fold, Pool, Split
-from evalsuite.data.drawing import Amount, draw_some, draw_split, hold_out, stratified_limit
+from evalsuite.data.drawing import Amount, draw_some, draw_split
 from evalsuite.data.lists import SampleList, read_list
 from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import Draw, FoldSplits, OfficialSplits, SampledSplits
-
-__all__ = ["check_sizes", "hold_out", "resolve_folds", "stratified_limit"]
-
-_NAMES = ("train", "val", "test")
+from evalsuite.text import counted
 
 
 def resolve_folds(
@@ -30,22 +28,27 @@ def resolve_folds(
     test. Splits of one fold that share a sample are a DataError. test_only: those for training are empty.
     """
     rule = task.splits
-    folds: tuple[Fold, ...]
+
+    @functools.cache  # a test set that serves all folds is resolved once
+    def split(name: str) -> Split:
+        if name not in lists:
+            return Split(name, np.arange(len(open_pool(name)), dtype=np.int64))
+        pool = open_pool(lists[name].pool)
+        return Split(pool.name, read_list(lists[name], pool, task.max_unreadable))
+
     if isinstance(rule, SampledSplits):
-        folds = (_sampled(task, rule, open_pool(rule.pool)),)
+        folds = [_sampled(task, rule, open_pool(rule.pool))]
     elif isinstance(rule, FoldSplits):
-        known: dict[str, Split] = {}  # a test set that serves all folds is resolved once
-        numbers = [str(rule.first + position) for position in range(rule.count)]
-        folds = tuple(_named(task, rule, open_pool, lists, number, known, test_only) for number in numbers)
+        folds = [_named(rule, str(rule.first + number), split, test_only) for number in range(rule.count)]
     else:
-        fold = _named(task, rule, open_pool, lists, None, {}, test_only)
-        folds = (fold if rule.draw is None else _drawn(task, rule.draw, fold, open_pool),)
-    for number, fold in enumerate(() if test_only else folds):
+        fold = _named(rule, "", split, test_only)
+        folds = [fold if rule.draw is None else _drawn(task, rule.draw, fold, open_pool)]
+    for number, fold in enumerate([] if test_only else folds):
         _check_disjoint(task, fold, number if len(folds) > 1 else None, open_pool)
-    return folds
+    return tuple(folds)
 
 
-def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = _NAMES) -> None:
+def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = ("train", "val", "test")) -> None:
     """Compare the splits (those of `names`) with the sizes the task file states, if it calls them exact.
 
     Raises DataMissingError where samples are missing, DataError where there are too many.
@@ -57,18 +60,18 @@ def check_sizes(task: TaskSpec, folds: tuple[Fold, ...], names: Sequence[str] = 
             continue
         per_fold = expected if isinstance(expected, list) else [expected] * len(folds)
         if len(per_fold) != len(folds):
-            raise SpecError(f"Task {task.name!r}: `sizes.{name}` lists {len(per_fold)} numbers for {len(folds)} folds.")
+            listed, needed = counted(len(per_fold), "number"), counted(len(folds), "fold")
+            raise SpecError(f"Task {task.name!r}: `sizes.{name}` lists {listed} for {needed}.")
         for number, (fold, wanted) in enumerate(zip(folds, per_fold, strict=True)):
-            split: Split | None = getattr(fold, name)
-            found = 0 if split is None else len(split)
+            found = len(fold.splits.get(name, ()))
             if found == wanted:
                 continue
             where = f" of fold {number}" if len(folds) > 1 else ""
             kind = DataMissingError if found < wanted else DataError
             raise kind(
-                f"Task {task.name!r}: the split {name!r}{where} has {found} samples where the task file "
+                f"Task {task.name!r}: the split {name!r}{where} has {counted(found, 'sample')} where the task file "
                 f"says exactly {wanted}. The data is {'incomplete' if found < wanted else 'another edition'}; "
-                "get the official one, or, if it is right, mend `sizes` in the task file (or `exact: false`)."
+                "get the official one, or, if it is right, correct `sizes` in the task file (or `exact: false`)."
             )
 
 
@@ -92,71 +95,51 @@ def _check_amounts(task: TaskSpec, parts: list[Amount]) -> None:
         raise SpecError(f"{place}: shares must lie between 0 and 1 and sum to 1 at most; they are {shares}.")
     numbers = [part for part in parts if isinstance(part, int)]
     if any(number < 1 for number in numbers):
-        raise SpecError(f"{place}: numbers a class must be 1 or more; they are {numbers}.")
+        raise SpecError(f"{place}: numbers per class must be 1 or more; they are {numbers}.")
     if numbers and task.multilabel:
-        raise SpecError(f"{place}: samples a class have no meaning where a sample has several classes.")
+        raise SpecError(f"{place}: samples per class have no meaning where a sample has several classes.")
 
 
-def _named(
-    task: TaskSpec,
-    rule: OfficialSplits | FoldSplits,
-    open_pool: Callable[[str], Pool],
-    lists: Mapping[str, SampleList],
-    number: str | None,
-    known: dict[str, Split],
-    test_only: bool,
-) -> Fold:
-    def split(name: str) -> Split:
-        title = name if number is None else name.replace("{}", number)
-        if title not in known:
-            known[title] = _find_split(task, title, open_pool, lists)
-        return known[title]
+def _named(rule: OfficialSplits | FoldSplits, number: str, split: Callable[[str], Split], test_only: bool) -> Fold:
+    def find(name: str) -> Split:
+        return split(name.replace("{}", number))
 
-    test = split(rule.test)
+    test = find(rule.test)
     if test_only:
         return Fold(Split(test.pool, test.rows[:0]), None, test)
-    return Fold(split(rule.train), None if rule.val is None else split(rule.val), test)
+    return Fold(find(rule.train), None if rule.val is None else find(rule.val), test)
 
 
 def _drawn(task: TaskSpec, draw: Draw, fold: Fold, open_pool: Callable[[str], Pool]) -> Fold:
     """Return the fold with only so many samples of each split as `draw` says."""
-
-    def some(name: str, split: Split | None) -> Split | None:
+    drawn = {}
+    for name, split in fold.splits.items():
         count: int | None = getattr(draw, name)
-        if split is None or count is None or len(split) == 0:
-            return split
+        if count is None or len(split) == 0:
+            continue
         if count > len(split):
             raise DataMissingError(
                 f"Task {task.name!r}: `splits.draw` asks for {count} samples of {name!r}, which has {len(split)}."
             )
         ids = open_pool(split.pool).ids
-        return Split(split.pool, split.rows[draw_some([ids[row] for row in split.rows], count, draw.seed)])
-
-    train, val, test = (some(name, getattr(fold, name)) for name in _NAMES)
-    return replace(fold, train=train or fold.train, val=val, test=test or fold.test)
-
-
-def _find_split(task: TaskSpec, title: str, open_pool: Callable[[str], Pool], lists: Mapping[str, SampleList]) -> Split:
-    if title not in lists:
-        return Split(title, np.arange(len(open_pool(title)), dtype=np.int64))
-    sample_list = lists[title]
-    pool = open_pool(sample_list.pool)
-    return Split(pool.name, read_list(sample_list, pool, task.max_unreadable))
+        rows = split.rows[draw_some([ids[row] for row in split.rows], count, draw.seed)]
+        drawn[name] = Split(split.pool, rows)
+    return replace(fold, **drawn)
 
 
 def _check_disjoint(task: TaskSpec, fold: Fold, number: int | None, open_pool: Callable[[str], Pool]) -> None:
-    splits = [(name, getattr(fold, name)) for name in _NAMES if getattr(fold, name) is not None]
     where = "" if number is None else f" of fold {number}"
-    for name, split in splits:
+    for name, split in fold.splits.items():
         if len(split) == 0:
             raise DataMissingError(f"Task {task.name!r}: the split {name!r}{where} has no sample.")
-    for (name, split), (other_name, other) in combinations(splits, 2):
+    for (name, split), (other_name, other) in combinations(fold.splits.items(), 2):
         if split.pool != other.pool:
             continue
         common = np.intersect1d(split.rows, other.rows)
         if len(common):
             sample = open_pool(split.pool).ids[int(common[0])]
+            shared = counted(len(common), "sample")
             raise DataError(
-                f"Task {task.name!r}: the splits {name!r} and {other_name!r}{where} share {len(common)} "
-                f"samples, such as {sample!r}; a score on them would be worth nothing. Mend the lists."
+                f"Task {task.name!r}: splits {name!r} and {other_name!r}{where} share {shared}, such as {sample!r}; "
+                "a score on them would be worth nothing. Correct the lists."
             )

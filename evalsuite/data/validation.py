@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.data.base import IGNORED, Fold, Pool, Split, TaskData
+from evalsuite.data.base import IGNORED, Pool, Split, TaskData
+from evalsuite.data.download.prober import Prober
+from evalsuite.data.drawing import strata
+from evalsuite.data.opening import data_state, open_task
+from evalsuite.data.place import DataPlace
+from evalsuite.data.sources import sources_of
+from evalsuite.data.sources.base import Source
 from evalsuite.data.splits import check_sizes
 from evalsuite.errors import EvalsuiteError
 from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import counted, shortened
 
 _NO_SAMPLE = "no sample of"
 
@@ -26,14 +33,57 @@ class Check:
     text: str = ""
 
 
+def check_task(task: TaskSpec, place: DataPlace, prober: Prober) -> Iterator[Check]:
+    """Check a task: its definition, whether its sources are there or could be fetched, and the data that is there."""
+    yield from check_definition(task)
+    yield from check_sources(task, place, prober)
+    state = data_state(task, place)
+    if state.state != "ready":
+        text = f"{state.state}: {state.missing}".rstrip(": ")
+        yield Check("data", "failed" if state.state == "partial" else "skipped", text)
+        return
+    try:
+        data = open_task(task, place)
+        yield Check("data", "ok", data.source)
+        yield from check_data(data)
+    except EvalsuiteError as error:
+        yield Check("data", "failed", str(error))
+
+
 def check_definition(task: TaskSpec) -> Iterator[Check]:
     """Check what the files alone can tell; the schema was checked when they were read."""
-    yield Check("classes", "ok", f"{len(task.class_list)} classes, {len(task.prompt_spec.templates)} templates")
+    prompts = counted(len(task.prompt_spec.templates), "template")
+    yield Check("classes", "ok", f"{counted(len(task.class_list), 'class')}, {prompts}")
     yield from _shared_names(task)
     yield Check("metric", "ok", task.metric)
     for number, source in enumerate(task.sources, start=1):
         if not source.verified:
             yield Check("sources", "ok", f"source {number} ({source.kind}) has not been verified by anybody yet")
+
+
+def check_sources(task: TaskSpec, place: DataPlace, prober: Prober) -> Iterator[Check]:
+    """Say of each source whether it is ready, and unless offline whether it could be fetched.
+
+    A dead link is a failure only where no other source of the task is ready or reachable.
+    """
+    sources = sources_of(task, place)
+    asked = [_look_at(source, prober) for source in sources]
+    alive = any(state == "ok" for state, _ in asked)
+    for number, (source, (state, text)) in enumerate(zip(sources, asked, strict=True), start=1):
+        shown = "ok" if state == "failed" and alive else state
+        yield Check(f"source {number}", shown, f"{source.title}: {text}")
+
+
+def _look_at(source: Source[Any], prober: Prober) -> tuple[str, str]:
+    """Return the state of a check and its text."""
+    if source.state().state == "ready":
+        return "ok", "ready"
+    if not source.can_be_fetched:
+        return "skipped", "not there; it is available by hand only"
+    if source.place.offline:
+        return "skipped", "not there; not asked for, because offline"
+    answer = source.reachable(prober)
+    return {"reachable": "ok", "dead": "failed"}.get(answer.state, "skipped"), answer.text or answer.state
 
 
 def check_data(data: TaskData) -> Iterator[Check]:
@@ -43,10 +93,15 @@ def check_data(data: TaskData) -> Iterator[Check]:
     except EvalsuiteError as error:
         yield Check("splits", "failed", str(error))
         return
-    splits = [_splits(fold) for fold in folds]
+    splits = [fold.splits for fold in folds]
     counts = ", ".join(f"{name} {len(split)}" for name, split in splits[0].items())
     yield Check("splits", "ok", counts + (f", {len(folds)} folds" if len(folds) > 1 else ""))
-    yield _check_sizes(data.task, folds)
+    try:
+        check_sizes(data.task, folds)
+        stated = data.task.sizes.test is not None
+        yield Check("sizes", "ok", "as the task file says" if stated else "the task file states none")
+    except EvalsuiteError as error:
+        yield Check("sizes", "failed", str(error))
     for name, split in splits[0].items():
         yield _check_labels(data.task, name, [named[name] for named in splits], data.open_pool)
         yield _check_images(name, data.open_pool(split.pool), split, data.task.max_unreadable)
@@ -64,20 +119,6 @@ def _shared_names(task: TaskSpec) -> Iterator[Check]:
             yield Check("class names", "ok", f'the name "{name}" stands for {count} classes: {", ".join(sharing)}')
 
 
-def _check_sizes(task: TaskSpec, folds: tuple[Fold, ...]) -> Check:
-    try:
-        check_sizes(task, folds)
-    except EvalsuiteError as error:
-        return Check("sizes", "failed", str(error))
-    stated = task.sizes.test is not None
-    return Check("sizes", "ok", "as the task file says" if stated else "the task file states none")
-
-
-def _splits(fold: Fold) -> Mapping[str, Split]:
-    named = {"train": fold.train, "val": fold.val, "test": fold.test}
-    return {name: split for name, split in named.items() if split is not None}
-
-
 def _check_labels(task: TaskSpec, name: str, splits: Sequence[Split], open_pool: Callable[[str], Pool]) -> Check:
     """Check the labels of one split in every fold; a split that serves several folds is looked at once."""
     different = {(split.pool, split.rows.tobytes()): number for number, split in reversed([*enumerate(splits)])}
@@ -90,7 +131,7 @@ def _check_labels(task: TaskSpec, name: str, splits: Sequence[Split], open_pool:
             where = f"fold {number}: " if len(different) > 1 else ""
             return Check(f"{name} labels", "failed", f"{where}{problem}")
     each = f", in each of {len(different)} folds" if len(different) > 1 else ""
-    return Check(f"{name} labels", "ok", f"all {len(task.class_list)} classes{each}")
+    return Check(f"{name} labels", "ok", f"all {counted(len(task.class_list), 'class')}{each}")
 
 
 def _wrong_labels(task: TaskSpec, labels: NDArray[Any]) -> str:
@@ -102,21 +143,24 @@ def _wrong_labels(task: TaskSpec, labels: NDArray[Any]) -> str:
         wrong = (labels < 0) | (labels >= len(task.class_list))
         present = np.unique(labels)
     if wrong.any():
-        return f"{int(wrong.sum())} labels are out of range"
+        return f"{counted(int(wrong.sum()), 'label')} out of range"
     found = set(present.tolist())
     absent = [key for index, key in enumerate(task.class_keys) if index not in found]
-    shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-    return f"{_NO_SAMPLE} {len(absent)} classes: {shown}" if absent else ""
+    return f"{_NO_SAMPLE} {counted(len(absent), 'class')}: {shortened(absent)}" if absent else ""
 
 
 def _check_images(name: str, pool: Pool, split: Split, allowed: int) -> Check:
-    """Decode an image of each class; where one cannot be, the next is tried, as long as so many are `allowed`."""
+    """Decode one image of each class; where one cannot be, the next is tried, as long as so many are `allowed`."""
     decoded: set[int] = set()
     problems: dict[int, str] = {}
-    for rows in _rows_of_classes(pool.labels[split.rows], split.rows):
+    for rows in _rows_of_classes(pool.labels, split.rows):
         for row in rows.tolist():
             if row not in decoded and row not in problems:
-                _try_to_read(pool, row, decoded, problems)
+                try:
+                    pool.read(row)
+                    decoded.add(row)
+                except EvalsuiteError as error:
+                    problems[row] = str(error)
             if row in decoded or len(problems) > allowed:
                 break
         if len(problems) > allowed:
@@ -127,20 +171,8 @@ def _check_images(name: str, pool: Pool, split: Split, allowed: int) -> Check:
     return Check(f"{name} images", "ok", text)
 
 
-def _try_to_read(pool: Pool, row: int, decoded: set[int], problems: dict[int, str]) -> None:
-    try:
-        pool.read(row)
-    except EvalsuiteError as error:
-        problems[row] = str(error)
-    else:
-        decoded.add(row)
-
-
-def _rows_of_classes(labels: NDArray[Any], rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of each class that has any."""
+def _rows_of_classes(labels: NDArray[Any], rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the rows of each class that has any."""
     if labels.ndim == 2:
-        yield from (rows[column == 1] for column in labels.T if (column == 1).any())
-    else:
-        order = np.argsort(labels, kind="stable")
-        starts = np.flatnonzero(np.diff(labels[order])) + 1
-        yield from np.split(rows[order], starts)
+        return [rows[column == 1] for column in labels[rows].T if (column == 1).any()]
+    return [of_class for _, of_class in strata(labels, rows)]

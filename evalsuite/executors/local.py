@@ -12,10 +12,10 @@ import torch
 
 from evalsuite.features.batches import Batch
 from evalsuite.features.encoding import EncodedBatch, MapBatches, Precision, encode_batch, encode_batches
-from evalsuite.models.base import ImageModel
+from evalsuite.models.base import ImageModel, move
 
 BATCHES_AHEAD = 2
-"""Batches in flight a device: one being encoded, one ready."""
+"""Batches in flight per device: one being encoded, one ready."""
 
 
 class LocalExecutor:
@@ -33,7 +33,7 @@ class LocalExecutor:
         return partial(self._map, replicas)
 
     def _map(self, replicas: Sequence[ImageModel], batches: Iterable[Batch]) -> Iterator[EncodedBatch]:
-        pools = [ThreadPoolExecutor(1) for _ in replicas]  # one thread a device keeps its batches in order
+        pools = [ThreadPoolExecutor(1) for _ in replicas]  # one thread per device keeps its batches in order
         waiting: deque[Future[EncodedBatch]] = deque()
         try:
             for number, batch in enumerate(batches):
@@ -51,7 +51,5 @@ class LocalExecutor:
 
 def _copy_to(model: ImageModel, device: torch.device) -> ImageModel:
     replica = copy.deepcopy(model)
-    move = getattr(replica, "to", None)
-    if move is not None:
-        move(device)
+    move(replica, device)
     return replica

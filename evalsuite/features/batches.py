@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
 from evalsuite.features.blocks import Stamp
-
-Preprocess = Callable[[Image.Image], torch.Tensor]
+from evalsuite.models.base import Preprocess
 
 WORKERS_PAY_FROM = 2_000
 """Samples below which starting worker processes takes longer than decoding in this one."""
@@ -26,12 +24,19 @@ MOST_WORKERS = 16
 
 @dataclass(frozen=True)
 class Item:
-    """One sample: its preprocessed image, or why it cannot be read."""
+    """One preprocessed sample, (channels, height, width) float32."""
 
     row: int
     stamp: Stamp
-    image: torch.Tensor | None
-    problem: str = ""
+    image: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A sample that cannot be read, and why."""
+
+    identifier: str
+    problem: str
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,7 @@ class Batch:
     stamps: list[Stamp]
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """A sample that cannot be read, and why."""
-
-    identifier: str
-    problem: str
-
-
-class _Samples(Dataset[Item]):
+class _Samples(Dataset[Item | Unreadable]):
     """The samples of a pool at some rows, for a DataLoader."""
 
     def __init__(self, pool: Pool, rows: Sequence[int], preprocess: Preprocess) -> None:
@@ -62,20 +59,23 @@ class _Samples(Dataset[Item]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Item | Unreadable:
         row = self._rows[index]
         try:
             sample = self._pool.read(row)
         except DataError as error:
-            return Item(row, Stamp(int(self._pool.sizes[row]), 0, ""), None, str(error))
-        stamp = stamp_of(self._pool, row, sample.content)
-        return Item(row, stamp, self._preprocess(sample.image))
+            return Unreadable(self._pool.ids[row], str(error))
+        return Item(row, stamp_of(self._pool, row, sample.content), self._preprocess(sample.image))
 
 
 def stamp_of(pool: Pool, row: int, content: bytes) -> Stamp:
     """Return what identifies the bytes of a sample."""
-    mtime = int(pool.mtimes[row]) if pool.mtimes is not None else 0
-    return Stamp(int(pool.sizes[row]), mtime, hashlib.sha256(content).hexdigest())
+    return Stamp(int(pool.sizes[row]), mtime_of(pool, row), hashlib.sha256(content).hexdigest())
+
+
+def mtime_of(pool: Pool, row: int) -> int:
+    """Return the modification time of a sample's file in ns, 0 where it has none of its own."""
+    return int(pool.mtimes[row]) if pool.mtimes is not None else 0
 
 
 def read_batches(
@@ -87,7 +87,7 @@ def read_batches(
     workers: int,
     on_unreadable: Callable[[Unreadable], None],
 ) -> Iterator[Batch]:
-    """Yield the samples at `rows` in order, in batches of equal shape.
+    """Yield the samples at `rows` in order, in batches of one shape each.
 
     Images of several shapes (only models without a fixed input size see them) make several batches.
     """
@@ -98,12 +98,18 @@ def read_batches(
         collate_fn=list,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_one_thread if workers else None,
+        generator=torch.Generator(),  # of its own: the global one is the caller's
     )
     for items in loader:
+        by_shape: dict[torch.Size, list[Item]] = {}
         for item in items:
-            if item.image is None:
-                on_unreadable(Unreadable(pool.ids[item.row], item.problem))
-        yield from _by_shape([item for item in items if item.image is not None])
+            if isinstance(item, Unreadable):
+                on_unreadable(item)
+            else:
+                by_shape.setdefault(item.image.shape, []).append(item)
+        for group in by_shape.values():
+            images = torch.stack([item.image for item in group])
+            yield Batch(images, [item.row for item in group], [item.stamp for item in group])
 
 
 def worker_count(asked: int | None, samples: int, device: str) -> int:
@@ -117,16 +123,6 @@ def worker_count(asked: int | None, samples: int, device: str) -> int:
         return 0
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return processors // 4 if device == "cpu" else min(processors, MOST_WORKERS)
-
-
-def _by_shape(items: Iterable[Item]) -> Iterator[Batch]:
-    groups: dict[torch.Size, list[Item]] = {}
-    for item in items:
-        if item.image is not None:
-            groups.setdefault(item.image.shape, []).append(item)
-    for group in groups.values():
-        images = torch.stack([item.image for item in group if item.image is not None])
-        yield Batch(images, [item.row for item in group], [item.stamp for item in group])
 
 
 def _one_thread(_: int) -> None:

@@ -1,20 +1,19 @@
 """What the files of the feature store hold: rows of features, and what the samples behind them were.
 
 A shard is a safetensors file with its manifest inside: it is there entirely or not at all. A
-compacted folder has one `.npy` file a layer, which readers map into memory, and a manifest; it is
+compacted folder has one `.npy` file per layer, which readers map into memory, and a manifest; it is
 written under a temporary name and renamed, so it too is there entirely or not at all.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,15 +24,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from evalsuite import atomic
+from evalsuite.hashing import file_sha256
 
 CHECKSUMS = "checksums.json"
+MANIFEST = "manifest.parquet"
 
 ROWS_AT_A_TIME = 65_536
 """Rows copied between two look-ups while compacting: bounds the memory, not the file."""
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What identifies the bytes of a sample: size, modification time in ns (0: no file of its own), sha256."""
 
     size: int
@@ -52,7 +52,7 @@ class Block:
 
 def write_shard(path: Path, block: Block) -> None:
     """Write a block as one safetensors file, atomically."""
-    manifest = {"ids": block.ids, "stamps": [[s.size, s.mtime, s.sha256] for s in block.stamps]}
+    manifest = {"ids": block.ids, "stamps": block.stamps}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in block.layers.items()}
     atomic.write_with(path, lambda name: save_file(tensors, name, {"manifest": json.dumps(manifest)}))
 
@@ -67,7 +67,7 @@ def read_shard(path: Path) -> Block:
 
 def read_compacted(folder: Path) -> Block:
     """Map a compacted folder into memory."""
-    table = pq.read_table(folder / "manifest.parquet")
+    table = pq.read_table(folder / MANIFEST)
     stamps = zip(*(table[name].to_pylist() for name in ("size", "mtime", "sha256")), strict=True)
     layers = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
     return Block(table["id"].to_pylist(), [Stamp(*values) for values in stamps], layers)
@@ -95,8 +95,14 @@ def write_compacted(
                 target[part] = gather(blocks, layer, places[part])
             target.flush()
             del target
-        write_manifest(temporary, ids, stamps)
-        sums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        columns = {
+            "id": pa.array(ids, pa.string()),
+            "size": pa.array([stamp.size for stamp in stamps], pa.int64()),
+            "mtime": pa.array([stamp.mtime for stamp in stamps], pa.int64()),
+            "sha256": pa.array([stamp.sha256 for stamp in stamps], pa.string()),
+        }
+        atomic.write_with(temporary / MANIFEST, lambda name: pq.write_table(pa.table(columns), name))
+        sums = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
         atomic.write_json(temporary / CHECKSUMS, sums)
         temporary.rename(folder)
     except BaseException:
@@ -107,23 +113,7 @@ def write_compacted(
 def damaged_files(folder: Path) -> list[str]:
     """Return the names of the files of a compacted folder that are not what was written."""
     sums: dict[str, str] = json.loads((folder / CHECKSUMS).read_text("utf-8"))
-    return [name for name, expected in sums.items() if _sha256(folder / name) != expected]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_manifest(folder: Path, ids: Sequence[str], stamps: Sequence[Stamp]) -> None:
-    """Write the manifest of a compacted folder."""
-    columns = {
-        "id": pa.array(ids, pa.string()),
-        "size": pa.array([s.size for s in stamps], pa.int64()),
-        "mtime": pa.array([s.mtime for s in stamps], pa.int64()),
-        "sha256": pa.array([s.sha256 for s in stamps], pa.string()),
-    }
-    atomic.write_with(folder / "manifest.parquet", lambda name: pq.write_table(pa.table(columns), name))
+    return [name for name, expected in sums.items() if file_sha256(folder / name) != expected]
 
 
 def gather(blocks: Sequence[Block], layer: str, places: NDArray[np.int64]) -> NDArray[Any]:

@@ -94,7 +94,7 @@ def _changed(features: PoolFeatures, pool: Pool) -> Iterator[str]:
     for identifier in features.ids():
         row = row_of.get(identifier)
         if row is None:
-            yield f"{identifier}: no longer in the dataset"
+            yield f"{identifier}: not in the dataset"
             continue
         try:
             fresh = stamp_of(pool, row, pool.read(row).content)

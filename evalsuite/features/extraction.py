@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, ModelError
-from evalsuite.features.batches import Preprocess, Unreadable, read_batches, stamp_of, worker_count
+from evalsuite.features.batches import Unreadable, mtime_of, read_batches, stamp_of, worker_count
 from evalsuite.features.blocks import Block, Stamp
 from evalsuite.features.encoding import EncodedBatch, MapBatches
 from evalsuite.features.store import PoolFeatures
+from evalsuite.models.base import Preprocess
+from evalsuite.text import counted
 
 SHARD_SAMPLES = 4_096
 SHARD_SECONDS = 60.0
 """A shard is written at whichever comes first: it bounds what a crash can cost."""
 
-SHOWN_PROBLEMS = 5
+SHOWN_PROBLEMS = 3
 
 
 @dataclass
@@ -34,7 +36,7 @@ class PassReport:
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How to read: images a batch, decoding processes (None: by the work there is), type of the model's device."""
+    """How to read: images per batch, decoding processes (None: by the work there is), type of the model's device."""
 
     batch_size: int
     workers: int | None = None
@@ -55,10 +57,10 @@ def missing_rows(pool: Pool, rows: Sequence[int], store: PoolFeatures) -> tuple[
             missing.append(row)
             continue
         stored = store.stamp(identifier)
-        mtime = int(pool.mtimes[row]) if pool.mtimes is not None else 0
-        if stored.size == pool.sizes[row] and stored.mtime == mtime:
+        same_size = stored.size == pool.sizes[row]
+        if same_size and stored.mtime == mtime_of(pool, row):
             continue
-        fresh = _hash_again(pool, row) if stored.size == pool.sizes[row] else None
+        fresh = _hash_again(pool, row) if same_size else None
         if fresh is not None and fresh.sha256 == stored.sha256:
             touched[identifier] = fresh
         else:
@@ -84,21 +86,12 @@ def ensure_features(
     whole batches encoded so far.
     """
     missing, touched = missing_rows(pool, rows, store)
-    report = PassReport()
     if not missing and not touched and store.is_compact():
-        return report
+        return PassReport()
     with store.lock():
         store.reload()  # another run may have done it while this one waited
         missing, touched = missing_rows(pool, rows, store)
-        if missing:
-            store.forget(pool.ids[row] for row in missing)
-            preprocess, map_batches = prepare()
-            started = time.perf_counter()
-            _encode(pool, missing, store, preprocess, map_batches, options, report, on_images)
-            report.seconds = time.perf_counter() - started
-            store.reload()
-            # What was stored of a sample that has since become unreadable is of other bytes.
-            store.forget(item.identifier for item in report.unreadable)
+        report = _encode(pool, missing, store, prepare, options, on_images) if missing else PassReport()
         _check_readable(pool, report.unreadable, max_unreadable)
         store.compact(touched)
     return report
@@ -108,13 +101,14 @@ def _encode(
     pool: Pool,
     rows: Sequence[int],
     store: PoolFeatures,
-    preprocess: Preprocess,
-    map_batches: MapBatches,
+    prepare: Callable[[], tuple[Preprocess, MapBatches]],
     options: PassOptions,
-    report: PassReport,
     on_images: Callable[[int, int], None],
-) -> None:
-    writer = _ShardWriter(pool, store)
+) -> PassReport:
+    store.forget(pool.ids[row] for row in rows)
+    preprocess, map_batches = prepare()
+    started = time.perf_counter()
+    report, writer = PassReport(), _ShardWriter(pool, store)
     batches = read_batches(
         pool,
         rows,
@@ -131,8 +125,13 @@ def _encode(
             on_images(report.encoded, len(rows))
         writer.write()
     finally:
-        # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command goes on from there.
+        # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command resumes there.
         writer.write()
+    report.seconds = time.perf_counter() - started
+    store.reload()
+    # What was stored of a sample that has since become unreadable is of other bytes.
+    store.forget(item.identifier for item in report.unreadable)
+    return report
 
 
 class _ShardWriter:
@@ -191,11 +190,12 @@ def _hash_again(pool: Pool, row: int) -> Stamp | None:
 def _check_readable(pool: Pool, unreadable: Sequence[Unreadable], limit: int) -> None:
     if len(unreadable) <= limit:
         return
-    shown = "\n".join(f"  {item.problem}" for item in unreadable[:SHOWN_PROBLEMS])
-    more = f"\n  and {len(unreadable) - SHOWN_PROBLEMS} more" if len(unreadable) > SHOWN_PROBLEMS else ""
+    shown = [f"  {item.problem}" for item in unreadable[:SHOWN_PROBLEMS]]
+    more = [f"  and {len(unreadable) - SHOWN_PROBLEMS} more"] if len(unreadable) > SHOWN_PROBLEMS else []
+    listed = "\n".join([*shown, *more])
     raise DataError(
-        f"{len(unreadable)} images of the pool {pool.name!r} cannot be read (the task allows {limit}):\n{shown}{more}\n"
-        "Get them again, or set `max_unreadable` in the task file; what was encoded is kept."
+        f"{counted(len(unreadable), 'image')} of the pool {pool.name!r} cannot be read (the task allows {limit}):\n"
+        f"{listed}\nGet them again, or set `max_unreadable` in the task file; what was encoded is kept."
     )
 
 
@@ -209,15 +209,16 @@ def remember_touched(store: PoolFeatures, touched: dict[str, Stamp]) -> None:
 
 def content_digest(ids: Sequence[str], store: PoolFeatures) -> str:
     """Return a digest of the bytes behind the stored features of some samples, in order."""
-    digest = hashlib.sha256()
-    for identifier in ids:
-        digest.update(f"{identifier}\0{store.stamp(identifier).sha256}\0".encode())
-    return digest.hexdigest()
+    return _digest_of_pairs(ids, (store.stamp(identifier).sha256 for identifier in ids))
 
 
 def samples_digest(ids: Sequence[str], sizes: Sequence[int]) -> str:
     """Return a fingerprint of a list of samples: ids and sizes, in order."""
+    return _digest_of_pairs(ids, sizes)
+
+
+def _digest_of_pairs(ids: Iterable[str], marks: Iterable[object]) -> str:
     digest = hashlib.sha256()
-    for identifier, size in zip(ids, sizes, strict=True):
-        digest.update(f"{identifier}\0{size}\0".encode())
+    for identifier, mark in zip(ids, marks, strict=True):
+        digest.update(f"{identifier}\0{mark}\0".encode())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """The feature store: one folder for each (model, pool, precision), rows by sample id.
 
 While images are being encoded, whole batches are written as shards; a shard is the unit of resume.
-When a request is complete, everything in the folder is compacted into one memory-mapped file a layer.
+When a request is complete, everything in the folder is compacted into one memory-mapped file per layer.
 
 A stored row is used only for a sample of the same id and size; where the modification time of its
 file differs, the bytes are hashed and compared first. So a changed input is never served stale.
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 
 from evalsuite.features.blocks import (
     Block,
@@ -89,15 +90,13 @@ class PoolFeatures:
 
     def read(self, layer: str, ids: Sequence[str]) -> torch.Tensor:
         """Return the rows of `ids` as a (len(ids), dim) tensor in the stored dtype."""
-        places = np.array([self._where[identifier] for identifier in ids], dtype=np.int64).reshape(-1, 2)
         # Memory of torch's own is aligned, numpy's is here and there; the last bits of a matrix product can
         # depend on that, and the same features must give the same result in every run.
-        return torch.from_numpy(gather(self._blocks, layer, places)).clone()
+        return torch.from_numpy(gather(self._blocks, layer, self._places(ids))).clone()
 
     def add_shard(self, block: Block) -> None:
         """Write a shard; `reload` makes its rows readable. The caller holds the lock."""
-        numbers = [int(path.stem) for path in self._shards()]
-        write_shard(self.folder / "shards" / f"{max(numbers, default=-1) + 1:06d}.safetensors", block)
+        write_shard(self.folder / "shards" / f"{_next(path.stem for path in self._shards())}.safetensors", block)
 
     def forget(self, ids: Iterable[str]) -> None:
         """Leave out these rows: their samples have changed. `reload` brings them back."""
@@ -105,7 +104,7 @@ class PoolFeatures:
             self._where.pop(identifier, None)
 
     def compact(self, touched: Mapping[str, Stamp] | None = None) -> None:
-        """Merge everything stored into one file a layer. The caller holds the lock.
+        """Merge everything stored into one file per layer. The caller holds the lock.
 
         touched: new stamps of samples whose bytes were found unchanged.
         """
@@ -115,10 +114,8 @@ class PoolFeatures:
             return
         stamps = {identifier: self.stamp(identifier) for identifier in self._where} | dict(touched or {})
         order = sorted(self._where)
-        places = np.array([self._where[identifier] for identifier in order], dtype=np.int64).reshape(-1, 2)
-        number = max((int(path.name.rpartition("-")[2]) for path in old), default=-1) + 1
-        target = self.folder / f"compacted-{number:06d}"
-        write_compacted(target, order, [stamps[identifier] for identifier in order], self._blocks, places)
+        target = self.folder / f"compacted-{_next(path.name.rpartition('-')[2] for path in old)}"
+        write_compacted(target, order, [stamps[identifier] for identifier in order], self._blocks, self._places(order))
         # The new folder holds everything, so a crash from here on leaves only duplicates of it.
         for path in shards:
             path.unlink()
@@ -134,8 +131,15 @@ class PoolFeatures:
         """Return the files whose bytes are not what was written; files of unfinished passes are not looked at."""
         return [f"{path.name}/{name}" for path in self._compacted() for name in damaged_files(path)]
 
+    def _places(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        return np.array([self._where[identifier] for identifier in ids], dtype=np.int64).reshape(-1, 2)
+
     def _shards(self) -> list[Path]:
         return sorted((self.folder / "shards").glob("[0-9]*.safetensors"))
 
     def _compacted(self) -> list[Path]:
         return sorted(self.folder.glob("compacted-[0-9]*"))
+
+
+def _next(numbers: Iterable[str]) -> str:
+    return f"{max(map(int, numbers), default=-1) + 1:06d}"

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evalsuite.errors import EvalsuiteError
+from evalsuite.records import WeightFidelity
 
 ALIASES_FILE = Path(__file__).with_name("aliases.yaml")
 
@@ -31,8 +32,13 @@ class Alias(BaseModel):
     gflops: float = Field(gt=0)
     layer: str
     published: str
-    weight_fidelity: Literal["exact", "same-recipe", "unknown"]
+    weight_fidelity: WeightFidelity
     note: str = ""
+
+    @property
+    def all_names(self) -> set[str]:
+        """Every name and slug it answers to, in lower case."""
+        return {name.casefold() for name in (self.slug, *self.names)}
 
 
 @cache
@@ -56,7 +62,7 @@ def read_aliases(path: Path) -> dict[str, Alias]:
             alias = Alias(slug=slug, **fields)
         except (TypeError, ValidationError) as error:
             raise EvalsuiteError(f"{path}: the entry {slug!r} is wrong: {error}") from error
-        for name in {alias.slug.casefold(), *(name.casefold() for name in alias.names)}:
+        for name in alias.all_names:
             if name in owner:
                 raise EvalsuiteError(f"{path}: the name {name!r} belongs to {owner[name]!r} and {slug!r}.")
             owner[name] = slug
@@ -66,19 +72,12 @@ def read_aliases(path: Path) -> dict[str, Alias]:
 
 def find_alias(name: str) -> Alias | None:
     """Return the alias with this slug or name, ignoring case."""
-    wanted = name.casefold()
-    for alias in aliases().values():
-        if wanted == alias.slug.casefold() or wanted in (other.casefold() for other in alias.names):
-            return alias
-    return None
+    return next((alias for alias in aliases().values() if name.casefold() in alias.all_names), None)
 
 
 def alias_of_target(backend: str, target: str) -> Alias | None:
     """Return the alias of these weights: `open_clip:ViT-B-32/openai` is `ViT-B/32` under another name."""
-    for alias in aliases().values():
-        if (alias.backend, alias.target) == (backend, target):
-            return alias
-    return None
+    return next((alias for alias in aliases().values() if (alias.backend, alias.target) == (backend, target)), None)
 
 
 def alias_names() -> list[str]:

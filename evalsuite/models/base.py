@@ -7,11 +7,11 @@ Nobody needs a base class of ours. Any object that has `info`, `preprocess` and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from evalsuite.records import ModelInfo as ModelInfo  # part of what a model must offer
 
-if TYPE_CHECKING:  # a plan and a leaderboard read ModelInfo without torch
+if TYPE_CHECKING:
     import torch
     from PIL import Image
 
@@ -21,32 +21,8 @@ PENULTIMATE = "penultimate"
 EMBEDDING = "embedding"
 """The joint image-text space that zero-shot classification reads."""
 
-WeightFidelity = Literal["exact", "same-recipe", "unknown"]
-
-
-class ModelInfo(BaseModel):
-    """What is recorded about a model in every result.
-
-    `fingerprint` covers the weights, the preprocessing and the layers: two models with the same
-    fingerprint and precision give the same features.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    slug: str
-    backend: str
-    fingerprint: str
-    input_size: int
-    layers: dict[str, int] = Field(description="layer name -> feature dimension; 0: known once images are seen")
-    parameters: int | None = None
-    gflops: float | None = Field(default=None, description="GFLOPs (1e9 multiply-adds x 2) an image, counted")
-    activation: str | None = Field(default=None, description="'quickgelu', 'gelu', 'relu' ... where it is a choice")
-    weights: str = Field(default="", description="where the weights came from: tag, hub commit, or sha256")
-    weight_fidelity: WeightFidelity = "unknown"
-    preprocessing: str = Field(default="", description="the preprocessing, readable")
-    published: str | None = Field(default=None, description="slug of this model's row in the paper's tables")
-    details: dict[str, Any] = Field(default_factory=dict)
+Preprocess: TypeAlias = "Callable[[Image.Image], torch.Tensor]"
+"""Turns one PIL image of any mode into a (channels, height, width) float32 tensor."""
 
 
 @runtime_checkable
@@ -61,7 +37,7 @@ class ImageModel(Protocol):
         """Name, sizes, layers and fingerprint of this model."""
 
     @property
-    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
+    def preprocess(self) -> Preprocess:
         """Turn one PIL image of any mode into a (channels, height, width) float32 tensor."""
 
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
@@ -78,3 +54,10 @@ class ImageTextModel(ImageModel, Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode texts into (n, dim of `embedding`) float, unnormalised, on the model's device."""
+
+
+def move(model: object, device: torch.device | str) -> None:
+    """Move a model to a device in place, if it has `to(device)`."""
+    to = getattr(model, "to", None)
+    if callable(to):
+        to(device)

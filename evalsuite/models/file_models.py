@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
-import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
 import torch
-from PIL import Image
 from torch import nn
 
+from evalsuite.code_files import CodeFile
 from evalsuite.errors import ModelError, UsageError
-from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
-from evalsuite.models.identity import fingerprint, state_digest
+from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, Preprocess, move
+from evalsuite.models.code_identity import identify
+from evalsuite.models.identity import fingerprint
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ENTRY_POINT_GROUP, ResolvedModel
 
@@ -31,28 +32,17 @@ ACCEPTED = (
 )
 
 
+@dataclass(eq=False)
 class GivenModel:
     """A model as its author wrote it, with a fingerprint that also covers the source and the weights."""
 
-    def __init__(self, model: ImageModel, info: ModelInfo) -> None:
-        self.model = model
-        self._info = info
-
-    @property
-    def info(self) -> ModelInfo:
-        """Describe the model."""
-        return self._info
-
-    @property
-    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
-        """Return the author's preprocessing."""
-        return self.model.preprocess
+    model: ImageModel
+    info: ModelInfo
+    preprocess: Preprocess
 
     def to(self, device: torch.device | str) -> Self:
         """Move the author's model, if it can be moved."""
-        move = getattr(self.model, "to", None)
-        if callable(move):
-            move(device)
+        move(self.model, device)
         return self
 
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
@@ -72,29 +62,38 @@ class GivenTextModel(GivenModel):
             return self.model.encode_texts(texts)
 
 
-def load(resolved: ResolvedModel) -> ImageModel:
+def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> ImageModel:
     """Import the file or the package, call its function and check what it returns."""
     if resolved.backend == "entry_point":
-        factory = _entry_point(resolved)
+        with _blaming(f"{resolved.name}: {resolved.target} fails on import"):
+            factory: Callable[[], object] = EntryPoint(resolved.name, resolved.target, ENTRY_POINT_GROUP).load()
         module = inspect.getmodule(factory)
         source = Path(inspect.getsourcefile(module) or "") if module else Path()
+        code = CodeFile.read(source).sha256 if source.is_file() else ""
     else:
         path, _, attribute = resolved.target.rpartition(":")
-        source = Path(path)
-        factory = _factory(_import_file(source, resolved), attribute, resolved)
-    code = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
-    return from_factory(_made(factory, resolved), resolved, code)
+        with _blaming(f"{path} cannot be read"):
+            file = CodeFile.read(Path(path))
+        code = file.sha256
+        factory = _factory(_run_file(file, resolved), attribute, resolved)
+    with _blaming(f"{resolved.name} failed"):
+        made = factory()
+    return from_factory(made, resolved, code)
 
 
-def _made(factory: Callable[[], object], resolved: ResolvedModel) -> object:
-    """Call somebody's function; what it raises becomes a ModelError that names the line."""
+def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> None:
+    """Return None: only running the code tells what it makes."""
+
+
+@contextmanager
+def _blaming(what: str) -> Iterator[None]:
+    """Turn what somebody's code raises into a ModelError that names its line."""
     try:
-        return factory()
+        yield
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raise ModelError(
-            f"{resolved.name} failed at {last.filename}, line {last.lineno}: {type(error).__name__}: {error}"
-        ) from error
+        where = f" at {last.filename}, line {last.lineno}" if Path(last.filename).is_file() else ""
+        raise ModelError(f"{what}{where}: {type(error).__name__}: {error}") from error
 
 
 def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageModel:
@@ -116,34 +115,25 @@ def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageMod
     info = getattr(made, "info", None)
     if not isinstance(info, ModelInfo):
         raise ModelError(f"{resolved.name}: info is {type(info).__name__}; it must be a ModelInfo.")
-    states = [state_digest(part) for part in _networks(made)]
-    mark = fingerprint(backend=resolved.backend, own=info.fingerprint, source=source, states=states)
-    changes = {"name": resolved.name, "slug": resolved.slug, "backend": resolved.backend, "fingerprint": mark}
-    known = info.model_copy(update=changes)
-    if isinstance(made, ImageTextModel):
-        return GivenTextModel(made, known)
+    found = identify(made)
+    mark = fingerprint(backend=resolved.backend, own=info.fingerprint, source=source, object=found.digest)
+    changes = {
+        "name": resolved.name,
+        "slug": resolved.slug,
+        "backend": resolved.backend,
+        "fingerprint": mark,
+        "not_described": found.unknown,
+    }
     model: Any = made  # has the three attributes: checked above
-    return GivenModel(model, known)
+    kind = GivenTextModel if isinstance(made, ImageTextModel) else GivenModel
+    return kind(model, info.model_copy(update=changes), model.preprocess)
 
 
-def _networks(made: object) -> list[nn.Module]:
-    if isinstance(made, nn.Module):
-        return [made]
-    return [value for _, value in sorted(vars(made).items()) if isinstance(value, nn.Module)]
-
-
-def _import_file(path: Path, resolved: ResolvedModel) -> ModuleType:
-    name = f"evalsuite_model_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"The model {resolved.name!r}: {path} cannot be imported.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pickling and inspect.getsource look the module up by name
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise ModelError(f"{path}: fails on import: {type(error).__name__}: {error}") from error
+def _run_file(file: CodeFile, resolved: ResolvedModel) -> ModuleType:
+    with _blaming(f"{file.path}: fails on import"):
+        module = file.run(f"evalsuite_model_{hashlib.sha256(str(file.path).encode()).hexdigest()[:12]}")
+    if module is None:
+        raise UsageError(f"The model {resolved.name!r}: {file.path} cannot be imported.")
     return module
 
 
@@ -157,11 +147,3 @@ def _factory(module: ModuleType, attribute: str, resolved: ResolvedModel) -> Cal
         )
     made: Callable[[], object] = factory
     return made
-
-
-def _entry_point(resolved: ResolvedModel) -> Callable[[], object]:
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name == resolved.name:
-            loaded: Callable[[], object] = point.load()
-            return loaded
-    raise UsageError(f"No installed package offers the model {resolved.name!r} any more.")

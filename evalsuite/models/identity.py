@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 LAYER_RULES = 1
 """Raised when the definition of `penultimate` or `embedding` changes in layers.py: old features are then stale."""
+
+
+VALUES_GLANCED_AT = 64
+"""Values of each tensor that `glance` reads."""
 
 
 def fingerprint(**parts: Any) -> str:
@@ -34,6 +39,26 @@ def state_digest(module: nn.Module) -> str:
         # numpy knows no bfloat16: read the bytes
         content.update(values.view(torch.uint8).numpy().data)
     return f"state:{content.hexdigest()}"
+
+
+def glance(module: nn.Module) -> str:
+    """Return a digest that changes with nearly every change of the weights, without reading them all.
+
+    It covers how often each tensor was changed in place, which torch counts, and values spread over it, because a
+    change through `.data` is not counted.
+    """
+    content = hashlib.sha256()
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        version = 0 if tensor.is_inference() else tensor._version
+        flat = tensor.detach().reshape(-1)
+        some = flat[:: max(1, len(flat) // VALUES_GLANCED_AT)].float().cpu().numpy().tobytes()
+        content.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|{id(tensor)}|{version}|".encode() + some)
+    return content.hexdigest()
+
+
+def readable(thing: object) -> str:
+    """Return what an object prints as one line, without addresses: for a person, not for a fingerprint."""
+    return " ".join(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing)).split())
 
 
 def describe_config(config: Mapping[str, Any]) -> str:

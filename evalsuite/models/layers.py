@@ -136,13 +136,9 @@ def activations(module: nn.Module) -> dict[str, int]:
     return dict(Counter(kind for kind in kinds if kind is not None).most_common())
 
 
-def clip_activation(module: nn.Module) -> str | None:
+def chosen_activation(found: Mapping[str, int]) -> str | None:
     """Return the activation where CLIP models have a choice, in the transformers: quickgelu, gelu or another."""
-    found = activations(module)
-    for choice in ("quickgelu", "gelu"):
-        if choice in found:
-            return choice
-    return next(iter(found), None)
+    return next((choice for choice in ("quickgelu", "gelu", *found) if choice in found), None)
 
 
 def _kind(tower: object) -> tuple[str, str]:

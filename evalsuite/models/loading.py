@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 from evalsuite.models.base import ImageModel
-from evalsuite.models.names import ResolvedModel, resolve
+from evalsuite.models.names import BackendName, ResolvedModel, resolve
 
-POCKET = "evalsuite.models.pocket"
+if TYPE_CHECKING:  # so that mypy sees that each module has the shape of a backend
+    from evalsuite.models import file_models, open_clip_models, pixels, pocket, timm_models
+
+    _CHECKED: tuple[Backend, ...] = (file_models, open_clip_models, pixels, pocket, timm_models)
+
+BACKENDS: Mapping[BackendName, str] = {
+    "pixels": "evalsuite.models.pixels",
+    "pocket": "evalsuite.models.pocket",
+    "open_clip": "evalsuite.models.open_clip_models",
+    "timm": "evalsuite.models.timm_models",
+    "file": "evalsuite.models.file_models",
+    "entry_point": "evalsuite.models.file_models",
+}
+"""Each backend's module; it is imported when the first of its models is asked for."""
+
+
+class Backend(Protocol):
+    """What the module of a backend offers."""
+
+    def load(self, resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> ImageModel:
+        """Load a model, in evaluation mode, on the CPU, in float32; ModelError says why it cannot be loaded."""
+
+    def weights_fingerprint(self, resolved: ResolvedModel, *, cache_dir: Path | None) -> str | None:
+        """Return the fingerprint that the loaded model will have, or None where only loading tells."""
 
 
 def load_model(
@@ -18,65 +42,25 @@ def load_model(
     """Load a model, in evaluation mode, on the CPU, in float32.
 
     offline: touch no network, as HF_HUB_OFFLINE=1 does. cache_dir: where digests of checkpoints are remembered.
-    Raises UsageError for an unknown name and ModelError where the weights are not to be had or do not fit.
+    Raises UsageError for an unknown name and ModelError where the weights are not available or do not fit.
     """
     resolved = _resolved(name_or_resolved)
-    model: ImageModel
-    match resolved.backend:
-        case "pixels":
-            from evalsuite.models.pixels import PixelsModel
-
-            model = PixelsModel()
-        case "pocket":
-            model = _pocket().load_pocket()
-        case "open_clip":
-            from evalsuite.models import open_clip_models
-
-            model = open_clip_models.load(resolved, offline=offline, cache_dir=cache_dir)
-        case "timm":
-            from evalsuite.models import timm_models
-
-            model = timm_models.load(resolved, offline=offline, cache_dir=cache_dir)
-        case "file" | "entry_point":
-            from evalsuite.models import file_models
-
-            model = file_models.load(resolved)
-    return model
+    return _backend(resolved).load(resolved, offline=offline, cache_dir=cache_dir)
 
 
-def weights_fingerprint(
-    name_or_resolved: str | ResolvedModel, *, offline: bool = False, cache_dir: Path | None = None
-) -> str | None:
+def weights_fingerprint(name_or_resolved: str | ResolvedModel, *, cache_dir: Path | None = None) -> str | None:
     """Return the fingerprint that the loaded model will have, without loading it and without the network.
 
     None where it is not known yet: the weights are not on this machine, or somebody's own code makes the
-    model. Raises UsageError for an unknown name, tag or architecture. offline: accepted for symmetry with
-    `load_model`; nothing is ever downloaded here.
+    model. Raises UsageError for an unknown name, tag or architecture.
     """
     resolved = _resolved(name_or_resolved)
-    match resolved.backend:
-        case "pixels":
-            from evalsuite.models.pixels import pixels_fingerprint
-
-            return pixels_fingerprint()
-        case "pocket":
-            return str(_pocket().pocket_fingerprint())
-        case "open_clip":
-            from evalsuite.models import open_clip_models
-
-            return open_clip_models.weights_fingerprint(resolved, cache_dir=cache_dir)
-        case "timm":
-            from evalsuite.models import timm_models
-
-            return timm_models.weights_fingerprint(resolved, cache_dir=cache_dir)
-        case "file" | "entry_point":
-            return None
+    return _backend(resolved).weights_fingerprint(resolved, cache_dir=cache_dir)
 
 
 def _resolved(model: str | ResolvedModel) -> ResolvedModel:
     return model if isinstance(model, ResolvedModel) else resolve(model)
 
 
-def _pocket() -> Any:
-    # By name, because its package brings its own weights and tokenizer and is large to import.
-    return importlib.import_module(POCKET)
+def _backend(resolved: ResolvedModel) -> Backend:
+    return cast(Backend, importlib.import_module(BACKENDS[resolved.backend]))

@@ -1,11 +1,9 @@
-"""A torch module as a model: the wrapper that every backend with a network uses."""
+"""A torch module as a model: what every backend with a network makes, and the one place that describes one."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
@@ -13,49 +11,44 @@ from PIL import Image
 from torch import nn
 
 from evalsuite.errors import ModelError, UsageError
-from evalsuite.models.base import EMBEDDING, ModelInfo
-from evalsuite.models.identity import fingerprint, state_digest
+from evalsuite.models.base import EMBEDDING, ModelInfo, Preprocess
+from evalsuite.models.code_identity import identify
+from evalsuite.models.identity import fingerprint, glance, readable, state_digest
 from evalsuite.models.layers import (
     LayerFunction,
     activations,
-    clip_activation,
+    chosen_activation,
     layer_function,
     layer_sizes,
     undisturbed,
     unnormalised,
 )
-from evalsuite.models.names import slugify
-
-Preprocess = Callable[[Image.Image], torch.Tensor]
+from evalsuite.models.names import BackendName, ResolvedModel, slugify
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 """texts -> (n, context length) token numbers, as open_clip's tokenizers do."""
 
 TEXTS_AT_ONCE = 256
-"""Texts a forward pass: ImageNet has 80,000 prompts, and a text tower of ViT-L needs about 1 MB for each."""
+"""Texts per forward pass: ImageNet has 80,000 prompts, and a text tower of ViT-L needs about 1 MB for each."""
 
-PROBE_SIZE = (224, 224)
-"""Size of the grey image that is encoded once to learn the dimensions of a module somebody hands in."""
+GREY_SIZE = (224, 224)
+"""Size of the grey image that is encoded once to learn the dimensions of a network."""
 
 
+@dataclass(eq=False)
 class TorchImageModel:
-    """An image encoder that is a torch module."""
+    """An image encoder that is a torch module. layers: the function that reads its features."""
 
-    def __init__(self, module: nn.Module, preprocess: Preprocess, info: ModelInfo, layers: LayerFunction) -> None:
-        self.module = module
-        self._preprocess = preprocess
-        self._info = info
-        self._layers = layers
+    module: nn.Module
+    preprocess: Preprocess
+    info: ModelInfo
+    layers: LayerFunction
+    mark: Mark | None = field(default=None, kw_only=True)
 
-    @property
-    def info(self) -> ModelInfo:
-        """Describe the model."""
-        return self._info
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """Return the preprocessing of one image."""
-        return self._preprocess
+    def refresh(self) -> None:
+        """Bring the fingerprint up to date: weights move while a network is trained, and code while it is written."""
+        if self.mark is not None:
+            self.info = self.mark.update(self.info)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the network."""
@@ -65,22 +58,14 @@ class TorchImageModel:
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Encode (n, channels, height, width): layer name -> (n, dim), unnormalised."""
         with undisturbed(self.module):
-            return self._layers(self.module, _as_parameters(batch, self.module))
+            return self.layers(self.module, _as_parameters(batch, self.module))
 
 
+@dataclass(eq=False)
 class TorchImageTextModel(TorchImageModel):
     """An image encoder with the text encoder of its embedding space."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        preprocess: Preprocess,
-        info: ModelInfo,
-        layers: LayerFunction,
-        tokenizer: Tokenizer,
-    ) -> None:
-        super().__init__(module, preprocess, info, layers)
-        self.tokenizer = tokenizer
+    tokenizer: Tokenizer
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode texts: (n, dim of `embedding`), unnormalised, a few hundred at a time."""
@@ -96,6 +81,99 @@ class TorchImageTextModel(TorchImageModel):
         return torch.cat(chunks)
 
 
+@dataclass
+class Mark:
+    """What decides the features of a live network: it is looked at when the network is wrapped, and at each evaluation.
+
+    rule: how layers are read; source: anything else that decides the features.
+    """
+
+    module: nn.Module
+    preprocess: Preprocess
+    tokenizer: Tokenizer | None
+    rule: str
+    source: str
+    _seen: str = ""
+    _weights: str = ""
+    _values: str = ""
+
+    def update(self, info: ModelInfo) -> ModelInfo:
+        """Return `info` with the fingerprint, the weights and what is not described, as they are now."""
+        seen = glance(self.module)
+        if seen != self._seen:
+            self._seen, self._weights, self._values = seen, state_digest(self.module), identify(self.module).digest
+        parts = {
+            "architecture": identify(self.module, without=("_parameters", "_buffers")),
+            "preprocessing": identify(self.preprocess),
+            "tokenizer": identify(self.tokenizer),
+        }
+        digests = {name: part.digest for name, part in parts.items()}
+        now = fingerprint(backend="module", weights=self._values, layers=self.rule, source=self.source, **digests)
+        unknown = dict.fromkeys(what for part in parts.values() for what in part.unknown)
+        return info.model_copy(update={"fingerprint": now, "weights": self._weights, "not_described": tuple(unknown)})
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that has encoded one grey image, and what that told: layers with their dimensions, and input size.
+
+    rule: how `penultimate` is read, readable.
+    """
+
+    module: nn.Module
+    preprocess: Preprocess
+    read: LayerFunction
+    rule: str
+    layers: Mapping[str, int]
+    input_size: int
+
+    def as_model(
+        self,
+        resolved: ResolvedModel,
+        tokenizer: Tokenizer | None,
+        *,
+        fingerprint: str,
+        weights: str,
+        preprocessing: str,
+        **details: Any,
+    ) -> TorchImageModel:
+        """Return the model, with texts if it has a tokenizer and an embedding. The keywords: fields of ModelInfo."""
+        found, alias = activations(self.module), resolved.alias
+        info = ModelInfo(
+            name=resolved.name,
+            slug=resolved.slug,
+            backend=resolved.backend,
+            fingerprint=fingerprint,
+            input_size=self.input_size,
+            layers=dict(self.layers),
+            parameters=image_parameters(self.module),
+            gflops=alias.gflops if alias else None,
+            activation=chosen_activation(found),
+            weights=weights,
+            weight_fidelity=alias.weight_fidelity if alias else "unknown",
+            preprocessing=preprocessing,
+            published=alias.published if alias else None,
+            details={"penultimate": self.rule, "activations": found, **details},
+        )
+        if tokenizer is None or EMBEDDING not in self.layers:
+            return TorchImageModel(self.module, self.preprocess, info, self.read)
+        return TorchImageTextModel(self.module, self.preprocess, info, self.read, tokenizer)
+
+
+def examine(module: nn.Module, preprocess: Preprocess, name: str) -> Network:
+    """Encode one grey image; ModelError where the preprocessing or the features have another form than they must."""
+    read, rule = layer_function(module)
+    image: Any = preprocess(Image.new("RGB", GREY_SIZE, (127, 127, 127)))
+    if not isinstance(image, torch.Tensor) or image.ndim != 3:
+        found = tuple(image.shape) if isinstance(image, torch.Tensor) else type(image).__name__
+        raise ModelError(
+            f"the model {name!r}: preprocess must turn an image into a (channels, height, width) tensor, not {found}."
+        )
+    with undisturbed(module):
+        layers = layer_sizes(read(module, _as_parameters(image[None], module)), name)
+    return Network(module, preprocess, read, rule, layers, max(image.shape[-2:]))
+
+
 def wrap_module(
     module: nn.Module,
     preprocess: Preprocess,
@@ -104,13 +182,13 @@ def wrap_module(
     name: str,
     slug: str | None = None,
     source: str = "",
-    backend: str = "module",
+    backend: BackendName = "module",
 ) -> TorchImageModel:
     """Make a model of a torch module, on the device and in the mode it is in.
 
     module: with `encode_image` (and `encode_text`) as open_clip and CLIP have them, or a timm network, or any
-    module that turns (n, 3, height, width) into (n, dim) features. Its weights are read here for the
-    fingerprint, so wrap it again after training on. source: anything else that decides the features.
+    module that turns (n, 3, height, width) into (n, dim) features. Weights, code and values are read for the
+    fingerprint here and again at every evaluation. source: anything else that decides the features.
     Raises UsageError or ModelError saying what does not fit.
     """
     if not isinstance(module, nn.Module):
@@ -119,36 +197,13 @@ def wrap_module(
         raise UsageError(f"the model {name!r}: preprocess must be a function of an image, not {preprocess!r}.")
     if tokenizer is not None and not callable(getattr(module, "encode_text", None)):
         raise UsageError(f"the model {name!r} has a tokenizer, but its module has no encode_text(tokens).")
-    layers, rule = layer_function(module)
-    image = _preprocessed(preprocess, name)
-    with undisturbed(module):
-        sizes = layer_sizes(layers(module, _as_parameters(image[None], module)), name)
-    has_text = tokenizer is not None and EMBEDDING in sizes
-    weights = state_digest(module)
-    info = ModelInfo(
-        name=name,
-        slug=slug or slugify(name),
-        backend=backend,
-        fingerprint=fingerprint(
-            backend="module",
-            weights=weights,
-            architecture=_described(module),
-            preprocessing=_described(preprocess),
-            tokenizer=_described(tokenizer) if has_text else None,
-            layers=rule,
-            source=source,
-        ),
-        input_size=max(image.shape[-2:]),
-        layers=sizes,
-        parameters=image_parameters(module),
-        activation=clip_activation(module),
-        weights=weights,
-        preprocessing=_described(preprocess),
-        details={"penultimate": rule, "activations": activations(module)},
-    )
-    if tokenizer is None or not has_text:
-        return TorchImageModel(module, preprocess, info, layers)
-    return TorchImageTextModel(module, preprocess, info, layers, tokenizer)
+    network = examine(module, preprocess, name)
+    resolved = ResolvedModel(name, slug or slugify(name), backend, name)
+    model = network.as_model(resolved, tokenizer, fingerprint="", weights="", preprocessing=readable(preprocess))
+    texts = tokenizer if EMBEDDING in network.layers else None
+    model.mark = Mark(module, preprocess, texts, network.rule, source)
+    model.refresh()
+    return model
 
 
 def image_parameters(module: nn.Module) -> int:
@@ -163,16 +218,6 @@ def image_parameters(module: nn.Module) -> int:
     return int(total)
 
 
-def _preprocessed(preprocess: Preprocess, name: str) -> torch.Tensor:
-    image: Any = preprocess(Image.new("RGB", PROBE_SIZE, (127, 127, 127)))
-    if not isinstance(image, torch.Tensor) or image.ndim != 3:
-        found = tuple(image.shape) if isinstance(image, torch.Tensor) else type(image).__name__
-        raise ModelError(
-            f"the model {name!r}: preprocess must turn an image into a (channels, height, width) tensor, not {found}."
-        )
-    return image
-
-
 def _as_parameters(batch: torch.Tensor, module: nn.Module) -> torch.Tensor:
     """Bring a batch to the device and the precision of the network."""
     for parameter in module.parameters():
@@ -184,27 +229,3 @@ def _as_parameters(batch: torch.Tensor, module: nn.Module) -> torch.Tensor:
 def _device(module: nn.Module) -> torch.device:
     parameter = next(module.parameters(), None)
     return parameter.device if parameter is not None else torch.device("cpu")
-
-
-def _described(thing: object) -> str:
-    """Describe a module or a function for a fingerprint, the same way in every process.
-
-    A function by its source and what it captured, an object by what it prints, or by its attributes where it
-    prints nothing of its own. Addresses are dropped, because they differ from run to run.
-    """
-    if inspect.isfunction(thing):
-        try:
-            source = inspect.getsource(thing)
-        except OSError:  # typed at a prompt
-            source = thing.__code__.co_code.hex()
-        captured = [repr(cell.cell_contents) for cell in thing.__closure__ or ()]
-        content = _without_addresses(repr((source, captured, thing.__defaults__)))
-        return f"{thing.__qualname__} {hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    text = repr(thing)
-    if type(thing).__repr__ is object.__repr__ and hasattr(thing, "__dict__"):
-        text = f"{text} {sorted(vars(thing).items())}"
-    return " ".join(_without_addresses(text).split())
-
-
-def _without_addresses(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

@@ -19,7 +19,8 @@ from evalsuite.errors import UsageError
 from evalsuite.models.aliases import Alias, alias_names, alias_of_target, find_alias
 from evalsuite.registry import did_you_mean
 
-Backend = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_point"]
+BackendName = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_point", "module"]
+"""Where a model comes from; `module`: handed over in Python."""
 
 ENTRY_POINT_GROUP = "evalsuite.models"
 
@@ -46,18 +47,27 @@ class ResolvedModel:
     """What a model name stands for.
 
     name: as typed. slug: `family/model`, safe as a relative path. target: the name within the backend
-    (`ViT-B-32/openai`, `resnet50.tv_in1k`, `my_model.py:factory`). has_text: None where only loading tells.
-    checkpoint: the weights file, where one was given. quickgelu: asked for with `?quickgelu`.
+    (`ViT-B-32/openai`, `resnet50.tv_in1k`, `my_model.py:factory`). checkpoint: the weights file, where one was
+    given. quickgelu: asked for with `?quickgelu`.
     """
 
     name: str
     slug: str
-    backend: Backend
+    backend: BackendName
     target: str
     alias: Alias | None = None
-    has_text: bool | None = None
     checkpoint: Path | None = None
     quickgelu: bool = False
+
+    @property
+    def is_code(self) -> bool:
+        """Whether somebody's own code makes the model."""
+        return self.backend in ("file", "entry_point")
+
+    @property
+    def has_text(self) -> bool | None:
+        """Whether it encodes texts; None where only loading tells."""
+        return {"open_clip": True, "pocket": True, "timm": False, "pixels": False}.get(self.backend)
 
 
 def resolve(name: str) -> ResolvedModel:
@@ -67,10 +77,10 @@ def resolve(name: str) -> ResolvedModel:
     can have, and for a checkpoint or a Python file that is not there.
     """
     if name in BUILT_IN:
-        return ResolvedModel(name, name, name, name, has_text=name == "pocket")
+        return ResolvedModel(name, name, name, name)
     alias = find_alias(name)
     if alias is not None:
-        return ResolvedModel(name, alias.slug, alias.backend, alias.target, alias, alias.backend == "open_clip")
+        return ResolvedModel(name, alias.slug, alias.backend, alias.target, alias)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in _PREFIXES:
         return _PREFIXES[prefix](name, rest)
@@ -79,10 +89,20 @@ def resolve(name: str) -> ResolvedModel:
         return _resolve_file(name, Path(factory["path"]), factory["factory"])
     if name.endswith(".py"):
         raise UsageError(f"The model {name!r} names a file but no function in it: write {name}:FUNCTION.")
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name == name:
-            return ResolvedModel(name, slugify(f"plugin/{name}"), "entry_point", point.value)
+    installed = plugins()
+    if name in installed:
+        return ResolvedModel(name, slugify(f"plugin/{name}"), "entry_point", installed[name])
     raise UsageError(_unknown(name))
+
+
+def plugins() -> dict[str, str]:
+    """Return the models of installed packages: name -> `module:function`."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def known_names() -> list[str]:
+    """Return every name that `--model` takes as it is: built in, of the paper, of installed packages."""
+    return [*BUILT_IN, *alias_names(), *plugins()]
 
 
 def slugify(text: str) -> str:
@@ -103,8 +123,7 @@ def open_clip_slug(arch: str, weights: str) -> str:
     """
     if _is_path(weights):
         return slugify(f"open_clip/{arch}-{Path(weights).stem}")
-    alias = alias_of_target("open_clip", f"{arch}/{weights}")
-    return alias.slug if alias else slugify(f"open_clip/{arch}/{weights}")
+    return _published("", "open_clip", f"{arch}/{weights}").slug
 
 
 def open_clip_architectures() -> list[str]:
@@ -133,11 +152,10 @@ def _resolve_open_clip(name: str, rest: str) -> ResolvedModel:
     if not _is_path(weights):
         if question:
             raise UsageError(f"{name!r}: {QUICKGELU_OPTION} is for checkpoint files; a tag has its own setting.")
-        alias = alias_of_target("open_clip", rest)
-        return ResolvedModel(name, open_clip_slug(arch, weights), "open_clip", rest, alias, has_text=True)
+        return _published(name, "open_clip", rest)
     checkpoint = _existing(weights, name)
     slug, target = open_clip_slug(arch, str(checkpoint)), f"{arch}/{weights}"
-    return ResolvedModel(name, slug, "open_clip", target, None, True, checkpoint, quickgelu=bool(question))
+    return ResolvedModel(name, slug, "open_clip", target, None, checkpoint, quickgelu=bool(question))
 
 
 def _resolve_timm(name: str, rest: str) -> ResolvedModel:
@@ -145,12 +163,14 @@ def _resolve_timm(name: str, rest: str) -> ResolvedModel:
     if not target or "/" in target or ":" in target or (at and not path):
         raise UsageError(f"The model {name!r} must be timm:NAME or timm:NAME@PATH, for example timm:resnet50.tv_in1k.")
     if not at:
-        alias = alias_of_target("timm", target)
-        slug = alias.slug if alias else slugify(f"timm/{target}")
-        return ResolvedModel(name, slug, "timm", target, alias, has_text=False)
+        return _published(name, "timm", target)
     checkpoint = _existing(path, name)
-    slug = slugify(f"timm/{target}-{checkpoint.stem}")
-    return ResolvedModel(name, slug, "timm", target, None, False, checkpoint)
+    return ResolvedModel(name, slugify(f"timm/{target}-{checkpoint.stem}"), "timm", target, None, checkpoint)
+
+
+def _published(name: str, backend: BackendName, target: str) -> ResolvedModel:
+    alias = alias_of_target(backend, target)
+    return ResolvedModel(name, alias.slug if alias else slugify(f"{backend}/{target}"), backend, target, alias)
 
 
 def _resolve_file(name: str, path: Path, factory: str) -> ResolvedModel:
@@ -178,8 +198,7 @@ def _existing(path: str, name: str) -> Path:
 
 
 def _unknown(name: str) -> str:
-    plugins = [point.name for point in entry_points(group=ENTRY_POINT_GROUP)]
-    lines = [f"Unknown model {name!r}.{did_you_mean(name, [*BUILT_IN, *alias_names(), *plugins])}"]
+    lines = [f"Unknown model {name!r}.{did_you_mean(name, known_names())}"]
     dashed = name.replace("/", "-")
     if dashed in open_clip_architectures():
         lines.append(f"open_clip has this architecture: say which weights, open_clip:{dashed}/TAG.")

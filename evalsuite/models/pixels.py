@@ -9,7 +9,8 @@ features of one task must have one length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from evalsuite.models.base import PENULTIMATE, ModelInfo
 from evalsuite.models.identity import fingerprint
+from evalsuite.models.names import ResolvedModel
 from evalsuite.models.preprocessing import SIXTEEN_BIT, to_grey, to_rgb
 
 if TYPE_CHECKING:
@@ -31,16 +33,25 @@ PREPROCESSING = f"grey up to {SIDE} x {SIDE} as it is, else RGB {SIDE} x {SIDE} 
 
 
 class PixelsModel:
-    """Flatten the pixels of small images."""
+    """Flatten the pixels of small images. The length of its features depends on the images: it is given as 0."""
 
-    @property
-    def info(self) -> ModelInfo:
-        """Describe the model; the length of its features depends on the images, so it is given as 0."""
-        return ModelInfo(
-            name="pixels",
-            slug="pixels",
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = info
+        self.preprocess = preprocess_pixels
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Flatten (n, channels, height, width) to {"penultimate": (n, channels * height * width)}."""
+        return {PENULTIMATE: batch.flatten(start_dim=1).float()}
+
+
+def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> PixelsModel:
+    """Return the model; there is nothing to load."""
+    return PixelsModel(
+        ModelInfo(
+            name=resolved.name,
+            slug=resolved.slug,
             backend="pixels",
-            fingerprint=pixels_fingerprint(),
+            fingerprint=weights_fingerprint(resolved, cache_dir=cache_dir),
             input_size=SIDE,
             layers={PENULTIMATE: 0},
             parameters=0,
@@ -49,15 +60,12 @@ class PixelsModel:
             weight_fidelity="exact",
             preprocessing=PREPROCESSING,
         )
+    )
 
-    @property
-    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
-        """Return the function that turns an image into (1 or 3, height, width) float32 in [0, 1]."""
-        return preprocess_pixels
 
-    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Flatten (n, channels, height, width) to {"penultimate": (n, channels * height * width)}."""
-        return {PENULTIMATE: batch.flatten(start_dim=1).float()}
+def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str:
+    """Return the fingerprint: there are no weights, the preprocessing is all."""
+    return fingerprint(backend="pixels", preprocessing=PREPROCESSING)
 
 
 def preprocess_pixels(image: Image.Image) -> torch.Tensor:
@@ -72,8 +80,3 @@ def preprocess_pixels(image: Image.Image) -> torch.Tensor:
             colour = colour.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
         values = np.moveaxis(np.asarray(colour), -1, 0)
     return torch.from_numpy(values.astype(np.float32) / 255)
-
-
-def pixels_fingerprint() -> str:
-    """Return the fingerprint: there are no weights, the preprocessing is all."""
-    return fingerprint(backend="pixels", preprocessing=PREPROCESSING)

@@ -1,10 +1,61 @@
-"""Protocols: features in, result out."""
+"""Protocols: features in, result out.
 
+A protocol of another package is the class that an entry point of the group `evalsuite.protocols` names. Modules of
+protocols import torch inside functions: the command line reads their options for its help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from evalsuite.errors import UsageError
+from evalsuite.options import Option, build, declared
 from evalsuite.protocols.base import EvaluationProtocol
-from evalsuite.registry import Registry
+from evalsuite.registry import Registry, did_you_mean
 
-PROTOCOLS: Registry[type[EvaluationProtocol]] = Registry("protocol")
+PROTOCOLS: Registry[type[EvaluationProtocol]] = Registry("protocol", "evalsuite.protocols")
 PROTOCOLS.register("zero_shot", "evalsuite.protocols.zero_shot:ZeroShot")
 PROTOCOLS.register("linear_probe", "evalsuite.protocols.linear_probe:LinearProbe")
 
-__all__ = ["PROTOCOLS", "EvaluationProtocol"]
+DEFAULT_PROTOCOLS = ("zero_shot", "linear_probe")
+"""The two of the paper; what other packages add is run when it is named."""
+
+__all__ = ["DEFAULT_PROTOCOLS", "PROTOCOLS", "EvaluationProtocol", "make_protocols", "options_of"]
+
+
+def options_of(names: Sequence[str] | None = None) -> Iterator[Option]:
+    """Yield the options of the protocols `names`, by default of all that can be imported."""
+    for name in PROTOCOLS.names() if names is None else names:
+        try:
+            kind = PROTOCOLS.get(name)
+        except UsageError:
+            if names is not None:
+                raise
+            continue  # a broken package must not take the command line with it: naming its protocol says what is wrong
+        yield from declared(kind.Options, kind.prefix)
+
+
+def make_protocols(
+    names: Sequence[str], keywords: Mapping[str, Any], settings: Mapping[str, Any]
+) -> list[EvaluationProtocol]:
+    """Return the protocols called `names` with their options.
+
+    keywords: `probe_tolerance` -> value, among others; settings: `probe.tolerance` (or `linear_probe.tolerance`) ->
+    value or its text, which win. Raises UsageError for a protocol, a setting or a value that is none.
+    """
+    kinds = [PROTOCOLS.get(name) for name in names]
+    known = {
+        f"{prefix}.{item.name}": item.keyword
+        for kind in kinds
+        for item in declared(kind.Options, kind.prefix)
+        for prefix in (kind.name, kind.prefix)
+    }
+    for setting in settings:
+        if setting not in known:
+            raise UsageError(
+                f"--protocol-option {setting}: no protocol of this run ({', '.join(names)}) has this option."
+                f"{did_you_mean(setting, known)} Known: {', '.join(known) or 'none'}."
+            )
+    chosen = {**keywords, **{known[setting]: value for setting, value in settings.items()}}
+    return [kind(build(kind.Options, chosen, kind.prefix)) for kind in kinds]

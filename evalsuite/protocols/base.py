@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
 
-from evalsuite.data.base import Fold, Split
-from evalsuite.tasks.spec import TaskSpec
+    from evalsuite.data.base import Fold, Split
+    from evalsuite.tasks.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -52,48 +54,55 @@ class FoldScores:
 
 @dataclass
 class Outcome:
-    """What a protocol found: the scores of every fold, and what a reader may want to know."""
+    """What a protocol found: the scores of every fold, and what a reader may want to know.
+
+    details: for the record; each protocol declares the keys of its own as a TypedDict.
+    """
 
     folds: list[FoldScores]
     sizes: dict[str, int | list[int]]
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
-class EvaluationProtocol(Protocol):
-    """Features in, scores out.
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a protocol without any."""
 
-    layer: the layer it reads. needs_text: whether it needs a text encoder. needs_training: whether it reads
-    more than the test split. version: raised when the
-    numbers it gives change, so that stored results are computed again.
+
+ScoreKind = Literal["logits", "probabilities", "binary_logits"]
+"""What scores mean: logits of a softmax over the classes, probabilities, or a logit of each class against the rest."""
+
+
+class EvaluationProtocol(ABC):
+    """Features in, scores out: the base of a protocol.
+
+    name: in results and on the command line. prefix: what its flags begin with (`probe`: --probe-tolerance). Options:
+    a frozen dataclass, whose fields declared by `evalsuite.options.option` become flags, keys and keywords; all fields
+    are recorded, and those that are not the default tell results apart. version: raised when the numbers it gives
+    change, so that stored results are computed again. layer: the layer of the model that it reads. needs_text: whether
+    it needs a text encoder. needs_training: whether it reads more than the test split. scores, multilabel_scores: what
+    its scores mean; None: nobody can say how sure it is.
     """
 
-    @property
-    def name(self) -> str:
-        """The name in results and on the command line."""
+    name: ClassVar[str]
+    prefix: ClassVar[str]
+    Options: ClassVar[type] = NoOptions
+    version: ClassVar[int]
+    layer: ClassVar[str]
+    needs_text: ClassVar[bool] = False
+    needs_training: ClassVar[bool] = False
+    scores: ClassVar[ScoreKind | None] = None
+    multilabel_scores: ClassVar[ScoreKind | None] = None
 
-    @property
-    def layer(self) -> str:
-        """The layer of the model it reads."""
+    def __init__(self, options: Any = None) -> None:
+        self.options = self.Options() if options is None else options
 
-    @property
-    def needs_text(self) -> bool:
-        """Whether the model must have a text encoder."""
-
-    @property
-    def needs_training(self) -> bool:
-        """Whether it reads the splits for training, too."""
-
-    @property
-    def version(self) -> int:
-        """Number of the algorithm."""
-
-    def options(self) -> Mapping[str, Any]:
-        """Return its options, defaults included, as plain data."""
-
+    @abstractmethod
     def splits(self, folds: Sequence[Fold]) -> list[Split]:
         """Return the splits it will read."""
 
+    @abstractmethod
     def run(self, given: ProtocolInput) -> Outcome:
         """Evaluate."""
 
@@ -104,5 +113,5 @@ def in_fold(text: str, number: int, count: int) -> str:
 
 
 def size_of(counts: Sequence[int]) -> int | list[int]:
-    """Return one number where all folds agree, else one a fold."""
+    """Return one number where all folds agree, else one per fold."""
     return counts[0] if len(set(counts)) == 1 else list(counts)

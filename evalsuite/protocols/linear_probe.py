@@ -5,31 +5,32 @@ by full-batch L-BFGS of at most 1,000 iterations. Lambda is chosen on the valida
 task's own metric, in a parametric binary search over 97 points between 10^-6 and 10^6; the chosen
 lambda is fitted again on train + validation (or on train alone, where the task says so), and the
 test split is scored once. Without an official validation split a tenth of train is held out for the
-search: stratified, by group where samples belong together, at least one sample a class.
+search: stratified, by group where samples belong together, at least one sample per class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from evalsuite.data.base import Fold, Split
 from evalsuite.data.drawing import hold_out
 from evalsuite.metrics import METRICS
 from evalsuite.models.base import PENULTIMATE
-from evalsuite.probe.solution import Solution
-from evalsuite.probe.solver import Targets
-from evalsuite.probe.sweep import Grid, SweepResult, refit, sweep
-from evalsuite.protocols.base import FoldScores, Outcome, ProtocolInput, Samples, in_fold, size_of
+from evalsuite.options import option
+from evalsuite.protocols.base import EvaluationProtocol, FoldScores, Outcome, ProtocolInput, Samples, in_fold, size_of
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from evalsuite import probe
+    from evalsuite.data.base import Fold, Split
 
 HOLD_OUT_FRACTION = 0.1
 
-PROBE_TOLERANCE = 1e-6
 REFIT_SHARE = 1e-2
 """The final fit is solved to this share of the sweep's tolerance: at 1e-6 probabilities may be 5e-3 off."""
 
@@ -41,35 +42,62 @@ SOLVER = "lbfgs"
 class ProbeOptions:
     """Options of the probe; tolerances are on the relative suboptimality of the objective."""
 
-    grid: Grid = "parametric"
-    tolerance: float = PROBE_TOLERANCE
-    refit_tolerance: float = PROBE_TOLERANCE * REFIT_SHARE
+    grid: Literal["parametric", "full"] = option(
+        "parametric", help="Lambdas the probe tries: the paper's binary search, or all 97."
+    )
+    tolerance: float = option(
+        1e-6, gt=0, lt=1, help="Relative suboptimality of the probe's fits; the final fit's is a hundredth of it."
+    )
     max_iterations: int = 1_000
+    refit_tolerance: float = field(init=False)
+    solver: str = field(init=False, default=SOLVER)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "refit_tolerance", self.tolerance * REFIT_SHARE)
+
+
+class Refit(TypedDict):
+    """The final fit of a fold."""
+
+    objective: float
+    iterations: int
+    gradient_norm: float
+    converged: bool
+
+
+FoldDetails = TypedDict(
+    "FoldDetails", {"lambda": float, "plateau": list[float], "tried": "list[probe.Trial]", "refit": Refit}
+)
+"""Of a fold: the lambda that was chosen, the range of those that tie with it, every fit, and the final one."""
+
+
+class ProbeDetails(TypedDict):
+    """What a record says of the probe."""
+
+    folds: list[FoldDetails]
 
 
 @dataclass(frozen=True)
 class _FoldResult:
     scores: FoldScores
-    details: dict[str, Any]
+    details: FoldDetails
     sizes: tuple[int, int, int]
     warnings: list[str]
 
 
-class LinearProbe:
+class LinearProbe(EvaluationProtocol):
     """The linear-probe protocol."""
 
     name = "linear_probe"
-    layer = PENULTIMATE
-    needs_text = False
-    needs_training = True
+    prefix = "probe"
+    Options = ProbeOptions
     version = 2
+    layer = PENULTIMATE
+    needs_training = True
+    scores = "logits"
+    multilabel_scores = "binary_logits"
 
-    def __init__(self, options: ProbeOptions | None = None) -> None:
-        self._options = options or ProbeOptions()
-
-    def options(self) -> Mapping[str, Any]:
-        """Return its options as plain data."""
-        return {**asdict(self._options), "solver": SOLVER}
+    options: ProbeOptions
 
     def splits(self, folds: Sequence[Fold]) -> list[Split]:
         """Return every split of every fold."""
@@ -82,11 +110,13 @@ class LinearProbe:
         return Outcome(
             folds=[result.scores for result in results],
             sizes={"train": size_of(train), "val": size_of(val), "test": size_of(test)},
-            details={"folds": [result.details for result in results]},
+            details=ProbeDetails(folds=[result.details for result in results]),
             warnings=[warning for result in results for warning in result.warnings],
         )
 
     def _run_fold(self, given: ProtocolInput, number: int) -> _FoldResult:
+        from evalsuite import probe
+
         fold, count = given.folds[number], len(given.folds)
         samples, fit_rows, val_rows = self._fitting_samples(given, fold)
         # Half precision stays as it is stored: the solver widens it chunk by chunk, and it takes half the memory.
@@ -97,15 +127,15 @@ class LinearProbe:
         )
         # A held-out tenth was taken from train, so it always belongs to the fit.
         with_val = given.task.refit == "train+val" or fold.val is None
-        final_rows = None if with_val else torch.from_numpy(fit_rows).to(given.device)
-        solution = refit(
+        final_rows = None if with_val else _tensor(fit_rows, given)
+        solution = probe.refit(
             features,
             targets,
             search.best_lambda,
             rows=final_rows,
             warm_start=search.solution,
-            tolerance=self._options.refit_tolerance,
-            max_iterations=self._options.max_iterations,
+            tolerance=self.options.refit_tolerance,
+            max_iterations=self.options.max_iterations,
         )
         test = given.read(fold.test, self.layer)
         scores = solution.logits(0, test.features.to(given.device)).float().cpu().numpy()
@@ -120,6 +150,8 @@ class LinearProbe:
         self, given: ProtocolInput, fold: Fold
     ) -> tuple[Samples, NDArray[np.int64], NDArray[np.int64]]:
         """Return train (and validation) samples as one block, and the rows of each part in it."""
+        import torch
+
         train = given.read(fold.train, self.layer)
         if fold.val is None:
             fit_rows, val_rows = hold_out(
@@ -139,33 +171,43 @@ class LinearProbe:
         self,
         given: ProtocolInput,
         features: torch.Tensor,
-        targets: Targets,
+        targets: probe.Targets,
         fit_rows: NDArray[np.int64],
         val_rows: NDArray[np.int64],
         labels: NDArray[Any],
         what: str,
-    ) -> SweepResult:
+    ) -> probe.SweepResult:
+        from evalsuite import probe
+
         metric = METRICS.get(given.task.metric)
         expected = labels[val_rows]
-        return sweep(
+        return probe.sweep(
             features,
             targets,
-            fit_rows=torch.from_numpy(fit_rows).to(given.device),
-            validation_rows=torch.from_numpy(val_rows).to(given.device),
+            fit_rows=_tensor(fit_rows, given),
+            validation_rows=_tensor(val_rows, given),
             score=lambda logits: float(metric.compute(logits.float().cpu().numpy(), expected)),
-            grid=self._options.grid,
-            tolerance=self._options.tolerance,
-            max_iterations=self._options.max_iterations,
+            grid=self.options.grid,
+            tolerance=self.options.tolerance,
+            max_iterations=self.options.max_iterations,
             on_round=lambda done, total: given.on_progress(what, done, total),
         )
 
 
-def _targets(given: ProtocolInput, labels: NDArray[Any]) -> Targets:
+def _targets(given: ProtocolInput, labels: NDArray[Any]) -> probe.Targets:
+    from evalsuite import probe
+
     kind: Literal["multinomial", "one_vs_rest"] = "one_vs_rest" if given.task.multilabel else "multinomial"
-    return Targets(kind, torch.from_numpy(labels).to(given.device), len(given.task.class_list))
+    return probe.Targets(kind, _tensor(labels, given), len(given.task.class_list))
 
 
-def _details(search: SweepResult, solution: Solution) -> dict[str, Any]:
+def _tensor(rows: NDArray[Any], given: ProtocolInput) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(rows).to(given.device)
+
+
+def _details(search: probe.SweepResult, solution: probe.Solution) -> FoldDetails:
     return {
         "lambda": search.best_lambda,
         "plateau": list(search.plateau),
@@ -179,7 +221,7 @@ def _details(search: SweepResult, solution: Solution) -> dict[str, Any]:
     }
 
 
-def _warnings(search: SweepResult, solution: Solution, what: str) -> list[str]:
+def _warnings(search: probe.SweepResult, solution: probe.Solution, what: str) -> list[str]:
     found = []
     unfinished = [trial["lambda"] for trial in search.tried if not trial["converged"]]
     if unfinished:

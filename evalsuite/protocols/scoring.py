@@ -1,4 +1,4 @@
-"""From scores to the numbers of a result: the task's metric with its interval, and metrics beside it."""
+"""From scores to the numbers of a result: the task's metric with its interval, and further metrics."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from evalsuite.metrics import METRICS, Metric
 from evalsuite.protocols.base import FoldScores
-from evalsuite.records import IntervalRecord, MetricRecord
-from evalsuite.stats import Interval, interval_for
+from evalsuite.records import Interval, MetricRecord
+from evalsuite.stats import interval_for
 from evalsuite.tasks.spec import TaskSpec
 
 BESIDE = ("accuracy", "top5", "mean_per_class_recall")
-"""Metrics of single-label tasks that are reported beside the main one; top5 where there are over five classes."""
+"""Metrics of single-label tasks that are reported next to the main one; top5 where there are over five classes."""
 
 
 def main_metric(task: TaskSpec, folds: Sequence[FoldScores], seed: int) -> MetricRecord:
@@ -46,9 +46,9 @@ def _mean(metric: Metric, folds: Sequence[FoldScores]) -> float:
     return float(np.mean([metric.compute(fold.scores, fold.labels) for fold in folds]))
 
 
-def _mean_interval(intervals: Sequence[Interval]) -> IntervalRecord:
+def _mean_interval(intervals: Sequence[Interval]) -> Interval:
     first = intervals[0]
-    return IntervalRecord(
+    return Interval(
         low=float(np.mean([interval.low for interval in intervals])),
         high=float(np.mean([interval.high for interval in intervals])),
         level=first.level,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.metrics import Scores
+from evalsuite.protocols import PROTOCOLS
 
 BINS = 15
 """Guo et al. 2017, table 1."""
@@ -21,7 +22,7 @@ ROWS_AT_A_TIME = 4096
 
 @dataclass(frozen=True)
 class Reliability:
-    """What `reliability` finds, a value a bin.
+    """What `reliability` finds, one value per bin.
 
     counts: samples; confidence, accuracy: their means, nan in an empty bin; error: the expected calibration error,
     the mean of |accuracy - confidence| over the bins by their samples. All but the counts are in [0, 1].
@@ -52,17 +53,18 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins:
 def confidences(protocol: str, multilabel: bool, scores: Scores) -> NDArray[np.float64] | None:
     """Return how sure a model is of its best class, (n,) in [0, 1]; None where nobody said what its scores mean.
 
-    scores: (n, C) as the protocols store them. Single-label: logits, whose softmax are probabilities (zero-shot: 100 x
-    cosine, CLIP's own temperature; probe: multinomial logistic regression). Multi-label: zero-shot stores
-    probabilities, the probe a logit of each class against the rest.
+    scores: (n, C) as the protocol stores them; it says what they mean.
     """
-    if protocol not in ("zero_shot", "linear_probe"):
+    if protocol not in PROTOCOLS:
+        return None
+    kind = PROTOCOLS.get(protocol).multilabel_scores if multilabel else PROTOCOLS.get(protocol).scores
+    if kind is None:
         return None
     parts = [scores[start : start + ROWS_AT_A_TIME] for start in range(0, len(scores), ROWS_AT_A_TIME)]
-    if not multilabel:
+    if kind == "logits":
         return np.concatenate([_best_softmax(part.astype(np.float64)) for part in parts])
     highest = np.concatenate([part.max(axis=1).astype(np.float64) for part in parts])
-    return highest if protocol == "zero_shot" else 1 / (1 + np.exp(-highest))
+    return highest if kind == "probabilities" else 1 / (1 + np.exp(-highest))
 
 
 def _best_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,38 +8,55 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from evalsuite.errors import UsageError
+from evalsuite.records import Interval
+from evalsuite.report.contenders import FAITHFUL, Contender
 from evalsuite.report.pairing import NotPairedError, paired_difference
-from evalsuite.report.selection import resolve_names
-from evalsuite.report.sides import FAITHFUL, Key, Score, Side, split_fidelity
+from evalsuite.results.naming import choose_tasks, resolve_names
+from evalsuite.results.numbers import Job, Number
 from evalsuite.stats import LEVEL, holm
+from evalsuite.text import counted, shortened
 
 ALPHA = 0.05
 """Chance of calling any difference of a protocol real where there is none."""
 
-Outcome = Literal["win", "tie", "loss"]
+Decision = Literal["win", "tie", "loss"]
 
 
 @dataclass(frozen=True)
 class TaskDifference:
-    """The difference of two models on one task under one protocol: first minus second, in points of percent.
+    """Two models' numbers of one task under one protocol, and whether they differ.
 
-    low, high: interval of the difference at 1 - ALPHA, where the test gives one; p: of the paired test;
-    p_holm: corrected over the tasks of the protocol; remark: why there is no paired test.
+    interval: of the difference at 1 - ALPHA, where the test gives one; p: of the paired test; p_holm: corrected over
+    the tasks of the protocol; remark: why there is no paired test.
     """
 
-    protocol: str
-    task: str
-    metric: str
-    first: float
-    second: float
-    difference: float
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None
-    outcome: Outcome
-    test: str
+    first: Number
+    second: Number
+    outcome: Decision
+    interval: Interval | None = None
+    p: float | None = None
+    p_holm: float | None = None
     remark: str = ""
+
+    @property
+    def task(self) -> str:
+        """The task."""
+        return self.first.task
+
+    @property
+    def protocol(self) -> str:
+        """The protocol, with its options, as a table has it."""
+        return self.first.job.protocol_label
+
+    @property
+    def difference(self) -> float:
+        """First minus second."""
+        return self.first.value - self.second.value
+
+    @property
+    def test(self) -> str:
+        """What decided."""
+        return self.interval.method if self.interval else "interval overlap"
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def averages(self) -> dict[str, float]:
-        """Return the mean difference of each protocol, in points, over the tasks of the table."""
+        """Return the mean difference of each protocol over the tasks of the table."""
         groups: dict[str, list[float]] = {}
         for row in self.rows:
             groups.setdefault(row.protocol, []).append(row.difference)
@@ -64,12 +81,13 @@ class Comparison:
 
     def failures(self, points: float) -> list[str]:
         """Return what is more than `points` behind: averages of a protocol, lost tasks, and tasks the first lacks."""
+        averages = {name: 100 * value for name, value in self.averages().items()}
         return [
-            *(f"{name}: {value:+.2f} points on average" for name, value in self.averages().items() if -value > points),
+            *(f"{name}: {value:+.2f} points on average" for name, value in averages.items() if -value > points),
             *(
-                f"{row.task} ({row.protocol}): {row.difference:+.2f} points"
+                f"{row.first.job}: {100 * row.difference:+.2f} points"
                 for row in self.rows
-                if row.outcome == "loss" and -row.difference > points
+                if row.outcome == "loss" and -100 * row.difference > points
             ),
             *(
                 f"{name}: nothing to hold against {self.second}; leave it out with --tasks or --protocol"
@@ -79,64 +97,65 @@ class Comparison:
 
 
 def compare(
-    first: Side, second: Side, *, protocols: Sequence[str] | None = None, tasks: Sequence[str] | None = None
+    first: Contender,
+    second: Contender,
+    *,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    tags: Sequence[str] = (),
 ) -> Comparison:
-    """Return the differences of two sides on the tasks, protocols and options that both have.
+    """Join two contenders on the tasks, protocols and options that both have, and return the differences.
 
-    protocols, tasks: names or patterns; one that selects nothing is a UsageError, as are sides that share nothing.
+    protocols: names or patterns; tasks, tags: see `choose_tasks`. One that selects nothing is a UsageError, as are
+    contenders that share nothing.
     """
-    known = set(first.scores) | set(second.scores)
-    chosen_protocols = resolve_names("protocol", protocols, sorted({key.protocol for key in known}))
-    chosen_tasks = resolve_names("task", tasks, sorted({key.task for key in known}))
-    keys = sorted(
-        (key for key in known if key.protocol in chosen_protocols and key.task in chosen_tasks),
-        key=lambda key: (key.protocol, key.options_hash or "", key.task),
+    known = {*first.numbers, *second.numbers}
+    chosen_protocols = resolve_names("protocol", protocols, sorted({job.protocol for job in known}))
+    chosen_tasks = choose_tasks(tasks, sorted({job.task for job in known}), tags)
+    jobs = sorted(
+        (job for job in known if job.protocol in chosen_protocols and job.task in chosen_tasks),
+        key=lambda job: (job.protocol, job.options or "", job.task),
     )
-    both = [key for key in keys if key in first.scores and key in second.scores]
-    shared = [key for key in both if first.scores[key].metric == second.scores[key].metric]
+    both = [job for job in jobs if job in first.numbers and job in second.numbers]
+    shared = [job for job in both if first.numbers[job].metric == second.numbers[job].metric]
     if not shared:
         raise UsageError(
             f"{first.label} and {second.label} have no task, protocol, options and metric in common"
-            f"{'' if protocols is None and tasks is None else ' among those chosen'}; "
+            f"{' among those chosen' if protocols or tasks or tags else ''}; "
             "`evalsuite leaderboard` shows what each has."
         )
-    rows = _corrected([_difference(key, first.scores[key], second.scores[key]) for key in shared])
-    lacking = (
-        () if second.is_published else tuple(str(key) for key in keys if key in second.scores and key not in shared)
-    )
+    rows = _corrected([_difference(first.numbers[job], second.numbers[job]) for job in shared])
+    lacking = [str(job) for job in jobs if job in second.numbers and job not in shared] if second.is_measured else []
     notes = [
         *_totals(first, second, rows),
         *_methods(rows),
-        *_data_notes(shared, first, second),
-        *_published_notes(shared, first, second),
-        *_absent(keys, first, second),
+        *_data_notes(rows),
+        *_published_notes(rows),
+        *_absent(jobs, first, second),
     ]
-    return Comparison(first.label, second.label, tuple(rows), lacking, tuple(notes))
+    return Comparison(first.label, second.label, tuple(rows), tuple(lacking), tuple(notes))
 
 
-def _difference(key: Key, first: Score, second: Score) -> TaskDifference:
+def _difference(first: Number, second: Number) -> TaskDifference:
     """Return one row, not yet corrected for the number of tasks."""
-    value = 100 * (first.value - second.value)
-    row = TaskDifference(
-        key.shown, key.task, first.metric, 100 * first.value, 100 * second.value, value,
-        None, None, None, None, _by_overlap(first, second), "interval overlap",
-    )  # fmt: skip
-    if first.stored is None or second.stored is None:
+    row = TaskDifference(first, second, _by_overlap(first, second))
+    if not (first.is_measured and second.is_measured):
         return replace(row, remark="published numbers have no samples")
     try:
-        test, found = paired_difference(first.stored, second.stored, 1 - ALPHA)
+        found = paired_difference(first, second, 1 - ALPHA)
     except NotPairedError as error:
         return replace(row, remark=str(error))
-    return replace(row, low=100 * found.low, high=100 * found.high, p=found.p, test=test)
+    return replace(row, interval=found.interval, p=found.p)
 
 
-def _by_overlap(first: Score, second: Score) -> Outcome:
+def _by_overlap(first: Number, second: Number) -> Decision:
     """Return a win or a loss where the intervals of the two values do not touch; a value without one touches all."""
-    if first.low is None or first.high is None or second.low is None or second.high is None:
+    one, two = first.confidence(), second.confidence()
+    if one is None or two is None:
         return "tie"
-    if first.low > second.high:
+    if one.low > two.high:
         return "win"
-    return "loss" if second.low > first.high else "tie"
+    return "loss" if two.low > one.high else "tie"
 
 
 def _corrected(rows: Sequence[TaskDifference]) -> list[TaskDifference]:
@@ -150,19 +169,18 @@ def _corrected(rows: Sequence[TaskDifference]) -> list[TaskDifference]:
 
 
 def _decided(row: TaskDifference, p_holm: float) -> TaskDifference:
-    outcome: Outcome = "tie" if p_holm >= ALPHA else "win" if row.difference > 0 else "loss"
+    outcome: Decision = "tie" if p_holm >= ALPHA else "win" if row.difference > 0 else "loss"
     return replace(row, p_holm=p_holm, outcome=outcome)
 
 
-def _totals(first: Side, second: Side, rows: Sequence[TaskDifference]) -> Iterable[str]:
+def _totals(first: Contender, second: Contender, rows: Sequence[TaskDifference]) -> Iterable[str]:
     for protocol in dict.fromkeys(row.protocol for row in rows):
         own = [row for row in rows if row.protocol == protocol]
         wins, ties, losses = (sum(row.outcome == kind for row in own) for kind in ("win", "tie", "loss"))
-        average = math.fsum(row.difference for row in own) / len(own)
-        over = "1 task" if len(own) == 1 else f"{len(own)} tasks"
+        average = 100 * math.fsum(row.difference for row in own) / len(own)
         yield (
             f"{protocol}: {first.label} against {second.label}: wins {wins}, ties {ties}, losses {losses}; "
-            f"{average:+.2f} points on average over {over}."
+            f"{average:+.2f} points on average over {counted(len(own), 'task')}."
         )
 
 
@@ -176,9 +194,9 @@ def _methods(rows: Sequence[TaskDifference]) -> Iterable[str]:
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row.p is None:
-            reasons.setdefault(row.remark, []).append(f"{row.task} ({row.protocol})")
+            reasons.setdefault(row.remark, []).append(str(row.first.job))
     for remark, tasks in reasons.items():
-        yield f"No paired test for {_listed(tasks)}: {remark}."
+        yield f"No paired test for {shortened(tasks)}: {remark}."
     if reasons:
         yield (
             f"Interval overlap, in place of a paired test: a win or a loss is where the {100 * LEVEL:g} % intervals of "
@@ -186,54 +204,50 @@ def _methods(rows: Sequence[TaskDifference]) -> Iterable[str]:
         )
 
 
-def _data_notes(keys: Sequence[Key], first: Side, second: Side) -> Iterable[str]:
+def _data_notes(rows: Sequence[TaskDifference]) -> Iterable[str]:
     """Name the tasks on which two measured results did not use the same data, or a part of it."""
     other_bytes, partial = [], []
-    for key in keys:
-        records = [score.stored.result for side in (first, second) if (score := side.scores[key]).stored is not None]
-        contents = {record.data.content for record in records if record.data is not None}
+    for row in rows:
+        pair = (row.first, row.second)
+        contents = {number.record.data.content for number in pair if number.record and number.record.data}
         if len(contents - {""}) > 1:
-            other_bytes.append(str(key))
-        if any(record.status == "partial" for record in records):
-            partial.append(str(key))
+            other_bytes.append(str(row.first.job))
+        if any(number.partial for number in pair):
+            partial.append(str(row.first.job))
     if other_bytes:
-        yield f"Not computed from the same images, training images included: {_listed(other_bytes)}."
+        yield f"Not computed from the same images, training images included: {shortened(other_bytes)}."
     if partial:
-        yield f"Partial results, computed from a part of the samples: {_listed(partial)}."
+        yield f"Partial results, computed from a part of the samples: {shortened(partial)}."
 
 
-def _published_notes(keys: Sequence[Key], first: Side, second: Side) -> Iterable[str]:
-    """Say why a published number may be of something else than the measured one beside it."""
-    if first.is_published == second.is_published:
-        return
-    measured, published = (second, first) if first.is_published else (first, second)
+def _published_notes(rows: Sequence[TaskDifference]) -> Iterable[str]:
+    """Say why a published number may be of something else than the measured one next to it."""
     levels: dict[str, list[str]] = {}
-    for key in keys:
-        stored = measured.scores[key].stored
-        level = split_fidelity(stored.result) if stored is not None else "unknown"
-        if level not in FAITHFUL:
-            levels.setdefault(level, []).append(str(key))
+    caveats: dict[str, str] = {}
+    for row in rows:
+        if row.first.is_measured != row.second.is_measured:
+            measured, published = sorted((row.first, row.second), key=lambda number: not number.is_measured)
+            caveats[row.task] = published.caveat
+            if measured.fidelity not in FAITHFUL:
+                levels.setdefault(measured.fidelity or "unknown", []).append(str(row.first.job))
     for level, tasks in levels.items():
-        yield f"Split fidelity {level}, so that the published number is of other samples: {_listed(tasks)}."
-    for task, caveat in published.caveats.items():
-        if any(key.task == task for key in keys):
+        yield f"Split fidelity {level}, so that the published number is of other samples: {shortened(tasks)}."
+    for task, caveat in sorted(caveats.items()):
+        if caveat:
             yield f"{task}, published: {caveat}"
 
 
-def _absent(keys: Sequence[Key], first: Side, second: Side) -> Iterable[str]:
-    """Name what is left out of the table: what one side lacks, and what the two measured by other metrics."""
-    for side, other in ((first, second), (second, first)):
-        absent = [str(key) for key in keys if key not in side.scores]
+def _absent(jobs: Sequence[Job], first: Contender, second: Contender) -> Iterable[str]:
+    """Name what is left out of the table: what one contender lacks, and what the two measured by other metrics."""
+    for one, other in ((first, second), (second, first)):
+        absent = [str(job) for job in jobs if job not in one.numbers]
         if absent:
-            names = _listed(absent) if other.is_published else ", ".join(absent)
-            yield f"Not compared, because {side.label} has no such result: {names}."
-        if side.partial:
-            yield f"{side.partial} partial result(s) of {side.label} are left out; --include-partial compares them."
-    for key in keys:
-        metrics = [side.scores[key].metric for side in (first, second) if key in side.scores]
+            names = ", ".join(absent) if other.is_measured else shortened(absent)
+            yield f"Not compared, because {one.label} has no such result: {names}."
+        if one.partial:
+            partial = counted(one.partial, "partial result")
+            yield f"Left out: {partial} of {one.label}; --include-partial compares them."
+    for job in jobs:
+        metrics = [one.numbers[job].metric for one in (first, second) if job in one.numbers]
         if len(set(metrics)) > 1:
-            yield f"Not compared, because the metrics differ: {key}, {' and '.join(metrics)}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 5 else f"{', '.join(names[:5])} and {len(names) - 5} more"
+            yield f"Not compared, because the metrics differ: {job}, {' and '.join(metrics)}."

@@ -6,14 +6,48 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
 from typing import Any
 
+from evalsuite.records import Interval
 from evalsuite.report.comparison import Comparison, TaskDifference
 from evalsuite.report.grid import MISSING
 from evalsuite.report.reproduction import Reproduction, ReproductionTable
 
 Table = Comparison | ReproductionTable
+
+COMPARED: Mapping[str, Callable[[TaskDifference], object]] = {
+    "protocol": lambda row: row.protocol,
+    "task": lambda row: row.task,
+    "metric": lambda row: row.first.metric,
+    "first": lambda row: 100 * row.first.value,
+    "second": lambda row: 100 * row.second.value,
+    "difference": lambda row: 100 * row.difference,
+    "low": lambda row: _low(row.interval),
+    "high": lambda row: _high(row.interval),
+    "p": lambda row: row.p,
+    "p_holm": lambda row: row.p_holm,
+    "outcome": lambda row: row.outcome,
+    "test": lambda row: row.test,
+    "remark": lambda row: row.remark,
+}
+REPRODUCED: Mapping[str, Callable[[Reproduction], object]] = {
+    "model": lambda row: row.model,
+    "protocol": lambda row: row.measured.job.protocol_label,
+    "task": lambda row: row.measured.task,
+    "metric": lambda row: row.measured.metric,
+    "measured": lambda row: 100 * row.measured.value,
+    "low": lambda row: _low(row.measured.confidence()),
+    "high": lambda row: _high(row.measured.confidence()),
+    "published": lambda row: 100 * row.published.value,
+    "difference": lambda row: 100 * row.difference,
+    "outside": lambda row: 100 * row.outside,
+    "split_fidelity": lambda row: row.split_fidelity,
+    "weight_fidelity": lambda row: row.measured.weight_fidelity,
+    "verdict": lambda row: row.verdict,
+    "why": lambda row: row.why,
+    "caveat": lambda row: row.published.caveat,
+}
+"""Columns of the tables for programs, in percent and points."""
 
 
 def to_markdown(table: Table) -> str:
@@ -24,24 +58,47 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return a line a row of the table: percent and points with all digits, empty where there is no value; no notes."""
-    kind = TaskDifference if isinstance(table, Comparison) else Reproduction
+    """Return a line for each row: percent and points with all digits, empty where there is no value; no notes."""
+    columns = COMPARED if isinstance(table, Comparison) else REPRODUCED
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(kind)], lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in table.rows)
+    writer.writerows(_records(table))
     return text.getvalue()
 
 
 def to_json(table: Table) -> str:
     """Return the table with its notes; a comparison has the average difference of each protocol, too."""
-    content: dict[str, Any] = asdict(table)
+    content: dict[str, Any] = {"rows": _records(table), "notes": table.notes}
     if isinstance(table, Comparison):
-        content["averages"] = table.averages()
+        averages = {protocol: 100 * value for protocol, value in table.averages().items()}
+        names = {"first": table.first, "second": table.second}
+        content = {
+            **names,
+            "rows": content["rows"],
+            "lacking": table.lacking,
+            "notes": table.notes,
+            "averages": averages,
+        }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
+
+
+def _records(table: Table) -> list[dict[str, object]]:
+    """Return the rows for programs: percent, points, None where there is no value."""
+    if isinstance(table, Comparison):
+        return [{name: value(row) for name, value in COMPARED.items()} for row in table.rows]
+    return [{name: value(row) for name, value in REPRODUCED.items()} for row in table.rows]
+
+
+def _low(interval: Interval | None) -> float | None:
+    return 100 * interval.low if interval else None
+
+
+def _high(interval: Interval | None) -> float | None:
+    return 100 * interval.high if interval else None
 
 
 def _compared(table: Comparison) -> str:
@@ -49,8 +106,9 @@ def _compared(table: Comparison) -> str:
     numbers = [table.first, table.second, "difference", "interval", "p (Holm)"]
     lines = [
         [
-            row.protocol, row.task, row.outcome, row.test, f"{row.first:.2f}", f"{row.second:.2f}",
-            f"{row.difference:+.2f}", _interval(row.low, row.high, "+"), _probability(row.p_holm),
+            row.protocol, row.task, row.outcome, row.test, f"{100 * row.first.value:.2f}",
+            f"{100 * row.second.value:.2f}", f"{100 * row.difference:+.2f}", _interval(row.interval, "+"),
+            _probability(row.p_holm),
         ]
         for row in table.rows
     ]  # fmt: skip
@@ -62,10 +120,12 @@ def _reproduced(table: ReproductionTable) -> str:
     numbers = ["measured", "interval", "published", "difference"]
     lines = [
         [
-            row.model, row.protocol, row.task, row.split_fidelity, row.weight_fidelity, _verdict(row),
-            f"{row.measured:.2f}", _interval(row.low, row.high), f"{row.published:.1f}", f"{row.difference:+.2f}",
+            row.model, ours.job.protocol_label, ours.task, row.split_fidelity, ours.weight_fidelity, _verdict(row),
+            f"{100 * ours.value:.2f}", _interval(ours.confidence()), f"{100 * row.published.value:.1f}",
+            f"{100 * row.difference:+.2f}",
         ]
         for row in table.rows
+        if (ours := row.measured)
     ]  # fmt: skip
     return _grid(words, numbers, lines)
 
@@ -74,7 +134,7 @@ def _verdict(row: Reproduction) -> str:
     if row.verdict == "not comparable":
         return f"not comparable: {row.why}"
     if row.verdict == "outside the interval":
-        return f"outside the interval, {abs(row.outside):.2f} too {'high' if row.outside > 0 else 'low'}"
+        return f"outside the interval, {abs(100 * row.outside):.2f} too {'high' if row.outside > 0 else 'low'}"
     return row.verdict
 
 
@@ -90,8 +150,8 @@ def _grid(words: Sequence[str], numbers: Sequence[str], lines: Sequence[Sequence
     return tabulate(escaped, headers=header, tablefmt="github", colalign=alignment, disable_numparse=True)
 
 
-def _interval(low: float | None, high: float | None, sign: str = "") -> str:
-    return MISSING if low is None or high is None else f"{low:{sign}.2f} to {high:{sign}.2f}"
+def _interval(interval: Interval | None, sign: str = "") -> str:
+    return MISSING if interval is None else f"{100 * interval.low:{sign}.2f} to {100 * interval.high:{sign}.2f}"
 
 
 def _probability(value: float | None) -> str:

@@ -19,7 +19,7 @@ class Pair:
 
 
 def confusion_counts(truth: NDArray[np.integer], said: NDArray[np.integer], n_classes: int) -> NDArray[np.int64]:
-    """Return (n_classes, n_classes) counts: a row a true class, a column a predicted one.
+    """Return (n_classes, n_classes) counts: one row per true class, one column per predicted one.
 
     truth, said: (n,) class indices. The same as scikit-learn's `confusion_matrix`.
     """

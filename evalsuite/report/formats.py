@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import UsageError
-from evalsuite.report.grid import LABELS, TextCell, cells_of, header_of
-from evalsuite.report.table import Leaderboard, Row
+from evalsuite.report.grid import TextCell, cells_of, header_of
+from evalsuite.report.table import LABELS, Leaderboard, Mean, Row
 
 
 def to_markdown(board: Leaderboard) -> str:
@@ -122,19 +122,21 @@ def _markdown_cell(cell: TextCell) -> str:
 
 def _json_row(row: Row, board: Leaderboard) -> dict[str, Any]:
     return {
-        "model": row.model,
-        "protocol": row.protocol,
-        "origin": row.origin,
-        "average": row.average,
+        **dict(zip(LABELS, row.labels, strict=True)),
+        "average": 100 * row.average,
         "average_over": len(row.cells),
         "average_rank": row.rank,
         "wins": row.wins,
-        "scores": {task: row.cells[task].value if task in row.cells else None for task in board.tasks},
+        "scores": {task: 100 * row.cells[task].value if task in row.cells else None for task in board.tasks},
         "best": [task for task in board.tasks if task in row.best],
         "partial": row.partial_tasks,
-        "differences": {name: asdict(mean) for name, mean in row.differences.items()},
-        "groups": {tag: asdict(mean) for tag, mean in row.groups.items()},
+        "differences": {name: _json_mean(mean) for name, mean in row.differences.items()},
+        "groups": {tag: _json_mean(mean) for tag, mean in row.groups.items()},
     }
+
+
+def _json_mean(mean: Mean) -> dict[str, Any]:
+    return {"value": 100 * mean.value, "over": mean.over, "of": mean.of}
 
 
 _LATEX = {

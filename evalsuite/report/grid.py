@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evalsuite.report.table import Leaderboard, Row
+from evalsuite.report.table import LABELS, Leaderboard, Row
 
 MISSING = "–"
 PARTIAL = "*"
-LABELS = ("model", "protocol", "origin")
-"""The first columns, aligned to the left; all others are numbers."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +27,22 @@ def header_of(board: Leaderboard) -> list[str]:
 
 def cells_of(row: Row, board: Leaderboard) -> list[TextCell]:
     """Return the cells of a row below the headings of `header_of`."""
-    labels = [TextCell(text) for text in (row.model, row.protocol, row.origin)]
-    return [*labels, *(_value(row, task) for task in board.tasks), *map(TextCell, _summary(row, board))]
+    return [
+        *map(TextCell, row.labels),
+        *(_value(row, task) for task in board.tasks),
+        *map(TextCell, _summary(row, board)),
+    ]
 
 
 def _value(row: Row, task: str) -> TextCell:
     cell = row.cells.get(task)
     if cell is None:
         return TextCell(MISSING)
-    return TextCell(f"{cell.value:.1f}{PARTIAL if cell.partial else ''}", task in row.best)
+    return TextCell(f"{100 * cell.value:.1f}{PARTIAL if cell.partial else ''}", task in row.best)
 
 
 def _summary(row: Row, board: Leaderboard) -> list[str]:
-    average = f"{row.average:.1f}{PARTIAL if row.partial_tasks else ''}"
+    average = f"{100 * row.average:.1f}{PARTIAL if row.partial_tasks else ''}"
     if len(row.cells) < len(board.tasks):
         average += f" ({len(row.cells)}/{len(board.tasks)})"
     standings = [MISSING if row.rank is None else f"{row.rank:.1f}", str(row.wins)] if len(board.tasks) > 1 else []
@@ -50,6 +51,6 @@ def _summary(row: Row, board: Leaderboard) -> list[str]:
     return [
         average,
         *standings,
-        *(MISSING if mean is None else f"{mean.value:+.1f}{mean.mark}" for mean in points),
-        *(MISSING if mean is None else f"{mean.value:.1f}{mean.mark}" for mean in means),
+        *(MISSING if mean is None else f"{100 * mean.value:+.1f}{mean.mark}" for mean in points),
+        *(MISSING if mean is None else f"{100 * mean.value:.1f}{mean.mark}" for mean in means),
     ]

@@ -1,7 +1,7 @@
-"""Build the table of models x tasks from results and published results.
+"""Build the table of models x tasks: the pivot of the numbers that the filters let through.
 
-A row is one model under one protocol; a cell is the task's own metric in percent. What was measured and what a paper
-printed are never merged into one row, nor are models that share a name and differ in their weights.
+A row is one model under one protocol; a cell is the task's own metric. What was measured and what a paper printed are
+never merged into one row, nor are models that share a name and differ in their weights.
 """
 
 from __future__ import annotations
@@ -9,101 +9,109 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from evalsuite.records import MetricRecord, Result
 from evalsuite.report.claims import check_claims
-from evalsuite.report.selection import RowKey, Values, best_values, has_value, problem_of, row_labels, select
-from evalsuite.report.standings import find_baselines, with_differences, with_groups, with_standings
-from evalsuite.report.table import Cell, Leaderboard, Row, Verdict
-from evalsuite.results.published import PublishedRow, load_published, load_published_tasks, published_sets
-
-MEASURED = "measured"
-"""Origin of the rows that come from results; published rows carry their own."""
+from evalsuite.report.ranking import find_baselines, with_differences, with_groups, with_standings
+from evalsuite.report.table import Leaderboard, Row, Verdict
+from evalsuite.results.library import Library
+from evalsuite.results.naming import select
+from evalsuite.results.numbers import (
+    ModelKey,
+    Number,
+    Numbers,
+    Place,
+    RowKey,
+    model_label,
+    newest,
+    protocol_label,
+    told_apart,
+)
+from evalsuite.text import counted
 
 
 def build_leaderboard(
-    results: Iterable[Result],
-    published: Sequence[PublishedRow] = (),
+    table: Numbers,
     *,
-    protocols: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
+    tags: Sequence[str] = (),
     include_partial: bool = False,
     baselines: Sequence[str] = (),
     groups: Mapping[str, Sequence[str]] | None = None,
     claims: bool = False,
+    library: Library | None = None,
 ) -> Leaderboard:
-    """Return the leaderboard of `results`, with the rows `published` beside them.
+    """Return the leaderboard of a table of numbers.
 
-    protocols, tasks, models: names or patterns of what is shown, measured and published alike; one that selects
-    nothing is a UsageError. Without them the columns and protocols are those that results have a value for, or else
-    those of `published`.
+    protocols, tasks, models, tags: what is shown, measured and published alike, see `select`; one that selects nothing
+    is a UsageError. Without them the columns and protocols are those that results have a value for, or else those of
+    the published numbers.
     baselines: models or families; each row gets its difference to the best of each, measured or published.
     groups: tag -> tasks; each row gets its average over those of them in the table. claims: check the claims of the
-    published sets, on all their tasks, whatever the table shows.
+    published sets, on all their tasks, whatever the table shows. library: of the baselines and claims.
     """
-    chosen = select(results, published, protocols=protocols, tasks=tasks, models=models)
-    records, shown_tasks, shown_protocols = chosen.records, chosen.tasks, chosen.protocols
-    values, label = best_values(records, include_partial), row_labels(records)
-    if tasks is None:
-        printed = {task for row in chosen.published for task in row.scores}
-        shown_tasks = _in_order(shown_tasks, {task for _, task in values} or printed)
-    if protocols is None and values:
-        shown_protocols = sorted({key.protocol for key, _ in values})
-    beside = [row for row in chosen.published if row.protocol in shown_protocols and row.scores.keys() & {*shown_tasks}]
-    rows = [*_measured_rows(values, label, shown_tasks), *_published_rows(beside, shown_tasks)]
-    rows.sort(key=lambda row: (-len(row.cells), -row.average, row.model, row.protocol, row.origin))
-    rivals = find_baselines(baselines, _with_published(rows, shown_tasks), shown_protocols) if baselines else []
+    library = library or Library()
+    selected = select(table, protocols=protocols, tasks=tasks, models=models, tags=tags)
+    chosen, states = selected.chosen, told_apart(selected.chosen.places)
+    values = newest(filter(_is_measured, chosen.numbers), include_partial=include_partial)
+    shown_tasks = selected.tasks if tasks or tags else _there(selected.tasks, values or chosen.published)
+    measured = sorted({number.protocol for number in values})
+    shown_protocols = selected.protocols if protocols or not measured else measured
+    printed = [
+        number for number in chosen.published if number.task in shown_tasks and number.protocol in shown_protocols
+    ]
+    rows = sorted(_pivot([*values, *printed], shown_tasks, states), key=_best_first)
+    candidates = _with_printed(rows, library, shown_tasks) if baselines else []
+    rivals = find_baselines(baselines, candidates, shown_tasks, shown_protocols, table, library)
     shown_groups = _groups_of(shown_tasks, groups or {})
     compared = with_groups(with_differences(with_standings(rows, shown_tasks), rivals, shown_tasks), shown_groups)
     notes = [
         *_average_note(rows, shown_tasks),
         *_standing_notes(compared, shown_tasks),
         *(rival.note(len(shown_tasks)) for rival in rivals),
-        *_group_notes(shown_groups),
-        *_source_notes(beside),
-        *_caveat_notes(beside, shown_tasks),
-        *_filter_notes(published, beside),
-        *_selection_notes(records, values, include_partial),
-        *_variant_notes(records, label),
-        *_problem_notes(records, values, label),
+        *(f"tag:{tag}: average over {', '.join(names)}." for tag, names in shown_groups.items()),
+        *_published_notes(table.published, printed, shown_tasks),
+        *_selection_notes(chosen, values, include_partial),
+        *_variant_notes(chosen, states),
+        *_problem_notes(chosen, values, states),
     ]
-    verdicts = _verdicts(chosen.of_models) if claims else ()
+    verdicts = _verdicts(selected.of_models, library) if claims else ()
     return Leaderboard(tuple(shown_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
 
 
-def _in_order(names: Sequence[str], chosen: set[str]) -> list[str]:
-    return [name for name in names if name in chosen]
+def _there(tasks: Sequence[str], numbers: Iterable[Number]) -> list[str]:
+    found = {number.task for number in numbers}
+    return [task for task in tasks if task in found]
 
 
-def _group_notes(groups: Mapping[str, Sequence[str]]) -> list[str]:
-    return [f"tag:{tag}: average over {', '.join(names)}." for tag, names in groups.items()]
+def _is_measured(number: Number) -> bool:
+    return number.is_measured
 
 
-def _source_notes(rows: Sequence[PublishedRow]) -> list[str]:
-    return list(dict.fromkeys(f"{row.origin}: {row.source}." for row in rows))
+def _pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[ModelKey, str]) -> list[Row]:
+    """Return the rows of the numbers on `tasks`, in the order of their first numbers."""
+    cells: dict[RowKey, dict[str, Number]] = defaultdict(dict)
+    for number in numbers:
+        cells[number.row][number.task] = number
+    rows = []
+    for found in cells.values():
+        ordered = {task: found[task] for task in tasks if task in found}
+        if ordered:
+            first = next(iter(ordered.values()))
+            state = states.get(first.model_key, "")
+            rows.append(Row(first.model, first.protocol, first.origin, ordered, state, first.options))
+    return rows
 
 
-def _caveat_notes(rows: Sequence[PublishedRow], tasks: Sequence[str]) -> Iterable[str]:
-    """Say which imported numbers are of other test samples than the task's; a paper's caveats are in its YAML."""
-    for origin in dict.fromkeys(row.origin for row in rows if row.imported):
-        caveats = {task: text for row in rows if row.origin == origin for task, text in row.caveats.items()}
-        if known := [f"{task}: {caveats[task]}" for task in tasks if task in caveats]:
-            yield f"{origin}, other test samples than the task's: {'; '.join(known)}."
-
-
-def _filter_notes(published: Sequence[PublishedRow], shown: Sequence[PublishedRow]) -> Iterable[str]:
-    if published and not shown:
-        yield (
-            f"none of the {len(published)} published row(s) is of the models, tasks and protocols of the table; "
-            "--tasks and --protocol choose others than those that were measured."
-        )
-
-
-def _with_published(rows: Sequence[Row], tasks: Sequence[str]) -> list[Row]:
+def _with_printed(rows: Sequence[Row], library: Library, tasks: Sequence[str]) -> list[Row]:
     """Return the rows of the table and every published one: what a baseline is chosen from."""
     shown = {(row.model, row.protocol, row.origin) for row in rows}
-    others = _published_rows(load_published(), tasks)
-    return [*rows, *(row for row in others if (row.model, row.protocol, row.origin) not in shown)]
+    printed = _pivot(library.printed, tasks, {})
+    return [*rows, *(row for row in printed if (row.model, row.protocol, row.origin) not in shown)]
+
+
+def _best_first(row: Row) -> tuple[int, float, tuple[str, ...]]:
+    return -len(row.cells), -row.average, row.labels
 
 
 def _groups_of(tasks: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -112,39 +120,15 @@ def _groups_of(tasks: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dic
     return {tag: names for tag, names in found.items() if names}
 
 
-def _verdicts(records: list[Result]) -> tuple[Verdict, ...]:
+def _verdicts(table: Numbers, library: Library) -> tuple[Verdict, ...]:
     """Check the claims of every published set on its own rows and on the measured ones, partial ones excepted."""
-    values, label = best_values(records, include_partial=False), row_labels(records)
+    measured = newest(filter(_is_measured, table.numbers), include_partial=False)
+    states = told_apart(table.places)
     verdicts: list[Verdict] = []
-    for name, described in published_sets().items():
-        tasks = [task.task for task in load_published_tasks(name)]
-        rows = [*_published_rows(load_published([name]), tasks), *_measured_rows(values, label, tasks)]
-        verdicts += check_claims(described.claims, rows, tasks)
+    for paper in library.papers:
+        tasks = [task.task for task in paper.tasks]
+        verdicts += check_claims(paper.described.claims, _pivot([*paper.numbers, *measured], tasks, states), tasks)
     return tuple(verdicts)
-
-
-def _measured_rows(values: Values, label: Mapping[RowKey, tuple[str, str]], tasks: Sequence[str]) -> Iterable[Row]:
-    for key in dict.fromkeys(key for key, _ in values):
-        cells = {
-            task: _cell(record.metric, record)
-            for task in tasks
-            if (record := values.get((key, task))) is not None and record.metric is not None
-        }
-        if cells:
-            yield Row(*label[key], MEASURED, cells)
-
-
-def _cell(metric: MetricRecord, record: Result) -> Cell:
-    interval = metric.interval
-    low, high = (100 * interval.low, 100 * interval.high) if interval else (None, None)
-    return Cell(100 * metric.value, record.status == "partial", metric.n, low, high, record)
-
-
-def _published_rows(published: Sequence[PublishedRow], tasks: Sequence[str]) -> Iterable[Row]:
-    for row in published:
-        cells = {task: Cell(100 * row.scores[task], n=row.test_sizes.get(task)) for task in tasks if task in row.scores}
-        if cells:
-            yield Row(row.slug, row.protocol, row.origin, cells)
 
 
 def _average_note(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
@@ -165,40 +149,63 @@ def _standing_notes(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
         yield "rank: mean rank over the tasks, among the rows that have a whole value for each."
 
 
-def _selection_notes(records: list[Result], values: Values, include_partial: bool) -> Iterable[str]:
+def _published_notes(given: Sequence[Number], shown: Sequence[Number], tasks: Sequence[str]) -> Iterable[str]:
+    """Say where published numbers are from, which imported ones are of other test samples, and that none is shown.
+
+    A paper's caveats are in its YAML.
+    """
+    yield from dict.fromkeys(f"{number.origin.label}: {number.source}." for number in shown)
+    caveats: dict[str, dict[str, str]] = defaultdict(dict)
+    for number in shown:
+        if number.origin.kind == "imported" and number.caveat:
+            caveats[number.origin.label][number.task] = number.caveat
+    for label, known in caveats.items():
+        listed = "; ".join(f"{task}: {known[task]}" for task in tasks if task in known)
+        yield f"{label}, other test samples than the task's: {listed}."
+    if given and not shown:
+        rows = counted(len({number.row for number in given}), "published row")
+        yield (
+            f"Not shown: {rows}, of other models, tasks or protocols than those of the table; "
+            "--tasks and --protocol choose others than those that were measured."
+        )
+
+
+def _selection_notes(chosen: Numbers, values: Sequence[Number], include_partial: bool) -> Iterable[str]:
     """Say which values were marked, left out, or chosen among several."""
-    partial = [record for record in records if record.status == "partial" and has_value(record)]
+    partial = sum(number.partial for number in chosen.numbers)
     if partial and include_partial:
         yield "*: a partial result, computed from a part of the samples."
     elif partial:
-        yield f"{len(partial)} partial result(s) are left out; --include-partial shows them, marked."
-    complete = Counter((RowKey.of(record), record.task) for record in records if record.status == "ok")
-    repeated = sum(1 for cell, count in complete.items() if count > 1 and cell in values)
+        yield f"Left out: {counted(partial, 'partial result')}; --include-partial shows them, marked."
+    shown = {(number.row, number.task) for number in values}
+    whole = Counter((number.row, number.task) for number in chosen.numbers if not number.partial)
+    repeated = sum(1 for cell, count in whole.items() if count > 1 and cell in shown)
     if repeated:
-        yield f"{repeated} value(s) were found in several files; the newest is shown."
+        yield f"{counted(repeated, 'value')} found in several files; the newest is shown."
 
 
-def _variant_notes(records: list[Result], label: Mapping[RowKey, tuple[str, str]]) -> Iterable[str]:
+def _variant_notes(chosen: Numbers, states: Mapping[ModelKey, str]) -> Iterable[str]:
     """Explain the hashes in names: other weights (@) and other options (#)."""
-    renamed = sorted({label[key][0] for key in label if label[key][0] != key.model})
+    renamed = sorted({model_label(key.slug, state) for key, state in states.items() if state})
     if renamed:
         yield f"@: one name, different weights or preprocessing: {', '.join(renamed)}."
-    variants = {label[RowKey.of(record)][1]: record for record in records if record.options_hash is not None}
-    for name, record in sorted(variants.items()):
-        options = ", ".join(f"{key}={value}" for key, value in record.changed_options.items())
+    variants = {place.job.protocol_label: place for place in chosen.places if place.options is not None}
+    for name, place in sorted(variants.items()):
+        options = ", ".join(f"{key}={value}" for key, value in place.changed_options.items())
         yield f"{name}: other options than the default ({options})." if options else f"{name}: other options."
 
 
-def _problem_notes(records: list[Result], values: Values, label: Mapping[RowKey, tuple[str, str]]) -> Iterable[str]:
+def _problem_notes(chosen: Numbers, values: Sequence[Number], states: Mapping[ModelKey, str]) -> Iterable[str]:
     """Name every job that failed or does not apply; jobs of one row that failed alike share a line."""
+    there = {(number.row, number.task) for number in values}
     tasks: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
-    for record in records:
-        problem = problem_of(record)
-        if problem is None:
-            continue
-        key = RowKey.of(record)
-        word, message = problem
-        shown = " (another run's value is shown)" if (key, record.task) in values else ""
-        tasks[(word, *label[key], message)].append(record.task + shown)
-    for (word, model, protocol, message), names in sorted(tasks.items()):
-        yield f"{word}: {model}, {protocol}, {', '.join(sorted(names))}: {message}"
+    for failure in chosen.failures:
+        shown = " (another run's value is shown)" if (failure.row, failure.task) in there else ""
+        labels = _labels(failure, states)
+        tasks[(failure.kind, *labels, failure.message)].append(failure.task + shown)
+    for (kind, model, protocol, message), names in sorted(tasks.items()):
+        yield f"{kind}: {model}, {protocol}, {', '.join(sorted(names))}: {message}"
+
+
+def _labels(place: Place, states: Mapping[ModelKey, str]) -> tuple[str, str]:
+    return model_label(place.model, states[place.model_key]), protocol_label(place.protocol, place.options)

@@ -1,18 +1,16 @@
-"""Compare two results sample by sample, where both logged their predictions."""
+"""Compare two numbers sample by sample, where both logged their predictions."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import METRICS
-from evalsuite.records import MetricRecord, Result
+from evalsuite.results.numbers import Number
 from evalsuite.results.samples import LoggedSamples, read_samples
-from evalsuite.results.store import StoredResult
 from evalsuite.stats import Difference, PairedScores, mcnemar, paired_bootstrap
 
 TOLERANCE = 1e-6
@@ -25,69 +23,59 @@ class NotPairedError(EvalsuiteError):
 
 @dataclass(frozen=True)
 class _Logged:
-    """A result with its samples."""
+    """A number with its samples."""
 
-    result: Result
-    metric: MetricRecord
+    number: Number
     samples: LoggedSamples
 
     def check(self, value: float) -> None:
         """Raise NotPairedError where the samples give another value than the record's: another run wrote them."""
-        if not math.isclose(value, self.metric.value, abs_tol=TOLERANCE):
+        if not math.isclose(value, self.number.value, abs_tol=TOLERANCE):
             raise NotPairedError(
-                f"the logged samples of {self.result.model} give {100 * value:.2f} where the record has "
-                f"{100 * self.metric.value:.2f}"
+                f"the logged samples of {self.number.model} give {100 * value:.2f} where the record has "
+                f"{100 * self.number.value:.2f}"
             )
 
 
-def paired_difference(first: StoredResult, second: StoredResult, level: float) -> tuple[str, Difference]:
-    """Return the name of the test and the difference of the two results' metrics, first minus second.
+def paired_difference(first: Number, second: Number, level: float) -> Difference:
+    """Return the difference of two measured numbers, first minus second; its interval names the test.
 
     An accuracy without folds: exact McNemar; everything else: paired bootstrap. Both must have logged the same
     samples with the same labels, and the samples must give the recorded values again; else NotPairedError says what is
     wrong.
     """
-    paths = _paths(first, second)
-    exact = all(_metric(item).name == "accuracy" and _metric(item).folds is None for item in (first, second))
+    paths = [number.stored.samples if number.stored else None for number in (first, second)]
+    exact = first.metric == second.metric == "accuracy" and not (first.has_folds or second.has_folds)
+    lacking = [number.model for number, path in zip((first, second), paths, strict=True) if path is None]
+    if lacking:
+        who = lacking[0] if len(lacking) == 1 else "either"
+        raise NotPairedError(f"no samples were logged for {who}; run with --log-samples")
     try:
         one, two = (
-            _Logged(item.result, _metric(item), read_samples(path, scores=not exact))
-            for item, path in zip((first, second), paths, strict=True)
+            _Logged(number, read_samples(path, scores=not exact))
+            for number, path in zip((first, second), paths, strict=True)
+            if path is not None
         )
         _check_same(one, two)
-        return ("exact McNemar", _mcnemar(one, two, level)) if exact else ("paired bootstrap", _draws(one, two, level))
+        return _mcnemar(one, two, level) if exact else _draws(one, two, level)
     except NotPairedError:
         raise
     except EvalsuiteError as error:
         raise NotPairedError(str(error).rstrip(".")) from error
 
 
-def _paths(first: StoredResult, second: StoredResult) -> tuple[Path, Path]:
-    if first.samples is not None and second.samples is not None:
-        return first.samples, second.samples
-    lacking = [item.result.model for item in (first, second) if item.samples is None]
-    who = lacking[0] if len(lacking) == 1 else "either"
-    raise NotPairedError(f"no samples were logged for {who}; run with --log-samples")
-
-
-def _metric(item: StoredResult) -> MetricRecord:
-    if item.result.metric is None:
-        raise NotPairedError(f"{item.result.model} has no value")
-    return item.result.metric
-
-
 def _check_same(one: _Logged, two: _Logged) -> None:
-    """Raise NotPairedError unless both tables have the same samples, each once a fold, with the same labels."""
+    """Raise NotPairedError unless both tables have the same samples, each once per fold, with the same labels."""
     first, second = one.samples, two.samples
-    rows = [set(zip(side.folds.tolist(), side.ids.tolist(), strict=True)) for side in (first, second)]
-    for side, found in zip((one, two), rows, strict=True):
-        if len(found) < len(side.samples.ids):
-            raise NotPairedError(f"{side.result.model} logged a sample twice")
+    rows = [set(zip(logged.folds.tolist(), logged.ids.tolist(), strict=True)) for logged in (first, second)]
+    for logged, found in zip((one, two), rows, strict=True):
+        if len(found) < len(logged.samples.ids):
+            raise NotPairedError(f"{logged.number.model} logged a sample twice")
     if rows[0] != rows[1]:
         shared = rows[0] & rows[1]
         raise NotPairedError(
             f"the logged test samples are not the same: {len(shared)} of both, {len(rows[0] - shared)} of "
-            f"{one.result.model} alone, {len(rows[1] - shared)} of {two.result.model} alone"
+            f"{one.number.model} alone, {len(rows[1] - shared)} of {two.number.model} alone"
         )
     if not rows[0]:
         raise NotPairedError("no sample was logged")
@@ -98,17 +86,17 @@ def _check_same(one: _Logged, two: _Logged) -> None:
 
 
 def _mcnemar(one: _Logged, two: _Logged, level: float) -> Difference:
-    right = [side.samples.predictions == side.samples.labels for side in (one, two)]
-    for side, answers in zip((one, two), right, strict=True):
-        side.check(float(answers.mean()))
+    right = [logged.samples.predictions == logged.samples.labels for logged in (one, two)]
+    for logged, answers in zip((one, two), right, strict=True):
+        logged.check(float(answers.mean()))
     return mcnemar(right[0], right[1], level)
 
 
 def _draws(one: _Logged, two: _Logged, level: float) -> Difference:
-    metric, labels, folds = METRICS.get(one.metric.name), one.samples.labels, one.samples.folds
+    metric, labels, folds = METRICS.get(one.number.metric), one.samples.labels, one.samples.folds
     parts = [folds == fold for fold in np.unique(folds)]
-    for side in (one, two):
-        side.check(float(np.mean([metric.compute(side.samples.scores[part], labels[part]) for part in parts])))
+    for logged in (one, two):
+        logged.check(float(np.mean([metric.compute(logged.samples.scores[part], labels[part]) for part in parts])))
     _, units = np.unique(one.samples.ids, return_inverse=True)
     pairs = [
         PairedScores(one.samples.scores[part], two.samples.scores[part], labels[part], units[part]) for part in parts

@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from evalsuite.records import Result
-from evalsuite.report.selection import problem_of, resolve_names
-from evalsuite.report.sides import FAITHFUL, Key, State, metric_name, newest, shown_name, split_fidelity, states_named
-from evalsuite.results.published import load_published, load_published_tasks, published_sets
-from evalsuite.results.store import StoredResult
+from evalsuite.report.contenders import FAITHFUL, state_label, states_named
+from evalsuite.results.library import Library
+from evalsuite.results.naming import choose_tasks, resolve_names
+from evalsuite.results.numbers import Number, Numbers, newest
 from evalsuite.stats import LEVEL
 
 ROUNDING = 0.0005
 """Half of the last digit of a published score: 0.05 points."""
 
-Verdict = Literal["reproduced", "outside the interval", "not comparable"]
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "outside the interval", "not comparable")
+Agreement = Literal["reproduced", "outside the interval", "not comparable"]
+AGREEMENTS: tuple[Agreement, ...] = ("reproduced", "outside the interval", "not comparable")
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """One result beside the published number, in percent.
+    """A measured number and the published one of the same model, protocol and task.
 
-    difference: measured minus published; low, high: the interval of the measured value; outside: by how many points
-    the published number lies outside of it, negative where ours is too low; split_fidelity, weight_fidelity: how
-    near samples and weights are to the paper's; why: what makes it not comparable; caveat: what is known to be
-    doubtful in the published number.
+    model: its name in a table; why: what makes the two not comparable, empty where they are.
     """
 
     model: str
-    protocol: str
-    task: str
-    metric: str
-    measured: float
-    low: float | None
-    high: float | None
-    published: float
-    difference: float
-    outside: float
-    split_fidelity: str
-    weight_fidelity: str
-    verdict: Verdict
+    measured: Number
+    published: Number
     why: str
-    caveat: str
+
+    @property
+    def verdict(self) -> Agreement:
+        """Whether the published number, rounded as it is, lies in the interval of ours."""
+        if self.why:
+            return "not comparable"
+        return "reproduced" if abs(self.outside) <= ROUNDING else "outside the interval"
+
+    @property
+    def difference(self) -> float:
+        """Measured minus published."""
+        return self.measured.value - self.published.value
+
+    @property
+    def outside(self) -> float:
+        """How far the published number lies outside the interval of ours; negative where ours is too low."""
+        interval = self.measured.confidence()
+        if interval is None:
+            return 0.0
+        if self.published.value > interval.high:
+            return interval.high - self.published.value
+        return max(interval.low - self.published.value, 0.0)
+
+    @property
+    def split_fidelity(self) -> str:
+        """How near the samples are to the paper's."""
+        return self.measured.fidelity or "unknown"
 
 
 @dataclass(frozen=True)
@@ -59,127 +71,73 @@ class ReproductionTable:
         if all(row.verdict == "not comparable" for row in self.rows):
             return ["no result is comparable with a published number"]
         return [
-            f"{row.model} on {row.task} ({row.protocol}): {row.difference:+.2f} points from the published number"
+            f"{row.model} on {row.measured.job}: {100 * row.difference:+.2f} points from the published number"
             for row in self.rows
-            if row.verdict == "outside the interval" and -row.difference > points
+            if row.verdict == "outside the interval" and -100 * row.difference > points
         ]
 
 
 def reproduce(
-    stored: Sequence[StoredResult],
+    table: Numbers,
     models: Sequence[str] = (),
     *,
-    protocols: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    library: Library | None = None,
 ) -> ReproductionTable:
-    """Return a row for each result whose model and task have a published number under its protocol.
+    """Join what was measured with the published numbers of the same models, protocols and tasks.
 
     A result is reproduced where the published number, rounded as it is, lies inside the interval of ours. It is
-    compared only where weights, samples, metric and options are the paper's. models: as for a side of a comparison,
-    none for all; protocols, tasks: names or patterns. A name that selects nothing is a UsageError.
+    compared only where weights, samples, metric and options are the paper's. models: as for a contender, none for all;
+    protocols: names or patterns; tasks, tags: see `choose_tasks`. A name that selects nothing is a UsageError.
     """
-    stored = _among(stored, protocols, tasks)
-    chosen = newest(stored)
-    states = {state for name in models for state in states_named(name, chosen)} if models else {s for s, _ in chosen}
-    published = {(row.slug, row.protocol): row for row in load_published()}
-    sets = published_sets()
-    metrics = {name: {task.task: metric_name(task.metric) for task in load_published_tasks(name)} for name in sets}
+    chosen_protocols = resolve_names("protocol", protocols, sorted({place.protocol for place in table.places}))
+    chosen_tasks = choose_tasks(tasks, sorted({place.task for place in table.places}), tags)
+    table = table.where(lambda place: place.protocol in chosen_protocols and place.task in chosen_tasks)
+    numbers = newest(table.numbers)
+    named = {state for name in models for state in states_named(name, numbers)}
+    printed = {(number.model, number.protocol, number.task): number for number in (library or Library()).printed}
     rows: list[Reproduction] = []
     without: dict[str, list[str]] = {}
-    for (state, key), item in sorted(chosen.items(), key=lambda pair: _order(*pair[0])):
-        if state not in states:
+    for number in sorted(numbers, key=_order):
+        if models and (number.model, number.state) not in named:
             continue
-        row = published.get((str(item.result.model_info.get("published")), key.protocol))
-        if row is None or key.task not in row.scores:
-            without.setdefault(state.model, []).append(str(key))
-            continue
-        printed = _Printed(
-            row.scores[key.task], metrics[row.set_name][key.task], sets[row.set_name].caveats.get(key.task, "")
-        )
-        rows.append(_row(shown_name(state, chosen), key, item.result, printed))
+        own = number.info.published if number.info else None
+        published = printed.get((own or "", number.protocol, number.task))
+        if published is None:
+            without.setdefault(number.model, []).append(str(number.job))
+        else:
+            label = state_label(number.model, number.state, numbers)
+            rows.append(Reproduction(label, number, published, _not_comparable(number, published)))
     notes = [
         *_totals(rows),
-        *_details(rows, [item.result for item in chosen.values()]),
-        *(f"No published number: {model} on {', '.join(keys)}." for model, keys in without.items()),
-        *_failed(
-            [item.result for item in stored if not models or item.result.model in {s.model for s in states}], chosen
-        ),
+        *_details(rows, numbers),
+        *(f"No published number: {model} on {', '.join(jobs)}." for model, jobs in without.items()),
+        *_failed(table, {model for model, _ in named} if models else None),
     ]
     return ReproductionTable(tuple(rows), tuple(notes))
 
 
-class _Printed(NamedTuple):
-    """A number as a paper has it: a fraction, the metric's name here, what is doubtful about it."""
-
-    value: float
-    metric: str
-    caveat: str
+def _order(number: Number) -> tuple[str, ...]:
+    return number.model, number.state, number.protocol, number.options or "", number.task
 
 
-def _among(
-    stored: Sequence[StoredResult], protocols: Sequence[str] | None, tasks: Sequence[str] | None
-) -> list[StoredResult]:
-    chosen_protocols = resolve_names("protocol", protocols, sorted({item.result.protocol for item in stored}))
-    chosen_tasks = resolve_names("task", tasks, sorted({item.result.task for item in stored}))
-    return [item for item in stored if item.result.protocol in chosen_protocols and item.result.task in chosen_tasks]
-
-
-def _order(state: State, key: Key) -> tuple[str, ...]:
-    return (*state, key.protocol, key.options_hash or "", key.task)
-
-
-def _row(model: str, key: Key, result: Result, printed: _Printed) -> Reproduction:
-    own = result.metric
-    if own is None:  # newest() leaves out what has no value
-        raise ValueError(f"{result.model} on {result.task} has no value")
-    interval, why = own.interval, _not_comparable(result, printed.metric)
-    outside = 0.0 if interval is None else _outside(printed.value, interval.low, interval.high)
-    inside: Verdict = "reproduced" if abs(outside) <= ROUNDING else "outside the interval"
-    return Reproduction(
-        model=model,
-        protocol=key.shown,
-        task=key.task,
-        metric=own.name,
-        measured=100 * own.value,
-        low=None if interval is None else 100 * interval.low,
-        high=None if interval is None else 100 * interval.high,
-        published=100 * printed.value,
-        difference=100 * (own.value - printed.value),
-        outside=100 * outside,
-        split_fidelity=split_fidelity(result),
-        weight_fidelity=_weight_fidelity(result),
-        verdict="not comparable" if why else inside,
-        why=why,
-        caveat=printed.caveat,
-    )
-
-
-def _outside(published: float, low: float, high: float) -> float:
-    """Return how far the published number lies outside an interval of ours; negative where ours is too low."""
-    if published > high:
-        return high - published
-    return max(low - published, 0.0)
-
-
-def _weight_fidelity(result: Result) -> str:
-    return str(result.model_info.get("weight_fidelity", "unknown"))
-
-
-def _not_comparable(result: Result, metric: str) -> str:
+def _not_comparable(number: Number, published: Number) -> str:
     """Return why the published number says nothing about this result; empty where it does."""
     reasons = []
-    if result.status == "partial":
+    if number.partial:
         reasons.append("a part of the samples")
-    if result.options_hash is not None:
-        changed = ", ".join(f"{name}={value}" for name, value in result.changed_options.items())
+    if number.options is not None:
+        changed = ", ".join(f"{name}={value}" for name, value in number.changed_options.items())
         reasons.append(f"other options ({changed})" if changed else "other options")
-    if result.metric is not None and result.metric.name != metric:
-        reasons.append(f"{result.metric.name} instead of {metric}")
-    if _weight_fidelity(result) != "exact":
-        reasons.append(f"weights {_weight_fidelity(result)}")
-    if split_fidelity(result) not in FAITHFUL:
-        reasons.append(f"splits {split_fidelity(result)}")
-    if result.metric is not None and result.metric.interval is None:
+    if number.metric != published.metric:
+        reasons.append(f"{number.metric} instead of {published.metric}")
+    if number.weight_fidelity != "exact":
+        reasons.append(f"weights {number.weight_fidelity}")
+    if number.fidelity not in FAITHFUL:
+        reasons.append(f"splits {number.fidelity or 'unknown'}")
+    if number.confidence() is None:
         reasons.append("no interval")
     return "; ".join(reasons)
 
@@ -187,29 +145,29 @@ def _not_comparable(result: Result, metric: str) -> str:
 def _totals(rows: Sequence[Reproduction]) -> Iterable[str]:
     if not rows:
         return
-    yield ", ".join(f"{verdict}: {sum(row.verdict == verdict for row in rows)}" for verdict in VERDICTS) + "."
+    yield ", ".join(f"{kind}: {sum(row.verdict == kind for row in rows)}" for kind in AGREEMENTS) + "."
     yield f"reproduced: the published number, as rounded, lies inside the {100 * LEVEL:g} % interval of ours."
 
 
-def _details(rows: Sequence[Reproduction], results: Iterable[Result]) -> Iterable[str]:
-    """Say once a task why its splits are not exactly the paper's, and what is doubtful about its published number."""
+def _details(rows: Sequence[Reproduction], numbers: Iterable[Number]) -> Iterable[str]:
+    """Say once per task why its splits are not exactly the paper's, and what is doubtful about its published number."""
     reasons: dict[str, str] = {}
-    for result in results:
-        if result.data is not None and split_fidelity(result) != "exact":
-            reasons[result.task] = result.data.split_fidelity.get("why", "")
-    caveats = {row.task: row.caveat for row in rows if row.caveat}
-    for task in sorted({row.task for row in rows}):
-        if reasons.get(task):
+    for number in numbers:
+        data = number.record.data if number.record else None
+        if data is not None and data.split_fidelity is not None and data.split_fidelity.level != "exact":
+            reasons[number.task] = data.split_fidelity.why
+    caveats = {row.published.task: row.published.caveat for row in rows}
+    for task, caveat in sorted(caveats.items()):
+        if task in reasons:
             yield f"{task}, splits: {reasons[task]}"
-        if task in caveats:
-            yield f"{task}, published: {caveats[task]}"
+        if caveat:
+            yield f"{task}, published: {caveat}"
 
 
-def _failed(results: Iterable[Result], chosen: Mapping[tuple[State, Key], StoredResult]) -> Iterable[str]:
-    """Name the jobs that should have a value and have none."""
-    there = {(state.model, key) for state, key in chosen}
-    for result in results:
-        key = Key(result.protocol, result.task, result.options_hash)
-        problem = problem_of(result)
-        if problem is not None and problem[0] == "error" and (result.model, key) not in there:
-            yield f"error: {result.model} on {key}: {problem[1]}"
+def _failed(table: Numbers, models: set[str] | None) -> Iterable[str]:
+    """Name the jobs of the chosen models that should have a value and have none."""
+    there = {(number.model, number.job) for number in table.numbers}
+    for failure in table.failures:
+        asked = models is None or failure.model in models
+        if asked and failure.kind == "error" and (failure.model, failure.job) not in there:
+            yield f"error: {failure.model} on {failure.job}: {failure.message}"

@@ -1,4 +1,4 @@
-"""The leaderboard as data: cells, rows, and what its reader must know. Values are in percent."""
+"""The leaderboard as data: rows of numbers, and what its reader must know. Values are fractions."""
 
 from __future__ import annotations
 
@@ -7,26 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from evalsuite.results.numbers import Number, Origin, model_label, protocol_label
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalsuite.records import Result
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value in percent; partial: it was computed from a part of the samples.
-
-    n: test samples, or None where nobody said. low, high: the bounds of the value's interval where it is stored,
-    in percent; without them the interval follows from `n`. result: the record of a measured value.
-    """
-
-    value: float
-    partial: bool = False
-    n: int | None = None
-    low: float | None = None
-    high: float | None = None
-    result: Result | None = field(default=None, compare=False, repr=False)
+LABELS = ("model", "protocol", "origin")
+"""The first columns; all others are numbers."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +37,43 @@ class Mean:
 
 @dataclass(frozen=True)
 class Row:
-    """The values of one model under one protocol. A task that is not in `cells` has no value.
+    """The numbers of one model under one protocol: task -> number. A task that is not in `cells` has none.
 
-    best: tasks on which the value is the best or inside its interval. rank: mean rank over the tasks; None where
-    a value is missing. groups: tag -> mean over its tasks. differences: baseline -> this row minus it, in points.
+    state: eight digits, where the table has several states of the model. options: hash of those that are not the
+    default. best: tasks on which the value is the best or inside its interval. rank: mean rank over the tasks; None
+    where a value is missing. groups: tag -> mean over its tasks. differences: baseline -> this row minus it.
     """
 
     model: str
     protocol: str
-    origin: str
-    cells: Mapping[str, Cell]
+    origin: Origin
+    cells: Mapping[str, Number]
+    state: str = ""
+    options: str | None = None
     best: frozenset[str] = frozenset()
     rank: float | None = None
     groups: Mapping[str, Mean] = field(default_factory=dict)
     differences: Mapping[str, Mean] = field(default_factory=dict)
 
     @property
+    def labels(self) -> tuple[str, str, str]:
+        """Return the row's LABELS as a table for people has them."""
+        return self.title, protocol_label(self.protocol, self.options), self.origin.label
+
+    @property
+    def title(self) -> str:
+        """Return the model, with its state where that tells it from another row."""
+        return model_label(self.model, self.state)
+
+    @property
+    def described(self) -> str:
+        """Return the row in one phrase: model (protocol, origin)."""
+        model, *rest = self.labels
+        return f"{model} ({', '.join(rest)})"
+
+    @property
     def average(self) -> float:
-        """Return the unweighted mean of the row's values, in percent."""
+        """Return the unweighted mean of the row's values."""
         return math.fsum(cell.value for cell in self.cells.values()) / len(self.cells)
 
     @property
@@ -85,8 +91,8 @@ class Row:
 class Verdict:
     """What the tables say about a claim of a paper.
 
-    figure: what is claimed. value: what `origin`'s rows give, None where rows are missing. evidence: the rows and
-    numbers behind it. word: confirmed, holds, does not hold, cannot be told.
+    figure: what is claimed, in points or tasks. value: what `origin`'s rows give, None where rows are missing.
+    evidence: the rows and numbers behind it. word: confirmed, holds, does not hold, cannot be told.
     """
 
     claim: str
@@ -132,17 +138,15 @@ class Leaderboard:
         """
         import pandas as pd
 
-        columns = ["model", "protocol", "origin", *self.tasks, "average", "average_over", "partial"]
-        columns += ["average_rank", "wins"]
-        columns += [name for baseline in self.baselines for name in (f"vs {baseline}", f"vs {baseline} over")]
-        columns += [name for tag in self.groups for name in (f"tag:{tag}", f"tag:{tag} over")]
+        means = [f"vs {name}" for name in self.baselines] + [f"tag:{tag}" for tag in self.groups]
+        columns = [*LABELS, *self.tasks, "average", "average_over", "partial", "average_rank", "wins"]
+        columns += [name for mean in means for name in (mean, f"{mean} over")]
         return pd.DataFrame([self._record(row) for row in self.rows], columns=columns)
 
     def _record(self, row: Row) -> list[Any]:
-        values = [row.cells[task].value if task in row.cells else math.nan for task in self.tasks]
-        partial = " ".join(row.partial_tasks)
+        values = [100 * row.cells[task].value if task in row.cells else math.nan for task in self.tasks]
         rank = math.nan if row.rank is None else row.rank
         means = [row.differences.get(name) for name in self.baselines] + [row.groups.get(tag) for tag in self.groups]
-        pairs = [item for mean in means for item in ((mean.value, mean.over) if mean else (math.nan, 0))]
-        named = [row.model, row.protocol, row.origin]
-        return [*named, *values, row.average, len(row.cells), partial, rank, row.wins, *pairs]
+        pairs = [item for mean in means for item in ((100 * mean.value, mean.over) if mean else (math.nan, 0))]
+        summary = [100 * row.average, len(row.cells), " ".join(row.partial_tasks), rank, row.wins]
+        return [*row.labels, *values, *summary, *pairs]

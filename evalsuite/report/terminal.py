@@ -9,14 +9,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from evalsuite.report.grid import LABELS, MISSING, TextCell, cells_of, header_of
-from evalsuite.report.table import Leaderboard
+from evalsuite.report.grid import MISSING, TextCell, cells_of, header_of
+from evalsuite.report.table import LABELS, Leaderboard
 
 GAP = 2
 """Columns of the terminal between two columns of the table."""
 
 WIDEST_MODEL = 40
-"""Longer names are broken into lines, so that numbers fit beside them."""
+"""Longer names are broken into lines, so that numbers fit next to them."""
 
 
 def renderables(board: Leaderboard, width: int) -> list[RenderableType]:

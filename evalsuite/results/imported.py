@@ -1,44 +1,31 @@
-"""Other people's results, read once by `evalsuite import` and kept as one JSON file a table.
+"""Other people's results, read once by `evalsuite import` and kept as one JSON file per table.
 
     <home>/imported/<name>.json
 
-They stand beside published rows in a leaderboard, never among what was measured here: their origin is
+They stand next to published rows in a leaderboard, never among what was measured here: their origin is
 `imported:<name>`. Every file is checked when it is read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from evalsuite import config
 from evalsuite.atomic import write_json
 from evalsuite.errors import SpecError, UsageError
-from evalsuite.results.published import (
-    ALL,
-    PublishedRow,
-    choose_rows,
-    first_problem,
-    load_published,
-    published_sets,
-)
+from evalsuite.records import Strict, first_problem
+from evalsuite.results.numbers import Number, Origin
 
-ORIGIN_PREFIX = "imported:"
-"""What the origin of an imported row begins with, so that nobody takes it for measured or for a paper's."""
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_NAME = r"^[a-z0-9][a-z0-9._-]*$"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ImportedTask(_Strict):
+class ImportedTask(Strict):
     """What is known of the numbers of one task: test samples, and how they differ from the task's own."""
 
     metric: str
@@ -46,20 +33,20 @@ class ImportedTask(_Strict):
     caveat: str | None = None
 
 
-class ImportedRow(_Strict):
+class ImportedRow(Strict):
     """The scores of one model under one protocol: task -> fraction in [0, 1]."""
 
-    slug: str
+    slug: str = Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")
     model: str = Field(description="as it was written, architecture and weights")
     protocol: str
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
 
 
-class ImportedTable(_Strict):
+class ImportedTable(Strict):
     """One import: what it was read from, and its rows."""
 
     schema_version: Literal[1] = 1
-    name: str
+    name: str = Field(pattern=_NAME)
     layout: str
     title: str
     url: str
@@ -79,40 +66,37 @@ class ImportedTable(_Strict):
             raise ValueError(f"rows are of {', '.join(sorted(unlabelled))}, of which `notes` says nothing")
         return self
 
-    def published_rows(self) -> list[PublishedRow]:
-        """Return the rows as a leaderboard takes them."""
-        return [PublishedRow.model_validate(self._published_row(row)) for row in self.rows]
-
-    def _published_row(self, row: ImportedRow) -> dict[str, Any]:
-        about = {task: self.tasks[task] for task in row.scores}
-        return {
-            "slug": row.slug,
-            "family": row.slug.partition("/")[0],
-            "model": row.model,
-            "protocol": row.protocol,
-            "origin": ORIGIN_PREFIX + self.name,
-            "set_name": self.name,
-            "source": f"{self.title} ({self.url}), {row.protocol}: {self.notes[row.protocol]}",
-            "scores": row.scores,
-            "metrics": {task: known.metric for task, known in about.items()},
-            "test_sizes": {task: known.test_size for task, known in about.items() if known.test_size},
-            "caveats": {task: known.caveat for task, known in about.items() if known.caveat},
-            "imported": True,
-        }
+    def numbers(self) -> Iterator[Number]:
+        """Yield every number of the table."""
+        origin = Origin("imported", self.name, f"imported:{self.name}")
+        for row in self.rows:
+            for task, value in row.scores.items():
+                known = self.tasks[task]
+                yield Number(
+                    model=row.slug,
+                    name=row.model,
+                    protocol=row.protocol,
+                    task=task,
+                    metric=known.metric,
+                    value=value,
+                    n=known.test_size,
+                    origin=origin,
+                    caveat=known.caveat or "",
+                    source=f"{self.title} ({self.url}), {row.protocol}: {self.notes[row.protocol]}",
+                )
 
 
-def check_name(name: str) -> None:
-    """Raise UsageError where `name` cannot name an import: a file is called so, and no published set may be."""
-    if not _NAME.fullmatch(name) or name in {ALL, *published_sets()}:
+def check_name(name: str, taken: Collection[str]) -> None:
+    """Raise UsageError where `name` cannot name an import: a file is called so, and nothing in `taken` may be."""
+    if not re.match(_NAME, name) or name in taken:
         raise UsageError(
             f"--name {name!r}: give lower case letters, digits, '.', '_' and '-', and no name of a published set "
-            f"({', '.join([ALL, *published_sets()])})."
+            f"({', '.join(taken)})."
         )
 
 
 def store_imported(table: ImportedTable) -> Path:
     """Write `table` in one step, in place of an earlier import of its name, and return the file."""
-    check_name(table.name)
     path = config.imported_dir() / f"{table.name}.json"
     try:
         write_json(path, table.model_dump(mode="json"))
@@ -121,22 +105,17 @@ def store_imported(table: ImportedTable) -> Path:
     return path
 
 
-def load_imported() -> list[PublishedRow]:
-    """Return the rows of every import, by name; SpecError names the file, row and task that is wrong."""
-    rows: list[PublishedRow] = []
+def read_imported() -> tuple[Number, ...]:
+    """Return the numbers of every import, by its name; SpecError names the file, row and task that is wrong."""
+    numbers: list[Number] = []
     for path in sorted(config.imported_dir().glob("[!.]*.json")):
         try:
             table = ImportedTable.model_validate_json(path.read_bytes())
-            rows += table.published_rows()
         except OSError as error:
             raise SpecError(f"{path}: {error.strerror or error}.") from error
         except ValidationError as error:
             raise SpecError(f"{path}: {first_problem(error)}. Import it again, or remove the file.") from error
         if table.name != path.stem:
             raise SpecError(f"{path}: it says that its name is {table.name!r}. Import it again, or remove the file.")
-    return rows
-
-
-def load_published_or_imported(names: Sequence[str]) -> list[PublishedRow]:
-    """Return the published rows and then the imported ones that `names` select, see load_published."""
-    return choose_rows([*load_published(), *load_imported()], names)
+        numbers += table.numbers()
+    return tuple(numbers)

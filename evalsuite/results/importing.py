@@ -22,6 +22,8 @@ from evalsuite.results.layouts import (
     load_layouts,
     read_foreign,
 )
+from evalsuite.results.naming import ALL
+from evalsuite.results.published import read_papers
 from evalsuite.tasks import TaskIndex
 
 Units = Literal["fraction", "percent"]
@@ -58,7 +60,7 @@ def read_table(paths: Sequence[Path], name: str | None, units: Units) -> tuple[I
     if len(names) != 1:
         raise UsageError(f"The files have several layouts ({', '.join(names)}): import those of each by themselves.")
     layout = load_layouts()[names[0]]
-    check_name(name or layout.name)
+    check_name(name or layout.name, [ALL, *(paper.described.name for paper in read_papers())])
     reading = _Reading(layout, units, {task.name: task.metric for task in TaskIndex().select(list(layout.datasets))})
     for _, numbers in found:
         for item in numbers:
@@ -118,7 +120,7 @@ def _read_one(item: ForeignNumbers, reading: _Reading) -> None:
 
 
 def _is_few_shot(item: ForeignNumbers) -> bool:
-    """Say whether a probe saw a few images a class; CLIP_benchmark writes -1 for all."""
+    """Say whether a probe saw a few images per class; CLIP_benchmark writes -1 for all."""
     shots = item.values.get("fewshot_k")
     return shots is not None and not str(shots).startswith("-")
 

@@ -12,30 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from evalsuite.errors import SpecError
+from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
-from evalsuite.results.published import first_problem, read_csv, read_description
+from evalsuite.results.published import read_csv, read_description
 
 COLUMN_SCORE = "score"
 """The name a number gets where a column holds it and the layout alone says its metric."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ForeignDataset(_Strict):
+class ForeignDataset(Strict):
     """What a dataset of another project is here."""
 
     names: tuple[str, ...] = Field(min_length=1, description="what it is called there")
-    metric: str | None = Field(default=None, description="metric of its column, where a file has one number a dataset")
+    metric: str | None = Field(default=None, description="metric of its column, if a file has one number per dataset")
     test_size: int | None = Field(default=None, gt=0, description="test samples there")
     caveat: str | None = Field(default=None, description="how they differ from those of the task here")
 
 
-class Layout(_Strict):
+class Layout(Strict):
     """How to read the results of another project."""
 
     name: str
@@ -102,7 +99,7 @@ def read_foreign(path: Path) -> tuple[str, list[ForeignNumbers]]:
 
 
 class _Evaluation(BaseModel):
-    """The JSON file that one evaluation of CLIP_benchmark leaves; keys it may have besides do not matter."""
+    """The JSON file that one evaluation of CLIP_benchmark leaves; other keys do not matter."""
 
     dataset: str
     model: str

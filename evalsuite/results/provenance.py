@@ -21,7 +21,6 @@ PACKAGES = (
     "transformers",
     "datasets",
     "huggingface_hub",
-    "webdataset",
     "numpy",
     "scipy",
     "scikit-learn",
@@ -60,7 +59,7 @@ def collect(device: str, precision: str, seed: int, command: str) -> Provenance:
 def git_state(checkout: Path) -> tuple[str | None, bool | None]:
     """Return the commit of `checkout` and whether files differ from it; None where git cannot tell.
 
-    Asked once a process: what a process runs is what it imported when it started.
+    Asked once per process: what a process runs is what it imported when it started.
     """
     found = _git(checkout, "rev-parse", "--show-toplevel", "HEAD")
     if found is None or len(found.splitlines()) != 2:
@@ -92,6 +91,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return finished.stdout if finished.returncode == 0 else None
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

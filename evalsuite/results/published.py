@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from evalsuite.errors import SpecError, UsageError
-from evalsuite.registry import did_you_mean
+from evalsuite.errors import SpecError
+from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
 from evalsuite.results.claims import Claim
-
-ALL = "all"
-"""The name that stands for every published row."""
+from evalsuite.results.numbers import Number, Origin
+from evalsuite.text import counted
 
 _SLUG = re.compile(r"[a-z0-9.-]+/[a-z0-9.-]+")
-"""How the slugs of shipped tables are written; those of imported ones are slugs of models and may have underscores."""
 
 _ROW_COLUMNS = ["slug", "family", "model"]
 
@@ -32,33 +30,16 @@ _ROW_COLUMNS = ["slug", "family", "model"]
 Described = TypeVar("Described", bound=BaseModel)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+class PublishedRow(Strict):
+    """A line of a table: the scores of one model, task -> fraction in [0, 1]."""
 
-
-class PublishedRow(_Strict):
-    """The scores of one model under one protocol, as a paper printed them.
-
-    scores: task -> fraction in [0, 1]. metrics: task -> name of its metric in this project. test_sizes: task -> test
-    samples, as the paper printed them. caveats: task -> what to know before comparing. imported: the row is not a
-    paper's table that ships, but somebody's results read by `evalsuite import`.
-    """
-
-    slug: str = Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")
+    slug: str
     family: str
     model: str
-    protocol: str
-    origin: str
-    set_name: str
-    source: str = Field(description="paper, address and table, for a note under a leaderboard")
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
-    metrics: dict[str, str] = Field(default_factory=dict)
-    test_sizes: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
-    caveats: dict[str, str] = Field(default_factory=dict)
-    imported: bool = False
 
 
-class PublishedTask(_Strict):
+class PublishedTask(Strict):
     """A row of a paper's table of datasets, its errors included."""
 
     task: str
@@ -69,7 +50,7 @@ class PublishedTask(_Strict):
     metric: str
 
 
-class DatasetsFile(_Strict):
+class DatasetsFile(Strict):
     """The file with the tasks of a set, in the order of its columns."""
 
     file: str
@@ -77,7 +58,7 @@ class DatasetsFile(_Strict):
     metrics: dict[str, str] = Field(description="a metric as the paper calls it -> its name in this project")
 
 
-class TableFile(_Strict):
+class TableFile(Strict):
     """A file with the scores of one protocol."""
 
     protocol: str
@@ -87,7 +68,7 @@ class TableFile(_Strict):
     description: str
 
 
-class PublishedSet(_Strict):
+class PublishedSet(Strict):
     """The tables of one paper: where they come from and what is known to be wrong in them."""
 
     name: str
@@ -104,15 +85,25 @@ class PublishedSet(_Strict):
     claims: tuple[Claim, ...] = Field(default=(), description="headline claims over all tasks of the set")
 
 
-def published_sets(folder: Path | None = None) -> dict[str, PublishedSet]:
-    """Return the description of every set in `folder` (default: those that ship), by name."""
-    sets: dict[str, PublishedSet] = {}
-    for path in sorted((folder or data_dir("results/published")).glob("*.yaml")):
+@dataclass(frozen=True)
+class Paper:
+    """A set with its tasks, in the order of its tables, and every number it printed."""
+
+    described: PublishedSet
+    tasks: tuple[PublishedTask, ...]
+    numbers: tuple[Number, ...]
+
+
+def read_papers(folder: Path | None = None) -> tuple[Paper, ...]:
+    """Read every set in `folder` (default: those that ship), each file once; SpecError names what is wrong in one."""
+    root = folder or data_dir("results/published")
+    papers: dict[str, Paper] = {}
+    for path in sorted(root.glob("*.yaml")):
         described = read_description(path, PublishedSet)
-        if described.name in sets:
+        if described.name in papers:
             raise SpecError(f"{path}: the set {described.name!r} is described twice.")
-        sets[described.name] = described
-    return sets
+        papers[described.name] = _read_paper(described, root)
+    return tuple(papers.values())
 
 
 def read_description(path: Path, schema: type[Described]) -> Described:
@@ -125,56 +116,15 @@ def read_description(path: Path, schema: type[Described]) -> Described:
         raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
-def load_published_tasks(name: str, folder: Path | None = None) -> list[PublishedTask]:
-    """Return the tasks of the set `name` in the order of its tables, with the sizes the paper printed."""
-    sets = published_sets(folder)
-    if name not in sets:
-        raise UsageError(f"Unknown set of published results {name!r}.{did_you_mean(name, sets)}")
-    return _read_tasks(sets[name], folder or data_dir("results/published"))
-
-
-def load_published(names: Sequence[str] = (ALL,), folder: Path | None = None) -> list[PublishedRow]:
-    """Return the published rows that `names` select, in the order of the tables.
-
-    names: "all", the name of a set ("clip-paper"), a family ("resnet"), a slug or a pattern of slugs
-    ("bit-m/*"), or a model as the paper writes it ("ViT-B/32"). A name that selects nothing is a UsageError.
-    """
-    root = folder or data_dir("results/published")
-    rows = [row for described in published_sets(folder).values() for row in _read_set(described, root)]
-    return choose_rows(rows, names)
-
-
-def choose_rows(rows: Sequence[PublishedRow], names: Sequence[str]) -> list[PublishedRow]:
-    """Return those of `rows` that one of `names` stands for, see load_published; UsageError where one has none."""
-    chosen: set[int] = set()
-    for name in names:
-        found = {index for index, row in enumerate(rows) if _is_named(row, name)}
-        if not found:
-            sets = dict.fromkeys(row.set_name for row in rows)
-            known = [ALL, *sets, *dict.fromkeys(row.slug for row in rows)]
-            raise UsageError(
-                f"No published result is called {name!r}.{did_you_mean(name, known)} "
-                f"Use {ALL}, {', '.join(sets)}, a row such as resnet/50, or a pattern such as 'bit-m/*'."
-            )
-        chosen |= found
-    return [row for index, row in enumerate(rows) if index in chosen]
-
-
-def _is_named(row: PublishedRow, name: str) -> bool:
-    folded = name.casefold()
-    names = (ALL, row.set_name, row.slug, row.slug.partition("/")[0], row.model.casefold())
-    return folded in names or fnmatchcase(row.slug, folded)
-
-
-def _read_set(described: PublishedSet, root: Path) -> list[PublishedRow]:
-    tasks = {task.task: task for task in _read_tasks(described, root)}
-    unknown = sorted(set(described.caveats) - set(tasks))
+def _read_paper(described: PublishedSet, root: Path) -> Paper:
+    tasks = _read_tasks(described, root)
+    unknown = sorted(set(described.caveats) - {task.task for task in tasks})
     if unknown:
         raise SpecError(f"The set {described.name!r} has caveats for tasks it does not list: {', '.join(unknown)}.")
-    rows: list[PublishedRow] = []
-    for table in described.tables:
-        rows += _read_table(described, table, tasks, root / table.file)
-    return rows
+    numbers = [
+        number for table in described.tables for number in _read_table(described, table, tasks, root / table.file)
+    ]
+    return Paper(described, tuple(tasks), tuple(numbers))
 
 
 def _read_tasks(described: PublishedSet, root: Path) -> list[PublishedTask]:
@@ -194,46 +144,42 @@ def _read_tasks(described: PublishedSet, root: Path) -> list[PublishedTask]:
 
 
 def _read_table(
-    described: PublishedSet, table: TableFile, tasks: dict[str, PublishedTask], path: Path
-) -> list[PublishedRow]:
+    described: PublishedSet, table: TableFile, tasks: Sequence[PublishedTask], path: Path
+) -> Iterator[Number]:
     header, lines = read_csv(path)
-    if header != [*_ROW_COLUMNS, *tasks]:
+    if header != [*_ROW_COLUMNS, *(task.task for task in tasks)]:
         raise SpecError(
-            f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {len(tasks)} tasks of "
+            f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {counted(len(tasks), 'task')} of "
             f"{described.datasets.file}, in its order."
         )
-    rows = [_parse_row(path, number, header, cells, described, table, tasks) for number, cells in lines]
+    rows = [_parse_row(path, number, header, cells) for number, cells in lines]
     _check_unique(path, [row.slug for row in rows])
     if len(rows) != table.rows:
-        raise SpecError(f"{path}: {len(rows)} rows where {table.rows} are expected.")
-    return rows
+        raise SpecError(f"{path}: {counted(len(rows), 'row')} where {table.rows} are expected.")
+    for row in rows:
+        for task in tasks:
+            yield Number(
+                model=row.slug,
+                name=row.model,
+                protocol=table.protocol,
+                task=task.task,
+                metric=described.datasets.metrics[task.metric],
+                value=row.scores[task.task],
+                n=task.test_size,
+                origin=Origin("published", described.name, described.origin),
+                caveat=described.caveats.get(task.task, ""),
+                source=f"{described.citation}, table {table.table}",
+            )
 
 
-def _parse_row(
-    path: Path,
-    number: int,
-    header: list[str],
-    cells: list[str],
-    described: PublishedSet,
-    table: TableFile,
-    tasks: dict[str, PublishedTask],
-) -> PublishedRow:
+def _parse_row(path: Path, number: int, header: list[str], cells: list[str]) -> PublishedRow:
     named: dict[str, Any] = dict(zip(header, cells, strict=True))
     identity = {column: named.pop(column) for column in _ROW_COLUMNS}
     if not _SLUG.fullmatch(identity["slug"]):
         raise SpecError(f"{path}, line {number}: the slug {identity['slug']!r} is not <family>/<model> in lower case.")
     try:
-        return PublishedRow(
-            **identity,
-            protocol=table.protocol,
-            origin=described.origin,
-            set_name=described.name,
-            source=f"{described.citation}, table {table.table}",
-            scores={task: float(percent) / 100 for task, percent in named.items()},
-            metrics={task: described.datasets.metrics[row.metric] for task, row in tasks.items()},
-            test_sizes={task: row.test_size for task, row in tasks.items()},
-            caveats=described.caveats,
-        )
+        scores = {task: float(percent) / 100 for task, percent in named.items()}
+        return PublishedRow(**identity, scores=scores)
     except ValidationError as error:
         raise SpecError(f"{path}, line {number}: {first_problem(error)}") from error
     except ValueError as error:
@@ -256,7 +202,7 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise SpecError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
     for number, cells in lines:
         if len(cells) != len(header):
-            raise SpecError(f"{path}, line {number}: {len(cells)} cells where the header has {len(header)}.")
+            raise SpecError(f"{path}, line {number}: {counted(len(cells), 'cell')} where the header has {len(header)}.")
     return header, lines
 
 
@@ -264,9 +210,3 @@ def _check_unique(path: Path, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SpecError(f"{path}: listed twice: {', '.join(twice)}.")
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return where the first error is and what it is, on one line."""
-    first = error.errors()[0]
-    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)

@@ -1,4 +1,4 @@
-"""The table of per-sample predictions that `--log-samples` leaves beside a record: how it is read."""
+"""The table of per-sample predictions that `--log-samples` leaves next to a record: how it is read."""
 
 from __future__ import annotations
 

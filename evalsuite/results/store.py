@@ -1,9 +1,9 @@
-"""The result store: one JSON file a job, in one folder a model, written so that no reader sees half a record.
+"""The result store: one JSON file per job, in one folder per model, written so that no reader sees half a record.
 
-    <root>/<model>-<hash8 of its fingerprint>/<task>.<protocol>[.<hash8 of non-default options>].json
+    <root>/<model>-<hash8 of its run key>/<task>.<protocol>[.<hash8 of non-default options>].json
 
 A worse record never replaces a better one: an `error` or `not_applicable` that would do so goes to the sibling
-`<...>.error.json`, a `partial` record beside an `ok` one to `<...>.partial.json`. A better record removes the
+`<...>.error.json`, a `partial` record next to an `ok` one to `<...>.partial.json`. A better record removes the
 siblings it makes obsolete. A lock per model folder makes "look, then write" one step for processes that share
 the store; readers need no lock, because every file appears in one rename.
 """
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from evalsuite.atomic import check_writable, write_json, write_with
 from evalsuite.errors import JobError, UsageError
-from evalsuite.records import SCHEMA_VERSION, Result, Status
+from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 
 _RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
 _LOCK_SECONDS = 120.0
@@ -73,9 +73,7 @@ def _read_carefully(text: bytes) -> Result:
     try:
         return Result.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UnreadableRecordError(f"it breaks the schema of a result ({place}: {first['msg']})") from error
+        raise UnreadableRecordError(f"it breaks the schema of a result ({first_problem(error)})") from error
 
 
 def _check_schema_version(found: Any) -> None:
@@ -88,7 +86,7 @@ def _check_schema_version(found: Any) -> None:
 
 
 def samples_path(record: Path) -> Path:
-    """Return where the per-sample table of the record at `record` lies: the same stem beside it."""
+    """Return where the per-sample table of the record at `record` lies: the same stem next to it."""
     return record.with_name(record.name.removesuffix(".json") + ".samples.parquet")
 
 
@@ -106,15 +104,15 @@ def write_samples(path: Path, table: Any) -> None:
 
 @dataclass(frozen=True)
 class StoredResult:
-    """A record and the file it was read from."""
+    """A record and the file it was read from; none: it is in memory alone."""
 
-    path: Path
+    path: Path | None
     result: Result
 
     @property
     def samples(self) -> Path | None:
         """Return the table of its per-sample predictions, None where it has none."""
-        if self.result.samples is None:
+        if self.result.samples is None or self.path is None:
             return None
         path = self.path.with_name(Path(self.result.samples).name)
         return path if path.is_file() else None
@@ -130,29 +128,20 @@ class ResultStore:
         """Raise UsageError where results cannot be written, before hours of work."""
         check_writable(self.root, "--output")
 
-    def path(
-        self,
-        model_slug: str,
-        model_fingerprint: str,
-        task: str,
-        protocol: str,
-        options_hash: str | None = None,
-    ) -> Path:
-        """Return the file of a job, whether or not it is there."""
-        folder = f"{file_slug(model_slug)}-{hash8(model_fingerprint)}"
+    def path(self, model: str, run_key: str, task: str, protocol: str, options_hash: str | None = None) -> Path:
+        """Return the file of a job, whether or not it is there. model: its slug."""
+        folder = f"{file_slug(model)}-{hash8(run_key)}"
         options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
         return self.root / folder / f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
 
-    def write(
-        self, result: Result, model_fingerprint: str, options_hash: str | None = None, samples: Any = None
-    ) -> Path:
-        """Store `result` and return its file; a worse record goes beside a better one and leaves it alone.
+    def write(self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None) -> Path:
+        """Store `result` and return its file; a worse record goes next to a better one and leaves it alone.
 
-        samples: a table for write_samples, stored beside the record and named in it.
+        samples: a table for write_samples, stored next to the record and named in it.
         Raises JobError when the folder cannot be written, or is locked by another process for two minutes.
         """
-        main = self.path(result.model, model_fingerprint, result.task, result.protocol, options_hash)
-        identity = {"model_fingerprint": model_fingerprint, "options_hash": options_hash}
+        main = self.path(result.model, run_key, result.task, result.protocol, options_hash)
+        identity = {"run_key": run_key, "options_hash": options_hash}
         try:
             main.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(main.parent / ".lock", timeout=_LOCK_SECONDS):
@@ -168,8 +157,8 @@ class ResultStore:
 
     def find(
         self,
-        model_slug: str,
-        model_fingerprint: str,
+        model: str,
+        run_key: str,
         task: str,
         protocol: str,
         options_hash: str | None = None,
@@ -180,41 +169,29 @@ class ResultStore:
         fingerprint: if given, a record of another state of the task, options or features does not count.
         A file that cannot be read counts as absent: the job is done again and replaces it.
         """
-        main = self.path(model_slug, model_fingerprint, task, protocol, options_hash)
+        main = self.path(model, run_key, task, protocol, options_hash)
         found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path))]
         matching = [record for record in found if fingerprint in (None, record.fingerprint)]
         return max(matching, key=lambda record: _RANK[record.status], default=None)
 
     def find_value(
-        self,
-        model_slug: str,
-        model_fingerprint: str,
-        task: str,
-        protocol: str,
-        options_hash: str | None,
-        fingerprint: str,
+        self, model: str, run_key: str, task: str, protocol: str, options_hash: str | None, fingerprint: str
     ) -> Result | None:
         """Return the record of a job that has a value for the very same inputs, or None.
 
         A partial value counts too: the fingerprint covers the samples, so the same inputs give the same part,
         and inputs that became complete have another fingerprint. Errors and not_applicable are tried again.
         """
-        found = self.find(model_slug, model_fingerprint, task, protocol, options_hash, fingerprint)
+        found = self.find(model, run_key, task, protocol, options_hash, fingerprint)
         return found if found is not None and found.status in ("ok", "partial") else None
 
 
-def load_results(paths: Sequence[Path]) -> tuple[list[Result], list[str]]:
-    """Read every record under the folders (or files) `paths`; return them and a warning a file left out.
+def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
+    """Read every record under the folders (or files) `paths`; return them and a warning for each file left out.
 
     Temporary files of stopped runs are no part of the store and are passed over in silence. A path that is
     not there is a UsageError.
     """
-    stored, warnings = load_stored(paths)
-    return [item.result for item in stored], warnings
-
-
-def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
-    """Read as load_results does, and keep the file of each record: its samples lie beside it."""
     stored: list[StoredResult] = []
     warnings: list[str] = []
     for path in _record_files(paths):

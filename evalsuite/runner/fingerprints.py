@@ -5,41 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
+from evalsuite.options import RunOptions, recorded
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.results.store import hash8
-from evalsuite.runner.settings import RunSettings
 from evalsuite.runner.tasks import TaskSession
 
 
-def result_fingerprint(
-    session: TaskSession, protocol: EvaluationProtocol, model_key: str, settings: RunSettings
-) -> str:
+def result_fingerprint(session: TaskSession, protocol: EvaluationProtocol, model_key: str, options: RunOptions) -> str:
     """Return the fingerprint of a result: task definition, protocol and options, model, samples and labels."""
     splits = protocol.splits(session.folds)
     parts = {
         "task": session.definition(with_prompts=protocol.needs_text),
-        "protocol": [protocol.name, protocol.version, dict(protocol.options())],
-        "seed": settings.seed,
+        "protocol": [protocol.name, protocol.version, asdict(protocol.options)],
+        "seed": options.seed,
         "model": model_key,
         "samples": [session.split_digest(split) for split in splits],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def changed_options(protocol: EvaluationProtocol, settings: RunSettings) -> Mapping[str, Any]:
-    """Return the options that are not the defaults; they tell results of one job apart."""
-    defaults = type(protocol)().options()
-    changed = {name: value for name, value in protocol.options().items() if defaults[name] != value}
-    if settings.limit is not None:
-        changed["limit"] = settings.limit
-    if settings.seed != 0:
-        changed["seed"] = settings.seed
-    if settings.prompts != "default" and protocol.needs_text:
-        known = settings.prompts == "simple"
-        changed["prompts"] = settings.prompts if known else hash8(Path(settings.prompts).read_text("utf-8"))
+def changed_options(protocol: EvaluationProtocol, options: RunOptions) -> Mapping[str, Any]:
+    """Return the options that are not the defaults; they tell results of one job apart.
+
+    options: of a job, whose `prompts` is the label of `PromptChoice`.
+    """
+    own, defaults = asdict(protocol.options), asdict(protocol.Options())
+    changed = {name: value for name, value in own.items() if defaults[name] != value}
+    changed |= recorded(options)
+    if not protocol.needs_text:
+        changed.pop("prompts", None)
     return changed
 
 

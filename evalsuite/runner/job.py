@@ -11,7 +11,6 @@ from typing import Any
 
 from evalsuite.data.base import Split
 from evalsuite.errors import DataMissingError, EvalsuiteError
-from evalsuite.features.batches import Preprocess
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import MapBatches, first_not_finite
 from evalsuite.features.extraction import (
@@ -23,14 +22,16 @@ from evalsuite.features.extraction import (
     remember_touched,
 )
 from evalsuite.features.store import PoolFeatures
+from evalsuite.models.base import Preprocess
+from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
 from evalsuite.results.store import ResultStore
+from evalsuite.runner.base import Reporter
 from evalsuite.runner.fingerprints import changed_options, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
-from evalsuite.runner.settings import Reporter, RunSettings
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
 
 BATCH_SIZES = {"cpu": 64, "cuda": 256}
@@ -38,13 +39,13 @@ BATCH_SIZES = {"cpu": 64, "cuda": 256}
 
 
 @dataclass
-class Jobs:
+class ModelTaskJob:
     """The jobs of one model on one task."""
 
     model: ModelSession
     task: TaskSession
     protocols: Sequence[EvaluationProtocol]
-    settings: RunSettings
+    options: RunOptions
     store: ResultStore
     reporter: Reporter
     results: list[Result] = field(default_factory=list)
@@ -95,7 +96,7 @@ class Jobs:
             except DataMissingError as error:
                 self._fail([protocol], error)
                 continue
-            found = None if self.settings.overwrite else self.stored(protocol)
+            found = None if self.options.overwrite else self.stored(protocol)
             if found is None:
                 pending.append(protocol)
             else:
@@ -103,58 +104,56 @@ class Jobs:
                 self.reporter.result(found, stored=True)
         return pending
 
-    def stored(self, protocol: EvaluationProtocol, *, may_load: bool = True) -> Result | None:
+    def stored(self, protocol: EvaluationProtocol) -> Result | None:
         """Return the stored result for the very same inputs, if there is one with a value."""
-        key = self.model.key(may_load=may_load)
-        if not key:
+        known = self.model.identify()
+        if not known.reusable:
             return None
+        key = known.run_key
         found = self.store.find_value(
             self.model.slug,
             key,
             self.task.task.name,
             protocol.name,
-            options_hash(changed_options(protocol, self.settings)),
-            result_fingerprint(self.task, protocol, key, self.settings),
+            options_hash(changed_options(protocol, self.options)),
+            result_fingerprint(self.task, protocol, key, self.options),
         )
         if found is None:
             return None
-        if self.settings.log_samples and found.samples is None:
+        if self.options.log_samples and found.samples is None:
             return None
-        return found if self._same_bytes(found, protocol, may_load=may_load) else None
+        return found if self._same_bytes(found, protocol) else None
 
-    def _same_bytes(self, found: Result, protocol: EvaluationProtocol, *, may_load: bool) -> bool:
+    def _same_bytes(self, found: Result, protocol: EvaluationProtocol) -> bool:
         """Tell whether a result for equal ids and sizes is also one for equal bytes, as far as the store knows.
 
         Where the features have been removed from the store, ids and sizes decide.
         """
         for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
-            pool, features = self.task.pool(name), self.features(name, may_load=may_load)
+            pool, features = self.task.pool(name), self.features(name)
             missing, touched = missing_rows(pool, rows, features)
             if any(pool.ids[row] in features for row in missing):
                 return False
             remember_touched(features, touched)
-        content = self._content(protocol, may_load=may_load)
+        content = self._content(protocol)
         return not content or found.data is None or found.data.content == content
 
-    def _content(self, protocol: EvaluationProtocol, *, may_load: bool = True) -> str:
+    def _content(self, protocol: EvaluationProtocol) -> str:
         """Return a digest of the bytes of every sample a protocol reads; "" where a pool has no features."""
         digests: list[str] = []
         for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
-            features, ids = self.features(name, may_load=may_load), self.task.pool(name).ids
+            features, ids = self.features(name), self.task.pool(name).ids
             stored = [ids[row] for row in rows if ids[row] in features]
             if not stored:
                 return ""
             digests.append(content_digest(stored, features))
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
-    def features(self, pool: str, *, may_load: bool = True) -> PoolFeatures:
+    def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
         if pool not in self._opened:
             fingerprint = self.task.pool(pool).fingerprint
-            opened = self.model.pool_features(self.task.task.name, pool, fingerprint, may_load=may_load)
-            if not self.model.key(may_load=False):  # only a plan gets here: the folder is not the model's yet
-                return opened
-            self._opened[pool] = opened
+            self._opened[pool] = self.model.identify().pool_features(self.task.task.name, pool, fingerprint)
         return self._opened[pool]
 
     def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
@@ -167,10 +166,10 @@ class Jobs:
         features = self.features(name)
 
         def prepare() -> tuple[Preprocess, MapBatches]:
-            model, mapping = self.model.ready()
+            loaded = self.model.loaded
             origin = Origin(self.model.slug, task, name, self.model.precision, pool.fingerprint)
             note_origin(features.folder, origin)
-            return model.preprocess, mapping
+            return loaded.model.preprocess, loaded.encode_batches
 
         what = f"{self.model.slug} {task}/{name}"
         device = self.model.device.type
@@ -179,7 +178,7 @@ class Jobs:
             rows,
             features,
             prepare,
-            PassOptions(self.settings.batch_size or BATCH_SIZES[device], self.settings.workers, device),
+            PassOptions(self.options.batch_size or BATCH_SIZES[device], self.options.workers, device),
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
         )
@@ -207,16 +206,16 @@ class Jobs:
                 read=self._read,
                 embed_texts=embed,
                 device=self.model.device,
-                seed=self.settings.seed,
+                seed=self.options.seed,
                 on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
             )
         )
         fit = time.perf_counter() - started - clock["text"]
         content = self._content(protocol)
         measured = Measured(outcome, reports, content, max(images - load, 0.0), clock["text"], fit, load)
-        status = "partial" if self.settings.limit is not None else "ok"
-        result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.settings)
-        self._write(result, protocol, samples_table(self.task.task, outcome) if self.settings.log_samples else None)
+        status = "partial" if self.options.limit is not None else "ok"
+        result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
+        self._write(result, protocol, samples_table(self.task.task, outcome) if self.options.log_samples else None)
 
     def _read(self, split: Split, layer: str) -> Samples:
         """Return the features of a split; samples that could not be read are left out."""
@@ -236,7 +235,7 @@ class Jobs:
         return Samples(found, pool.labels[rows], ids, groups)
 
     def _base(self, protocol: EvaluationProtocol, status: Any) -> Result:
-        return base_result(self.model, self.task.task.name, protocol, status, self.settings)
+        return base_result(self.model, self.task.task.name, protocol, status, self.options)
 
     def _fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
         message = str(error)
@@ -247,9 +246,9 @@ class Jobs:
             self._write(self._base(protocol, "error").model_copy(update={"error": record}), protocol)
 
     def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None) -> None:
-        changed = options_hash(changed_options(protocol, self.settings))
+        changed = options_hash(changed_options(protocol, self.options))
         key = self._key_if_known()
-        result = result.model_copy(update={"model_fingerprint": key, "options_hash": changed})
+        result = result.model_copy(update={"run_key": key, "options_hash": changed})
         path = self.store.write(result, key, changed, samples)
         if result.status in ("ok", "partial") and key:
             # A failure from before the weights were there lies under the unknown fingerprint.
@@ -261,6 +260,7 @@ class Jobs:
 
     def _key_if_known(self) -> str:
         try:
-            return self.model.key(may_load=False)
+            known = self.model.known()
         except EvalsuiteError:  # the record that is being written says so
             return ""
+        return known.run_key if known is not None else ""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.models.base import ImageModel
 from evalsuite.models.names import ResolvedModel
-from evalsuite.protocols import PROTOCOLS, EvaluationProtocol
-from evalsuite.protocols.linear_probe import REFIT_SHARE, LinearProbe, ProbeOptions
+from evalsuite.options import RunOptions
+from evalsuite.protocols import EvaluationProtocol
 from evalsuite.records import Result
 from evalsuite.results.store import ResultStore
-from evalsuite.runner.job import Jobs
+from evalsuite.runner.base import Executor, Reporter
+from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.models import ModelSession
-from evalsuite.runner.settings import Executor, Reporter, RunSettings
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
 
@@ -21,37 +22,23 @@ from evalsuite.tasks.spec import TaskSpec
 def make_jobs(
     models: Sequence[ResolvedModel | ImageModel],
     tasks: Sequence[TaskSpec],
-    protocols: Sequence[str],
-    settings: RunSettings,
+    protocols: Sequence[EvaluationProtocol],
+    options: RunOptions,
+    place: DataPlace,
     executor: Executor,
     reporter: Reporter,
-) -> list[Jobs]:
+) -> list[ModelTaskJob]:
     """Return the jobs of a run, a model's tasks after one another."""
-    store = ResultStore(settings.output)
-    chosen: list[EvaluationProtocol] = [_protocol(name, settings) for name in protocols]
-    sessions = [TaskSession(task, settings, reporter) for task in tasks]
+    store = ResultStore(options.output)
+    sessions = [TaskSession(task, options, place) for task in tasks]
     return [
-        Jobs(session, task, chosen, settings, store, reporter)
-        for session in (ModelSession(model, settings, executor) for model in models)
+        ModelTaskJob(session, task, protocols, options, store, reporter)
+        for session in (ModelSession(model, place, executor) for model in models)
         for task in sessions
     ]
 
 
-def _protocol(name: str, settings: RunSettings) -> EvaluationProtocol:
-    kind = PROTOCOLS.get(name)
-    if not issubclass(kind, LinearProbe):
-        return kind()
-    tolerance = settings.probe_tolerance
-    return kind(
-        ProbeOptions(
-            grid=settings.probe_grid,
-            tolerance=tolerance,
-            refit_tolerance=tolerance * REFIT_SHARE,
-        )
-    )
-
-
-def run_jobs(jobs: Sequence[Jobs], settings: RunSettings, reporter: Reporter) -> list[Result]:
+def run_jobs(jobs: Sequence[ModelTaskJob], options: RunOptions, reporter: Reporter) -> list[Result]:
     """Run jobs one after the other and return all results, stored ones included.
 
     With `skip_missing`, tasks whose data is not there are noted and left out.
@@ -59,15 +46,21 @@ def run_jobs(jobs: Sequence[Jobs], settings: RunSettings, reporter: Reporter) ->
     reporter.start(sum(len(job.protocols) for job in jobs))
     results: list[Result] = []
     skipped: set[tuple[str, bool]] = set()
-    for job in jobs:
-        if settings.skip_missing:
-            job.protocols = [item for item in job.protocols if not _is_missing(job, item, skipped, reporter)]
-        results.extend(job.run())
+    try:
+        for job in jobs:
+            if options.skip_missing:
+                job.protocols = [item for item in job.protocols if not _is_missing(job, item, skipped, reporter)]
+            results.extend(job.run())
+    finally:
+        for session in dict.fromkeys(job.model for job in jobs):
+            session.close()
     return results
 
 
-def _is_missing(job: Jobs, protocol: EvaluationProtocol, skipped: set[tuple[str, bool]], reporter: Reporter) -> bool:
-    """Say whether data that a protocol reads is not there, and note it once a task."""
+def _is_missing(
+    job: ModelTaskJob, protocol: EvaluationProtocol, skipped: set[tuple[str, bool]], reporter: Reporter
+) -> bool:
+    """Say whether data that a protocol reads is not there, and note it once per task."""
     try:
         job.task.require(training=protocol.needs_training)
     except DataMissingError as error:

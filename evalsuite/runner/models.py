@@ -1,185 +1,215 @@
-"""A model during a run: known by name first, loaded only when something must be computed."""
+"""A model during a run: known by its name and its weights first, loaded only when something must be computed."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import shutil
 import time
+import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel
 
 from evalsuite import atomic
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, ModelError, UsageError
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import MapBatches, Precision, inference
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
-from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
+from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, move
 from evalsuite.models.loading import load_model, weights_fingerprint
+from evalsuite.models.modules import TEXTS_AT_ONCE
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
-from evalsuite.runner.settings import Executor, RunSettings
+from evalsuite.runner.base import Executor
 
-TEXTS_AT_A_TIME = 256
+
+class Description(BaseModel):
+    """What is stored about a model next to its features, so that a finished job need not load it."""
+
+    info: ModelInfo
+    has_text: bool
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model whose fingerprint is known: enough to find what is stored of it; nothing is loaded.
+
+    run_key: the fingerprint of model and precision. folder: of its features; it need not be there yet. reusable:
+    whether the fingerprint covers all that decides the features; if not, the folder is of this session alone.
+    """
+
+    run_key: str
+    folder: Path
+    reusable: bool = True
+
+    def pool_features(self, task: str, pool: str, fingerprint: str) -> PoolFeatures:
+        """Return the store of a pool's features under this model and precision."""
+        return PoolFeatures(self.folder / f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}")
+
+    def description(self) -> Description | None:
+        """Return what the model is, where it was loaded before."""
+        path = self._description_file
+        return Description.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+    def describe(self, model: ImageModel) -> None:
+        """Store what the model is, for the next run."""
+        found = Description(info=model.info, has_text=isinstance(model, ImageTextModel))
+        atomic.write_json(self._description_file, found.model_dump(mode="json"))
+
+    @property
+    def _description_file(self) -> Path:
+        return self.folder / "model.json"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model whose network is in memory, on the first device of the executor."""
+
+    model: ImageModel
+    executor: Executor
+
+    @cached_property
+    def encode_batches(self) -> MapBatches:
+        """The executor's mapping over batches of images."""
+        return self.executor.mapping(self.model)
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return the (len(texts), dim) float32 embeddings on the CPU; ModelError without a text encoder."""
+        model = self.model
+        if not isinstance(model, ImageTextModel):
+            raise ModelError(f"The model {model.info.name!r} has no `encode_texts`.")
+        parts = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            with inference(self.executor.devices[0], self.executor.precision):
+                parts.append(model.encode_texts(texts[start : start + TEXTS_AT_ONCE]).float().cpu())
+        return torch.cat(parts)
 
 
 class ModelSession:
-    """One model of a run.
+    """One model of a run, which becomes known and then loaded as the jobs need it, once for all of them.
 
     given: what a name resolved to, or a ready model (as a training loop has it).
     """
 
-    def __init__(self, given: ResolvedModel | ImageModel, settings: RunSettings, executor: Executor) -> None:
-        self._settings = settings
+    def __init__(self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor) -> None:
+        self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else _refreshed(given)
+        self._resolved = given if isinstance(given, ResolvedModel) else _ready(given)
+        self._place = place
         self._executor = executor
-        self._resolved = given if isinstance(given, ResolvedModel) else None
-        self._loaded: ImageModel | None = None if isinstance(given, ResolvedModel) else given
-        self._on_device = False
         self._failure: Exception | None = None
-        self._fingerprint: str | None = None
-        self._mapping: MapBatches | None = None
+        self._known: KnownModel | None = None
         self._seconds_loading = 0.0
-
-    @property
-    def name(self) -> str:
-        """The name the user gave."""
-        return self._resolved.name if self._resolved else self._required().info.name
-
-    @property
-    def slug(self) -> str:
-        """The name in results."""
-        return self._resolved.slug if self._resolved else self._required().info.slug
-
-    def fingerprint(self, *, may_load: bool = True) -> str | None:
-        """Return the model's fingerprint; None if only loading tells and that is not allowed."""
-        if self._fingerprint is None and self._resolved is not None and self._loaded is None:
-            self._fingerprint = weights_fingerprint(
-                self._resolved, offline=self._settings.offline, cache_dir=self._settings.cache_dir
-            )
-        if self._fingerprint is None and (may_load or self._loaded is not None):
-            self._fingerprint = self._required().info.fingerprint
-        return self._fingerprint
+        self.name = self._resolved.name
+        self.slug = self._resolved.slug
+        self.is_code = self._resolved.is_code
+        self.precision: Precision = executor.precision
+        self.device: torch.device = executor.devices[0]
 
     def check_name(self) -> None:
         """Raise UsageError for weights or an architecture that do not exist; what else is wrong is for the job."""
         try:
-            self.fingerprint(may_load=False)
+            self.known()
         except UsageError:
             raise
         except EvalsuiteError:  # met again, and recorded, when the job needs the weights
             return
 
-    def key(self, *, may_load: bool = True) -> str:
-        """Return the fingerprint of model and precision; "" if only loading tells and that is not allowed."""
-        fingerprint = self.fingerprint(may_load=may_load)
-        if fingerprint is None:
-            return ""
-        return hashlib.sha256(f"{fingerprint}:{self.precision}".encode()).hexdigest()
+    def known(self) -> KnownModel | None:
+        """Return the model as it is known without loading it; None where only loading tells."""
+        if self._known is None:
+            if self._network is not None:
+                self._known = self._known_by(self._network.info.fingerprint, self._network.info.not_described)
+            elif fingerprint := weights_fingerprint(self._resolved, cache_dir=self._place.cache_dir):
+                self._known = self._known_by(fingerprint)
+        return self._known
 
-    @property
-    def is_code(self) -> bool:
-        """Whether somebody's own code makes the model, so that only running it tells what it is."""
-        return self._resolved is not None and self._resolved.backend in ("file", "entry_point")
+    def identify(self) -> KnownModel:
+        """Return the known model; it is loaded where only that tells."""
+        known = self.known()
+        if known is None:
+            self._load()
+            known = self.known()
+        if known is None:
+            raise RuntimeError(f"The model {self.name!r} is loaded and has no fingerprint.")
+        return known
 
-    @property
-    def precision(self) -> Precision:
-        """The precision of the run."""
-        return self._executor.precision
+    def close(self) -> None:
+        """Remove what was stored for this session alone."""
+        if self._known is not None and not self._known.reusable:
+            shutil.rmtree(self._known.folder, ignore_errors=True)
 
-    @property
-    def device(self) -> torch.device:
-        """The first device of the run."""
-        return self._executor.devices[0]
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        """The model on the first device of the run."""
+        model = self._load()
+        move(model, self.device)
+        self.identify().describe(model)
+        return LoadedModel(model, self._executor)
 
-    def has_text(self, *, may_load: bool = True) -> bool | None:
-        """Return whether it can encode texts; None if only loading tells and that is not allowed."""
-        if self._resolved is not None and self._resolved.has_text is not None:
+    def known_text(self) -> bool | None:
+        """Tell whether it can encode texts; None where only loading tells."""
+        if self._network is not None:
+            return isinstance(self._network, ImageTextModel)
+        if self._resolved.has_text is not None:
             return self._resolved.has_text
-        if self._loaded is None:
-            known = self._described(may_load=may_load)
-            if known is not None:
-                return bool(known["has_text"])
-            if not may_load:
-                return None
-        return isinstance(self._required(), ImageTextModel)
+        known = self.known()
+        described = known.description() if known else None
+        return described.has_text if described else None
+
+    def has_text(self) -> bool:
+        """Tell whether it can encode texts; it is loaded where only that tells."""
+        found = self.known_text()
+        return isinstance(self._load(), ImageTextModel) if found is None else found
 
     def info(self) -> ModelInfo:
         """Return what is recorded about the model, from the store where it was loaded before."""
-        if self._loaded is None:
-            known = self._described()
-            if known is not None:
-                return ModelInfo.model_validate(known["info"])
-        return self._required().info
+        described = self.identify().description() if self._network is None else None
+        return described.info if described is not None else self._load().info
 
-    def pool_features(self, task: str, pool: str, fingerprint: str, *, may_load: bool = True) -> PoolFeatures:
-        """Return the store of a pool's features under this model and precision."""
-        name = f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}"
-        return PoolFeatures(self._folder(may_load=may_load) / name)
+    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return the (len(texts), dim) float32 embeddings, from the store where they were computed before."""
+        return text_embeddings(self.identify().folder / "texts", texts, lambda new: self.loaded.encode_texts(new))
 
     def take_loading_seconds(self) -> float:
         """Return how long loading took, once: it belongs to the first job that needed it."""
         seconds, self._seconds_loading = self._seconds_loading, 0.0
         return seconds
 
-    def ready(self) -> tuple[ImageModel, MapBatches]:
-        """Return the model, on its device, and the mapping over batches."""
-        model = self._on_first_device()
-        if self._mapping is None:
-            self._mapping = self._executor.mapping(model)
-        return model, self._mapping
+    def _known_by(self, fingerprint: str, not_described: Sequence[str] = ()) -> KnownModel:
+        key = hashlib.sha256(f"{fingerprint}:{self.precision}".encode()).hexdigest()
+        name = f"{file_slug(self.slug)}-{key[:12]}"
+        if not_described:
+            name = f"{name}-{uuid.uuid4().hex[:12]}"
+        return KnownModel(key, self._place.cache_dir / FEATURES / name, reusable=not not_described)
 
-    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Return the (len(texts), dim) float32 embeddings, from the store where they were computed before."""
-        return text_embeddings(self._folder() / "texts", texts, self._encode_texts)
-
-    def _encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        model = self._on_first_device()
-        if not isinstance(model, ImageTextModel):
-            raise ModelError(f"The model {self.name!r} has no `encode_texts`.")
-        parts = []
-        for start in range(0, len(texts), TEXTS_AT_A_TIME):
-            with inference(self.device, self.precision):
-                parts.append(model.encode_texts(texts[start : start + TEXTS_AT_A_TIME]).float().cpu())
-        return torch.cat(parts)
-
-    def _folder(self, *, may_load: bool = True) -> Path:
-        key = self.key(may_load=may_load)
-        return self._settings.cache_dir / FEATURES / f"{file_slug(self.slug)}-{key[:12]}"
-
-    def _described(self, *, may_load: bool = True) -> dict[str, object] | None:
-        if not self.key(may_load=may_load):
-            return None
-        path = self._folder(may_load=may_load) / "model.json"
-        known: dict[str, object] | None = json.loads(path.read_text("utf-8")) if path.is_file() else None
-        return known
-
-    def _on_first_device(self) -> ImageModel:
-        model = self._required()
-        if not self._on_device:
-            move = getattr(model, "to", None)
-            if move is not None:
-                move(self.device)
-            self._on_device = True
-            description = {"info": model.info.model_dump(mode="json"), "has_text": isinstance(model, ImageTextModel)}
-            atomic.write_json(self._folder() / "model.json", description)
-        return model
-
-    def _required(self) -> ImageModel:
-        """Load the model once; a failure is remembered, so that it is not tried again for every task."""
+    def _load(self) -> ImageModel:
+        """Load the network once; a failure is remembered, so that it is not tried again for every task."""
         if self._failure is not None:
             raise self._failure
-        if self._loaded is None:
-            if self._resolved is None:
-                raise RuntimeError("A model session has neither a name nor a model.")
+        if self._network is None:
             started = time.perf_counter()
             try:
-                self._loaded = load_model(
-                    self._resolved, offline=self._settings.offline, cache_dir=self._settings.cache_dir
-                )
+                self._network = load_model(self._resolved, offline=self._place.offline, cache_dir=self._place.cache_dir)
             except Exception as error:
                 self._failure = error
                 raise
             self._seconds_loading = time.perf_counter() - started
-        return self._loaded
+        return self._network
+
+
+def _refreshed(model: ImageModel) -> ImageModel:
+    """Let a model that can look again at what decides its features do so: it may have been trained since."""
+    refresh = getattr(model, "refresh", None)
+    if callable(refresh):
+        refresh()
+    return model
+
+
+def _ready(model: ImageModel) -> ResolvedModel:
+    return ResolvedModel(model.info.name, model.info.slug, "module", model.info.name)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from evalsuite.errors import EvalsuiteError
 from evalsuite.features.extraction import missing_rows
 from evalsuite.protocols import EvaluationProtocol
-from evalsuite.runner.job import Jobs
+from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.tasks import rows_by_pool
+
+WEIGHTS_ELSEWHERE = "the weights are not on this machine yet"
 
 
 @dataclass(frozen=True)
@@ -29,35 +31,30 @@ class PlannedJob:
     note: str = ""
 
 
-def plan(jobs: Sequence[Jobs]) -> list[PlannedJob]:
+def plan(jobs: Sequence[ModelTaskJob]) -> list[PlannedJob]:
     """Return a line for each job."""
     return [_planned(job, protocol) for job in jobs for protocol in job.protocols]
 
 
-def _planned(job: Jobs, protocol: EvaluationProtocol) -> PlannedJob:
+def _planned(job: ModelTaskJob, protocol: EvaluationProtocol) -> PlannedJob:
     model, task = job.model.slug, job.task.task.name
     try:
-        if protocol.needs_text and job.model.has_text(may_load=False) is False:
+        if protocol.needs_text and job.model.known_text() is False:
             return PlannedJob(model, task, protocol.name, "not applicable", note="no text encoder")
         job.task.require(training=protocol.needs_training)
         total = sum(len(rows) for rows in rows_by_pool(job.splits([protocol])).values())
-        if not job.settings.overwrite and job.stored(protocol, may_load=False) is not None:
+        if job.model.known() is None:
+            unknown = "known only after its code has run" if job.model.is_code else WEIGHTS_ELSEWHERE
+            return PlannedJob(model, task, protocol.name, "to do", None, total, unknown)
+        if not job.options.overwrite and job.stored(protocol) is not None:
             return PlannedJob(model, task, protocol.name, "stored", 0, total)
-        return PlannedJob(model, task, protocol.name, "to do", _images(job, protocol), total, _note(job))
+        return PlannedJob(model, task, protocol.name, "to do", _images(job, protocol), total)
     except EvalsuiteError as error:
         return PlannedJob(model, task, protocol.name, "blocked", note=str(error).splitlines()[0])
 
 
-def _images(job: Jobs, protocol: EvaluationProtocol) -> int | None:
-    if not job.model.key(may_load=False):
-        return None
-    count = 0
-    for name, rows in rows_by_pool(job.splits([protocol])).items():
-        count += len(missing_rows(job.task.pool(name), rows, job.features(name, may_load=False))[0])
-    return count
-
-
-def _note(job: Jobs) -> str:
-    if job.model.key(may_load=False):
-        return ""
-    return "known only after its code has run" if job.model.is_code else "the weights are not on this machine yet"
+def _images(job: ModelTaskJob, protocol: EvaluationProtocol) -> int:
+    return sum(
+        len(missing_rows(job.task.pool(name), rows, job.features(name))[0])
+        for name, rows in rows_by_pool(job.splits([protocol])).items()
+    )

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from evalsuite.features.extraction import PassReport
+from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome
 from evalsuite.protocols.scoring import further_metrics, main_metric
-from evalsuite.records import DataRecord, Result, Status, Timings
+from evalsuite.records import DataRecord, ModelInfo, Result, Status, Timings
 from evalsuite.results.provenance import collect
 from evalsuite.results.samples import with_classes
 from evalsuite.runner.fingerprints import changed_options, result_fingerprint
 from evalsuite.runner.models import ModelSession
-from evalsuite.runner.settings import RunSettings
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
 
@@ -40,11 +40,11 @@ class Measured:
 
 
 def base_result(
-    model: ModelSession, task: str, protocol: EvaluationProtocol, status: Status, settings: RunSettings
+    model: ModelSession, task: str, protocol: EvaluationProtocol, status: Status, options: RunOptions
 ) -> Result:
     """Return a record that says what was asked for."""
     device = str(model.device)
-    changed = dict(changed_options(protocol, settings))
+    changed = dict(changed_options(protocol, options))
     return Result(
         status=status,
         model=model.slug,
@@ -52,9 +52,9 @@ def base_result(
         task=task,
         protocol=protocol.name,
         fingerprint="",
-        options={**protocol.options(), **changed},
+        options={**asdict(protocol.options), **changed},
         changed_options=changed,
-        provenance=collect(device, model.precision, settings.seed, settings.command),
+        provenance=collect(device, model.precision, options.seed, options.command),
     )
 
 
@@ -64,22 +64,24 @@ def measured_result(
     protocol: EvaluationProtocol,
     model: ModelSession,
     measured: Measured,
-    settings: RunSettings,
+    options: RunOptions,
 ) -> Result:
     """Return `base` with everything that was measured."""
     outcome = measured.outcome
+    # Through JSON, so that a result in memory equals the one read back.
+    info = ModelInfo.model_validate(model.info().model_dump(mode="json"))
     encoded = sum(report.encoded for report in measured.passes.values())
     seconds = sum(report.seconds for report in measured.passes.values())
     return base.model_copy(
         update={
-            "fingerprint": result_fingerprint(session, protocol, model.key(), settings),
-            "metric": main_metric(session.task, outcome.folds, settings.seed),
+            "fingerprint": result_fingerprint(session, protocol, model.identify().run_key, options),
+            "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
-            # Through JSON, so that a result in memory equals the one read back.
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": outcome.warnings,
+            "warnings": [*outcome.warnings, *_not_reusable(info)],
             "data": _data(session, measured),
-            "model_info": model.info().model_dump(mode="json"),
+            "model_fingerprint": info.fingerprint,
+            "model_info": info,
             "timings": Timings(
                 load=measured.load,
                 images=measured.images,
@@ -93,8 +95,17 @@ def measured_result(
     )
 
 
+def _not_reusable(info: ModelInfo) -> list[str]:
+    if not info.not_described:
+        return []
+    return [
+        f"Nothing of this model is reused: its fingerprint cannot cover {', '.join(info.not_described)}. "
+        "Features and results are computed anew by every run."
+    ]
+
+
 def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:
-    """Return one row a test sample and fold: id, label, prediction, the five best classes, all scores.
+    """Return one row per test sample and fold: id, label, prediction, the five best classes, all scores.
 
     Labels and predictions are class keys; a multi-label sample has the list of its classes as label, and
     the list of those that do not count for it in `ignored`. The table names its classes in the order of the scores.
@@ -134,5 +145,5 @@ def _data(session: TaskSession, measured: Measured) -> DataRecord:
             for name, report in passes.items()
             if report.unreadable
         },
-        split_fidelity=session.data.task.split_fidelity.model_dump(mode="json"),
+        split_fidelity=session.data.task.split_fidelity,
     )

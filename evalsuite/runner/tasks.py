@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 
 from evalsuite.data.base import Fold, Pool, Split, TaskData
-from evalsuite.data.downloading import fetch_task
 from evalsuite.data.drawing import stratified_limit
+from evalsuite.data.fetching import fetch_task
 from evalsuite.data.opening import open_task
-from evalsuite.data.remote_files import DownloadReporter
+from evalsuite.data.place import DataPlace
 from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataMissingError, EvalsuiteError
 from evalsuite.features.extraction import samples_digest
-from evalsuite.runner.settings import Reporter, RunSettings
+from evalsuite.options import RunOptions
 from evalsuite.tasks.spec import TaskSpec
 
 NOT_IN_FINGERPRINT = {
@@ -25,30 +25,13 @@ NOT_IN_FINGERPRINT = {
 """Fields of a task that change no number: sources count through the samples and labels they give."""
 
 
-class _Downloads(DownloadReporter):
-    """Tells the reporter of a run how a download goes on."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def note(self, text: str) -> None:
-        """Pass a message on."""
-        self._reporter.note(text)
-
-    def progress(self, what: str, done: int, total: int | None) -> None:
-        """Pass progress on where there is an end to count to."""
-        if total:
-            self._reporter.progress(what, done, total, "bytes")
-
-
 class TaskSession:
     """One task of a run."""
 
-    def __init__(self, task: TaskSpec, settings: RunSettings, reporter: Reporter) -> None:
+    def __init__(self, task: TaskSpec, options: RunOptions, place: DataPlace) -> None:
         self.task = task
-        self._settings = settings
-        self._reporter = reporter
-        self._pools: dict[str, Pool] = {}
+        self._options = options
+        self._place = place
         self._failure: EvalsuiteError | None = None
         self.incomplete: DataMissingError | None = None
 
@@ -60,44 +43,23 @@ class TaskSession:
         what needs the others.
         """
         try:
-            if self._settings.download:
-                self._fetch()
-            return self._open(test_only=False)
+            if self._options.download:
+                fetch_task(self.task, self._place)
+            return open_task(self.task, self._place)
         except DataMissingError as error:
             try:
-                opened = self._open(test_only=True)
+                opened = open_task(self.task, self._place, test_only=True)
             except EvalsuiteError:
                 raise error from None
             self.incomplete = error
             return opened
-
-    def _fetch(self) -> None:
-        settings = self._settings
-        fetch_task(
-            self.task,
-            settings.data_root,
-            cache_dir=settings.cache_dir,
-            offline=settings.offline,
-            trust_adapters=settings.trust_adapters,
-            reporter=_Downloads(self._reporter),
-        )
-
-    def _open(self, *, test_only: bool) -> TaskData:
-        return open_task(
-            self.task,
-            self._settings.data_root,
-            offline=self._settings.offline,
-            trust_adapters=self._settings.trust_adapters,
-            cache_dir=self._settings.cache_dir,
-            test_only=test_only,
-        )
 
     @cached_property
     def folds(self) -> tuple[Fold, ...]:
         """The splits, checked against the sizes of the task file, with `--limit` applied."""
         folds = self.data.folds()
         check_sizes(self.data.task, folds, *([] if self.incomplete is None else [("test",)]))
-        if self._settings.limit is not None:
+        if self._options.limit is not None:
             return tuple(self._limited(fold) for fold in folds)
         return folds
 
@@ -113,14 +75,12 @@ class TaskSession:
 
     def _limited_split(self, split: Split) -> Split:
         labels = self.pool(split.pool).labels[split.rows]
-        chosen = stratified_limit(labels, self._settings.limit or len(split), self._settings.seed)
+        chosen = stratified_limit(labels, self._options.limit or len(split), self._options.seed)
         return Split(split.pool, split.rows[chosen])
 
     def pool(self, name: str) -> Pool:
         """Return a pool, indexed on first use."""
-        if name not in self._pools:
-            self._pools[name] = self.data.open_pool(name)
-        return self._pools[name]
+        return self.data.open_pool(name)
 
     def open(self) -> None:
         """Open the data and its splits; a failure is remembered for the next model."""

@@ -52,6 +52,15 @@ class TaskIndex:
                 groups.update(read_yaml(path)[0])
         return groups
 
+    @cached_property
+    def tags(self) -> dict[str, list[str]]:
+        """Tag -> names of its tasks, both sorted."""
+        tags: dict[str, list[str]] = {}
+        for name in sorted(self.files):
+            for tag in self.load(name).tags:
+                tags.setdefault(tag, []).append(name)
+        return dict(sorted(tags.items()))
+
     def load(self, name: str) -> TaskSpec:
         """Return the task called `name`, or read the task file at that path."""
         path = self.files.get(name)
@@ -63,7 +72,10 @@ class TaskIndex:
                     f"Unknown task {name!r}.{did_you_mean(name, known)} "
                     "`evalsuite ls tasks` shows all of them; a file of your own is given by its path (my_task.yaml)."
                 )
-        return self._load_file(path)
+        path = path.resolve()
+        if path not in self._loaded:
+            self._loaded[path] = load_task_file(path)
+        return self._loaded[path]
 
     def select(self, choices: Iterable[str]) -> list[TaskSpec]:
         """Return the tasks for names, groups, `tag:…`, globs and paths, each once, in the order given."""
@@ -80,13 +92,10 @@ class TaskIndex:
             return [name for name in self.groups[choice] if name in self.files]
         if choice.startswith("tag:"):
             tag = choice.removeprefix("tag:")
-            tagged = [name for name in sorted(self.files) if tag in self.load(name).tags]
-            if not tagged:
-                tags = {tag for name in self.files for tag in self.load(name).tags}
-                raise UsageError(
-                    f"No task has the tag {tag!r}.{did_you_mean(tag, tags)} Tags: {', '.join(sorted(tags))}."
-                )
-            return tagged
+            if tag not in self.tags:
+                known = ", ".join(self.tags)
+                raise UsageError(f"No task has the tag {tag!r}.{did_you_mean(tag, self.tags)} Tags: {known}.")
+            return self.tags[tag]
         if any(character in choice for character in "*?[") and not choice.endswith((".yaml", ".yml")):
             matches = fnmatch.filter(sorted(self.files), choice)
             if not matches:
@@ -98,12 +107,6 @@ class TaskIndex:
         """Return the tasks that the chosen groups name but for which there is no task file."""
         named = [name for choice in choices for name in self.groups.get(choice, [])]
         return [name for name in dict.fromkeys(named) if name not in self.files]
-
-    def _load_file(self, path: Path) -> TaskSpec:
-        path = path.resolve()
-        if path not in self._loaded:
-            self._loaded[path] = load_task_file(path)
-        return self._loaded[path]
 
 
 def _entry_point_folders() -> list[Path]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from evalsuite import resources
 from evalsuite.errors import SpecError
 from evalsuite.metrics import METRICS
 from evalsuite.registry import did_you_mean
-from evalsuite.tasks.sources import ByCode, ByIndex, SourceSpec
+from evalsuite.tasks.label_maps import check_label_map
+from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import PromptSpec, TaskSpec
-from evalsuite.tasks.split_rules import SampledSplits
-from evalsuite.tasks.yaml_files import read_yaml, validate
+from evalsuite.tasks.yaml_files import parse_yaml, read_text, read_yaml, validate
 
 SIMPLE_TEMPLATE = "a photo of a {}."
 """The paper's default prompt (section 3.1.4), without any ensemble."""
 
 
 def load_task_file(path: Path) -> TaskSpec:
-    """Read one task file and its prompt file; SpecError says what to mend, where."""
+    """Read one task file and its prompt file; SpecError says what to fix, where."""
     value, node = read_yaml(path)
     value.setdefault("name", path.stem)
     task = validate(TaskSpec, value, path, node)
@@ -43,7 +45,7 @@ def load_prompt_file(path: Path) -> PromptSpec:
 
 
 def find_prompt_file(name: str, task_path: Path) -> Path:
-    """Return the prompt file called `name`: beside the task file, in prompts/ beside its folder, or shipped."""
+    """Return the prompt file called `name`: next to the task, in prompts there or next to its folder, or shipped."""
     file_name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     folders = [task_path.parent, task_path.parent / "prompts", task_path.parent.parent / "prompts"]
     for folder in [*folders, resources.data_dir("prompts")]:
@@ -51,22 +53,47 @@ def find_prompt_file(name: str, task_path: Path) -> Path:
         if candidate.is_file() and candidate.resolve() != task_path.resolve():
             return candidate
     raise SpecError(
-        f"{task_path}: there is no prompt file {file_name!r} beside it, in {folders[1]}, in {folders[2]} "
+        f"{task_path}: there is no prompt file {file_name!r} next to it, in {folders[1]}, in {folders[2]} "
         f"or among the shipped ones ({resources.data_dir('prompts')}). Write one, or put "
         "`prompts: {templates: ['a photo of a {}.']}` into the task file."
     )
 
 
-def apply_prompts(task: TaskSpec, choice: str) -> TaskSpec:
-    """Return the task with the prompts of `--prompts`: default, simple, or a prompt file.
+@dataclass(frozen=True)
+class PromptChoice:
+    """What `--prompts` asks for, read once: what is computed with is what is recorded.
 
-    Raises SpecError if the file names classes whose keys are not the task's.
+    choice: as it was typed. label: default, simple, or eight digits of the sha256 of the file's text. prompts: None
+    for the task's own.
     """
+
+    choice: str
+    label: str
+    prompts: PromptSpec | None
+
+
+def read_prompts(choice: str) -> PromptChoice:
+    """Read `--prompts`: default, simple, or a prompt file; SpecError where that is none."""
     if choice == "default":
-        return task
+        return PromptChoice(choice, choice, None)
     if choice == "simple":
-        return task.with_prompt_spec(PromptSpec(templates=[SIMPLE_TEMPLATE], source="--prompts simple"))
-    prompts = load_prompt_file(Path(choice))
+        simple = PromptSpec(templates=[SIMPLE_TEMPLATE], source="--prompts simple")
+        return PromptChoice(choice, choice, simple)
+    path = Path(choice)
+    text = read_text(path)
+    value, node = parse_yaml(text, path)
+    label = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return PromptChoice(choice, label, validate(PromptSpec, value, path, node))
+
+
+def apply_prompts(task: TaskSpec, chosen: PromptChoice) -> TaskSpec:
+    """Return the task with the prompts that `--prompts` asks for.
+
+    Raises SpecError if a prompt file names classes whose keys are not the task's.
+    """
+    choice, prompts = chosen.choice, chosen.prompts
+    if prompts is None:
+        return task
     if prompts.classes is None:
         return task.with_prompt_spec(prompts)
     keys = [item.key for item in prompts.classes]
@@ -78,7 +105,7 @@ def apply_prompts(task: TaskSpec, choice: str) -> TaskSpec:
         )
     # The label order stays the task's own, whatever the order in the file.
     by_key = {item.key: item for item in prompts.classes}
-    return task.with_classes([by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
+    return task.changed(classes=[by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
 
 
 def _check_metric(task: TaskSpec, path: Path) -> None:
@@ -94,11 +121,9 @@ def _check_metric(task: TaskSpec, path: Path) -> None:
 
 def _check_splits(task: TaskSpec, source: SourceSpec, path: Path) -> None:
     """Refuse splits that are neither a pool nor a list of the source; {} stands for the number of a fold."""
-    rule = source.splits or task.splits
     known = {*source.pools, *source.lists}
-    wanted = [rule.pool] if isinstance(rule, SampledSplits) else [rule.train, rule.val, rule.test]
-    for name in wanted:
-        if name is not None and name not in known:
+    for name in (source.splits or task.splits).names:
+        if name not in known:
             raise SpecError(
                 f"{path}: the split {name!r} is neither a pool nor a list of the {source.kind} source."
                 f"{did_you_mean(name, known)} Known: {', '.join(sorted(known))}."
@@ -112,17 +137,5 @@ def _check_classes(task: TaskSpec, path: Path) -> None:
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         raise SpecError(f"{path}: the class key {twice[0]!r} is listed {Counter(keys)[twice[0]]} times.")
-    for number, source in enumerate(task.sources):
-        labels = source.labels
-        mapped: list[str] = []
-        if isinstance(labels, ByCode):
-            mapped = list(labels.by_code.values())
-        elif isinstance(labels, ByIndex) and labels.by_index != "classes":
-            mapped = list(labels.by_index)
-        strange = [key for key in mapped if key not in set(keys)]
-        absent = [key for key in keys if mapped and key not in set(mapped)]
-        if strange or absent:
-            raise SpecError(
-                f"{path}: the label map of source {number + 1} ({source.kind}) does not fit the classes "
-                f"(keys that are no class: {strange[:5]}, classes without a label: {absent[:5]})."
-            )
+    for number, source in enumerate(task.sources, 1):
+        check_label_map(source.labels, keys, f"{path}, source {number} ({source.kind})")

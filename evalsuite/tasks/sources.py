@@ -1,45 +1,26 @@
-"""The `sources` of a task file: where the images of a task can come from, and how labels map to classes."""
+"""The `sources` of a task file: where the images of a task can come from."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Collection
+from pathlib import PurePosixPath
+from typing import Annotated, Any, ClassVar, Literal, Self, Union
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
+from evalsuite.records import SplitFidelity
+from evalsuite.registry import Registry
+from evalsuite.tasks.label_maps import LabelMap
 from evalsuite.tasks.parts import Strict
-from evalsuite.tasks.split_rules import Sizes, SplitFidelity, SplitRule
-
-
-class ByCode(Strict):
-    """Raw labels are codes of this source: {raw: class key}."""
-
-    by_code: dict[str, str]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _codes_are_text(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("by_code"), dict):
-            return {**value, "by_code": {str(raw): str(key) for raw, key in value["by_code"].items()}}
-        return value
-
-
-class ByIndex(Strict):
-    """Raw labels are integers: the class keys in this source's order.
-
-    `classes` states that the source has the order of the task's class list.
-    """
-
-    by_index: Literal["classes"] | list[str]
-
-
-LabelMap = Literal["by_key", "by_name"] | ByCode | ByIndex
-"""`by_name`: raw labels are names or keys of the classes, in other case or punctuation perhaps."""
+from evalsuite.tasks.split_rules import Sizes, SplitRule
 
 
 class ListFile(Strict):
     """Named lists of samples that come with a source: official splits and folds.
 
-    `paths`: a line a sample, its id first; `index_lines`: line k holds the row numbers of fold k.
+    `paths`: one sample per line, its id first; `index_lines`: line k holds the row numbers of fold k.
     """
 
     file: str = Field(
@@ -49,8 +30,14 @@ class ListFile(Strict):
     format: Literal["paths", "index_lines"] = "paths"
     count: int = Field(default=1, ge=1, description="how many lists there are")
     first: int = Field(default=0, ge=0, description="the number of the first list")
-    header: bool = Field(default=False, description="the first line names the column")
+    header: bool = Field(default=False, description="the first line names the column, where it names no sample")
     complement: bool = Field(default=False, description="the samples of the pool that the file does not name")
+    max_missing: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of its names that may have no sample; default: none in a complement, else `max_unreadable`",
+    )
 
 
 class RemoteFile(Strict):
@@ -68,10 +55,33 @@ class RemoteFile(Strict):
         description="what is under the data root afterwards: where all of it is there, nothing is fetched",
     )
 
+    @property
+    def file_name(self) -> str:
+        """Its name on disk."""
+        return self.name or unquote(urlsplit(self.url).path.rpartition("/")[2])
 
-class SourceBase(Strict):
-    """What every source has."""
+    @model_validator(mode="after")
+    def _stays_under_the_data_root(self) -> Self:
+        for path in (self.to, *self.makes):
+            pure = PurePosixPath(path)
+            if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path:
+                raise ValueError(f"{path!r} must be a path under the data root, without `..`")
+        if self.file_name in ("", ".", "..") or "/" in self.file_name or "\\" in self.file_name:
+            raise ValueError(f"{self.file_name!r} is not the name of a file: give it one with `name`")
+        return self
 
+
+class SourceSpec(Strict):
+    """What every source has. Each kind is a subclass with its own keys.
+
+    opened_by: "module:class" of the kind's `evalsuite.data.sources.base.Source`, imported when it is needed.
+    """
+
+    opened_by: ClassVar[str]
+
+    kind: str
+    pools: dict[str, Any] | list[str] = Field(description="the stored splits of the source, by name")
+    path: str | None = Field(default=None, description="folder under the data root; default: the task's name")
     labels: LabelMap = "by_key"
     lists: dict[str, ListFile] = Field(
         default_factory=dict, description="lists of sample ids; {} in a name is the fold's number"
@@ -86,9 +96,21 @@ class SourceBase(Strict):
     verified: bool = Field(default=True, description="false where nobody of this project has seen the columns or files")
     note: str = Field(default="", description="one sentence a user of this source should know")
 
+    def restricted(self, pools: Collection[str], lists: Collection[str]) -> Self:
+        """Return this source with these pools and lists alone."""
+        if isinstance(self.pools, dict):
+            kept: Any = {name: value for name, value in self.pools.items() if name in pools}
+        else:
+            kept = [name for name in self.pools if name in pools]
+        return self.model_copy(
+            update={"pools": kept, "lists": {name: entry for name, entry in self.lists.items() if name in lists}}
+        )
 
-class TorchvisionSource(SourceBase):
+
+class TorchvisionSpec(SourceSpec):
     """The layout torchvision leaves under the data root, read by torchvision's own class."""
+
+    opened_by = "evalsuite.data.sources.torchvision:TorchvisionSource"
 
     kind: Literal["torchvision"]
     dataset: str = Field(description="class name in torchvision.datasets")
@@ -97,41 +119,47 @@ class TorchvisionSource(SourceBase):
     pools: dict[str, dict[str, Any]] = Field(description="pool -> arguments of the class")
 
 
-class HuggingFaceSource(SourceBase):
+class HubSpec(SourceSpec):
+    """A source that a dataset repository of the Hugging Face hub may hold."""
+
+    repo: str | None = Field(default=None, description="org/name of a dataset repository; none: local files only")
+    revision: str = "main"
+
+
+class HuggingFaceSpec(HubSpec):
     """A dataset repository of the Hugging Face hub, or its parquet/arrow files in a folder.
 
     Local files are looked for in <data root>/<path>: `<split>-*.parquet`, `<split>.parquet`, also .arrow, also under
     data/, the config's or the split's own folder. Where the column `image` is absent, the only column of images counts.
     """
 
+    opened_by = "evalsuite.data.sources.huggingface:HuggingFaceSource"
+
     kind: Literal["huggingface"]
-    repo: str | None = Field(default=None, description="org/name on the hub; none: local files only")
-    revision: str = "main"
     config: str | None = None
-    path: str | None = Field(default=None, description="folder under the data root; default: the task's name")
     image: str = "image"
     label: str = "label"
     group: str | None = Field(default=None, description="column: samples of one group are never split apart")
     pools: dict[str, str] = Field(description="pool -> split of the dataset; a+b: one after the other")
 
 
-class WebDatasetSource(SourceBase):
+class WebDatasetSpec(HubSpec):
     """Webdataset tar shards in a folder under the data root."""
+
+    opened_by = "evalsuite.data.sources.webdataset:WebDatasetSource"
 
     kind: Literal["webdataset"]
     path: str = Field(description="folder of the shards under the data root")
-    repo: str | None = Field(
-        default=None, description="org/name of a dataset repository of the hub that has the shards"
-    )
-    revision: str = "main"
     url: str | None = Field(default=None, description="where the shards can be downloaded by hand")
     pools: dict[str, str] = Field(description="pool -> shards: a glob under `path`, such as test/*.tar")
     image: list[str] = Field(default=["webp", "png", "jpg", "jpeg"])
     label: str = "cls"
 
 
-class FolderSource(SourceBase):
-    """A folder a class, in a folder a pool. The raw label is the name of the first folder below the pool."""
+class FolderSpec(SourceSpec):
+    """A folder per class, in a folder per pool. The raw label is the name of the first folder below the pool."""
+
+    opened_by = "evalsuite.data.sources.folder:FolderSource"
 
     kind: Literal["folder"]
     path: str = Field(description="relative to the task file when it exists there, else under the data root")
@@ -151,11 +179,13 @@ class TablePool(Strict):
     where: dict[str, str] = Field(default_factory=dict, description="column -> value the row must have")
 
 
-class TableSource(SourceBase):
+class TableSpec(SourceSpec):
     """A CSV, TSV or JSONL table of image paths (or pixel values) and labels."""
 
+    opened_by = "evalsuite.data.sources.table:TableSource"
+
     kind: Literal["table"]
-    path: str = Field(description="folder of the tables; see FolderSource.path")
+    path: str = Field(description="folder of the tables: relative to the task file, else under the data root")
     images: str = Field(default=".", description="folder of the images, under `path`")
     pools: dict[str, str | TablePool]
     image: str | None = Field(default="image", description="column of the image's path")
@@ -166,25 +196,41 @@ class TableSource(SourceBase):
     group: str | None = Field(default=None, description="column: samples of one group are never split apart")
 
     @model_validator(mode="after")
-    def _one_kind_of_image(self) -> TableSource:
+    def _one_kind_of_image(self) -> Self:
         if self.pixels is not None and self.shape is None:
             raise ValueError("`pixels` needs `shape: [height, width]`")
         return self
 
 
-class PythonSource(SourceBase):
-    """An adapter: a Python file beside the task file, where YAML cannot say it."""
+class PythonSpec(SourceSpec):
+    """An adapter: a Python file next to the task file, where YAML cannot say it."""
+
+    opened_by = "evalsuite.data.sources.python:PythonSource"
 
     kind: Literal["python"]
     file: str = Field(description="the adapter, relative to the task file")
     path: str = Field(default=".", description="what must exist under the data root")
-    function: str = Field(
-        default="open_pool", description="(data root: Path | None, pool: str) -> evalsuite.data.RawPool"
-    )
+    function: str = Field(default="open_pool", description="(data root: Path, pool: str) -> evalsuite.data.RawPool")
     pools: list[str]
 
 
-SourceSpec = Annotated[
-    TorchvisionSource | HuggingFaceSource | WebDatasetSource | FolderSource | TableSource | PythonSource,
-    Field(discriminator="kind"),
-]
+SOURCE_KINDS: Registry[type[SourceSpec]] = Registry("kind of source", "evalsuite.sources")
+"""Kind -> the spec of its sources; other packages add theirs by entry points."""
+
+SOURCE_KINDS.register("torchvision", TorchvisionSpec)
+SOURCE_KINDS.register("huggingface", HuggingFaceSpec)
+SOURCE_KINDS.register("webdataset", WebDatasetSpec)
+SOURCE_KINDS.register("folder", FolderSpec)
+SOURCE_KINDS.register("table", TableSpec)
+SOURCE_KINDS.register("python", PythonSpec)
+
+
+class _OfItsKind:
+    """Lets pydantic read a source as the spec of its `kind`, whichever package brought that."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        specs = tuple(SOURCE_KINDS.get(name) for name in SOURCE_KINDS)
+        return handler.generate_schema(Annotated[Union[specs], Field(discriminator="kind")])  # noqa: UP007
+
+
+AnySource = Annotated[SourceSpec, _OfItsKind()]

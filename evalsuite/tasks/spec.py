@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from evalsuite.metrics import METRICS
+from evalsuite.records import SplitFidelity
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.parts import Strict
-from evalsuite.tasks.sources import SourceSpec
-from evalsuite.tasks.split_rules import OfficialSplits, Sizes, SplitFidelity, SplitRule
+from evalsuite.tasks.sources import AnySource, SourceSpec
+from evalsuite.tasks.split_rules import OfficialSplits, Sizes, SplitRule
 
 PLACEHOLDER = "{}"
 
@@ -57,11 +58,14 @@ class PromptSpec(Strict):
 class TaskSpec(Strict):
     """A dataset with its classes, splits, prompts, metric, tags and sizes: one YAML file."""
 
+    # Built when the first task is read: packages that bring kinds of sources import this module.
+    model_config = ConfigDict(defer_build=True)
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="default: the file's name")
     title: str
-    prompts: str | PromptSpec = Field(description="a prompt file (its name, or a path beside this file), or inline")
+    prompts: str | PromptSpec = Field(description="a prompt file (its name, or a path next to this file), or inline")
     classes: list[TaskClass] | None = Field(default=None, description="default: the classes of the prompt file")
-    sources: list[SourceSpec] = Field(min_length=1, description="in order of preference")
+    sources: list[AnySource] = Field(min_length=1, description="in order of preference")
     splits: SplitRule = OfficialSplits()
     refit: Literal["train+val", "train"] = "train+val"
     sizes: Sizes = Sizes()
@@ -112,31 +116,24 @@ class TaskSpec(Strict):
 
     def from_source(self, source: SourceSpec) -> TaskSpec:
         """Return this task with the splits, sizes and fidelity that hold where its images come from `source`."""
-        return self._with(
+        return self.changed(
             splits=source.splits or self.splits,
             sizes=source.sizes or self.sizes,
             split_fidelity=source.split_fidelity or self.split_fidelity,
         )
 
-    def with_sources(self, sources: list[SourceSpec]) -> TaskSpec:
-        """Return this task with other sources."""
-        return self._with(sources=sources)
-
     def with_path(self, path: Path) -> TaskSpec:
         """Return this task, known to come from `path`."""
-        return self._with(path=path)
-
-    def with_classes(self, classes: list[TaskClass]) -> TaskSpec:
-        """Return this task with other names for its classes."""
-        return self._with(classes=classes)
+        return self.changed(path=path)
 
     def with_prompt_spec(self, prompts: PromptSpec) -> TaskSpec:
         """Return this task with other templates; its classes stay, if it knows them already."""
         if self.classes is None and self._prompts is None:
-            return self._with(prompts=prompts)
-        return self._with(prompts=prompts, classes=self.class_list)
+            return self.changed(prompts=prompts)
+        return self.changed(prompts=prompts, classes=self.class_list)
 
-    def _with(self, *, path: Path | None = None, prompts: PromptSpec | None = None, **fields: Any) -> TaskSpec:
+    def changed(self, *, path: Path | None = None, prompts: PromptSpec | None = None, **fields: Any) -> TaskSpec:
+        """Return this task with another path, prompts read in, or other values of its fields."""
         copy = self.model_copy(update=fields)
         copy._path = path or self._path
         copy._prompts = prompts or self._prompts

@@ -17,6 +17,12 @@ class Draw(Strict):
     val: int | None = Field(default=None, ge=1)
     test: int | None = Field(default=None, ge=1)
 
+    def describe(self) -> str:
+        """Say in words what is drawn."""
+        counts = {"train": self.train, "val": self.val, "test": self.test}
+        drawn = ", ".join(f"{count:,} of {name}" for name, count in counts.items() if count is not None)
+        return f"Of them, the seed {self.seed} draws {drawn}."
+
 
 class OfficialSplits(Strict):
     """Splits that are pools, or lists of the source, of their own."""
@@ -27,9 +33,19 @@ class OfficialSplits(Strict):
     test: str = "test"
     draw: Draw | None = Field(default=None, description="use only so many samples of a split, drawn by a seed")
 
+    @property
+    def names(self) -> list[str]:
+        """The pools and lists that the rule speaks of."""
+        return [name for name in (self.train, self.val, self.test) if name is not None]
+
+    def describe(self) -> str:
+        """Say in words where the splits come from."""
+        text = f"Published splits: {', '.join(f'`{name}`' for name in self.names)}."
+        return text if self.draw is None else f"{text} {self.draw.describe()}"
+
 
 class SampledSplits(Strict):
-    """Splits drawn from one pool: a number a class, a fraction of each class, or the `rest`."""
+    """Splits drawn from one pool: a number per class, a fraction of each class, or the `rest`."""
 
     rule: Literal["sample"]
     pool: str = "all"
@@ -37,6 +53,17 @@ class SampledSplits(Strict):
     train: int | float | Literal["rest"]
     val: int | float | Literal["rest"] | None = None
     test: int | float | Literal["rest"] = "rest"
+
+    @property
+    def names(self) -> list[str]:
+        """The pools and lists that the rule speaks of."""
+        return [self.pool]
+
+    def describe(self) -> str:
+        """Say in words where the splits come from."""
+        parts = [("train", self.train), ("val", self.val), ("test", self.test)]
+        amounts = ", ".join(f"{name} {_in_words(amount)}" for name, amount in parts if amount is not None)
+        return f"Drawn from all samples by the seed {self.seed}, class by class: {amounts}."
 
 
 class FoldSplits(Strict):
@@ -48,6 +75,21 @@ class FoldSplits(Strict):
     train: str
     val: str | None = None
     test: str
+
+    @property
+    def names(self) -> list[str]:
+        """The pools and lists that the rule speaks of."""
+        return [name for name in (self.train, self.val, self.test) if name is not None]
+
+    def describe(self) -> str:
+        """Say in words where the splits come from."""
+        return f"{self.count} folds whose scores are averaged: `{self.train}` to train, `{self.test}` to test."
+
+
+def _in_words(amount: int | float | str) -> str:
+    if amount == "rest":
+        return "the rest"
+    return f"{amount} per class" if isinstance(amount, int) else f"{float(amount):.0%} of each class"
 
 
 def _official_by_default(value: Any) -> Any:
@@ -61,16 +103,9 @@ SplitRule = Annotated[
 
 
 class Sizes(Strict):
-    """How many samples each split must have; a list gives one number a fold."""
+    """How many samples each split must have; a list gives one number per fold."""
 
     train: int | list[int] | None = None
     val: int | list[int] | None = None
     test: int | list[int] | None = None
     exact: bool = True
-
-
-class SplitFidelity(Strict):
-    """Whether the splits are the paper's, and why one can say so."""
-
-    level: Literal["exact", "convention", "approximate"]
-    why: str = Field(min_length=1)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cli.conftest import Finished, WarmCli, contents, records
+from tests.cli.conftest import contents, records
 from tests.datasets import write_folder_task
+from tests.processes import Finished, WarmCli
 
 STORES = ("-o", "out", "--cache-dir", "cache")
 
@@ -25,7 +26,7 @@ def check_refused(finished: Finished, code: int, *words: str) -> None:
 
 
 def changed(task: Path, old: str, new: str, name: str = "changed") -> Path:
-    """Write the task file again beside itself with a part replaced."""
+    """Write the task file again next to itself with a part replaced."""
     text = task.read_text("utf-8")
     assert old in text
     path = task.with_name(f"{name}.yaml")
@@ -203,7 +204,7 @@ def test_missing_data_does_not_stop_the_other_tasks(cli: WarmCli, colours: str, 
     (tmp_path / "root").mkdir()
     finished = cli("run", "-m", colours, "-t", f"{absent},{shapes}", "--data-root", "root", *STORES)
     check_recorded(
-        finished, tmp_path / "out", "DataMissingError", "'absent'", "root/nowhere/train", "--data-root", "Put a folder"
+        finished, tmp_path / "out", "DataMissingError", "'absent'", "root/nowhere/train", "--data-root", "per class"
     )
     assert [(r["task"], r["status"]) for r in records(tmp_path / "out")] == [
         ("absent", "error"), ("absent", "error"), ("shapes", "ok"), ("shapes", "ok")
@@ -241,7 +242,7 @@ def truncate(path: Path) -> Path:
 def test_a_truncated_image_is_named(cli: WarmCli, colours: str, shapes: Path, tmp_path: Path) -> None:
     broken = truncate(shapes.parent / "test" / "red" / "000.png")
     finished = cli("run", "-m", colours, "-t", shapes, *STORES)
-    check_recorded(finished, tmp_path / "out", "DataError", str(broken), "max_unreadable", "1 images")
+    check_recorded(finished, tmp_path / "out", "DataError", str(broken), "max_unreadable", "1 image of")
 
 
 def test_a_truncated_image_is_counted_where_the_task_allows_it(

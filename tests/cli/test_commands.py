@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import COLOUR_MODEL, WarmCli, Zygote, contents, records, warm_environment
-from tests.conftest import RunCli
+from tests.cli.conftest import COLOUR_MODEL, contents, records
 from tests.datasets import write_folder_task
+from tests.processes import RunCli, WarmCli, Zygote
 
 STORES = ("-o", "out", "--cache-dir", "cache")
 
@@ -70,7 +70,7 @@ def finished_run(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Pa
     task = write_folder_task(folder / "data")
     (folder / "colour_model.py").write_text(COLOUR_MODEL)
     arguments = ["run", "-m", "colour_model.py:factory", "-t", str(task), *STORES, "--log-samples"]
-    finished = zygote.run(arguments, warm_environment(zygote, folder), folder, ())
+    finished = zygote.run(arguments, zygote.environment(folder), folder, ())
     assert finished.returncode == 0, finished.stderr
     assert "2 results (2 ok) in out" in finished.output
     return folder
@@ -370,7 +370,7 @@ def test_limited_results_are_partial_and_shown_only_when_asked_for(cli: WarmCli,
     record = by_protocol(tmp_path / "out")["linear_probe"]
     assert (record["status"], record["metric"]["n"], record["options"]["limit"]) == ("partial", 20, 20)
     without = cli("leaderboard", "-o", "out").stdout
-    assert "1 partial result(s) are left out" in without
+    assert "Left out: 1 partial result; --include-partial shows them" in without
     assert "measured" not in without
     shown = cli("leaderboard", "-o", "out", "--include-partial").stdout
     assert f"{100 * record['metric']['value']:.1f}*" in shown
@@ -383,7 +383,7 @@ def test_skip_missing_leaves_out_what_is_not_there(cli: WarmCli, colours: str, s
     finished = cli(*common, "--skip-missing")
     assert finished.returncode == 0, finished.stderr
     assert "Skipped zero_shot of absent" in finished.stderr
-    assert "1 results (1 ok) in out" in finished.stdout
+    assert "1 result (1 ok) in out" in finished.stdout
     assert [(r["task"], r["status"]) for r in records(tmp_path / "out")] == [("shapes", "ok")]
     assert cli(*common).returncode == 1
 
@@ -435,7 +435,7 @@ def test_a_new_task_file_fits_the_schema(cli: WarmCli, tmp_path: Path) -> None:
     assert "evalsuite validate my_birds.yaml" in finished.stdout
     checked = cli("validate", "my_birds.yaml")
     assert checked.returncode == 0, checked.output
-    assert "2 classes, 1 templates" in checked.output
+    assert "2 classes, 1 template" in checked.output
     written = (tmp_path / "my_birds.yaml").read_bytes()
     assert cli("new", "task", "my_birds.yaml").returncode == 2
     assert (tmp_path / "my_birds.yaml").read_bytes() == written

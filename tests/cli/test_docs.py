@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
+from evalsuite import __version__
 from evalsuite.cli import evalsuite
 from evalsuite.metrics import METRICS
 from evalsuite.tasks import load_prompt_file, load_task_file
@@ -17,7 +19,9 @@ from evalsuite.tasks.spec import PromptSpec, TaskSpec
 from evalsuite.tasks.yaml_files import read_yaml, validate
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "examples" / "README.md"]
+EVERY_PAGE = [*PAGES, *sorted((ROOT / "docs" / "datasets").glob("*.md")), ROOT / "results" / "published" / "README.md",
+              ROOT / "training" / "pocket" / "README.md"]  # fmt: skip
 
 
 def blocks(page: Path, language: str) -> list[tuple[str, str]]:
@@ -105,13 +109,50 @@ def test_every_command_of_the_pages_exists_with_its_options() -> None:
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
+    found = 0
+    for page in EVERY_PAGE:
+        for target, heading in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", page.read_text("utf-8")):
+            file = page.parent / target if target else page
+            assert file.exists(), f"{page.name}: {target}"
+            assert not heading or heading in anchors(file), f"{page.name}: {target}#{heading}"
+            found += 1
+    assert found > 100
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what headings of a page are linked by: small letters, words joined by hyphens, no other signs."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_path_that_a_page_names_exists() -> None:
+    folders = "evalsuite|tests|tasks|prompts|docs|examples|training|benchmarks"
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-def test_every_path_in_the_guide_for_contributors_exists() -> None:
-    for page in (ROOT / "docs" / "how-it-works.md", ROOT / "CONTRIBUTING.md"):
-        text = page.read_text("utf-8")
-        for name in set(re.findall(r"`((?:evalsuite|tests|tasks|prompts|docs|examples)/[\w./-]+)`", text)):
+        for name in set(re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text("utf-8"))):
             assert "NAME" in name or (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_picture_of_the_architecture_names_what_exists() -> None:
+    ((_, picture),) = blocks(ROOT / "docs" / "how-it-works.md", "mermaid")
+    named = re.findall(r"\b((?:evalsuite|tasks|prompts|results)(?:/\w+)*)/", picture)
+    assert {"evalsuite/runner", "evalsuite/report", "prompts", "results/published"} <= set(named)
+    assert [name for name in named if not (ROOT / name).is_dir()] == []
+
+
+def test_the_changelog_and_the_citation_are_of_this_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", changelog, re.MULTILINE)
+    assert versions[0] == ("Unreleased", "")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert versions[1] == (__version__, citation["date-released"])
+    assert (citation["cff-version"], citation["version"]) == ("1.2.0", __version__)
+    assert citation["message"] and citation["title"] and citation["authors"]  # what the format requires
+
+
+def test_git_checks_commits_with_targets_of_the_makefile_alone() -> None:
+    found = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert [repository["repo"] for repository in found["repos"]] == ["local"]
+    entries = [hook["entry"] for repository in found["repos"] for hook in repository["hooks"]]
+    assert "make lint" in entries
+    assert all(entry.removeprefix("make ") in targets for entry in entries)

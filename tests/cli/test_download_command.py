@@ -14,21 +14,13 @@ import yaml
 from PIL import Image
 
 from tests.archives import tar_of, zip_of
-from tests.cli.conftest import NO_HUB, Finished, WarmCli
 from tests.cli.test_commands import REFUSE_HEAVY_IMPORTS
-from tests.conftest import RunCli
 from tests.file_server import FileServer
 from tests.hub_server import GATED, HubServer, hub_environment
+from tests.processes import NO_HUB, Finished, RunCli, WarmCli
 
 POOLS = {"train": "train", "test": "test"}
 WriteTask = Callable[..., Path]
-
-
-@pytest.fixture
-def server() -> Iterator[FileServer]:
-    running = FileServer()
-    yield running
-    running.stop()
 
 
 @pytest.fixture
@@ -146,7 +138,7 @@ def test_kind_and_offline(cli: WarmCli, server: FileServer, write_task: WriteTas
     [
         (["mnisst"], "Did you mean mnist?"),
         ([], "Name the tasks to download"),
-        (["mnist", "--kind", "ftp"], "'ftp' is not one of"),
+        (["mnist", "--kind", "ftp"], "Unknown kind of source 'ftp'"),
         (["digits", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )

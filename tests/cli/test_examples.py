@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.conftest import Zygote, records, warm_environment
+from tests.cli.conftest import records
+from tests.processes import Zygote
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+SCRIPT = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 def commands() -> list[str]:
@@ -34,18 +36,16 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("number", range(len(commands())), ids=lambda number: commands()[number])
 def test_a_command_of_the_readme_works(zygote: Zygote, copied: Path, number: int) -> None:
     program, *arguments = shlex.split(commands()[number])
-    environment = warm_environment(zygote, copied)
-    if program == "evalsuite":
-        finished = zygote.run(arguments, environment, copied, ())
-        code, stdout, stderr = finished.returncode, finished.stdout, finished.stderr
-    else:
-        assert program == "python"
-        process = subprocess.run(
-            [sys.executable, *arguments], env=environment, cwd=copied, capture_output=True, text=True, check=False
-        )
-        code, stdout, stderr = process.returncode, process.stdout, process.stderr
-    assert code == 0, stderr
-    assert stdout.strip()
+    environment = zygote.environment(copied)
+    assert program in ("evalsuite", "python")
+    script = (
+        "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+        if program == "python"
+        else None
+    )
+    finished = zygote.run(arguments, environment, copied, code=script)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip()
 
 
 def test_the_readme_was_followed_to_the_end(copied: Path) -> None:

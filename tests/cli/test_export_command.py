@@ -11,7 +11,7 @@ import pytest
 import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from tests.cli.conftest import WarmCli
+from tests.processes import WarmCli
 from tests.report.test_leaderboard_command import store
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.conftest import WarmCli
+from tests.processes import WarmCli
 
 TABLE = """\
 name,pretrained,Average perf. on 38 datasets,ImageNet 1k,MNIST,SVHN,EuroSAT

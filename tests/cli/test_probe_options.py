@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Finished, WarmCli, records
+from tests.cli.conftest import records
+from tests.processes import Finished, WarmCli
 
 
 def probe(cli: WarmCli, out: Path, *options: str) -> tuple[dict[str, Any], Finished]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from evalsuite.data import open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError
 from evalsuite.tasks import load_task_file
-from tests.cli.conftest import WarmCli, records
+from tests.cli.conftest import records
+from tests.processes import WarmCli
 
 
 def test_zero_shot_runs_and_the_probe_is_told(cli: WarmCli, shapes: Path, colours: str, tmp_path: Path) -> None:
@@ -41,4 +43,4 @@ def test_skip_missing_leaves_the_probe_out(cli: WarmCli, shapes: Path, colours: 
 def test_without_the_test_split_nothing_opens(shapes: Path) -> None:
     shutil.rmtree(shapes.parent / "test")
     with pytest.raises(DataMissingError, match=r"data/test\. Put a folder"):
-        open_task(load_task_file(shapes), None, test_only=True)
+        open_task(load_task_file(shapes), DataPlace(), test_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,16 +44,6 @@ def encode() -> ImageMaker:
         return buffer.getvalue()
 
     return build
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    """The shared data folder; tests that ask for it are skipped where there is none."""
-    default = Path(__file__).resolve().parents[2].parent / "shared"
-    folder = Path(os.environ.get("EVALSUITE_SHARED", default)) / "data"
-    if not folder.is_dir():
-        pytest.skip("there is no shared data folder")
-    return folder
 
 
 @pytest.fixture

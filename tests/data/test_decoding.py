@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evalsuite.data.decoding import decode_file, decode_image
+from evalsuite.data.decoding import decode_image, decode_middle_frame
 from evalsuite.errors import DataError, MissingExtraError
 from evalsuite.hashing import CACHE_NAME, combined_sha256, file_sha256, tree_sha256
 
@@ -62,27 +62,27 @@ def test_postscript_is_never_handed_to_an_interpreter(encode):
 
 @pytest.mark.parametrize(("frames", "middle"), [(1, 0), (8, 4), (9, 4)])
 def test_the_middle_frame_is_n_half_rounded_down(video, frames, middle):
-    image = decode_file(video(frames), "a/b.avi", frame="middle")
+    image = decode_middle_frame(video(frames), "a/b.avi")
     assert (image.mode, image.size) == ("RGB", (32, 32))
     assert abs(float(np.asarray(image).mean()) - 10 * middle) < 3
 
 
 def test_videos_of_other_containers(video):
-    assert decode_file(video(3, "mp4"), "b.MP4", frame="middle").size == (32, 32)
+    assert decode_middle_frame(video(3, "mp4"), "b.MP4").size == (32, 32)
 
 
 def test_broken_videos_are_data_errors(video):
     with pytest.raises(DataError, match=r"a/b\.avi.*cannot be decoded"):
-        decode_file(b"no video at all" * 20, "a/b.avi", frame="middle")
+        decode_middle_frame(b"no video at all" * 20, "a/b.avi")
     with pytest.raises(DataError, match="unknown kind"):
-        decode_file(video(2), "a/b.m3u8", frame="middle")
+        decode_middle_frame(video(2), "a/b.m3u8")
 
 
 def test_a_playlist_in_disguise_is_not_followed(tmp_path, video):
     (tmp_path / "real.avi").write_bytes(video(2))
     playlist = f"ffconcat version 1.0\nfile '{tmp_path / 'real.avi'}'\n".encode()
     with pytest.raises(DataError):
-        decode_file(playlist, "a.avi", frame="middle")
+        decode_middle_frame(playlist, "a.avi")
 
 
 def test_videos_need_an_extra(monkeypatch):
@@ -95,7 +95,7 @@ def test_videos_need_an_extra(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_av)
     with pytest.raises(MissingExtraError, match=r"evalsuite\[video\]"):
-        decode_file(b"", "a.avi", frame="middle")
+        decode_middle_frame(b"", "a.avi")
 
 
 def test_checksums_are_remembered_until_the_file_changes(tmp_path):

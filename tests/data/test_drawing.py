@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalsuite.data import hold_out, stratified_limit
-from evalsuite.data.drawing import draw_split, rounded, shuffled
+from evalsuite.data.drawing import draw_split, hold_out, rounded, shuffled, stratified_limit
 from evalsuite.errors import DataError
 
 LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=120)

@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from evalsuite.data import data_state, open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, SpecError
 
 POOLS = {"train": "train", "test": "test"}
@@ -27,7 +28,7 @@ def root(tmp_path, encode):
 
 
 def test_ids_labels_sizes_and_images(root, make_task, encode):
-    data = open_task(make_task(SOURCE), root)
+    data = open_task(make_task(SOURCE), DataPlace(root))
     pool = data.open_pool("train")
     assert pool.ids == ("cat/10.png", "cat/2.png", "dog/0.png", "dog/deep/er/1.png")
     assert pool.labels.tolist() == [0, 0, 1, 1]
@@ -46,19 +47,19 @@ def test_labels_may_be_found_in_the_path(tmp_path, make_task, encode):
         path.write_bytes(encode(number))
     source = {"kind": "folder", "path": "SUN", "pools": {"all": "."}, "label": "^[a-z]/(.+)/[^/]+$"}
     task = make_task(source, classes=["jail/indoor", "abbey"], splits={"rule": "sample", "train": 1})
-    assert open_task(task, tmp_path).open_pool("all").labels.tolist() == [1, 0, 0]
+    assert open_task(task, DataPlace(tmp_path)).open_pool("all").labels.tolist() == [1, 0, 0]
     wrong = make_task({**source, "label": "^x/(.+)/"}, classes=["jail/indoor", "abbey"])
     with pytest.raises(DataError, match=r"`label` .* does not match the sample 'a/abbey/1.jpg'"):
-        open_task(wrong, tmp_path).open_pool("all")
+        open_task(wrong, DataPlace(tmp_path)).open_pool("all")
     with pytest.raises(SpecError, match="parentheses around the label"):
-        open_task(make_task({**source, "label": "^x"}), tmp_path).open_pool("all")
+        open_task(make_task({**source, "label": "^x"}), DataPlace(tmp_path)).open_pool("all")
 
 
 def test_pools_open_once_and_only_when_asked(root, make_task):
     shutil.rmtree(root / "pets/test")
     (root / "pets/test").mkdir()
     (root / "pets/test/cat").mkdir()
-    data = open_task(make_task(SOURCE), root)
+    data = open_task(make_task(SOURCE), DataPlace(root))
     assert data.open_pool("train") is data.open_pool("train")
     with pytest.raises(DataError, match="holds no image"):
         data.open_pool("test")
@@ -67,7 +68,7 @@ def test_pools_open_once_and_only_when_asked(root, make_task):
 
 
 def test_readers_survive_pickling(root, make_task):
-    read = open_task(make_task(SOURCE), root).open_pool("train").read
+    read = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").read
     assert pickle.loads(pickle.dumps(read))(1).content == read(1).content
 
 
@@ -78,36 +79,36 @@ def test_hidden_files_empty_folders_and_other_kinds_are_passed_over(root, make_t
     (root / "pets/train/bird").mkdir()
     (root / "pets/train/cat/notes.txt").write_text("x")
     (root / "pets/train/loose.png").write_bytes(b"x")
-    assert len(open_task(make_task(SOURCE), root).open_pool("train")) == 4
+    assert len(open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")) == 4
 
 
 def test_links_are_followed_and_loops_end(root, make_task):
     (root / "pets/train/cat/again").symlink_to(root / "pets/train/cat")
     (root / "pets/train/bird").symlink_to(root / "pets/test/dog")
-    pool = open_task(make_task(SOURCE, classes=["bird", "cat", "dog"]), root).open_pool("train")
+    pool = open_task(make_task(SOURCE, classes=["bird", "cat", "dog"]), DataPlace(root)).open_pool("train")
     assert [sample for sample in pool.ids if sample.startswith("bird")] == ["bird/0.png", "bird/deep/er/1.png"]
     assert len(pool) == 6
 
 
-@pytest.mark.parametrize(("names", "reason"), [(["a.heic"], "1 x .heic"), (["../x.png"], "1 images lie directly")])
+@pytest.mark.parametrize(("names", "reason"), [(["a.heic"], "1 x .heic"), (["../x.png"], "1 image directly in it")])
 def test_nothing_left_says_what_was_seen(tmp_path, make_task, names, reason):
     (tmp_path / "pets/train/cat").mkdir(parents=True)
     for name in names:
         (tmp_path / "pets/train/cat" / name).write_bytes(b"x")
     source = {**SOURCE, "pools": {"train": "train"}}
     with pytest.raises(DataError, match=reason):
-        open_task(make_task(source), tmp_path).open_pool("train")
+        open_task(make_task(source), DataPlace(tmp_path)).open_pool("train")
 
 
 def test_groups_come_from_the_path(root, make_task):
-    pool = open_task(make_task({**SOURCE, "group": r"(\d)\d*\.png$"}), root).open_pool("train")
+    pool = open_task(make_task({**SOURCE, "group": r"(\d)\d*\.png$"}), DataPlace(root)).open_pool("train")
     assert pool.groups == ("1", "2", "0", "1")
 
 
 @pytest.mark.parametrize(("pattern", "error"), [(r"(\d", SpecError), (r"\d", SpecError), (r"(x)_", DataError)])
 def test_bad_group_patterns(root, make_task, pattern, error):
     with pytest.raises(error, match="group"):
-        open_task(make_task({**SOURCE, "group": pattern}), root).open_pool("train")
+        open_task(make_task({**SOURCE, "group": pattern}), DataPlace(root)).open_pool("train")
 
 
 def test_the_folder_beside_the_task_file_comes_first(root, tmp_path, make_task, encode):
@@ -116,26 +117,26 @@ def test_the_folder_beside_the_task_file_comes_first(root, tmp_path, make_task, 
     (beside / "pets/test/dog").mkdir(parents=True)
     (beside / "pets/train/dog/9.png").write_bytes(encode(9))
     (beside / "pets/test/dog/8.png").write_bytes(encode(8))
-    data = open_task(make_task(SOURCE, path=beside / "pets.yaml"), root)
+    data = open_task(make_task(SOURCE, path=beside / "pets.yaml"), DataPlace(root))
     assert data.open_pool("train").ids == ("dog/9.png",)
-    assert open_task(make_task(SOURCE, path=beside / "pets.yaml"), None).open_pool("test").ids == ("dog/8.png",)
+    assert open_task(make_task(SOURCE, path=beside / "pets.yaml"), DataPlace()).open_pool("test").ids == ("dog/8.png",)
 
 
 def test_fingerprints_do_not_depend_on_the_machine(root, tmp_path, make_task):
     shutil.copytree(root / "pets", tmp_path / "elsewhere/pets")
-    first = open_task(make_task(SOURCE), root)
+    first = open_task(make_task(SOURCE), DataPlace(root))
     second = open_task(
-        make_task({**SOURCE, "labels": {"by_code": {"cat": "dog", "dog": "cat"}}}), tmp_path / "elsewhere"
+        make_task({**SOURCE, "labels": {"by_code": {"cat": "dog", "dog": "cat"}}}), DataPlace(tmp_path / "elsewhere")
     )
     assert first.open_pool("train").fingerprint == second.open_pool("train").fingerprint
     assert first.open_pool("train").labels.tolist() != second.open_pool("train").labels.tolist()
     assert first.open_pool("train").fingerprint != first.open_pool("test").fingerprint
-    other = open_task(make_task({**SOURCE, "extensions": [".png"]}), root)
+    other = open_task(make_task({**SOURCE, "extensions": [".png"]}), DataPlace(root))
     assert other.open_pool("train").fingerprint != first.open_pool("train").fingerprint
 
 
 def test_the_order_of_listing_does_not_matter(root, make_task, monkeypatch):
-    expected = open_task(make_task(SOURCE), root).open_pool("train").ids
+    expected = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").ids
     original = os.scandir
 
     class Reversed:
@@ -150,22 +151,22 @@ def test_the_order_of_listing_does_not_matter(root, make_task, monkeypatch):
             return None
 
     monkeypatch.setattr(os, "scandir", Reversed)
-    assert open_task(make_task(SOURCE), root).open_pool("train").ids == expected
+    assert open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").ids == expected
 
 
 def test_partial_and_absent_data_say_where_to_put_what(root, make_task):
     task = make_task(SOURCE)
-    assert data_state(task, root).state == "ready"
+    assert data_state(task, DataPlace(root)).state == "ready"
     shutil.rmtree(root / "pets/test")
-    state = data_state(task, root)
+    state = data_state(task, DataPlace(root))
     assert state.state == "partial"
     assert str(root / "pets/test") in state.missing
     with pytest.raises(DataMissingError, match="only in part") as caught:
-        open_task(task, root)
+        open_task(task, DataPlace(root))
     assert str(root / "pets/test") in str(caught.value)
-    assert data_state(task, root / "nowhere").state == "absent"
+    assert data_state(task, DataPlace(root / "nowhere")).state == "absent"
     with pytest.raises(DataMissingError, match="EVALSUITE_DATA"):
-        open_task(task, None)
+        open_task(task, DataPlace())
 
 
 def test_videos_give_their_middle_frame(tmp_path, make_task, video):
@@ -177,7 +178,7 @@ def test_videos_give_their_middle_frame(tmp_path, make_task, video):
         "kind": "folder", "path": "pets", "pools": {"all": "all"}, "extensions": [".avi"], "frame": "middle",
         "group": r"_(g\d+)_c\d+",
     }  # fmt: skip
-    pool = open_task(make_task(source), tmp_path).open_pool("all")
+    pool = open_task(make_task(source), DataPlace(tmp_path)).open_pool("all")
     assert pool.groups == ("g03", "g05")
     sample = pool.read(1)
     assert sample.image.size == (32, 32)
@@ -187,7 +188,7 @@ def test_videos_give_their_middle_frame(tmp_path, make_task, video):
 def test_a_corrupt_image_names_its_file(root, make_task):
     path = root / "pets/train/cat/2.png"
     path.write_bytes(path.read_bytes()[:60])
-    pool = open_task(make_task(SOURCE), root).open_pool("train")
+    pool = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
     with pytest.raises(DataError) as caught:
         pool.read(1)
     assert "cat/2.png" in str(caught.value)

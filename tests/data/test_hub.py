@@ -20,7 +20,8 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 from evalsuite.data import data_state, open_task
-from evalsuite.data.downloading import fetch_task
+from evalsuite.data.place import DataPlace
+from evalsuite.data.fetching import fetch_task
 from evalsuite.errors import DataMissingError
 from evalsuite.tasks.spec import PromptSpec, TaskSpec
 
@@ -34,17 +35,18 @@ def answer(repo, revision="main", offline=False):
         "sources": [{"kind": "huggingface", "repo": repo, "revision": revision,
                      "pools": {"train": "train", "test": "validation"}}],
     }).with_prompt_spec(PromptSpec.model_validate(prompts))
-    state = data_state(task, root, cache_dir=cache_dir).state
+    place = DataPlace(root, cache_dir)
+    state = data_state(task, place).state
     try:
-        fetch_task(task, root, cache_dir=cache_dir)
-        data = open_task(task, root, cache_dir=cache_dir)
+        fetch_task(task, place)
+        data = open_task(task, place)
         pool = data.open_pool("train")
         data.open_pool("test")
     except DataMissingError as error:
         return {"state": state, "error": str(error)}
     return {"state": state, "labels": pool.labels.tolist(), "content": pool.read(2).content.hex(), "ids": pool.ids,
             "fingerprint": pool.fingerprint, "resolved": dict(data.resolved),
-            "after": data_state(task, root, cache_dir=cache_dir).state}
+            "after": data_state(task, place).state}
 
 print(json.dumps([answer(**case) for case in json.loads(sys.argv[3])]))
 """

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evalsuite.data import data_state, open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError
 
 datasets = pytest.importorskip("datasets")
@@ -46,7 +47,7 @@ def root(tmp_path, encode):
 
 def test_parquet_without_metadata(root, tmp_path, make_task, encode, no_network):
     before = sorted(root.glob("pets/**/*"))
-    data = open_task(make_task(SOURCE), root, cache_dir=tmp_path / "cache")
+    data = open_task(make_task(SOURCE), DataPlace(root, cache_dir=tmp_path / "cache"))
     pool = data.open_pool("train")
     assert pool.ids == tuple(f"{row:08d}" for row in range(5))
     assert pool.labels.tolist() == [0, 1, 1, 1, 0]
@@ -61,7 +62,7 @@ def test_parquet_without_metadata(root, tmp_path, make_task, encode, no_network)
 
 
 def test_readers_travel_light(root, tmp_path, make_task, encode):
-    read = open_task(make_task(SOURCE), root, cache_dir=tmp_path / "cache").open_pool("train").read
+    read = open_task(make_task(SOURCE), DataPlace(root, cache_dir=tmp_path / "cache")).open_pool("train").read
     assert pickle.loads(pickle.dumps(read))(3).content == encode(3)
 
 
@@ -70,9 +71,11 @@ def test_class_labels_give_names_or_integers(tmp_path, make_task, encode, no_net
     folder.mkdir(parents=True)
     for split, labels in (("train", [0, 1, 0]), ("test", [1])):
         hub_dataset(encode, labels).to_parquet(folder / f"{split}.parquet")
-    by_key = open_task(make_task({**SOURCE, "labels": "by_key"}), tmp_path, cache_dir=tmp_path / "c").open_pool("train")
+    by_key = open_task(
+        make_task({**SOURCE, "labels": "by_key"}), DataPlace(tmp_path, cache_dir=tmp_path / "c")
+    ).open_pool("train")
     assert by_key.labels.tolist() == [1, 0, 1]  # the source's 0 is a dog, the task's 0 a cat
-    by_index = open_task(make_task(SOURCE), tmp_path, cache_dir=tmp_path / "c").open_pool("train")
+    by_index = open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
     assert by_index.labels.tolist() == [0, 1, 0]
     assert by_key.fingerprint == by_index.fingerprint
     assert by_index.read(2).content == encode(2)
@@ -82,7 +85,7 @@ def test_text_labels_groups_and_a_renamed_image_column(tmp_path, make_task, enco
     for split in ("train", "test"):
         plain_parquet(tmp_path / f"pets/{split}.parquet", encode, ["dog", "cat"], who=["p", "q"])
     source = {**SOURCE, "labels": "by_key", "group": "who", "image": "img"}
-    pool = open_task(make_task(source), tmp_path, cache_dir=tmp_path / "c").open_pool("train")
+    pool = open_task(make_task(source), DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
     assert (pool.labels.tolist(), pool.groups) == ([1, 0], ("p", "q"))
     assert pool.read(0).content == encode(0)
 
@@ -91,7 +94,7 @@ def test_lists_of_labels(tmp_path, make_task, encode):
     for split in ("train", "test"):
         plain_parquet(tmp_path / f"pets/{split}.parquet", encode, [["dog", "cat"], ["cat"], []])
     task = make_task({**SOURCE, "labels": "by_key"}, multilabel=True, metric="map_11_point")
-    assert open_task(task, tmp_path, cache_dir=tmp_path / "c").open_pool("train").labels.tolist() == [
+    assert open_task(task, DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train").labels.tolist() == [
         [1, 1],
         [1, 0],
         [0, 0],
@@ -108,7 +111,7 @@ def test_arrow_files(tmp_path, make_task, encode, stream, no_network):
             writer = pa.ipc.new_stream(file, table.schema) if stream else pa.ipc.new_file(file, table.schema)
             with writer:
                 writer.write_table(table)
-    data = open_task(make_task({**SOURCE, "labels": "by_key"}), tmp_path, cache_dir=tmp_path / "cache")
+    data = open_task(make_task({**SOURCE, "labels": "by_key"}), DataPlace(tmp_path, cache_dir=tmp_path / "cache"))
     pool = data.open_pool("test")
     assert pool.labels.tolist() == [0, 0]
     assert pool.read(1).content == encode(1)
@@ -119,18 +122,19 @@ def test_files_of_a_config_or_in_the_folder_of_their_split(tmp_path, make_task, 
     plain_parquet(tmp_path / "copy/test/0.parquet", encode, [0])
     plain_parquet(tmp_path / "copy/train-other-00000.parquet", encode, [0, 0])
     source = {**SOURCE, "path": "copy", "config": "plain"}
-    data = open_task(make_task(source), tmp_path, cache_dir=tmp_path / "c")
+    data = open_task(make_task(source), DataPlace(tmp_path, cache_dir=tmp_path / "c"))
     assert (data.open_pool("train").labels.tolist(), data.open_pool("test").labels.tolist()) == ([1], [0])
 
 
 def test_fingerprints_follow_the_bytes(root, tmp_path, make_task, encode):
     shutil.copytree(root / "pets", tmp_path / "b/pets")
-    first = open_task(make_task(SOURCE), root, cache_dir=tmp_path / "c").open_pool("train").fingerprint
+    first = open_task(make_task(SOURCE), DataPlace(root, cache_dir=tmp_path / "c")).open_pool("train").fingerprint
     assert (
-        open_task(make_task(SOURCE), tmp_path / "b", cache_dir=tmp_path / "c").open_pool("train").fingerprint == first
+        open_task(make_task(SOURCE), DataPlace(tmp_path / "b", cache_dir=tmp_path / "c")).open_pool("train").fingerprint
+        == first
     )
     plain_parquet(tmp_path / "b/pets/train-00001-of-00002.parquet", encode, [1, 0], seed=4)
-    changed = open_task(make_task(SOURCE), tmp_path / "b", cache_dir=tmp_path / "c").open_pool("train")
+    changed = open_task(make_task(SOURCE), DataPlace(tmp_path / "b", cache_dir=tmp_path / "c")).open_pool("train")
     assert changed.fingerprint != first
     assert changed.read(3).content == encode(4)  # the copy in the cache is not stale either
 
@@ -138,21 +142,21 @@ def test_fingerprints_follow_the_bytes(root, tmp_path, make_task, encode):
 def test_partial_copies_do_not_fall_through(root, tmp_path, make_task):
     task = make_task(SOURCE)
     (root / "pets/train-00001-of-00002.parquet").unlink()
-    state = data_state(task, root)
+    state = data_state(task, DataPlace(root))
     assert (state.state, "1 of 2 files" in state.missing) == ("partial", True)
     with pytest.raises(DataMissingError, match="1 of 2 files"):
-        open_task(task, root)
+        open_task(task, DataPlace(root))
     (root / "pets/train-00000-of-00002.parquet").unlink()
-    assert data_state(task, root).state == "partial"
-    assert data_state(task, root / "x").state == "downloadable"
-    assert data_state(task, root / "x", offline=True).state == "absent"
-    assert data_state(make_task({**SOURCE, "repo": None}), root / "x").state == "absent"
+    assert data_state(task, DataPlace(root)).state == "partial"
+    assert data_state(task, DataPlace(root / "x")).state == "downloadable"
+    assert data_state(task, DataPlace(root / "x", offline=True)).state == "absent"
+    assert data_state(make_task({**SOURCE, "repo": None}), DataPlace(root / "x")).state == "absent"
 
 
 def test_hub_offline_equals_offline(tmp_path, make_task, monkeypatch, no_network):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DataMissingError, match="offline"):
-        open_task(make_task(SOURCE), tmp_path)
+        open_task(make_task(SOURCE), DataPlace(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -167,12 +171,12 @@ def test_labels_that_are_none(tmp_path, make_task, encode, labels, columns, reas
     for split in ("train", "test"):
         plain_parquet(tmp_path / f"pets/{split}.parquet", encode, labels, **columns)
     with pytest.raises(DataError, match=reason):
-        open_task(make_task(SOURCE), tmp_path, cache_dir=tmp_path / "c").open_pool("train")
+        open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
 
 
 def test_wrong_columns_and_files_are_named(root, tmp_path, make_task, encode):
     def opened(**change):
-        return open_task(make_task({**SOURCE, **change}), root, cache_dir=tmp_path / "c").open_pool("test")
+        return open_task(make_task({**SOURCE, **change}), DataPlace(root, cache_dir=tmp_path / "c")).open_pool("test")
 
     with pytest.raises(DataError, match="no column 'fine_label'; its columns: image, label"):
         opened(label="fine_label")
@@ -194,7 +198,7 @@ def test_paths_in_a_dataset_are_not_followed(tmp_path, make_task, encode):
     for split in ("train", "test"):
         cells = pa.array([{"bytes": None, "path": str(secret)}], kind)
         pq.write_table(pa.table({"image": cells, "label": [0]}), tmp_path / f"pets/{split}.parquet")
-    pool = open_task(make_task(SOURCE), tmp_path, cache_dir=tmp_path / "c").open_pool("train")
+    pool = open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
     with pytest.raises(DataError, match="no image bytes"):
         pool.read(0)
 
@@ -203,7 +207,7 @@ def test_a_truncated_image_names_its_row(tmp_path, make_task, encode):
     content = encode(kind="JPEG", size=(64, 64))
     for split in ("train", "test"):
         plain_parquet(tmp_path / f"pets/{split}.parquet", lambda row: content[: 500 * row + 400], [0, 1])
-    pool = open_task(make_task(SOURCE), tmp_path, cache_dir=tmp_path / "c").open_pool("train")
+    pool = open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
     with pytest.raises(DataError, match=r"00000000.*split 'train'"):
         pool.read(0)
 
@@ -213,6 +217,6 @@ def test_the_real_cifar10(shared_data, tmp_path, make_task, no_network):
     source = {**SOURCE, "repo": None, "pools": {"test": "test"}}
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     task = make_task(source, name="cifar10", classes=names)
-    pool = open_task(task, shared_data, cache_dir=tmp_path).open_pool("test")
+    pool = open_task(task, DataPlace(shared_data, cache_dir=tmp_path)).open_pool("test")
     assert np.bincount(pool.labels).tolist() == [1000] * 10
     assert pool.read(9999).image.size == (32, 32)

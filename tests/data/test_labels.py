@@ -8,7 +8,7 @@ import pytest
 from evalsuite.data import IGNORED, MultiLabel
 from evalsuite.data.labels import map_labels, wants_names
 from evalsuite.errors import DataError, SpecError
-from evalsuite.tasks.sources import ByCode, ByIndex
+from evalsuite.tasks.label_maps import ByCode, ByIndex
 
 SOURCE = {"kind": "folder", "path": "x", "pools": {"train": "t"}}
 KEYS = ["dog", "cat", "bird"]

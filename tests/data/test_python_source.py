@@ -11,6 +11,7 @@ import pytest
 
 from evalsuite import resources
 from evalsuite.data import data_state, open_task, raw_pool_from_arrays
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, SpecError, UsageError
 
 SOURCE = {"kind": "python", "file": "pets.py", "pools": ["all"]}
@@ -47,7 +48,7 @@ def adapter(tmp_path, make_task):
 
 
 def test_a_trusted_adapter_runs(adapter, tmp_path):
-    pool = open_task(adapter(), tmp_path, trust_adapters=True).open_pool("all")
+    pool = open_task(adapter(), DataPlace(tmp_path, trust_adapters=True)).open_pool("all")
     assert pool.ids == ("00000000", "00000001")
     assert pool.labels.tolist() == [0, 1]
     assert pool.groups == (str(tmp_path), "all")
@@ -56,7 +57,7 @@ def test_a_trusted_adapter_runs(adapter, tmp_path):
 
 
 def test_readers_of_classes_nobody_can_import_survive_pickling(adapter):
-    read = open_task(adapter(), None, trust_adapters=True).open_pool("all").read
+    read = open_task(adapter(), DataPlace(trust_adapters=True)).open_pool("all").read
     content = pickle.dumps(read)
     for name in [name for name in sys.modules if name.startswith("_evalsuite_adapter_")]:
         del sys.modules[name]  # as in a worker process
@@ -66,8 +67,8 @@ def test_readers_of_classes_nobody_can_import_survive_pickling(adapter):
 def test_an_untrusted_adapter_does_not_run(adapter, tmp_path):
     task = adapter(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
     with pytest.raises(UsageError, match="--trust-adapters"):
-        open_task(task, tmp_path)
-    assert "--trust-adapters" in data_state(task, tmp_path).missing
+        open_task(task, DataPlace(tmp_path))
+    assert "--trust-adapters" in data_state(task, DataPlace(tmp_path)).missing
     assert not (tmp_path / "ran").exists()
 
 
@@ -76,9 +77,9 @@ def test_trust_does_not_reach_out_of_the_tasks_folder(tmp_path, make_task):
     own = resources.data_dir("tasks")
     source = {**SOURCE, "file": "../" * 20 + str(tmp_path / "evil.py").lstrip("/")}
     with pytest.raises(UsageError, match="--trust-adapters"):
-        open_task(make_task(source, path=own / "digits.yaml"), None)
+        open_task(make_task(source, path=own / "digits.yaml"), DataPlace())
     with pytest.raises(UsageError, match="--trust-adapters"):
-        open_task(make_task({**SOURCE, "file": str(own / "digits.py")}, path=tmp_path / "x.yaml"), None)
+        open_task(make_task({**SOURCE, "file": str(own / "digits.py")}, path=tmp_path / "x.yaml"), DataPlace())
 
 
 @pytest.mark.parametrize(
@@ -93,11 +94,11 @@ def test_trust_does_not_reach_out_of_the_tasks_folder(tmp_path, make_task):
 )
 def test_broken_adapters_are_named(adapter, code, error, reason):
     with pytest.raises(error, match=reason):
-        open_task(adapter(code), None, trust_adapters=True).open_pool("all")
+        open_task(adapter(code), DataPlace(trust_adapters=True)).open_pool("all")
 
 
 def test_errors_while_reading_name_adapter_and_sample(adapter):
-    pool = open_task(adapter(), None, trust_adapters=True).open_pool("all")
+    pool = open_task(adapter(), DataPlace(trust_adapters=True)).open_pool("all")
     with pytest.raises(DataError, match=r"pets\.py cannot read the sample '00000001'.*KeyError"):
         pool.read(1)
 
@@ -105,27 +106,30 @@ def test_errors_while_reading_name_adapter_and_sample(adapter):
 def test_lengths_that_differ_are_found(adapter):
     code = ADAPTER.replace("raw.labels, Reader", "raw.labels[:1], Reader")
     with pytest.raises(DataError, match="2 ids but 1 labels"):
-        open_task(adapter(code), None, trust_adapters=True).open_pool("all")
+        open_task(adapter(code), DataPlace(trust_adapters=True)).open_pool("all")
 
 
 def test_a_changed_adapter_is_another_pool(adapter):
-    first = open_task(adapter(), None, trust_adapters=True).open_pool("all").fingerprint
-    assert open_task(adapter(), None, trust_adapters=True).open_pool("all").fingerprint == first
+    first = open_task(adapter(), DataPlace(trust_adapters=True)).open_pool("all").fingerprint
+    assert open_task(adapter(), DataPlace(trust_adapters=True)).open_pool("all").fingerprint == first
     changed = adapter(ADAPTER.replace("7, np.uint8", "8, np.uint8"))
-    assert open_task(changed, None, trust_adapters=True).open_pool("all").fingerprint != first
+    assert open_task(changed, DataPlace(trust_adapters=True)).open_pool("all").fingerprint != first
 
 
 def test_what_the_adapter_reads_must_be_there(adapter, tmp_path):
     task = adapter(path="devkit/x")
     with pytest.raises(DataMissingError, match="devkit/x"):
-        open_task(task, tmp_path, trust_adapters=True)
+        open_task(task, DataPlace(tmp_path, trust_adapters=True))
     (tmp_path / "devkit/x").mkdir(parents=True)
-    assert open_task(task, tmp_path, trust_adapters=True).open_pool("all").groups == (str(tmp_path), "all")
+    assert open_task(task, DataPlace(tmp_path, trust_adapters=True)).open_pool("all").groups == (
+        str(tmp_path),
+        "all",
+    )
 
 
 def test_a_missing_adapter_is_named(make_task, tmp_path):
     with pytest.raises(DataMissingError, match=r"pets\.py is missing"):
-        open_task(make_task(SOURCE, path=tmp_path / "pets.yaml"), None, trust_adapters=True)
+        open_task(make_task(SOURCE, path=tmp_path / "pets.yaml"), DataPlace(trust_adapters=True))
 
 
 def test_arrays_must_be_images():
@@ -144,7 +148,7 @@ def test_the_digits_need_nothing(make_task, no_network):
         path=resources.data_dir("tasks") / "digits.yaml",
         sizes={"train": 898, "test": 899},
     )
-    data = open_task(task, None)
+    data = open_task(task, DataPlace())
     train, test = data.open_pool("train"), data.open_pool("test")
     digits = load_digits()
     assert (train.ids[0], train.ids[-1], test.ids[0], test.ids[-1]) == ("00000000", "00000897", "00000898", "00001796")

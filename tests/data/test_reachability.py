@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from evalsuite.data import reachability
 from evalsuite.data.base import Fold, Pool, Split, TaskData
-from evalsuite.data.opening import make_context
-from evalsuite.data.reachability import Prober, check_sources
-from evalsuite.data.validation import check_data, check_definition
+from evalsuite.data.download import prober
+from evalsuite.data.download.prober import Prober
+from evalsuite.data.place import DataPlace
+from evalsuite.data.validation import check_data, check_definition, check_sources
 from evalsuite.errors import DataError
 from evalsuite.tasks.spec import TaskSpec
 from tests.file_server import FileServer
@@ -23,13 +23,9 @@ MakeTask = Callable[..., TaskSpec]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    running = FileServer()
-    running.files["f.zip"] = bytes(1000)
-    yield running
-    running.stop()
+def server(server: FileServer) -> FileServer:
+    server.files["f.zip"] = bytes(1000)
+    return server
 
 
 def source(path: str, *urls: str) -> dict[str, Any]:
@@ -38,8 +34,8 @@ def source(path: str, *urls: str) -> dict[str, Any]:
 
 
 def checked(task: TaskSpec, root: Path, offline: bool = False) -> list[tuple[str, str]]:
-    context = make_context(task, root, offline, False, None)
-    return [(check.state, check.text) for check in check_sources(task, context, Prober())]
+    place = DataPlace(root, offline=offline)
+    return [(check.state, check.text) for check in check_sources(task, place, Prober())]
 
 
 def test_a_file_is_asked_for_and_not_fetched(server: FileServer) -> None:
@@ -94,7 +90,7 @@ def test_a_dead_link_is_no_failure_while_another_source_lives(
     assert second == ("ok", "folder here: ready")
     first, second = checked(make_task(dead, source("by-hand")), tmp_path)
     assert first[0] == "failed"
-    assert second == ("skipped", "folder by-hand: not there; it can be had by hand only")
+    assert second == ("skipped", "folder by-hand: not there; it is available by hand only")
 
 
 def test_offline_nothing_is_asked(make_task: MakeTask, tmp_path: Path, no_network: None) -> None:
@@ -112,11 +108,11 @@ def test_a_host_that_does_not_answer_is_asked_once(
         asked.append(url)
         raise urllib.error.URLError("timed out")
 
-    monkeypatch.setattr(reachability, "open_url", silent)
-    prober = Prober()
+    monkeypatch.setattr(prober, "open_url", silent)
+    asking = Prober()
     for number in range(3):
         task = make_task(source("pets", f"http://one.invalid/{number}", f"http://two.invalid/{number}"))
-        (check,) = check_sources(task, make_context(task, tmp_path, False, False, None), prober)
+        (check,) = check_sources(task, DataPlace(tmp_path), asking)
         assert check.state == "skipped"
         assert "one.invalid cannot be reached (timed out)" in check.text
     assert asked == ["http://one.invalid/0", "http://two.invalid/0"]
@@ -160,8 +156,8 @@ def folds_of(task: TaskSpec, labels: list[int], trains: list[list[int]], reader:
     ("third", "state", "text"),
     [
         ([6, 7], "ok", "all 2 classes, in each of 3 folds"),
-        ([6, 8], "failed", "fold 2: no sample of 1 classes: dog"),
-        ([6, 9], "failed", "fold 2: 1 labels are out of range"),
+        ([6, 8], "failed", "fold 2: no sample of 1 class: dog"),
+        ([6, 9], "failed", "fold 2: 1 label out of range"),
     ],
 )
 def test_the_labels_of_every_fold_are_looked_at(make_task: MakeTask, third: list[int], state: str, text: str) -> None:

@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
-from evalsuite.data import check_sizes, data_state, open_task
+from evalsuite.data import data_state, open_task
+from evalsuite.data.place import DataPlace
+from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataError, DataMissingError, SpecError
 
 ALL = {"kind": "folder", "path": "pets", "pools": {"all": "all"}}
@@ -30,7 +32,7 @@ def root(tmp_path, encode):
 
 def test_official_splits_are_pools(root, make_task):
     task = make_task(SPLIT, splits={"val": "val"}, sizes={"train": 16, "val": [16], "test": 16})
-    (fold,) = open_task(task, root).folds()
+    (fold,) = open_task(task, DataPlace(root)).folds()
     assert [split.pool for split in (fold.train, fold.val, fold.test)] == ["train", "val", "test"]
     assert fold.train.rows.tolist() == list(range(16))
     check_sizes(task, (fold,))
@@ -39,16 +41,16 @@ def test_official_splits_are_pools(root, make_task):
 def test_folds_do_not_open_pools_they_do_not_name(root, make_task):
     for path in (root / "pets/val").rglob("*.png"):
         path.unlink()
-    (fold,) = open_task(make_task(SPLIT), root).folds()
+    (fold,) = open_task(make_task(SPLIT), DataPlace(root)).folds()
     assert fold.val is None
 
 
 def test_sampled_splits_are_disjoint_stratified_and_seeded(root, make_task):
     def fold(**rule):
-        return open_task(make_task(ALL, splits={"rule": "sample", **rule}), root).folds()[0]
+        return open_task(make_task(ALL, splits={"rule": "sample", **rule}), DataPlace(root)).folds()[0]
 
     drawn = fold(train=0.5, val=2, seed=3)
-    labels = open_task(make_task(ALL), root).open_pool("all").labels
+    labels = open_task(make_task(ALL), DataPlace(root)).open_pool("all").labels
     counts = [
         [int((labels[split.rows] == label).sum()) for label in (0, 1)] for split in (drawn.train, drawn.val, drawn.test)
     ]
@@ -65,12 +67,12 @@ def test_sampled_splits_are_disjoint_stratified_and_seeded(root, make_task):
 )
 def test_amounts_that_make_no_sense(root, make_task, rule):
     with pytest.raises(SpecError, match="splits"):
-        open_task(make_task(ALL, splits={"rule": "sample", **rule}), root).folds()
+        open_task(make_task(ALL, splits={"rule": "sample", **rule}), DataPlace(root)).folds()
 
 
 def test_a_sample_larger_than_a_class_names_it(root, make_task):
     with pytest.raises(DataError, match="class 'dog', which has 6"):
-        open_task(make_task(ALL, splits={"rule": "sample", "train": 7}), root).folds()
+        open_task(make_task(ALL, splits={"rule": "sample", "train": 7}), DataPlace(root)).folds()
 
 
 def listed(**more):
@@ -93,7 +95,7 @@ def lists(root):
 
 
 def test_folds_of_listed_paths(lists, make_task):
-    data = open_task(make_task(listed(), splits=RULE), lists)
+    data = open_task(make_task(listed(), splits=RULE), DataPlace(lists))
     folds = data.folds()
     ids = data.open_pool("all").ids
     names = [[[ids[row] for row in split.rows] for split in (fold.train, fold.test)] for fold in folds]
@@ -110,39 +112,39 @@ def test_names_with_spaces_are_ids_too(root, make_task, encode, line):
     (root / "pets/train.txt").write_text(f"{line}\n")
     (root / "pets/test.txt").write_text("cat/1.png 3\n")
     source = {**ALL, "lists": {name: {"file": f"{name}.txt", "pool": "all"} for name in ("train", "test")}}
-    data = open_task(make_task(source), root)
+    data = open_task(make_task(source), DataPlace(root))
     assert data.open_pool("all").ids[data.folds()[0].train.rows[0]] == "cat/a b.png"
 
 
 def test_listed_samples_that_are_missing_count(lists, make_task, caplog):
     (lists / "pets/all/dog/0.png").unlink()
     with pytest.raises(DataMissingError, match=r"1 of the 2 samples in the list 'train1'.*'dog/0\.png'"):
-        open_task(make_task(listed(), splits=RULE), lists).folds()
+        open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
     with caplog.at_level(logging.WARNING):
-        folds = open_task(make_task(listed(), splits=RULE, max_unreadable=1), lists).folds()
+        folds = open_task(make_task(listed(), splits=RULE, max_unreadable=1), DataPlace(lists)).folds()
     assert len(folds[0].train) == 1
     assert "dog/0.png" in caplog.text
 
 
 def test_overlapping_lists_are_an_error(lists, make_task):
     (lists / "lists/test02.txt").write_text("cat/4.png\n")
-    with pytest.raises(DataError, match=r"'train' and 'test' of fold 1 share 1 samples, such as 'cat/4\.png'"):
-        open_task(make_task(listed(), splits=RULE), lists).folds()
+    with pytest.raises(DataError, match=r"'train' and 'test' of fold 1 share 1 sample, such as 'cat/4\.png'"):
+        open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
 
 
 def test_a_list_that_repeats_itself_or_is_not_there(lists, make_task):
     (lists / "pets/train1.txt").write_text("cat/3.png\ncat/3.png\n")
     with pytest.raises(DataError, match=r"'cat/3\.png' more than once"):
-        open_task(make_task(listed(), splits=RULE), lists).folds()
+        open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
     (lists / "pets/train1.txt").unlink()
     with pytest.raises(DataMissingError) as caught:
-        open_task(make_task(listed(), splits=RULE), lists).folds()
+        open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
     assert str(lists / "pets/train1.txt") in str(caught.value)
 
 
 def test_a_task_may_bring_its_lists(lists, tmp_path, make_task):
     (lists / "pets/train1.txt").rename(tmp_path / "train1.txt")
-    data = open_task(make_task(listed(), splits=RULE, path=tmp_path / "pets.yaml"), lists)
+    data = open_task(make_task(listed(), splits=RULE, path=tmp_path / "pets.yaml"), DataPlace(lists))
     assert len(data.folds()[0].train) == 2
 
 
@@ -150,13 +152,13 @@ def test_row_numbers_need_a_source_with_rows(lists, make_task):
     entry = {"file": "train1.txt", "pool": "all", "format": "index_lines"}
     source = {**ALL, "lists": {"train": entry, "test": entry}}
     with pytest.raises(SpecError, match="format: paths"):
-        open_task(make_task(source), lists).folds()
+        open_task(make_task(source), DataPlace(lists)).folds()
 
 
 def test_sizes_that_differ_name_split_fold_and_numbers(root, make_task):
     def check(**sizes):
         task = make_task(SPLIT, sizes=sizes)
-        check_sizes(task, open_task(task, root).folds())
+        check_sizes(task, open_task(task, DataPlace(root)).folds())
 
     with pytest.raises(DataMissingError, match=r"'train' has 16 samples.*exactly 17"):
         check(train=17)
@@ -164,7 +166,7 @@ def test_sizes_that_differ_name_split_fold_and_numbers(root, make_task):
         check(test=15)
     with pytest.raises(DataMissingError, match="'val' has 0"):
         check(val=3)
-    with pytest.raises(SpecError, match="2 numbers for 1 folds"):
+    with pytest.raises(SpecError, match="2 numbers for 1 fold"):
         check(test=[16, 16])
     check(train=17, exact=False)
 
@@ -175,16 +177,16 @@ def test_the_first_source_that_is_ready_counts_and_partial_ones_are_mentioned(ro
     hub = {"kind": "huggingface", "repo": "org/pets", "pools": {"train": "train", "test": "test"}}
     (root / "half/train/cat").mkdir(parents=True)
     with caplog.at_level(logging.WARNING):
-        data = open_task(make_task(absent, half, SPLIT), root)
+        data = open_task(make_task(absent, half, SPLIT), DataPlace(root))
     assert data.open_pool("train").ids[0] == "cat/0.png"
     assert str(root / "half/test") in caplog.text
     # half of the images are there: that is no reason to download others
     with pytest.raises(DataMissingError) as caught:
-        open_task(make_task(absent, half, hub), root)
+        open_task(make_task(absent, half, hub), DataPlace(root))
     for part in ("[absent]", "[partial]", "[downloadable]", str(root / "half/test"), str(root / "absent/train")):
         assert part in str(caught.value)
-    assert data_state(make_task(absent, half, hub), root).state == "partial"
-    fetched = data_state(make_task(absent, hub, path=root / "pets.yaml"), root)
+    assert data_state(make_task(absent, half, hub), DataPlace(root)).state == "partial"
+    fetched = data_state(make_task(absent, hub, path=root / "pets.yaml"), DataPlace(root))
     assert fetched.state == "downloadable"
     assert f"evalsuite download {root / 'pets.yaml'}" in fetched.missing
 
@@ -195,12 +197,12 @@ def test_a_source_without_what_it_needs_is_partial(root, make_task, needed):
     for name in ("devkit/labels.txt", "lists/test1.txt"):
         (root / "pets" / name).parent.mkdir()
         (root / "pets" / name).write_text("")
-    assert data_state(make_task(source), root).state == "ready"
+    assert data_state(make_task(source), DataPlace(root)).state == "ready"
     (root / "pets" / needed).unlink()
-    state = data_state(make_task(source), root)
+    state = data_state(make_task(source), DataPlace(root))
     assert (state.state, state.brief) == ("partial", f"missing: {root / 'pets' / needed}.")
     with pytest.raises(DataMissingError, match=re.escape(needed)):
-        open_task(make_task(source), root)
+        open_task(make_task(source), DataPlace(root))
 
 
 def test_a_source_may_have_splits_sizes_and_a_fidelity_of_its_own(root, make_task):
@@ -210,7 +212,7 @@ def test_a_source_may_have_splits_sizes_and_a_fidelity_of_its_own(root, make_tas
     listed = {**ALL, "lists": task_lists}
     other = {**ALL, "splits": drawn, "sizes": {"train": 4}, "split_fidelity": rough}
     task = make_task(listed, other, sizes={"train": 99}, split_fidelity={"level": "exact", "why": "Lists."})
-    data = open_task(task, root)
+    data = open_task(task, DataPlace(root))
     assert data.task.split_fidelity.level == "approximate"
     (fold,) = data.folds()
     assert (len(fold.train), len(fold.test)) == (4, 2)
@@ -221,7 +223,7 @@ def test_a_source_may_have_splits_sizes_and_a_fidelity_of_its_own(root, make_tas
 
 def test_a_draw_takes_so_many_samples_whatever_their_order(root, make_task):
     def rows(**draw):
-        (fold,) = open_task(make_task(SPLIT, splits={"draw": draw}), root).folds()
+        (fold,) = open_task(make_task(SPLIT, splits={"draw": draw}), DataPlace(root)).folds()
         return fold.train.rows.tolist(), fold.test.rows.tolist()
 
     train, test = rows()
@@ -235,17 +237,73 @@ def test_a_draw_takes_so_many_samples_whatever_their_order(root, make_task):
 
 
 def test_a_list_may_have_a_header_and_stand_for_what_it_does_not_name(root, make_task):
-    ids = open_task(make_task(ALL), root).open_pool("all").ids
+    ids = open_task(make_task(ALL), DataPlace(root)).open_pool("all").ids
     (root / "test_images.txt").write_text("path\n" + "\n".join(ids[::3]) + "\n")
     test = {"file": "../test_images.txt", "pool": "all", "header": True}
     source = {**ALL, "lists": {"test": test, "train": {**test, "complement": True}}}
-    data = open_task(make_task(source), root)
+    data = open_task(make_task(source), DataPlace(root))
     (fold,) = data.folds()
     assert [ids[row] for row in fold.test.rows] == list(ids[::3])
     assert sorted([*fold.train.rows, *fold.test.rows]) == list(range(len(ids)))
     without = {name: {**entry, "header": False} for name, entry in source["lists"].items()}
     with pytest.raises(DataMissingError, match="'path'"):
-        open_task(make_task({**source, "lists": without}), root).folds()
+        open_task(make_task({**source, "lists": without}), DataPlace(root)).folds()
+
+
+def with_complement(max_missing=None, **more):
+    """Return a source whose test split is a list, and whose training split is what that does not name."""
+    test = {"file": "../test_images.txt", "pool": "all", "header": True, "max_missing": max_missing}
+    return {**ALL, "lists": {"test": test, "train": {**test, "complement": True}}, **more}
+
+
+@pytest.mark.parametrize("bound", [None, 0.5])
+def test_names_that_match_no_file_are_not_silently_trained_on(root, make_task, bound):
+    names = [f"cat/{number}.png" for number in (0, 1)] + [f"cat/renamed_{number}.png" for number in range(8)]
+    (root / "test_images.txt").write_text("\n".join(["path", *names]))
+    with pytest.raises(DataMissingError, match=r"8 of the 10 samples.*max_missing"):
+        open_task(make_task(with_complement(bound), max_unreadable=1000), DataPlace(root)).folds()
+
+
+def test_a_bounded_share_of_a_list_may_be_gone(root, make_task, caplog):
+    (root / "test_images.txt").write_text("path\ncat/0.png\ncat/1.png\ndog/0.png\ncat/gone.png\n")
+    with caplog.at_level(logging.WARNING):
+        (fold,) = open_task(make_task(with_complement(0.25)), DataPlace(root)).folds()
+    assert (len(fold.train), len(fold.test)) == (13, 3)
+    assert "1 of the 4 samples" in caplog.text
+    with pytest.raises(DataMissingError, match=r"1 of the 4 samples"):
+        open_task(make_task(with_complement(0.2)), DataPlace(root)).folds()
+
+
+@pytest.mark.parametrize("first", ["cat/0.png", "cat/gone.png"])
+def test_a_first_line_that_is_a_sample_is_no_header(root, make_task, first):
+    (root / "test_images.txt").write_text(f"{first}\ncat/1.png\ndog/1.png\n")
+    (fold,) = open_task(make_task(with_complement(0.4)), DataPlace(root)).folds()
+    assert len(fold.test) == (3 if first == "cat/0.png" else 2)
+    if first == "cat/gone.png":
+        with pytest.raises(DataMissingError, match=r"cat/gone\.png"):
+            open_task(make_task(with_complement()), DataPlace(root)).folds()
+
+
+def test_folders_that_are_accepted_by_name_match_in_lists(root, make_task):
+    (root / "pets/all/cat").rename(root / "pets/all/C-a't")
+    (root / "test_images.txt").write_text("path\nCat/0.png\ncat/1.PNG\ndog/1.png\n")
+    (fold,) = open_task(make_task(with_complement(labels="by_name")), DataPlace(root)).folds()
+    assert (len(fold.train), len(fold.test)) == (13, 3)
+    (root / "pets/all/CAT").mkdir()
+    (root / "pets/all/CAT/0.png").write_bytes((root / "pets/all/dog/0.png").read_bytes())
+    with pytest.raises(DataMissingError, match=r"'Cat/0\.png'"):  # which of the two is not known
+        open_task(make_task(with_complement(labels="by_name")), DataPlace(root)).folds()
+
+
+def test_lists_next_to_a_folder_that_is_a_link_are_found_and_others_are_not(root, make_task):
+    other = root / "other disk"
+    other.mkdir()
+    (root / "pets").rename(other / "pets")
+    (root / "pets").symlink_to(other / "pets")
+    (root / "test_images.txt").write_text("path\ncat/0.png\n")
+    (other / "test_images.txt").write_text("path\ncat/1.png\ncat/2.png\n")
+    (fold,) = open_task(make_task(with_complement()), DataPlace(root)).folds()
+    assert fold.test.rows.tolist() == [0]
 
 
 def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
@@ -258,7 +316,7 @@ def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
     shards = {"kind": "webdataset", "path": "wds", "pools": {"test": "test/*.tar"}, "url": "https://example.org/x"}
     task = make_task(torchvision, hub, shards, homepage="https://example.org")
     with pytest.raises(DataMissingError) as caught:
-        open_task(task, tmp_path, offline=True)
+        open_task(task, DataPlace(tmp_path, offline=True))
     for part in (
         str(tmp_path / "cifar-10-batches-py"),
         "evalsuite download pets",
@@ -270,7 +328,7 @@ def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
         "Homepage of the dataset: https://example.org",
     ):
         assert part in str(caught.value)
-    assert data_state(task, tmp_path, offline=True).state == "absent"
+    assert data_state(task, DataPlace(tmp_path, offline=True)).state == "absent"
 
 
 def test_importing_the_package_is_light():
@@ -278,8 +336,8 @@ def test_importing_the_package_is_light():
         "import sys, evalsuite.data\n"
         "heavy = {'torch', 'torchvision', 'datasets', 'pyarrow', 'sklearn', 'pandas', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "import evalsuite.data.opening, evalsuite.data.torchvision_source, evalsuite.data.huggingface_source\n"
-        "import evalsuite.data.table_source, evalsuite.data.webdataset_source, evalsuite.data.python_source\n"
+        "import evalsuite.data.opening, evalsuite.data.sources.torchvision, evalsuite.data.sources.huggingface\n"
+        "import evalsuite.data.sources.table, evalsuite.data.sources.webdataset, evalsuite.data.sources.python\n"
         "heavy = {'torch', 'torchvision', 'datasets', 'pyarrow', 'sklearn', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from evalsuite.data import IGNORED, data_state, open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError
 
 SOURCE = {"kind": "table", "path": "pets", "images": "img", "pools": {"all": "all.csv"}}
@@ -28,7 +29,7 @@ def write(root, name, text):
 
 
 def opened(make_task, root, source=None, **task):
-    return open_task(make_task({**SOURCE, **(source or {})}, **task), root).open_pool("all")
+    return open_task(make_task({**SOURCE, **(source or {})}, **task), DataPlace(root)).open_pool("all")
 
 
 def test_a_csv_with_spaces_in_its_header_and_a_byte_order_mark(root, make_task, encode):
@@ -136,12 +137,12 @@ def test_what_is_no_table_is_told(root, make_task, name, text):
 
 def test_states(root, make_task):
     source = {**SOURCE, "pools": {"all": "all.csv", "test": "test.csv"}}
-    assert data_state(make_task(source), root).state == "absent"
+    assert data_state(make_task(source), DataPlace(root)).state == "absent"
     write(root, "all.csv", "image,label\na/0.png,cat\n")
-    state = data_state(make_task(source), root)
+    state = data_state(make_task(source), DataPlace(root))
     assert state.state == "partial"
     assert str(root / "pets/test.csv") in state.missing
     with pytest.raises(DataMissingError, match="in part"):
-        open_task(make_task(source), root)
+        open_task(make_task(source), DataPlace(root))
     write(root, "test.csv", "image,label\na/0.png,cat\n")
-    assert data_state(make_task(source), root).state == "ready"
+    assert data_state(make_task(source), DataPlace(root)).state == "ready"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from evalsuite.data import open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, SpecError
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -35,7 +36,7 @@ def write_mnist(root, count=6, seed=0):
 
 def test_mnist_idx_files(tmp_path, make_task):
     pixels = write_mnist(tmp_path)
-    pool = open_task(make_task(MNIST, classes=DIGITS), tmp_path).open_pool("train")
+    pool = open_task(make_task(MNIST, classes=DIGITS), DataPlace(tmp_path)).open_pool("train")
     assert pool.ids[:2] == ("00000000", "00000001")
     assert pool.labels.tolist() == [5, 4, 3, 2, 1, 0]
     sample = pool.read(2)
@@ -51,7 +52,9 @@ def test_mnist_idx_files(tmp_path, make_task):
 def test_a_data_root_nobody_can_write_to(tmp_path, make_task):
     write_mnist(tmp_path)
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
-    data = open_task(make_task(MNIST, classes=DIGITS), tmp_path, cache_dir=tmp_path.parent / f"{tmp_path.name}-cache")
+    data = open_task(
+        make_task(MNIST, classes=DIGITS), DataPlace(tmp_path, cache_dir=tmp_path.parent / f"{tmp_path.name}-cache")
+    )
     data.open_pool("train").read(0)
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
 
@@ -62,7 +65,8 @@ def test_fingerprints_follow_the_files_and_not_their_place(tmp_path, make_task):
     (tmp_path / "b/MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(b"the archive it was unpacked from")
     write_mnist(tmp_path / "c", seed=1)
     prints = [
-        open_task(make_task(MNIST, classes=DIGITS), tmp_path / name).open_pool("train").fingerprint for name in "abc"
+        open_task(make_task(MNIST, classes=DIGITS), DataPlace(tmp_path / name)).open_pool("train").fingerprint
+        for name in "abc"
     ]
     assert prints[0] == prints[1]
     assert prints[0] != prints[2]
@@ -71,7 +75,7 @@ def test_fingerprints_follow_the_files_and_not_their_place(tmp_path, make_task):
 def test_incomplete_files_give_torchvisions_words(tmp_path, make_task):
     write_mnist(tmp_path)
     (tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
-    data = open_task(make_task(MNIST, classes=DIGITS), tmp_path)
+    data = open_task(make_task(MNIST, classes=DIGITS), DataPlace(tmp_path))
     with pytest.raises(DataMissingError, match=r"pool 'test'.*Dataset not found.*download the dataset again"):
         data.open_pool("test")
 
@@ -122,9 +126,9 @@ def cifar10(cifar):
 
 
 def test_cifar10_batches_by_key(cifar10, make_task):
-    pool = open_task(make_task(cifar10_source(), classes=["bird", "airplane", "automobile"]), cifar10).open_pool(
-        "train"
-    )
+    pool = open_task(
+        make_task(cifar10_source(), classes=["bird", "airplane", "automobile"]), DataPlace(cifar10)
+    ).open_pool("train")
     assert pool.labels.tolist() == [0, 1, 2, 0] * 2
     assert pool.read(7).image.size == (32, 32)
     assert pool.sizes.tolist() == [3072] * 8
@@ -134,14 +138,14 @@ def test_cifar10_by_code_takes_names_or_numbers(cifar10, make_task):
     named = {**cifar10_source(), "labels": {"by_code": {"airplane": "cat", "automobile": "cat", "bird": "dog"}}}
     numbered = {**cifar10_source(), "labels": {"by_code": {0: "cat", 1: "cat", 2: "dog"}}}
     for source in (named, numbered):
-        assert open_task(make_task(source), cifar10).open_pool("test").labels.tolist() == [1, 0, 0, 1]
+        assert open_task(make_task(source), DataPlace(cifar10)).open_pool("test").labels.tolist() == [1, 0, 0, 1]
 
 
 def test_a_damaged_batch_fails_its_md5(cifar10, make_task):
     with (cifar10 / "cifar-10-batches-py/test_batch").open("ab") as file:
         file.write(b"x")
     with pytest.raises(DataMissingError, match="not found or corrupted"):
-        open_task(make_task(cifar10_source(), classes=CLASSES), cifar10).open_pool("test")
+        open_task(make_task(cifar10_source(), classes=CLASSES), DataPlace(cifar10)).open_pool("test")
 
 
 def test_cifar100_fine_labels(cifar, make_task):
@@ -151,7 +155,7 @@ def test_cifar100_fine_labels(cifar, make_task):
     )  # fmt: skip
     source = {**cifar10_source(), "dataset": "CIFAR100", "path": "cifar-100-python"}
     task = make_task(source, classes=["apple", "aquarium_fish", "baby"])
-    assert open_task(task, root).open_pool("train").labels.tolist() == [2, 0, 1, 2]
+    assert open_task(task, DataPlace(root)).open_pool("train").labels.tolist() == [2, 0, 1, 2]
 
 
 @pytest.fixture
@@ -178,7 +182,7 @@ FOOD = {
 
 
 def test_food101_samples_are_files_in_sorted_order(food, make_task, encode):
-    pool = open_task(make_task(FOOD, classes=["waffles", "apple_pie"]), food).open_pool("train")
+    pool = open_task(make_task(FOOD, classes=["waffles", "apple_pie"]), DataPlace(food)).open_pool("train")
     assert pool.ids[:3] == ("images/apple_pie/1.jpg", "images/apple_pie/10.jpg", "images/apple_pie/2.jpg")
     assert pool.labels.tolist() == [1, 1, 1, 0, 0, 0]
     assert pool.read(1).content == encode(10, kind="JPEG", size=(40, 30))
@@ -186,14 +190,14 @@ def test_food101_samples_are_files_in_sorted_order(food, make_task, encode):
     assert pool.sizes[1] == len(pool.read(1).content)
     assert pool.mtimes is not None
     shutil.copytree(food / "food-101", food / "other/food-101")
-    other = open_task(make_task(FOOD, classes=["waffles", "apple_pie"]), food / "other").open_pool("train")
+    other = open_task(make_task(FOOD, classes=["waffles", "apple_pie"]), DataPlace(food / "other")).open_pool("train")
     assert other.fingerprint == pool.fingerprint
 
 
 def test_broken_files_name_sample_and_place(food, make_task):
     path = food / "food-101/images/waffles/3.jpg"
     content = path.read_bytes()
-    pool = open_task(make_task(FOOD, classes=["waffles", "apple_pie"]), food).open_pool("test")
+    pool = open_task(make_task(FOOD, classes=["waffles", "apple_pie"]), DataPlace(food)).open_pool("test")
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"images/waffles/3\.jpg.*max_unreadable"):
         pool.read(1)
@@ -208,7 +212,7 @@ def test_broken_files_name_sample_and_place(food, make_task):
 def test_an_image_that_is_missing_when_the_pool_opens(food, make_task):
     (food / "food-101/images/waffles/3.jpg").unlink()
     with pytest.raises(DataError, match=r"images/waffles/3\.jpg"):
-        open_task(make_task(FOOD, classes=["waffles", "apple_pie"]), food).open_pool("test")
+        open_task(make_task(FOOD, classes=["waffles", "apple_pie"]), DataPlace(food)).open_pool("test")
 
 
 def test_stl10_folds_are_lines_of_row_numbers(tmp_path, make_task, monkeypatch):
@@ -233,17 +237,19 @@ def test_stl10_folds_are_lines_of_row_numbers(tmp_path, make_task, monkeypatch):
         "lists": {"fold-{}": {"file": "fold_indices.txt", "pool": "train", "format": "index_lines", "count": 2}},
     }  # fmt: skip
     rule = {"rule": "folds", "count": 2, "train": "fold-{}", "test": "test"}
-    folds = open_task(make_task(source, classes=["car", "bird", "airplane"], splits=rule), tmp_path).folds()
+    folds = open_task(make_task(source, classes=["car", "bird", "airplane"], splits=rule), DataPlace(tmp_path)).folds()
     assert [fold.train.rows.tolist() for fold in folds] == [[0, 1, 2, 9], [3, 4, 5, 10]]
     assert folds[0].test is folds[1].test
-    pool = open_task(make_task(source, classes=["car", "bird", "airplane"], splits=rule), tmp_path).open_pool("train")
+    pool = open_task(
+        make_task(source, classes=["car", "bird", "airplane"], splits=rule), DataPlace(tmp_path)
+    ).open_pool("train")
     assert pool.labels.tolist()[:4] == [2, 1, 0, 2]
     (base / "fold_indices.txt").write_text("0 1 2 12\n3 4\n")
     with pytest.raises(DataMissingError, match="00000012"):
-        open_task(make_task(source, classes=["car", "bird", "airplane"], splits=rule), tmp_path).folds()
+        open_task(make_task(source, classes=["car", "bird", "airplane"], splits=rule), DataPlace(tmp_path)).folds()
     (base / "fold_indices.txt").write_text("0 1 2\n")
     with pytest.raises(DataError, match="line 2"):
-        open_task(make_task(source, classes=["car", "bird", "airplane"], splits=rule), tmp_path).folds()
+        open_task(make_task(source, classes=["car", "bird", "airplane"], splits=rule), DataPlace(tmp_path)).folds()
 
 
 def test_sets_that_tell_labels_only_with_images(tmp_path, make_task):
@@ -258,7 +264,7 @@ def test_sets_that_tell_labels_only_with_images(tmp_path, make_task):
         "kind": "torchvision", "dataset": "PCAM", "path": "pcam", "pools": {"test": {"split": "test"}},
         "labels": {"by_index": "classes"},
     }  # fmt: skip
-    pool = open_task(make_task(source), tmp_path).open_pool("test")
+    pool = open_task(make_task(source), DataPlace(tmp_path)).open_pool("test")
     assert pool.labels.tolist() == [1, 0, 1]
     # the dataset holds a module, which cannot be pickled: a worker constructs it again
     assert np.array_equal(np.asarray(pickle.loads(pickle.dumps(pool.read))(2).image), images[2])
@@ -276,7 +282,7 @@ def test_pairs_of_file_and_label_in_whatever_order(tmp_path, make_task, encode, 
         "kind": "torchvision", "dataset": "GTSRB", "path": "gtsrb", "pools": {"train": {"split": "train"}},
         "labels": {"by_index": "classes"},
     }  # fmt: skip
-    pool = open_task(make_task(source), tmp_path).open_pool("train")
+    pool = open_task(make_task(source), DataPlace(tmp_path)).open_pool("train")
     assert pool.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert pool.ids[4] == "GTSRB/Training/00001/00001.ppm"
     assert pool.read(4).content == encode(11, kind="PPM")
@@ -287,7 +293,7 @@ def test_pairs_of_file_and_label_in_whatever_order(tmp_path, make_task, encode, 
             self._samples.reverse()
 
     monkeypatch.setattr(torchvision.datasets, "GTSRB", Backwards)
-    backwards = open_task(make_task(source), tmp_path).open_pool("train")
+    backwards = open_task(make_task(source), DataPlace(tmp_path)).open_pool("train")
     assert backwards.ids == pool.ids
     assert backwards.labels.tolist() == pool.labels.tolist()
     assert np.array_equal(np.asarray(backwards.read(4).image), np.asarray(pool.read(4).image))
@@ -299,12 +305,12 @@ def test_pairs_of_file_and_label_in_whatever_order(tmp_path, make_task, encode, 
 )
 def test_wrong_task_files(cifar10, make_task, change, reason):
     with pytest.raises(SpecError, match=reason):
-        open_task(make_task({**cifar10_source(), **change}, classes=CLASSES), cifar10).open_pool("train")
+        open_task(make_task({**cifar10_source(), **change}, classes=CLASSES), DataPlace(cifar10)).open_pool("train")
 
 
 @pytest.mark.shared
 def test_the_real_mnist(make_task, shared_data: Path, tmp_path):
     task = make_task(MNIST, classes=DIGITS)
-    pool = open_task(task, shared_data, cache_dir=tmp_path).open_pool("test")
+    pool = open_task(task, DataPlace(shared_data, cache_dir=tmp_path)).open_pool("test")
     assert (len(pool), pool.labels[:5].tolist()) == (10000, [7, 2, 1, 0, 4])
     assert pool.read(0).image.size == (28, 28)

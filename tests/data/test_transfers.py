@@ -5,26 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from evalsuite.data.transfers import Retries, fetch_file
+from evalsuite.data.download.transfers import Retries, fetch_file
 from evalsuite.errors import DataMissingError
 from tests.file_server import CONTENT, FileServer, left, md5
 
 HALF = len(CONTENT) // 2
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    running = FileServer()
-    running.files["f.bin"] = CONTENT
-    yield running
-    running.stop()
 
 
 class Waits(list[float]):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evalsuite.data.unpacking import DamagedArchiveError, move_into, unpack
+from evalsuite.data.download.unpacking import DamagedArchiveError, move_into, unpack
 from evalsuite.errors import DataMissingError
 from tests.archives import tar_entry, tar_of, zip_of
 

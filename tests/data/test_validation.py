@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evalsuite.data import open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.data.validation import check_data
 
 SOURCE = {"kind": "folder", "path": "pets", "pools": {"train": "train", "test": "test"}}
@@ -22,7 +23,7 @@ def root(tmp_path, encode):
 
 
 def checks(task, root):
-    return {check.name: (check.state, check.text) for check in check_data(open_task(task, root))}
+    return {check.name: (check.state, check.text) for check in check_data(open_task(task, DataPlace(root)))}
 
 
 def test_one_image_of_each_class_decodes(root, make_task):
@@ -45,6 +46,6 @@ def test_images_that_may_be_unreadable_are_counted_and_the_next_one_is_tried(roo
 def test_a_class_without_samples_fails_unless_the_sizes_are_not_exact(root, make_task):
     for path in (root / "pets/test/dog").iterdir():
         path.unlink()
-    assert checks(make_task(SOURCE), root)["test labels"] == ("failed", "no sample of 1 classes: dog")
+    assert checks(make_task(SOURCE), root)["test labels"] == ("failed", "no sample of 1 class: dog")
     state, text = checks(make_task(SOURCE, sizes={"test": 6, "exact": False}), root)["test labels"]
-    assert state == "ok" and "no sample of 1 classes: dog" in text
+    assert state == "ok" and "no sample of 1 class: dog" in text

@@ -73,7 +73,7 @@ def test_only_rows_that_are_asked_for_and_missing_are_computed(tmp_path: Path) -
     torch.testing.assert_close(store.read("penultimate", wanted), expected(pool, model)[[8, 3, 6]])
 
 
-def test_a_finished_pass_is_one_memory_mapped_file_a_layer(tmp_path: Path) -> None:
+def test_a_finished_pass_is_one_memory_mapped_file_per_layer(tmp_path: Path) -> None:
     pool = array_pool()
     image_pass(pool, PoolFeatures(tmp_path / "pool"), CountingModel())
     (compacted,) = (tmp_path / "pool").glob("compacted-*")

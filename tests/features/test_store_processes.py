@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from evalsuite.features.encoding import encode_batches
 from evalsuite.features.extraction import PassOptions, ensure_features
 from evalsuite.features.store import PoolFeatures
 from tests.models_for_tests import CountingModel, array_pool
+from tests.processes import Started, Zygote
 
 SAMPLES = 200
 
@@ -42,14 +40,9 @@ print("end", model.encoded, flush=True)
 """
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(zygote: Zygote, folder: Path) -> Started:
     """Begin a pass over 200 samples in another process."""
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(samples=SAMPLES), str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).resolve().parents[2],
-    )
+    return zygote.start([folder], zygote.environment(folder), folder.parent, code=SCRIPT.format(samples=SAMPLES))
 
 
 def undisturbed(folder: Path) -> torch.Tensor:
@@ -62,14 +55,10 @@ def undisturbed(folder: Path) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("images", [0, 12, 60, 196, 200])
-def test_killed_pass_resumes_to_the_same_bytes(tmp_path: Path, images: int) -> None:
-    process = start(tmp_path / "pool")
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == str(images):
-            break
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+def test_killed_pass_resumes_to_the_same_bytes(zygote: Zygote, tmp_path: Path, images: int) -> None:
+    process = start(zygote, tmp_path / "pool")
+    process.stop_at(lambda line: line == f"{images}\n", signal.SIGKILL)
+    assert process.finish().returncode == -signal.SIGKILL
     store = PoolFeatures(tmp_path / "pool")
     kept = len(store)
     assert kept >= images // 8 * 8 - 8
@@ -80,9 +69,9 @@ def test_killed_pass_resumes_to_the_same_bytes(tmp_path: Path, images: int) -> N
     assert model.encoded == SAMPLES - kept
 
 
-def test_two_runs_share_one_pass(tmp_path: Path) -> None:
-    processes = [start(tmp_path / "pool") for _ in range(2)]
-    ends = [process.communicate(timeout=120)[0].splitlines()[-1] for process in processes]
+def test_two_runs_share_one_pass(zygote: Zygote, tmp_path: Path) -> None:
+    processes = [start(zygote, tmp_path / "pool") for _ in range(2)]
+    ends = [process.finish().stdout.splitlines()[-1] for process in processes]
     assert sorted(ends) == ["end 0", f"end {SAMPLES}"]
     pool = array_pool(SAMPLES)
     features = PoolFeatures(tmp_path / "pool").read("penultimate", pool.ids)

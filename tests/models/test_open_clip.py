@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.models import open_clip_models
 from evalsuite.models.base import ImageTextModel
-from evalsuite.models.layers import clip_activation
+from evalsuite.models.layers import activations, chosen_activation
 from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.names import resolve
+from evalsuite.models.weights import HubFile
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 VISION = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
@@ -159,17 +160,19 @@ def test_quickgelu_of_a_checkpoint_is_chosen_and_recorded(tmp_path: Path) -> Non
     [("ViT-B/32", "quickgelu"), ("RN50", "quickgelu"), ("open_clip:ViT-B-32/laion2b_s34b_b79k", "gelu")],
 )
 def test_the_tag_decides_on_quickgelu(name: str, activation: str) -> None:
-    plan = open_clip_models.make_plan(resolve(name))
+    resolved = resolve(name)
+    quickgelu = open_clip_models.make_plan(resolved).architecture["quick_gelu"]
     with torch.device("meta"):
-        module = open_clip.create_model(plan.arch, force_quick_gelu=plan.quickgelu, device="meta")
-    assert clip_activation(module) == activation
+        arch = resolved.target.partition("/")[0]
+        module = open_clip.create_model(arch, force_quick_gelu=quickgelu, device="meta")
+    assert chosen_activation(activations(module)) == activation
 
 
 def test_openai_weights_come_from_the_hub_with_openai_s_preprocessing() -> None:
     plan = open_clip_models.make_plan(resolve("ViT-L/14@336px"))
-    assert plan.hub is not None
-    assert plan.hub.repository == "timm/vit_large_patch14_clip_336.openai"
-    assert plan.hub.filenames == ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    assert plan.place == HubFile(
+        "timm/vit_large_patch14_clip_336.openai", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    )
     expected = (336, open_clip.OPENAI_DATASET_MEAN, "bicubic", "shortest")
     config = plan.preprocessing
     assert (config["size"], config["mean"], config["interpolation"], config["resize_mode"]) == expected

@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 from evalsuite.errors import ModelError
 from evalsuite.models.base import EMBEDDING, PENULTIMATE, ImageTextModel
+from evalsuite.models.modules import TorchImageTextModel
 from evalsuite.models.pocket import (
     CONFIG_FILE,
     MERGES_FILE,
@@ -25,7 +26,6 @@ from evalsuite.models.pocket import (
     pocket_fingerprint,
 )
 from evalsuite.models.pocket import __file__ as package_file
-from evalsuite.models.pocket.model import PocketModel
 
 FOLDER = Path(package_file).parent
 PARTS = (CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE)
@@ -33,7 +33,7 @@ DIGIT_TRAIN_BOUND = 0.905  # two points under what training_log.json says of thi
 
 
 @pytest.fixture(scope="module")
-def pocket() -> PocketModel:
+def pocket() -> TorchImageTextModel:
     return load_pocket()
 
 
@@ -45,7 +45,7 @@ def copied(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def digit_batch(model: PocketModel, count: int) -> tuple[torch.Tensor, np.ndarray]:
+def digit_batch(model: TorchImageTextModel, count: int) -> tuple[torch.Tensor, np.ndarray]:
     """The first digits of the training half, preprocessed, with their labels."""
     data = load_digits()
     images = np.round(data.images[:count] * (255 / 16)).astype(np.uint8)
@@ -56,7 +56,7 @@ def test_ships_in_under_four_megabytes() -> None:
     assert sum((FOLDER / name).stat().st_size for name in PARTS) <= 4_000_000
 
 
-def test_offers_what_a_model_must(pocket: PocketModel) -> None:
+def test_offers_what_a_model_must(pocket: TorchImageTextModel) -> None:
     assert isinstance(pocket, ImageTextModel)
     info = pocket.info
     assert (info.name, info.slug, info.backend, info.weight_fidelity) == ("pocket", "pocket", "pocket", "exact")
@@ -69,7 +69,7 @@ def test_offers_what_a_model_must(pocket: PocketModel) -> None:
     assert pocket.to("cpu") is pocket
 
 
-def test_gflops_are_what_the_counter_counts(pocket: PocketModel) -> None:
+def test_gflops_are_what_the_counter_counts(pocket: TorchImageTextModel) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     side = pocket.info.input_size
@@ -78,7 +78,7 @@ def test_gflops_are_what_the_counter_counts(pocket: PocketModel) -> None:
     assert pocket.info.gflops == pytest.approx(counter.get_total_flops() / 1e9, rel=0.02)
 
 
-def test_reads_digits_without_training_on_them(pocket: PocketModel) -> None:
+def test_reads_digits_without_training_on_them(pocket: TorchImageTextModel) -> None:
     batch, labels = digit_batch(pocket, 898)
     features = torch.nn.functional.normalize(pocket.encode_images(batch)[EMBEDDING])
     texts = pocket.encode_texts([f'a photo of the number: "{digit}".' for digit in range(10)])
@@ -86,7 +86,7 @@ def test_reads_digits_without_training_on_them(pocket: PocketModel) -> None:
     assert (predicted == labels).mean() >= DIGIT_TRAIN_BOUND
 
 
-def test_repeats_itself_and_does_not_mind_the_batch(pocket: PocketModel) -> None:
+def test_repeats_itself_and_does_not_mind_the_batch(pocket: TorchImageTextModel) -> None:
     batch, _ = digit_batch(pocket, 12)
     together = pocket.encode_images(batch)[EMBEDDING]
     assert torch.equal(together, load_pocket().encode_images(batch)[EMBEDDING])
@@ -98,14 +98,14 @@ def test_repeats_itself_and_does_not_mind_the_batch(pocket: PocketModel) -> None
 
 
 @pytest.mark.parametrize("text", ["", "naïve Ωμέγα 漢字 🙂", "\x00\x7f", "supercalifragilistic " * 40, "1" * 500])
-def test_any_text_has_an_embedding(pocket: PocketModel, text: str) -> None:
+def test_any_text_has_an_embedding(pocket: TorchImageTextModel, text: str) -> None:
     embedding = pocket.encode_texts([text])
     assert embedding.shape[0] == 1
     assert torch.isfinite(embedding).all()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
-def test_takes_images_of_any_mode_and_size(pocket: PocketModel, mode: str) -> None:
+def test_takes_images_of_any_mode_and_size(pocket: TorchImageTextModel, mode: str) -> None:
     tensor = pocket.preprocess(Image.new("RGB", (50, 21), "white").convert(mode))
     assert tensor.shape == (3, 32, 32)
     assert tensor.dtype == torch.float32

@@ -14,7 +14,7 @@ from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import ImageModel, ImageTextModel
 from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.names import resolve
-from evalsuite.models.timm_models import _pretrained_config, data_config
+from evalsuite.models.timm_models import make_plan
 
 
 def save_random(name: str, path: Path, **options: int) -> torch.nn.Module:
@@ -44,7 +44,7 @@ def test_preprocessing_is_timm_s(tmp_path: Path) -> None:
     reference = save_random("test_vit", tmp_path / "w.safetensors")
     model = load_model(f"timm:test_vit@{tmp_path / 'w.safetensors'}")
     config = timm.data.resolve_model_data_config(reference)
-    assert data_config(_pretrained_config(resolve("timm:test_vit.r160_in1k"))) == config
+    assert make_plan(resolve("timm:test_vit.r160_in1k")).preprocessing == config
     image = Image.effect_noise((200, 180), 60).convert("RGB")
     assert torch.equal(model.preprocess(image), timm.data.create_transform(**config, is_training=False)(image))
     assert model.preprocess(image.convert("P")).shape == (3, 160, 160)

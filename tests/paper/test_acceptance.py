@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -16,10 +15,10 @@ import pytest
 
 from evalsuite import cli
 from tests.cli.conftest import contents
-from tests.conftest import cli_environment
 from tests.paper import small_clip
 from tests.paper.conftest import Tree
 from tests.paper.tree import WRITERS
+from tests.processes import Zygote
 
 PRESENT = {"mnist": "MNIST", "eurosat": "eurosat", "hateful_memes": "hateful_memes"}
 """The tasks whose data is there, and its folder."""
@@ -62,19 +61,13 @@ def results(stores: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_two_models_on_all_tasks(tree: Tree, tmp_path: Path) -> None:
+def test_two_models_on_all_tasks(tree: Tree, tmp_path: Path, zygote: Zygote) -> None:
     models = ["-m", "pixels", "-m", f"{small_clip.__file__}:factory"]
 
     def launch(*more: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.paper.launch", "run", "-t", "all", *models, *options(tree, tmp_path), *more],
-            env=cli_environment(tmp_path),
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
+        arguments = ["run", "-t", "all", *models, *options(tree, tmp_path), *more]
+        code = "from tests.paper.launch import main; main()"
+        done = zygote.run(arguments, zygote.environment(tmp_path), tmp_path, code=code)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 

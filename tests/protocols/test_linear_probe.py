@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def test_the_objectives_tried_are_scikit_learns(tmp_path: Path) -> None:
 
 def test_the_options_of_a_record_stay_what_they_were() -> None:
     """They are part of the fingerprint: a record stays current as long as these are the same."""
-    assert LinearProbe().options() == {
+    assert asdict(LinearProbe().options) == {
         "grid": "parametric",
         "solver": "lbfgs",
         "tolerance": 1e-6,
@@ -203,7 +204,7 @@ def test_half_precision_features_are_fitted_as_they_are_stored(tmp_path: Path, m
         given.append(features.dtype)
         return sweep(features, *arguments, **options)
 
-    monkeypatch.setattr("evalsuite.protocols.linear_probe.sweep", watched)
+    monkeypatch.setattr("evalsuite.probe.sweep", watched)
     folds = [Fold(whole("train", data), None, whole("test", data))]
     (half, _), (single, _) = (run(make_task(tmp_path), pools, folds) for pools in (data, wide))
     assert given == [torch.float16, torch.float32]

@@ -10,13 +10,19 @@ import pytest
 
 from evalsuite.metrics import METRICS
 from evalsuite.protocols.base import FoldScores, Outcome
-from evalsuite.records import DataRecord, ErrorRecord, IntervalRecord, MetricRecord, Provenance, Result
+from evalsuite.records import DataRecord, ErrorRecord, Interval, MetricRecord, ModelInfo, Provenance, Result
 from evalsuite.results.store import ResultStore, StoredResult, load_stored
 from evalsuite.runner.recording import samples_table
 from evalsuite.tasks.spec import TaskClass, TaskSpec
 
 N = 400
 """Test samples of a task."""
+
+
+def info_of(model: str, **known: Any) -> ModelInfo:
+    """Return what a record says of a model, of which only what is `known` matters."""
+    needed = {"name": model, "slug": model, "backend": "b", "fingerprint": "f", "input_size": 8, "layers": {}}
+    return ModelInfo.model_validate(needed | known)
 
 
 class Bench:
@@ -59,10 +65,10 @@ class Bench:
                 name=metric.name,
                 value=value,
                 n=n * n_folds,
-                interval=IntervalRecord(low=value - 0.03, high=value + 0.03, level=0.995, method="clopper-pearson"),
+                interval=Interval(low=value - 0.03, high=value + 0.03, level=0.995, method="clopper-pearson"),
                 folds=[value] * n_folds if n_folds > 1 else None,
             ),
-            model_info=options.get("model_info", {}),
+            model_info=info_of(model, **options["model_info"]) if "model_info" in options else None,
             data=DataRecord(
                 source="s",
                 content=options.get("content", ""),

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import WarmCli, cli, zygote
+from tests.processes import WarmCli
 from tests.report.conftest import Bench
-
-__all__ = ["cli", "zygote"]
 
 ROWS = ("compare", "published:clip/vit-b-32", "published:resnet/50", "--protocol", "linear_probe")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,19 @@ from statsmodels.stats import contingency_tables, multitest
 from evalsuite.errors import UsageError
 from evalsuite.report.comparison import Comparison, compare
 from evalsuite.report.comparison_formats import to_csv, to_json, to_markdown
-from evalsuite.report.sides import choose_sides
-from evalsuite.results.published import load_published_tasks
-from evalsuite.results.store import hash8
+from evalsuite.report.contenders import Contender, choose_contenders
+from evalsuite.results.library import Library
+from evalsuite.results.numbers import Numbers
+from evalsuite.results.store import StoredResult, hash8
 from tests.report.conftest import Bench, N
 
 
+def contenders(names: Sequence[str], stored: Sequence[StoredResult], **options: Any) -> tuple[Contender, Contender]:
+    return choose_contenders(names, Numbers.of(stored).numbers, **options)
+
+
 def compared(bench: Bench, *names: str, **options: Any) -> Comparison:
-    return compare(*choose_sides(names, bench.read()), **options)
+    return compare(*contenders(names, bench.read()), **options)
 
 
 def logged(bench: Bench, model: str, task_name: str) -> pd.DataFrame:
@@ -54,8 +60,8 @@ def test_logged_accuracies_are_compared_by_mcnemar_and_holm(bench: Bench) -> Non
         table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
         expected.append(contingency_tables.mcnemar(table, exact=True).pvalue)
         assert row.test == "exact McNemar"
-        assert row.difference == pytest.approx(100 * (a.mean() - b.mean()))
-        assert row.low is not None and row.high is not None and row.low <= row.difference <= row.high
+        assert row.difference == pytest.approx(a.mean() - b.mean())
+        assert row.interval is not None and row.interval.low <= row.difference <= row.interval.high
     assert [row.p for row in found.rows] == pytest.approx(expected)
     assert [row.p_holm for row in found.rows] == pytest.approx(
         list(multitest.multipletests(expected, method="holm")[1])
@@ -107,10 +113,10 @@ def test_other_metrics_and_folds_are_compared_by_a_paired_bootstrap(
         bench.add(model, "t", noise, metric=metric, n_classes=n_classes, folds=folds)
     (row,) = compared(bench, "m/a", "m/b").rows
     assert row.test == "paired bootstrap", row.remark
-    values = [100 * measure(logged(bench, model, "t")) for model in ("m/a", "m/b")]
-    assert (row.first, row.second) == pytest.approx(tuple(values), abs=1e-4)
+    values = [measure(logged(bench, model, "t")) for model in ("m/a", "m/b")]
+    assert (row.first.value, row.second.value) == pytest.approx(tuple(values), abs=1e-6)
     assert row.outcome == "win"
-    assert row.low is not None and row.high is not None and 0 < row.low < row.difference < row.high
+    assert row.interval is not None and 0 < row.interval.low < row.difference < row.interval.high
 
 
 def test_the_classes_and_what_is_ignored_of_a_multilabel_task_survive_the_file(bench: Bench) -> None:
@@ -142,8 +148,10 @@ def test_samples_are_matched_by_their_ids(bench: Bench) -> None:
         method="percentile",
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    width = 100 * (reference.high - reference.low)
-    assert (row.low, row.high) == pytest.approx((100 * reference.low, 100 * reference.high), abs=0.15 * width)
+    width = reference.high - reference.low
+    assert row.interval is not None
+    bounds = (row.interval.low, row.interval.high)
+    assert bounds == pytest.approx((reference.low, reference.high), abs=0.15 * width)
 
 
 # --- what stands in the place of a test ---
@@ -238,15 +246,12 @@ def test_partial_results_are_left_out_unless_asked_for(bench: Bench) -> None:
         bench.add(model, "t", 0.5, status="partial", options_hash="abc")
     with pytest.raises(UsageError, match="All results of m/a are partial"):
         compared(bench, "m/a", "m/b")
-    found = compare(*choose_sides(["m/a", "m/b"], bench.read(), include_partial=True))
+    found = compare(*contenders(["m/a", "m/b"], bench.read(), include_partial=True))
     assert [row.protocol for row in found.rows] == ["linear_probe #abc"]
     assert any("Partial results, computed from a part of the samples: t" in note for note in found.notes)
     for model in ("m/a", "m/b"):
         bench.add(model, "whole", 0.5)
-    assert (
-        "1 partial result(s) of m/b are left out; --include-partial compares them."
-        in compared(bench, "m/a", "m/b").notes
-    )
+    assert "Left out: 1 partial result of m/b; --include-partial compares them." in compared(bench, "m/a", "m/b").notes
 
 
 def test_other_bytes_under_the_same_ids_are_named(bench: Bench) -> None:
@@ -279,23 +284,23 @@ def test_the_newest_of_several_records_counts(bench: Bench, tmp_path: Path) -> N
     bench.add("m/a", "t", 0.5, value=0.5, created="2026-01-02")
     other.add("m/a", "t", 0.5, value=0.6, created="2026-01-01")
     bench.add("m/b", "t", 0.5)
-    (row,) = compare(*choose_sides(["m/a", "m/b"], [*other.read(), *bench.read()])).rows
-    assert row.first == 50
+    (row,) = compare(*contenders(["m/a", "m/b"], [*other.read(), *bench.read()])).rows
+    assert row.first.value == 0.5
 
 
 # --- published rows ---
 
 
 def test_two_published_rows_are_compared_by_the_intervals_of_their_test_sizes() -> None:
-    found = compare(*choose_sides(["published:clip/vit-b-32", "published:resnet/50"], []), protocols=["linear_probe"])
-    sizes = {task.task: task.test_size for task in load_published_tasks("clip-paper")}
+    found = compare(*contenders(["published:clip/vit-b-32", "published:resnet/50"], []), protocols=["linear_probe"])
+    sizes = {task.task: task.test_size for paper in Library().papers for task in paper.tasks}
     assert len(found.rows) == 27
     assert {row.test for row in found.rows} == {"interval overlap"}
     for row in found.rows:
         n = sizes[row.task]
         first, second = (
-            scipy_stats.binomtest(round(value / 100 * n), n).proportion_ci(0.995, method="exact")
-            for value in (row.first, row.second)
+            scipy_stats.binomtest(round(value * n), n).proportion_ci(0.995, method="exact")
+            for value in (row.first.value, row.second.value)
         )
         expected = "win" if first.low > second.high else "loss" if second.low > first.high else "tie"
         assert row.outcome == expected
@@ -310,7 +315,7 @@ def test_a_measured_model_against_its_own_row(bench: Bench) -> None:
     bench.add("clip/vit-b-32", "digits", 0.5, model_info=exact)
     found = compared(bench, "clip/vit-b-32")
     assert found.second == "clip/vit-b-32 (paper)"
-    assert [(row.task, round(row.second, 6)) for row in found.rows] == [("eurosat", 97.0), ("mnist", 99.0)]
+    assert [(row.task, round(row.second.value, 6)) for row in found.rows] == [("eurosat", 0.97), ("mnist", 0.99)]
     assert compared(bench, "clip/vit-b-32", "clip-paper") == found
     notes = " ".join(found.notes)
     assert (
@@ -328,9 +333,9 @@ def test_a_measured_model_against_its_own_row(bench: Bench) -> None:
     ("name", "message"),
     [("published:resnet", "stands for 3 published models"), ("published:resnet/51", "Did you mean resnet/50")],
 )
-def test_a_published_side_is_one_row(name: str, message: str) -> None:
+def test_a_published_contender_is_one_row(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        choose_sides([name, "published:clip/rn50"], [])
+        contenders([name, "published:clip/rn50"], [])
 
 
 # --- what fails ---
@@ -356,10 +361,10 @@ def test_formats(bench: Bench) -> None:
         bench.add(model, "t", noise)
     found = compared(bench, "m/a", "m/b")
     (row,) = csv.DictReader(io.StringIO(to_csv(found)))
-    assert (row["task"], row["outcome"], float(row["difference"])) == ("t", "win", found.rows[0].difference)
+    assert (row["task"], row["outcome"], float(row["difference"])) == ("t", "win", 100 * found.rows[0].difference)
     content = json.loads(to_json(found))
     assert content["rows"][0]["p_holm"] == found.rows[0].p_holm
-    assert content["averages"] == {"linear_probe": found.rows[0].difference}
+    assert content["averages"] == {"linear_probe": 100 * found.rows[0].difference}
     text = to_markdown(found)
     assert text.startswith("| protocol     | task   | outcome   | test          |   m/a |   m/b |   difference |")
     assert f"- linear_probe: m/a against m/b: wins 1, ties 0, losses 0; {row['difference'][:2]}" in text.replace(

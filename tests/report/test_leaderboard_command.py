@@ -101,7 +101,7 @@ def test_a_file_gets_the_format_of_its_suffix(run: Any, tmp_path: Path) -> None:
     store(tmp_path / "default", "m/a", "mnist", 0.5)
     assert run("--to", str(tmp_path / "board.csv")).code == 0
     assert (tmp_path / "board.csv").read_text().startswith("model,protocol,origin,mnist")
-    assert run("--to", str(tmp_path / "board.md")).out == f"Wrote 1 rows to {tmp_path / 'board.md'}.\n"
+    assert run("--to", str(tmp_path / "board.md")).out == f"Wrote 1 row to {tmp_path / 'board.md'}.\n"
     assert (tmp_path / "board.md").read_text().startswith("| model")
     refused = run("--to", str(tmp_path / "board.txt"))
     assert refused.code == 2 and ".md or .csv or .json" in refused.err

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,17 +14,18 @@ from evalsuite.errors import UsageError
 from evalsuite.records import MetricRecord, Result
 from evalsuite.report.formats import to_html, to_json, to_latex
 from evalsuite.report.leaderboard import build_leaderboard
-from evalsuite.report.table import Cell, Leaderboard, Row
-from evalsuite.results.published import load_published
+from evalsuite.report.table import Leaderboard, Row
+from evalsuite.results.library import Library
+from evalsuite.results.numbers import MEASURED, Number, Numbers, Origin
 
-PAPER = load_published(["clip-paper"])
+PAPER = Library().choose(["clip-paper"])
+PRINTED = Origin("published", "clip-paper", "paper")
 
 
 @pytest.fixture(scope="module")
 def probes() -> Leaderboard:
     return build_leaderboard(
-        [],
-        PAPER,
+        Numbers.of([], PAPER),
         protocols=["linear_probe"],
         baselines=["resnet/50", "bit-m", "efficientnet", "efficientnet-ns"],
         groups={"ocr": ["mnist", "hateful_memes", "rendered_sst2", "elsewhere"], "none": ["elsewhere"]},
@@ -33,10 +35,10 @@ def probes() -> Leaderboard:
 
 def test_the_papers_best_probe_and_best_baseline(probes: Leaderboard) -> None:
     first = probes.rows[0]
-    assert (first.model, round(first.average, 1), first.wins) == ("clip/vit-l-14-336px", 85.1, 21)
+    assert (first.model, round(100 * first.average, 1), first.wins) == ("clip/vit-l-14-336px", 85.1, 21)
     best = next(row for row in probes.rows if not row.model.startswith("clip/"))
-    assert (best.model, round(best.average, 1)) == ("efficientnet-ns/l2-800", 80.3)
-    points = {name: round(mean.value, 1) for name, mean in first.differences.items()}
+    assert (best.model, round(100 * best.average, 1)) == ("efficientnet-ns/l2-800", 80.3)
+    points = {name: round(100 * mean.value, 1) for name, mean in first.differences.items()}
     assert points == {"resnet/50": 15.1, "bit-m": 8.0, "efficientnet": 7.6, "efficientnet-ns": 4.7}
     assert first.rank == min(row.rank for row in probes.rows if row.rank is not None)
 
@@ -57,13 +59,13 @@ def measured(model: str, protocol: str, value: float, tasks: list[str]) -> list[
 
 
 def test_what_was_measured_never_changes_the_papers_verdicts(probes: Leaderboard) -> None:
-    tasks = list(PAPER[0].scores)
+    tasks = list(dict.fromkeys(number.task for number in PAPER))
     results = [
         *measured("clip/mine", "linear_probe", 0.99, tasks),
         *measured("efficientnet-ns/mine", "linear_probe", 0.5, tasks),
         *measured("resnet/50", "linear_probe", 0.99, tasks[1:]),  # no average over all tasks, so no answer
     ]
-    board = build_leaderboard(results, PAPER, models=["clip/*", "*/mine", "resnet/50"], claims=True)
+    board = build_leaderboard(Numbers.of(results, PAPER), models=["clip/*", "*/mine", "resnet/50"], claims=True)
     assert [verdict for verdict in board.claims if verdict.origin == "paper"] == list(probes.claims)
     mine = {verdict.claim: verdict for verdict in board.claims if verdict.origin == "measured"}
     assert set(mine) == {"ahead-of-noisy-student", "within-the-top-score"}
@@ -81,20 +83,34 @@ def test_groups_average_the_tasks_of_the_table(probes: Leaderboard) -> None:
 
 
 def test_a_zero_shot_table_is_compared_with_a_probe_and_missing_tasks_are_marked() -> None:
-    rows = [row.model_copy(update={"scores": {"mnist": row.scores["mnist"]}}) for row in PAPER[:1]]
-    board = build_leaderboard([], [*rows, PAPER[-1]], tasks=["mnist", "cifar10"], baselines=["resnet/50"])
-    short = next(row for row in board.rows if len(row.cells) == 1)
-    assert short.differences["resnet/50"].mark == " (1/2)" and short.rank is None
+    zero_shot = [number for number in PAPER if number.protocol == "zero_shot"]
+    short = [number for number in zero_shot if (number.model, number.task) == ("clip/rn50", "mnist")]
+    whole = [number for number in zero_shot if number.model == "clip/vit-b-32"]
+    table = Numbers.of([], [*short, *whole])
+    board = build_leaderboard(table, tasks=["mnist", "cifar10"], baselines=["resnet/50"])
+    row = next(row for row in board.rows if len(row.cells) == 1)
+    assert row.differences["resnet/50"].mark == " (1/2)" and row.rank is None
     assert any("resnet/50 (linear_probe, paper" in note for note in board.notes)
     with pytest.raises(UsageError, match=r"Did you mean .*bit-m"):
-        build_leaderboard([], PAPER, baselines=["bit-n"])
+        build_leaderboard(Numbers.of([], PAPER), baselines=["bit-n"])
+
+
+def number(task: str, value: float, **more: Any) -> Number:
+    return Number(model="m", name="m", protocol="zero_shot", task=task, metric="accuracy", value=value, **more)
 
 
 BOARD = Leaderboard(
     ("a_b", "c"),
     (
-        Row("m/x&y", "zero_shot", "measured", {"a_b": Cell(50.0), "c": Cell(60.0)}, frozenset({"c"}), 1.0),
-        Row("m/<z>", "zero_shot", "paper", {"a_b": Cell(40.0)}),
+        Row(
+            "m/x&y",
+            "zero_shot",
+            MEASURED,
+            {"a_b": number("a_b", 0.5), "c": number("c", 0.6)},
+            best=frozenset({"c"}),
+            rank=1.0,
+        ),
+        Row("m/<z>", "zero_shot", PRINTED, {"a_b": number("a_b", 0.4)}),
     ),
     ("99.5 %: a note_",),
 )
@@ -117,9 +133,10 @@ def test_golden_latex() -> None:
     assert to_latex(BOARD) == LATEX
 
 
+LAB = Origin("imported", "lab", "imported:lab")
 ODD = Leaderboard(
     ("a_b",),
-    (Row("C:\\x~y^z {50%} #1 $5 @ab", "zero_shot #01ab", "imported:lab", {"a_b": Cell(50.0, partial=True)}),),
+    (Row("C:\\x~y^z {50%} #1 $5", "zero_shot", LAB, {"a_b": number("a_b", 0.5, partial=True)}, "ab", "01ab"),),
     ("vs x: ~10 % & more – “quoted” <tag> |pipe| C:\\path_to\\file ^2 {x}.",),
 )
 

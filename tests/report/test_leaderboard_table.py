@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from evalsuite.records import ErrorRecord, MetricRecord, Provenance, Result
 from evalsuite.report.formats import to_csv, to_markdown
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
-from evalsuite.results.published import PublishedRow, load_published
+from evalsuite.results.library import Library
+from evalsuite.results.numbers import Number, Numbers, Origin
 from evalsuite.results.store import hash8
 
 
@@ -26,7 +28,7 @@ def make(model: str, task: str, value: float | None, status: str = "ok", **chang
         "task": task,
         "protocol": "zero_shot",
         "fingerprint": "inputs",
-        "model_fingerprint": f"weights of {model}",
+        "run_key": f"weights of {model}",
         "metric": None if value is None else MetricRecord(name="accuracy", value=value, n=100),
     }
     if status in ("error", "not_applicable"):
@@ -34,21 +36,18 @@ def make(model: str, task: str, value: float | None, status: str = "ok", **chang
     return Result(**(fields | changes))
 
 
-def paper(model: str, scores: dict[str, float], protocol: str = "zero_shot") -> PublishedRow:
-    return PublishedRow(
-        slug=model,
-        family="F",
-        model=model,
-        protocol=protocol,
-        origin="paper",
-        set_name="s",
-        source="A 2020, table 1",
-        scores=scores,
-    )
+def paper(model: str, scores: dict[str, float], protocol: str = "zero_shot") -> list[Number]:
+    origin, source = Origin("published", "s", "paper"), "A 2020, table 1"
+    where: dict[str, Any] = {"model": model, "name": model, "protocol": protocol, "origin": origin, "source": source}
+    return [Number(**where, task=task, value=value, metric="accuracy") for task, value in scores.items()]
+
+
+def board_of(results: Sequence[Result], published: Sequence[Number] = (), **options: Any) -> Leaderboard:
+    return build_leaderboard(Numbers.of(results, published), **options)
 
 
 def averages(board: Leaderboard) -> list[tuple[str, str, float, int]]:
-    return [(row.model, row.origin, round(row.average, 6), len(row.cells)) for row in board.rows]
+    return [(row.title, row.origin.label, round(100 * row.average, 6), len(row.cells)) for row in board.rows]
 
 
 GOLDEN = """\
@@ -81,8 +80,8 @@ def test_golden_markdown() -> None:
         make("m/good", "mnist", 0.91, protocol="linear_probe"),
         make("m/good", "cifar10", 0.7, protocol="linear_probe"),
     ]
-    printed = [paper("p/row", {"cifar10": 0.6, "mnist": 0.7, "imagenet": 0.5})]
-    found = to_markdown(build_leaderboard(results, printed, include_partial=True))
+    printed = paper("p/row", {"cifar10": 0.6, "mnist": 0.7, "imagenet": 0.5})
+    found = to_markdown(board_of(results, printed, include_partial=True))
 
     def squeeze(text: str) -> str:  # how many spaces and dashes pad a column is tabulate's business
         return "\n".join(
@@ -96,7 +95,7 @@ def test_golden_markdown() -> None:
 def test_complete_rows_come_first_and_short_averages_are_marked() -> None:
     results = [make("a", task, 0.5) for task in ("t1", "t2", "t3")]
     results += [make("b", "t1", 0.9), make("b", "t2", 0.9), make("c", "t1", 0.99)]
-    board = build_leaderboard(results)
+    board = board_of(results)
     assert averages(board) == [("a", "measured", 50, 3), ("b", "measured", 90, 2), ("c", "measured", 99, 1)]
     text = to_markdown(board)
     assert "90.0 (2/3)" in text and "(3/3)" not in text
@@ -104,33 +103,33 @@ def test_complete_rows_come_first_and_short_averages_are_marked() -> None:
 
 
 def test_measured_and_published_rows_of_one_name_stay_apart() -> None:
-    board = build_leaderboard([make("resnet/50", "t1", 0.5)], [paper("resnet/50", {"t1": 0.6, "t2": 0.1})])
+    board = board_of([make("resnet/50", "t1", 0.5)], paper("resnet/50", {"t1": 0.6, "t2": 0.1}))
     assert averages(board) == [("resnet/50", "paper", 60, 1), ("resnet/50", "measured", 50, 1)]
     assert board.tasks == ("t1",)
 
 
 def test_published_rows_follow_the_tasks_and_protocols_that_were_measured() -> None:
-    rows = load_published()
-    board = build_leaderboard([make("a", "mnist", 0.5), make("a", "cifar10", 0.5), make("a", "digits", 0.5)], rows)
+    rows = Library().choose(["all"])
+    board = board_of([make("a", "mnist", 0.5), make("a", "cifar10", 0.5), make("a", "digits", 0.5)], rows)
     assert board.tasks == ("cifar10", "mnist", "digits")
     assert {row.protocol for row in board.rows} == {"zero_shot"}
     assert len(board.rows) == 10
-    chosen = build_leaderboard([make("a", "mnist", 0.5)], rows, protocols=["linear_probe"])
+    chosen = board_of([make("a", "mnist", 0.5)], rows, protocols=["linear_probe"])
     assert len(chosen.rows) == 66 and len(chosen.tasks) == 27
     assert chosen.rows[0].model == "clip/vit-l-14-336px"
-    assert chosen.rows[0].average == pytest.approx(85.0556, abs=1e-3)
-    apart = " ".join(build_leaderboard([make("a", "digits", 0.5)], rows).notes)
-    assert "none of the 75 published row(s)" in apart and "--tasks" in apart and "table 11" not in apart
+    assert 100 * chosen.rows[0].average == pytest.approx(85.0556, abs=1e-3)
+    apart = " ".join(board_of([make("a", "digits", 0.5)], rows).notes)
+    assert "Not shown: 75 published rows" in apart and "--tasks" in apart and "table 11" not in apart
 
 
 def test_models_of_one_name_and_other_weights_are_separate_rows() -> None:
-    results = [make("a", "t1", 0.5, model_fingerprint="old"), make("a", "t2", 0.9, model_fingerprint="new")]
-    board = build_leaderboard([*results, make("b", "t1", 0.1)])
-    assert {row.model for row in board.rows} == {f"a @{hash8('old')}", f"a @{hash8('new')}", "b"}
+    results = [make("a", "t1", 0.5, run_key="old"), make("a", "t2", 0.9, run_key="new")]
+    board = board_of([*results, make("b", "t1", 0.1)])
+    assert {row.title for row in board.rows} == {f"a @{hash8('old')}", f"a @{hash8('new')}", "b"}
     assert all(len(row.cells) == 1 for row in board.rows)
     assert any(note.startswith("@: one name, different weights") for note in board.notes)
-    unknown = make("b", "t2", None, "error", model_fingerprint="")
-    assert {row.model for row in build_leaderboard([make("b", "t1", 0.1), unknown]).rows} == {"b"}
+    unknown = make("b", "t2", None, "error", run_key="")
+    assert {row.model for row in board_of([make("b", "t1", 0.1), unknown]).rows} == {"b"}
 
 
 def test_other_options_are_a_row_of_their_own_and_are_named() -> None:
@@ -145,20 +144,20 @@ def test_other_options_are_a_row_of_their_own_and_are_named() -> None:
             options_hash="0123456789abcdef",
         ),
     ]
-    board = build_leaderboard(results)
-    assert [(row.protocol, row.average) for row in board.rows] == [("zero_shot #01234567", 60), ("zero_shot", 50)]
+    board = board_of(results)
+    assert [(row.labels[1], row.average) for row in board.rows] == [("zero_shot #01234567", 0.6), ("zero_shot", 0.5)]
     assert "zero_shot #01234567: other options than the default (refit=False)." in board.notes
 
 
 def test_partial_results_are_left_out_unless_asked_for() -> None:
     results = [make("a", "t1", 0.5), make("a", "t2", 0.7, "partial")]
-    board = build_leaderboard(results)
+    board = board_of(results)
     assert board.tasks == ("t1",)
-    assert any(note.startswith("1 partial result(s) are left out") for note in board.notes)
-    shown = build_leaderboard(results, include_partial=True)
+    assert any(note.startswith("Left out: 1 partial result;") for note in board.notes)
+    shown = board_of(results, include_partial=True)
     assert averages(shown) == [("a", "measured", 60, 2)]
     assert "70.0*" in to_markdown(shown) and "60.0*" in to_markdown(shown)
-    complete = build_leaderboard([*results, make("a", "t2", 0.8)], include_partial=True)
+    complete = board_of([*results, make("a", "t2", 0.8)], include_partial=True)
     assert averages(complete) == [("a", "measured", 65, 2)]
 
 
@@ -169,51 +168,53 @@ def test_of_repeated_values_the_newest_is_shown_and_errors_stay_visible() -> Non
         make("a", "t1", 0.1, provenance=old),
         make("a", "t1", None, "error"),
     ]
-    board = build_leaderboard(results)
+    board = board_of(results)
     assert averages(board) == [("a", "measured", 90, 1)]
     assert any("newest is shown" in note for note in board.notes)
     assert any("t1 (another run's value is shown): DataMissingError" in note for note in board.notes)
 
 
 def test_a_value_that_is_no_number_is_an_error_and_not_a_cell() -> None:
-    board = build_leaderboard([make("a", "t1", math.nan), make("b", "t1", 0.5)])
+    board = board_of([make("a", "t1", math.nan), make("b", "t1", 0.5)])
     assert averages(board) == [("b", "measured", 50, 1)]
     assert any(note.startswith("error: a, zero_shot, t1: the record has no finite value") for note in board.notes)
 
 
 def test_filters_take_names_and_patterns_and_refuse_typing_errors() -> None:
     results = [make(model, task, 0.5) for model in ("clip/a", "clip/b", "resnet/50") for task in ("mnist", "cifar10")]
-    board = build_leaderboard(results, models=["clip/*"], tasks=["mnist", "cifar*"])
+    board = board_of(results, models=["clip/*"], tasks=["mnist", "cifar*"])
     assert [row.model for row in board.rows] == ["clip/a", "clip/b"]
     assert board.tasks == ("mnist", "cifar10")
-    assert [row.model for row in build_leaderboard(results, models=["RESNET/50"]).rows] == ["resnet/50"]
+    assert [row.model for row in board_of(results, models=["RESNET/50"]).rows] == ["resnet/50"]
     with pytest.raises(UsageError, match=r"task 'mnits'\. Did you mean mnist"):
-        build_leaderboard(results, tasks=["mnits"])
+        board_of(results, tasks=["mnits"])
     with pytest.raises(UsageError, match="Z/32 and 116 more"):
-        build_leaderboard([make(f"z/{number}", "mnist", 0.5) for number in range(70)] + results, models=["vit/*"])
+        board_of([make(f"z/{number}", "mnist", 0.5) for number in range(70)] + results, models=["vit/*"])
     with pytest.raises(UsageError, match="model 'vit/\\*'"):
-        build_leaderboard(results, models=["vit/*"])
+        board_of(results, models=["vit/*"])
     with pytest.raises(UsageError, match=r"protocol 'zeroshot'\. Did you mean zero_shot"):
-        build_leaderboard(results, protocols=["zeroshot"])
+        board_of(results, protocols=["zeroshot"])
 
 
 def test_models_chooses_among_published_rows_too() -> None:
     results = [make("clip/a", "mnist", 0.5), make("mine/b", "mnist", 0.6)]
-    rows = [row for row in load_published(["clip/rn50", "resnet/50"]) if row.protocol == "zero_shot"]
-    board = build_leaderboard(results, rows, models=["clip/*"])
-    assert [(row.model, row.origin) for row in board.rows] == [("clip/rn50", "paper"), ("clip/a", "measured")]
-    as_printed = build_leaderboard([], load_published(["clip-paper"]), models=["RN50x64"], tasks=["mnist"])
+    rows = [number for number in Library().choose(["clip/rn50", "resnet/50"]) if number.protocol == "zero_shot"]
+    board = board_of(results, rows, models=["clip/*"])
+    assert [(row.model, row.origin.label) for row in board.rows] == [("clip/rn50", "paper"), ("clip/a", "measured")]
+    as_printed = board_of([], Library().choose(["clip-paper"]), models=["RN50x64"], tasks=["mnist"])
     assert {row.model for row in as_printed.rows} == {"clip/rn50x64"} and len(as_printed.rows) == 2
-    alone = build_leaderboard(results, rows, models=["mine/*"])
+    alone = board_of(results, rows, models=["mine/*"])
     assert averages(alone) == [("mine/b", "measured", 60, 1)]
-    assert "none of the 1 published row(s) is of the models, tasks and protocols of the table" in " ".join(alone.notes)
-    ahead = build_leaderboard(results, rows, models=["mine/b"], baselines=["clip/rn50"])
-    assert ahead.rows[0].differences["clip/rn50"].value == pytest.approx(60 - 66.6)
+    assert "Not shown: 1 published row, of other models, tasks or protocols than those of the table" in " ".join(
+        alone.notes
+    )
+    ahead = board_of(results, rows, models=["mine/b"], baselines=["clip/rn50"])
+    assert ahead.rows[0].differences["clip/rn50"].value == pytest.approx(0.6 - 0.666)
 
 
 def test_csv_and_frame_have_full_values_and_empty_cells() -> None:
     results = [make("a", "t1", 2 / 3), make("a", "t2", 0.5, "partial"), make("b|c", "t1", 1.0)]
-    board = build_leaderboard(results, include_partial=True)
+    board = board_of(results, include_partial=True)
     rows = list(csv.reader(io.StringIO(to_csv(board))))
     assert rows == [
         ["model", "protocol", "origin", "t1", "t2", "average", "average_over", "partial", "average_rank", "wins"],
@@ -227,7 +228,7 @@ def test_csv_and_frame_have_full_values_and_empty_cells() -> None:
 
 
 def test_an_empty_table_has_columns_and_says_so() -> None:
-    board = build_leaderboard([make("a", "t1", None, "error")])
+    board = board_of([make("a", "t1", None, "error")])
     assert board.rows == () and board.to_frame().empty
     assert to_markdown(board).startswith("There is no value to show.")
     assert "no images in the folder" in to_markdown(board)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import WarmCli, cli, zygote
+from tests.processes import WarmCli
 from tests.report.browser import Browser, find_chromium
 from tests.report.conftest import Bench
-
-__all__ = ["cli", "zygote"]
 
 PROGRAM = find_chromium()
 pytestmark = [

@@ -13,14 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from evalsuite.data.place import DataPlace
 from evalsuite.report.html.page import TOO_LARGE, report_page
-from evalsuite.report.html.thumbnails import DataPlace
 from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.results.numbers import Numbers
 from evalsuite.results.store import load_stored
-from tests.cli.conftest import WarmCli, cli, zygote
+from tests.processes import WarmCli
 from tests.report.conftest import Bench
-
-__all__ = ["cli", "zygote"]
 
 STYLE = Path(__file__).parents[2] / "evalsuite/report/html/templates/style.css"
 DIGITS = (
@@ -72,7 +71,13 @@ def test_two_models_on_real_images(cli: WarmCli, tmp_path: Path) -> None:
     refused = cli("report", "-o", "out", "--to", tmp_path / "page.html", "--detail", "nosuch", "--include-partial")
     assert refused.returncode == 2 and "'nosuch'" in refused.stderr and "pocket" in refused.stderr
     page = written(cli, tmp_path, "-o", "out", "--include-partial")
-    for words in ("Confusion: a row a true class", "Recall of each class", "ECE", "Most confident mistakes", "99.5 %"):
+    for words in (
+        "Confusion: one row per true class",
+        "Recall of each class",
+        "ECE",
+        "Most confident mistakes",
+        "99.5 %",
+    ):
         assert words in page.text, words
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
     assert pictures and all((one["src"] or "").startswith("data:image/") and one["alt"] for one in pictures)
@@ -92,9 +97,9 @@ def test_two_models_on_real_images(cli: WarmCli, tmp_path: Path) -> None:
 def test_thumbnails_go_first_where_the_page_grows_too_large(cli: WarmCli, tmp_path: Path) -> None:
     assert cli(*DIGITS).returncode == 0
     stored = load_stored([tmp_path / "out"])[0]
-    board = build_leaderboard([one.result for one in stored], [], include_partial=True)
-    whole = report_page(board, stored, place=DataPlace(None))
-    small = report_page(board, stored, place=DataPlace(None), limit=len(whole.encode()) - 1)
+    board = build_leaderboard(Numbers.of(stored), include_partial=True)
+    whole = report_page(board, place=DataPlace())
+    small = report_page(board, place=DataPlace(), limit=len(whole.encode()) - 1)
     assert "data:image/" in whole and TOO_LARGE not in whole
     assert "data:image/png" not in small and "data:image/jpeg" not in small and TOO_LARGE in small
     assert "Most confident mistakes" in small

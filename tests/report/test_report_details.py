@@ -13,10 +13,12 @@ from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix, recall_score
 
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.report.html.details import Detail, choose, look_behind
-from evalsuite.report.html.thumbnails import DataPlace, thumbnails
+from evalsuite.report.html.thumbnails import thumbnails
 from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.results.numbers import Numbers
 from evalsuite.tasks import TaskIndex
 from tests.report.conftest import Bench
 
@@ -24,9 +26,9 @@ from tests.report.conftest import Bench
 def behind(bench: Bench) -> tuple[Detail, pd.DataFrame]:
     """Return the details of the only result, and its table as pandas reads it."""
     [item] = bench.read()
-    [chosen] = choose(build_leaderboard([item.result]), [])
+    [chosen] = choose(build_leaderboard(Numbers.of([item])), [])
     assert item.samples is not None
-    return look_behind(chosen, item.samples, None), pd.read_parquet(item.samples)
+    return look_behind(chosen, None), pd.read_parquet(item.samples)
 
 
 def test_confusions_recalls_and_mistakes_are_those_of_the_table(bench: Bench) -> None:
@@ -54,8 +56,8 @@ def test_many_classes_have_pairs_and_their_worst_recalls(bench: Bench) -> None:
     assert detail.matrix == () and len(detail.pairs) == 20
     assert [pair.count for pair in detail.pairs] == sorted(wrong, reverse=True)[:20]
     for pair in detail.pairs:
-        assert wrong[pair.truth, pair.said] == pair.count
-        assert pair.share == pytest.approx(pair.count / sizes[pair.truth])
+        assert wrong[detail.names[pair.truth], detail.names[pair.said]] == pair.count
+        assert pair.share == pytest.approx(pair.count / sizes[detail.names[pair.truth]])
     right = (table["label"] == table["prediction"]).groupby(table["label"]).mean()
     assert str(detail.classes).count('class="bar"') == 12
     assert detail.classes_title == "Recall of the 12 worst classes"
@@ -74,7 +76,7 @@ def test_the_best_of_each_task_and_protocol_is_looked_behind(bench: Bench) -> No
     bench.add("m/bad", "mnist", 2.0)
     bench.add("m/bad", "mnist", 1.0, protocol="zero_shot")
     bench.add("m/bad", "cifar10", 1.0)
-    board = build_leaderboard([item.result for item in bench.read()])
+    board = build_leaderboard(Numbers.of(bench.read()))
 
     def named(names: list[str]) -> set[tuple[str, str, str]]:
         return {(one.task, one.row.protocol, one.row.model) for one in choose(board, names)}
@@ -91,7 +93,7 @@ def test_thumbnails_are_the_images_that_were_measured() -> None:
     task, digits = TaskIndex().load("digits"), load_digits()
     keys = task.class_keys
     wanted = {f"{row:08}": (keys[digits.target[row]],) for row in (900, 1_234)}
-    found, problem = thumbnails(task, wanted, DataPlace(None))
+    found, problem = thumbnails(task, wanted, DataPlace())
     assert problem == "" and found.keys() == wanted.keys()
     for sample, uri in found.items():
         kind, _, data = uri.partition(";base64,")
@@ -105,5 +107,5 @@ def test_thumbnails_are_the_images_that_were_measured() -> None:
 def test_an_image_of_another_label_is_no_thumbnail() -> None:
     task, digits = TaskIndex().load("digits"), load_digits()
     wrong = task.class_keys[(digits.target[900] + 1) % 10]
-    found, problem = thumbnails(task, {"00000900": (wrong,), "nosuch": (wrong,)}, DataPlace(None))
+    found, problem = thumbnails(task, {"00000900": (wrong,), "nosuch": (wrong,)}, DataPlace())
     assert found == {} and problem.startswith("2 of 2 images cannot be read here, or have another label")

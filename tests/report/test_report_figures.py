@@ -13,7 +13,8 @@ from evalsuite.report.html.figures import cost_figures, zero_shot_figures
 from evalsuite.report.html.plots import Bar, Point, difference_bars, scatter
 from evalsuite.report.html.tables import heat_map, left_out
 from evalsuite.report.leaderboard import build_leaderboard
-from evalsuite.results.published import load_published
+from evalsuite.results.library import Library
+from evalsuite.results.numbers import Numbers
 from tests.report.conftest import Bench
 
 FOLDER = Path(__file__).parents[2] / "results/published"
@@ -28,7 +29,7 @@ def printed(table: str, model: str) -> dict[str, float]:
 
 
 def test_figure_5_is_table_11_minus_table_10() -> None:
-    board = build_leaderboard([], load_published([BEST]), protocols=["zero_shot"])
+    board = build_leaderboard(Numbers.of([], Library().choose([BEST])), protocols=["zero_shot"])
     [figure] = zero_shot_figures(board, [])
     bars = {name: float(points) for name, points in re.findall(r"([a-z0-9_]+) ([+-]\d+\.\d)[;.]", str(figure.plot))}
     ours, base = printed("zero_shot", BEST), printed("linear_probe", "resnet/50")
@@ -40,7 +41,8 @@ def test_figure_5_is_table_11_minus_table_10() -> None:
 
 def test_figure_10_is_the_average_of_table_10_by_cost() -> None:
     """GFLOPs: ViT-B/32 at 224 pixels is known for 4.4 billion multiply-adds, two operations each."""
-    [figure] = cost_figures(build_leaderboard([], load_published(["clip/*"]), protocols=["linear_probe"])).figures
+    board = build_leaderboard(Numbers.of([], Library().choose(["clip/*"])), protocols=["linear_probe"])
+    [figure] = cost_figures(board).figures
     found = {
         name: (float(score), float(cost))
         for name, score, cost in re.findall(
@@ -95,12 +97,10 @@ def test_names_in_the_plot_cover_neither_points_nor_names() -> None:
 
 def test_a_measured_model_is_told_from_its_published_row(bench: Bench) -> None:
     bench.add("clip/vit-b-32", "mnist", 0.3, model_info={"gflops": 8.8})
-    results = [item.result for item in bench.read()]
-    board = build_leaderboard(
-        results, load_published(["clip/vit-b-32"]), protocols=["linear_probe"], groups={"digits": ["mnist"]}
-    )
-    assert [row.origin for row, _ in heat_map(board).rows] == ["paper", "measured"]
+    table = Numbers.of(bench.read(), Library().choose(["clip/vit-b-32"]))
+    board = build_leaderboard(table, protocols=["linear_probe"], groups={"digits": ["mnist"]})
+    assert [row.origin.label for row, _ in heat_map(board).rows] == ["paper", "measured"]
     [figure] = cost_figures(board).figures
     assert str(figure.plot).count('class="c0 hollow"') == 1 == str(figure.plot).count('class="c0"')
     assert left_out(board.rows, board.rows) == ""
-    assert left_out(board.rows, board.rows[:1]) == " 1 more rows are in the leaderboard. Measured ones come first."
+    assert left_out(board.rows, board.rows[:1]) == " 1 more row is in the leaderboard. Measured ones come first."

@@ -9,7 +9,8 @@ import pytest
 from evalsuite.errors import UsageError
 from evalsuite.report.comparison_formats import to_csv, to_markdown
 from evalsuite.report.reproduction import Reproduction, reproduce
-from evalsuite.results.published import load_published, published_sets
+from evalsuite.results.library import Library
+from evalsuite.results.numbers import Numbers
 from tests.report.conftest import Bench
 
 PRINTED = 0.99
@@ -23,7 +24,7 @@ def add(bench: Bench, task: str = "mnist", value: float = PRINTED, **options: An
 
 
 def row_of(bench: Bench) -> Reproduction:
-    (row,) = reproduce(bench.read()).rows
+    (row,) = reproduce(Numbers.of(bench.read())).rows
     return row
 
 
@@ -42,11 +43,11 @@ def test_the_published_number_lies_in_the_interval_or_not(
     add(bench, value=PRINTED + shift)
     row = row_of(bench)
     assert (row.verdict, row.why) == (verdict, "")
-    assert row.published == pytest.approx(100 * PRINTED)
-    assert row.difference == pytest.approx(100 * shift)
-    assert row.outside == pytest.approx(outside)
+    assert row.published.value == pytest.approx(PRINTED)
+    assert row.difference == pytest.approx(shift)
+    assert 100 * row.outside == pytest.approx(outside)
     word = "too high" if outside > 0 else "too low"
-    assert (f"outside the interval, {abs(outside):.2f} {word}" in to_markdown(reproduce(bench.read()))) == (
+    assert (f"outside the interval, {abs(outside):.2f} {word}" in to_markdown(reproduce(Numbers.of(bench.read())))) == (
         verdict == "outside the interval"
     )
 
@@ -67,26 +68,26 @@ def test_what_is_not_comparable_is_said_with_the_reason(bench: Bench, options: d
     add(bench, **options)
     row = row_of(bench)
     assert (row.verdict, row.why) == ("not comparable", why)
-    assert f"not comparable: {why}" in to_markdown(reproduce(bench.read()))
-    assert reproduce(bench.read()).failures(100) == ["no result is comparable with a published number"]
+    assert f"not comparable: {why}" in to_markdown(reproduce(Numbers.of(bench.read())))
+    assert reproduce(Numbers.of(bench.read())).failures(100) == ["no result is comparable with a published number"]
 
 
 def test_splits_by_convention_are_comparable_and_explained(bench: Bench) -> None:
     add(bench, splits="convention")
     assert row_of(bench).verdict == "reproduced"
-    assert "mnist, splits: Since it is so." in reproduce(bench.read()).notes
+    assert "mnist, splits: Since it is so." in reproduce(Numbers.of(bench.read())).notes
 
 
 def test_what_is_known_of_the_published_numbers_is_shown(bench: Bench) -> None:
-    caveats = published_sets()["clip-paper"].caveats
+    caveats = Library().papers[0].described.caveats
     for task, metric, protocol in (
         ("stl10", "accuracy", "linear_probe"),
         ("voc2007", "map_11_point", "linear_probe"),
         ("kitti_distance", "accuracy", "zero_shot"),
     ):
         add(bench, task, 0.5, metric=metric, protocol=protocol)
-    found = reproduce(bench.read())
-    assert {row.task: row.caveat for row in found.rows} == {
+    found = reproduce(Numbers.of(bench.read()))
+    assert {row.measured.task: row.published.caveat for row in found.rows} == {
         task: caveats[task] for task in ("stl10", "voc2007", "kitti_distance")
     }
     assert f"stl10, published: {caveats['stl10']}" in found.notes
@@ -95,14 +96,14 @@ def test_what_is_known_of_the_published_numbers_is_shown(bench: Bench) -> None:
 
 
 def test_every_metric_of_the_paper_has_its_name_here(bench: Bench) -> None:
-    (printed,) = [row for row in load_published(["clip/vit-b-32"]) if row.protocol == "linear_probe"]
+    printed = [number for number in Library().choose(["clip/vit-b-32"]) if number.protocol == "linear_probe"]
     metrics = {"fgvc_aircraft": "mean_per_class_recall", "oxford_pets": "mean_per_class_recall",
                "caltech101": "mean_per_class_recall", "flowers102": "mean_per_class_recall",
                "voc2007": "map_11_point", "kinetics700": "mean_top1_top5", "hateful_memes": "roc_auc"}  # fmt: skip
-    for task, value in printed.scores.items():
-        metric = metrics.get(task, "accuracy")
-        add(bench, task, value, metric=metric, n_classes=2 if metric == "roc_auc" else 6)
-    rows = reproduce(bench.read()).rows
+    for number in printed:
+        metric = metrics.get(number.task, "accuracy")
+        add(bench, number.task, number.value, metric=metric, n_classes=2 if metric == "roc_auc" else 6)
+    rows = reproduce(Numbers.of(bench.read())).rows
     assert len(rows) == 27
     assert {row.verdict for row in rows} == {"reproduced"}
 
@@ -110,7 +111,7 @@ def test_every_metric_of_the_paper_has_its_name_here(bench: Bench) -> None:
 def test_results_without_a_published_number_are_named(bench: Bench) -> None:
     bench.add("pixels", "mnist", 0.5)
     add(bench, "digits")
-    found = reproduce(bench.read())
+    found = reproduce(Numbers.of(bench.read()))
     assert found.rows == ()
     assert found.notes == (
         "No published number: clip/vit-b-32 on digits (linear_probe).",
@@ -123,22 +124,24 @@ def test_models_tasks_and_protocols_are_chosen_by_name(bench: Bench) -> None:
     add(bench)
     add(bench, "cifar10", 0.951)
     bench.add("pixels", "mnist", 0.5)
-    assert [row.task for row in reproduce(bench.read(), ["ViT-B/32"], tasks=["cifar*"]).rows] == ["cifar10"]
-    assert [row.task for row in reproduce(bench.read(), ["clip/*"]).rows] == ["cifar10", "mnist"]
-    assert not any("pixels" in note for note in reproduce(bench.read(), ["clip/*"]).notes)
+    assert [row.measured.task for row in reproduce(Numbers.of(bench.read()), ["ViT-B/32"], tasks=["cifar*"]).rows] == [
+        "cifar10"
+    ]
+    assert [row.measured.task for row in reproduce(Numbers.of(bench.read()), ["clip/*"]).rows] == ["cifar10", "mnist"]
+    assert not any("pixels" in note for note in reproduce(Numbers.of(bench.read()), ["clip/*"]).notes)
     for names, options in ((["clip/vit-b-16"], {}), ((), {"tasks": ["cifra10"]}), ((), {"protocols": ["linear"]})):
         with pytest.raises(UsageError, match="Did you mean"):
-            reproduce(bench.read(), names, **options)
+            reproduce(Numbers.of(bench.read()), names, **options)
 
 
 def test_states_of_one_model_are_told_apart_and_errors_named(bench: Bench) -> None:
     add(bench, weights="old", value=0.9)
     add(bench, weights="new")
-    assert len({row.model for row in reproduce(bench.read()).rows}) == 2
+    assert len({row.model for row in reproduce(Numbers.of(bench.read())).rows}) == 2
     add(bench, "cifar10", status="error", problem="The images of cifar10 are not there.")
     assert any(
         note.startswith("error: clip/vit-b-32 on cifar10 (linear_probe): DataMissingError: The images")
-        for note in reproduce(bench.read()).notes
+        for note in reproduce(Numbers.of(bench.read())).notes
     )
 
 
@@ -146,6 +149,6 @@ def test_only_what_is_outside_and_too_low_fails(bench: Bench) -> None:
     add(bench, value=PRINTED - 0.04)
     add(bench, "cifar10", 0.951 + 0.04)
     add(bench, "cifar100", 0.805 - 0.02)  # behind, and inside the interval
-    found = reproduce(bench.read())
+    found = reproduce(Numbers.of(bench.read()))
     assert found.failures(0) == ["clip/vit-b-32 on mnist (linear_probe): -4.00 points from the published number"]
     assert found.failures(4.1) == []

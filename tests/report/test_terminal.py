@@ -13,12 +13,12 @@ import pytest
 
 from evalsuite.report.formats import to_terminal
 from evalsuite.report.leaderboard import build_leaderboard
-from evalsuite.report.table import Cell, Leaderboard, Row
-from evalsuite.results.published import load_published
+from evalsuite.report.table import Leaderboard, Row
+from evalsuite.results.library import Library
+from evalsuite.results.numbers import MEASURED, Number, Numbers
 
 PAPER = build_leaderboard(
-    [],
-    load_published(["resnet", "bit-m"]),
+    Numbers.of([], Library().choose(["resnet", "bit-m"])),
     protocols=["linear_probe"],
     baselines=["resnet/50"],
     groups={"ocr": ["mnist"]},
@@ -40,8 +40,8 @@ def test_every_column_is_on_one_page_that_fits(width: int) -> None:
         assert [row[0] for row in rows] == [row.model for row in PAPER.rows]
         numbers += next(row for row in rows if row[0] == "resnet/50")[1:]
     printed = next(row for row in PAPER.rows if row.model == "resnet/50")
-    expected = [f"{printed.average:.1f}", f"{printed.rank:.1f}", str(printed.wins), "+0.0", "98.3"]
-    assert numbers == expected + [f"{printed.cells[task].value:.1f}" for task in PAPER.tasks]
+    expected = [f"{100 * printed.average:.1f}", f"{printed.rank:.1f}", str(printed.wins), "+0.0", "98.3"]
+    assert numbers == expected + [f"{100 * printed.cells[task].value:.1f}" for task in PAPER.tasks]
 
 
 def test_wide_terminals_need_fewer_pages_and_shared_labels_are_said_once() -> None:
@@ -52,7 +52,12 @@ def test_wide_terminals_need_fewer_pages_and_shared_labels_are_said_once() -> No
 
 
 def test_long_names_leave_room_for_numbers_and_an_empty_table_says_so() -> None:
-    row = Row("open_clip/" + "x" * 100, "zero_shot", "measured", {"mnist": Cell(50.0), "dtd": Cell(40.0)})
+    name = "open_clip/" + "x" * 100
+    cells = {
+        task: Number(model=name, name=name, protocol="zero_shot", task=task, metric="accuracy", value=value)
+        for task, value in {"mnist": 0.5, "dtd": 0.4}.items()
+    }
+    row = Row(name, "zero_shot", MEASURED, cells)
     text = to_terminal(Leaderboard(("mnist", "dtd"), (row,), ("a note",)), 60)
     assert "50.0" in text and "40.0" in text and max(map(len, text.splitlines())) <= 60
     assert "".join(re.findall("x+", text)) == "x" * 100

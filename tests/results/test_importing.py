@@ -12,10 +12,11 @@ import pytest
 from evalsuite.config import imported_dir
 from evalsuite.errors import SpecError, UsageError
 from evalsuite.report.leaderboard import build_leaderboard
-from evalsuite.results.imported import load_imported, load_published_or_imported, store_imported
+from evalsuite.results.imported import store_imported
 from evalsuite.results.importing import Units, read_table
 from evalsuite.results.layouts import load_layouts
-from evalsuite.results.published import load_published
+from evalsuite.results.library import Library
+from evalsuite.results.numbers import Numbers
 from evalsuite.tasks import TaskIndex
 
 WIDE = """\
@@ -159,24 +160,27 @@ def test_files_of_two_layouts_and_names_that_are_taken_are_refused(write: Callab
 def test_an_import_stands_beside_papers_with_its_origin_and_is_replaced(write: Callable[[str, str], Path]) -> None:
     path = store_imported(read_table([write("a.csv", WIDE)], None, "fraction")[0])
     assert path == imported_dir() / "open-clip.json"
-    rows = load_published_or_imported(["clip/vit-b-32", "open-clip"])
-    assert [(row.slug, row.protocol, row.origin) for row in rows] == [
+    numbers = Library().choose(["clip/vit-b-32", "open-clip"])
+    assert list(dict.fromkeys((number.model, number.protocol, number.origin.label) for number in numbers)) == [
         ("clip/vit-b-32", "linear_probe", "paper"),
         ("clip/vit-b-32", "zero_shot", "paper"),
         ("clip/vit-b-32", "zero_shot", "imported:open-clip"),
         ("open_clip/vit-b-32-laion2b_s34b_b79k", "zero_shot", "imported:open-clip"),
     ]
-    assert rows[3].imported and rows[3].metrics["mnist"] == "accuracy" and rows[3].test_sizes["eurosat"] == 5400
-    assert len(load_published()) == 75 and len(load_published_or_imported(["all"])) == 77
+    last = {number.task: number for number in numbers if number.model.startswith("open_clip/")}
+    assert last["eurosat"].origin.kind == "imported" and last["mnist"].metric == "accuracy"
+    assert last["eurosat"].n == 5400 and "5,400" in last["eurosat"].caveat
+    assert len({number.row for number in Library().printed}) == 75
+    assert len({number.row for number in Library().choose(["all"])}) == 77
     store_imported(read_table([write("a.csv", WIDE.replace("0.6332", "0.6"))], None, "fraction")[0])
-    assert [row.scores["imagenet"] for row in load_imported()] == [0.6, 0.6656]
+    assert [number.value for number in Library().imported if number.task == "imagenet"] == [0.6, 0.6656]
 
 
 def test_a_leaderboard_names_where_imported_numbers_come_from(write: Callable[[str, str], Path]) -> None:
     store_imported(read_table([write("a.csv", WIDE)], None, "fraction")[0])
-    rows = [row for row in load_published_or_imported(["clip/vit-b-32"]) if row.protocol == "zero_shot"]
-    board = build_leaderboard([], rows, tasks=["imagenet", "eurosat"], claims=True)
-    assert {(row.origin, round(row.average, 2)) for row in board.rows} == {
+    numbers = [number for number in Library().choose(["clip/vit-b-32"]) if number.protocol == "zero_shot"]
+    board = build_leaderboard(Numbers.of([], numbers), tasks=["imagenet", "eurosat"], claims=True)
+    assert {(row.origin.label, round(100 * row.average, 2)) for row in board.rows} == {
         ("paper", 56.3),
         ("imported:open-clip", 56.92),
     }
@@ -205,7 +209,7 @@ def test_a_stored_import_is_checked_when_it_is_read(
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(SpecError, match=message) as refused:
-        load_published_or_imported(["all"])
+        Library().choose(["all"])
     assert str(path) in str(refused.value)
 
 

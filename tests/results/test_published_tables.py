@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,33 +14,43 @@ import pytest
 from evalsuite.errors import SpecError, UsageError
 from evalsuite.metrics import METRICS
 from evalsuite.resources import data_dir
-from evalsuite.results.published import load_published, load_published_tasks, published_sets
+from evalsuite.results.library import Library
+from evalsuite.results.numbers import Number
 
-PROBES = [row for row in load_published() if row.protocol == "linear_probe"]
-ZERO_SHOT = [row for row in load_published() if row.protocol == "zero_shot"]
+PROBE_FILE = "clip_paper_linear_probe.csv"
+LIBRARY = Library()
+PROBES = [number for number in LIBRARY.printed if number.protocol == "linear_probe"]
+ZERO_SHOT = [number for number in LIBRARY.printed if number.protocol == "zero_shot"]
 
 
-def average(slug: str, rows: list) -> float:  # type: ignore[type-arg]
-    scores = next(row.scores for row in rows if row.slug == slug)
+def rows(numbers: Sequence[Number]) -> dict[str, dict[str, float]]:
+    """Return the scores of each model."""
+    found: dict[str, dict[str, float]] = {}
+    for number in numbers:
+        found.setdefault(number.model, {})[number.task] = number.value
+    return found
+
+
+def average(slug: str, numbers: Sequence[Number]) -> float:
+    scores = rows(numbers)[slug]
     return 100 * sum(scores.values()) / len(scores)
 
 
 def test_every_number_has_a_metric_a_test_size_a_source_and_its_caveats() -> None:
-    for row in (*PROBES, *ZERO_SHOT):
-        assert set(row.metrics) == set(row.test_sizes) == set(row.scores) and not row.imported
-        assert set(row.metrics.values()) <= set(METRICS)
-        assert row.source.startswith("Radford et al. 2021, arXiv:2103.00020, table 1")
-    assert (PROBES[0].metrics["oxford_pets"], PROBES[0].metrics["voc2007"]) == ("mean_per_class_recall", "map_11_point")
-    assert "ten folds" in PROBES[0].caveats["stl10"] and "openai/CLIP#153" in PROBES[0].caveats["voc2007"]
+    for number in (*PROBES, *ZERO_SHOT):
+        assert number.metric in METRICS and number.n and number.origin.kind == "published"
+        assert number.source.startswith("Radford et al. 2021, arXiv:2103.00020, table 1")
+    found = {number.task: number for number in PROBES}
+    assert (found["oxford_pets"].metric, found["voc2007"].metric) == ("mean_per_class_recall", "map_11_point")
+    assert "ten folds" in found["stl10"].caveat and "openai/CLIP#153" in found["voc2007"].caveat
 
 
 def test_the_tables_have_the_papers_size_and_unique_slugs() -> None:
-    assert (len(PROBES), len(ZERO_SHOT)) == (66, 9)
-    for rows in (PROBES, ZERO_SHOT):
-        assert len({row.slug for row in rows}) == len(rows)
-        assert {len(row.scores) for row in rows} == {27}
-    assert {row.slug for row in ZERO_SHOT} < {row.slug for row in PROBES}
-    assert {row.origin for row in PROBES} == {"paper"}
+    assert (len(PROBES), len(ZERO_SHOT)) == (66 * 27, 9 * 27)
+    assert (len(rows(PROBES)), len(rows(ZERO_SHOT))) == (66, 9)
+    assert {len(scores) for scores in (rows(PROBES) | rows(ZERO_SHOT)).values()} == {27}
+    assert rows(ZERO_SHOT).keys() < rows(PROBES).keys()
+    assert {number.origin.label for number in PROBES} == {"paper"}
 
 
 @pytest.mark.parametrize(
@@ -60,26 +71,29 @@ def test_the_tables_have_the_papers_size_and_unique_slugs() -> None:
     ],
 )
 def test_slugs_follow_the_rule(family: str, model: str, slug: str) -> None:
-    assert [row.slug for row in PROBES if (row.family, row.model) == (family, model)] == [slug]
+    with (data_dir("results/published") / PROBE_FILE).open(newline="") as file:
+        slugs = [row["slug"] for row in csv.DictReader(file) if (row["family"], row["model"]) == (family, model)]
+    assert slugs == [slug] and model in {number.name for number in PROBES if number.model == slug}
 
 
 def test_scores_are_the_papers() -> None:
     assert average("clip/vit-l-14-336px", PROBES) == pytest.approx(85.0556, abs=1e-3)
-    assert max(PROBES, key=lambda row: average(row.slug, PROBES)).slug == "clip/vit-l-14-336px"
+    assert max(rows(PROBES), key=lambda slug: average(slug, PROBES)) == "clip/vit-l-14-336px"
     assert average("efficientnet-ns/l2-800", PROBES) == pytest.approx(80.3222, abs=1e-3)
-    zero_shot = {row.slug: row.scores for row in ZERO_SHOT}
+    zero_shot = rows(ZERO_SHOT)
     assert zero_shot["clip/vit-l-14-336px"]["imagenet"] == pytest.approx(0.762)
     assert zero_shot["clip/vit-b-32"]["imagenet"] == pytest.approx(0.632)
-    probes = {row.slug: row.scores for row in PROBES}
+    probes = rows(PROBES)
     assert probes["resnet/50"]["imagenet"] == pytest.approx(0.743)
     assert probes["clip/vit-b-32"]["mnist"] == pytest.approx(0.990)
 
 
 def test_table_9_is_as_printed_with_its_errors_explained() -> None:
-    tasks = {task.task: task for task in load_published_tasks("clip-paper")}
-    assert list(tasks) == list(PROBES[0].scores)
+    (paper,) = LIBRARY.papers
+    tasks = {task.task: task for task in paper.tasks}
+    assert list(tasks) == list(rows(PROBES)["resnet/50"])
     assert (tasks["food101"].classes, tasks["country211"].train_size, tasks["ucf101"].test_size) == (102, 43200, 1794)
-    caveats = published_sets()["clip-paper"].caveats
+    caveats = paper.described.caveats
     assert set(caveats) >= {"food101", "fer2013", "stl10", "ucf101", "country211", "voc2007", "kitti_distance"}
     assert "42,200" in caveats["country211"] and "3,783" in caveats["ucf101"]
 
@@ -96,15 +110,15 @@ def test_table_9_is_as_printed_with_its_errors_explained() -> None:
     ],
 )
 def test_names_select_sets_families_rows_and_patterns(name: str, slugs: int) -> None:
-    assert len(load_published([name])) == slugs
-    assert len(load_published([name, name])) == slugs
+    assert len({number.row for number in LIBRARY.choose([name])}) == slugs
+    assert LIBRARY.choose([name, name]) == LIBRARY.choose([name]) == LIBRARY.choose([f"published:{name}"])
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean resnet/50"):
-        load_published(["resnet/5O"])
+        LIBRARY.choose(["resnet/5O"])
     with pytest.raises(UsageError, match="clip-paper"):
-        load_published_tasks("clip-papr")
+        LIBRARY.choose(["clip-papr"])
 
 
 def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -114,9 +128,6 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
         (folder / name).write_text(text.replace(old, new))
 
     return apply
-
-
-PROBE_FILE = "clip_paper_linear_probe.csv"
 
 
 @pytest.mark.parametrize(
@@ -141,15 +152,15 @@ PROBE_FILE = "clip_paper_linear_probe.csv"
 )
 def test_wrong_tables_are_refused(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:
     folder = shutil.copytree(data_dir("results/published"), tmp_path / "published")
-    assert len(load_published(folder=folder)) == 75
+    assert len(Library(folder).printed) == 75 * 27
     change(folder)
     with pytest.raises(SpecError, match=message):
-        load_published(folder=folder)
+        Library(folder).printed  # noqa: B018 - reading is what fails
 
 
 def test_reading_the_tables_imports_neither_torch_nor_pandas() -> None:
     code = (
-        "import sys; from evalsuite.results.published import load_published; load_published();"
+        "import sys; from evalsuite.results.library import Library; Library().choose(['all']);"
         "sys.exit(' '.join({'torch', 'pandas', 'pyarrow'} & set(sys.modules)) or 0)"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

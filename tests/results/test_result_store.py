@@ -12,7 +12,8 @@ import pytest
 
 from evalsuite.errors import JobError, UsageError
 from evalsuite.records import ErrorRecord, MetricRecord, Result
-from evalsuite.results.store import ResultStore, file_slug, hash8, load_results, samples_path, write_samples
+from evalsuite.results.store import ResultStore, file_slug, hash8, samples_path, write_samples
+from tests.results.conftest import load_results
 
 JOB = ("clip/vit-b-32", "weights-1", "digits", "zero_shot")
 
@@ -42,7 +43,7 @@ def test_a_record_goes_to_the_documented_path_and_comes_back_equal(tmp_path: Pat
     path = ResultStore(tmp_path).write(make(), "weights-1")
     assert path == tmp_path / f"clip-vit-b-32-{hash8('weights-1')}" / "digits.zero_shot.json"
     found = ResultStore(tmp_path).find(*JOB)
-    assert found == make(model_fingerprint="weights-1")
+    assert found == make(run_key="weights-1")
     assert names(tmp_path) == ["digits.zero_shot.json"]
 
 
@@ -162,7 +163,7 @@ def test_several_folders_are_read_and_no_file_twice(tmp_path: Path) -> None:
     ResultStore(tmp_path / "a").write(make(), "weights-1")
     ResultStore(tmp_path / "b").write(make(), "weights-2")
     results, _ = load_results([tmp_path / "a", tmp_path / "b", tmp_path / "a"])
-    assert sorted(result.model_fingerprint for result in results) == ["weights-1", "weights-2"]
+    assert sorted(result.run_key for result in results) == ["weights-1", "weights-2"]
     with pytest.raises(UsageError, match="typo"):
         load_results([tmp_path / "typo"])
 

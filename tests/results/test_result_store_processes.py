@@ -18,7 +18,8 @@ import pytest
 from evalsuite.errors import JobError
 from evalsuite.records import ErrorRecord, MetricRecord, Result
 from evalsuite.results import store as store_module
-from evalsuite.results.store import ResultStore, load_results
+from evalsuite.results.store import ResultStore
+from tests.results.conftest import load_results
 
 ROUNDS = 40
 
@@ -60,7 +61,7 @@ def make(task: str, status: str, value: float = 0.5) -> Result:
 
 
 def write_all(root: Path, status: str, barrier: Barrier) -> None:
-    """Write one record a task, each at the same moment as the other process."""
+    """Write one record per task, each at the same moment as the other process."""
     store = ResultStore(root)
     for number in range(ROUNDS):
         barrier.wait(timeout=60)
@@ -128,7 +129,7 @@ def test_whatever_the_moment_of_a_kill_every_visible_record_is_whole(tmp_path: P
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n", "the writer ended before its first record"
             end = time.monotonic() + 0.2 + wait.random() * 0.3
-            while time.monotonic() < end:  # a reader beside the writer sees whole records, too
+            while time.monotonic() < end:  # a reader next to the writer sees whole records, too
                 assert load_results([tmp_path])[1] == []
         results, warnings = load_results([tmp_path])
         assert warnings == [] and results

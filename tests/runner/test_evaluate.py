@@ -15,8 +15,8 @@ from PIL import Image
 import evalsuite
 from evalsuite.cli.cache import cache
 from evalsuite.models.base import ImageModel, ImageTextModel
-from evalsuite.records import Result
-from evalsuite.results.store import load_results
+from evalsuite.records import Result, SplitFidelity
+from evalsuite.results.store import load_stored
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
 
@@ -49,12 +49,13 @@ def test_both_protocols_share_one_image_pass_and_the_record_is_complete(tmp_path
     assert probe.metrics["top1"] == 1.0 and probe.metrics["mean_per_class_recall"] == 1.0
     assert probe.data is not None and probe.provenance is not None
     assert probe.data.sizes == {"train": 15, "val": 3, "test": 9}
-    assert probe.data.split_fidelity == {"level": "convention", "why": "Made up for the tests."}
+    assert probe.data.split_fidelity == SplitFidelity(level="convention", why="Made up for the tests.")
     assert [result.timings.images_encoded for result in results] == [9, 18]
     assert probe.timings.images_per_second
     assert probe.provenance.packages["torch"] == version("torch")
     assert probe.provenance.precision == "fp32" and probe.provenance.device == "cpu"
-    assert probe.model_info["fingerprint"] == "counting"
+    assert probe.model_info is not None and probe.model_info.fingerprint == probe.model_fingerprint == "counting"
+    assert probe.run_key not in ("", probe.model_fingerprint)
     assert len(probe.details["folds"][0]["tried"]) >= 7
 
 
@@ -70,7 +71,7 @@ def test_a_second_run_does_nothing_and_gives_the_same(tmp_path: Path, task: str)
 
 def stored_identity(result: Result) -> dict[str, Any]:
     """Return the fields that the store fills in."""
-    return {"model_fingerprint": result.model_fingerprint, "options_hash": result.options_hash}
+    return {"run_key": result.run_key, "options_hash": result.options_hash}
 
 
 def test_a_new_protocol_reuses_the_features_there_are(tmp_path: Path, task: str) -> None:
@@ -106,7 +107,7 @@ def test_what_changed_is_computed_again_and_nothing_else(tmp_path: Path, task: s
         assert rewritten == {"shapes.zero_shot.json"}
     elif change in ("image", "label"):
         assert rewritten == {"shapes.zero_shot.json", "shapes.linear_probe.json"}
-    else:  # other results, beside the first ones
+    else:  # other results, next to the first ones
         assert not rewritten and len(after) == 2 * len(before)
     if change == "label":
         assert results[0].metric.value == pytest.approx(8 / 9)
@@ -122,7 +123,7 @@ def test_results_make_a_frame_and_a_leaderboard(tmp_path: Path, task: str) -> No
     assert (frame["value"] == 1.0).all() and (frame["low"] < 1.0).all()
     board = evalsuite.leaderboard(tmp_path / "out")
     assert {row.protocol for row in board.rows} == {"zero_shot", "linear_probe"}
-    assert all(row.cells["shapes"].value == 100.0 for row in board.rows)
+    assert all(row.cells["shapes"].value == 1.0 for row in board.rows)
 
 
 def test_a_torch_module_as_a_training_loop_has_it(tmp_path: Path, task: str) -> None:
@@ -151,7 +152,7 @@ def test_a_torch_module_as_a_training_loop_has_it(tmp_path: Path, task: str) -> 
     later = evaluate(
         tmp_path, evalsuite.wrap_module(module, CountingModel().preprocess, tokenizer, name="step-100"), task
     )
-    assert later[0].model_info["fingerprint"] != results[0].model_info["fingerprint"]
+    assert later[0].model_fingerprint != results[0].model_fingerprint
 
 
 def test_one_failing_task_never_takes_the_others_down(tmp_path: Path, task: str) -> None:
@@ -165,8 +166,8 @@ def test_one_failing_task_never_takes_the_others_down(tmp_path: Path, task: str)
     write_folder_task(broken.parent, name="broken")
     again = evaluate(tmp_path, CountingModel(), [str(broken), task], "zero_shot")
     assert [result.status for result in again] == ["ok", "ok"]
-    stored, _ = load_results([tmp_path / "out"])
-    assert sorted(result.status for result in stored) == ["ok", "ok"]
+    stored, _ = load_stored([tmp_path / "out"])
+    assert sorted(item.result.status for item in stored) == ["ok", "ok"]
 
 
 def test_an_unexpected_exception_is_recorded_with_its_traceback(tmp_path: Path, task: str) -> None:

@@ -6,16 +6,16 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import cli_environment
 from tests.datasets import write_folder_task
+from tests.processes import Finished, Started, Zygote
 
 MODEL = '''
 """Slow enough to be interrupted: it says when it encodes a batch."""
@@ -36,26 +36,29 @@ def factory():
 '''
 
 
-def command(tmp_path: Path, out: str) -> list[str]:
-    """Return a run over two tasks, in batches of two images."""
-    return [
-        sys.executable, "-m", "evalsuite", "run", "-m", f"{tmp_path / 'model.py'}:factory",
-        "-t", str(tmp_path / "one" / "one.yaml"), "-t", str(tmp_path / "two" / "two.yaml"),
-        "-o", str(tmp_path / out / "results"), "--cache-dir", str(tmp_path / out / "cache"), "--batch-size", "2",
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Setting:
+    """Two tasks, a model, and the results of a run that nothing happened to."""
 
+    zygote: Zygote
+    folder: Path
 
-def start(tmp_path: Path, out: str) -> subprocess.Popen[str]:
-    """Begin the run."""
-    environment = cli_environment(tmp_path, {"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
-    return subprocess.Popen(
-        command(tmp_path, out),
-        env=environment,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    def start(self, out: str) -> Started:
+        """Begin a run over both tasks, in batches of two images."""
+        folder = self.folder
+        arguments = [
+            "run", "-m", f"{folder / 'model.py'}:factory",
+            "-t", folder / "one" / "one.yaml", "-t", folder / "two" / "two.yaml",
+            "-o", folder / out / "results", "--cache-dir", folder / out / "cache", "--batch-size", "2",
+        ]  # fmt: skip
+        return self.zygote.start(arguments, self.zygote.environment(folder), folder)
+
+    def finish(self, out: str) -> Finished:
+        """Type the same command again and see it end well, with the results of the run that nothing happened to."""
+        done = self.start(out).finish()
+        assert done.returncode == 0, done.stderr
+        assert measured(self.folder / out) == measured(self.folder / "undisturbed")
+        return done
 
 
 def measured(folder: Path) -> dict[str, Any]:
@@ -77,65 +80,50 @@ def measured(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tasks, a model, and the results of a run that nothing happened to."""
+def setting(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Setting:
     folder = tmp_path_factory.mktemp("kill")
     write_folder_task(folder / "one", name="one")
     write_folder_task(folder / "two", name="two", classes=("white", "black", "red"))
     (folder / "model.py").write_text(MODEL)
-    process = start(folder, "undisturbed")
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return folder
+    found = Setting(zygote, folder)
+    found.finish("undisturbed")
+    assert len(measured(folder / "undisturbed")) > 4
+    return found
 
 
-def stop_at(process: subprocess.Popen[str], batches: int, number: int) -> None:
-    """Send a signal after so many batches."""
-    assert process.stdout is not None
-    seen = 0
-    for line in process.stdout:
-        seen += line == "batch\n"
-        if seen >= batches:
-            break
-    os.kill(process.pid, number)
+def after(batches: int) -> Callable[[str], bool]:
+    """Return what says of a line that it is the one after so many batches."""
+    seen = iter(range(1, batches + 1))
+    return lambda line: line == "batch\n" and next(seen) == batches
 
 
 @pytest.mark.parametrize("batches", [1, 11, 20])
-def test_killed_run_finishes_with_the_same_results(setting: Path, batches: int) -> None:
+def test_killed_run_finishes_with_the_same_results(setting: Setting, batches: int) -> None:
     out = f"killed-{batches}"
-    process = start(setting, out)
-    stop_at(process, batches, signal.SIGKILL)
-    process.communicate()
-    process = start(setting, out)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    assert measured(setting / out) == measured(setting / "undisturbed")
-    assert len(list((setting / out / "results").rglob("*.json"))) == 4
+    process = setting.start(out)
+    process.stop_at(after(batches), signal.SIGKILL)
+    assert process.finish().returncode == -signal.SIGKILL
+    setting.finish(out)
+    assert len(list((setting.folder / out / "results").rglob("*.json"))) == 4
 
 
-def test_run_killed_while_it_fits_finishes_with_the_same_results(setting: Path) -> None:
+def test_run_killed_while_it_fits_finishes_with_the_same_results(setting: Setting) -> None:
     out = "killed-fitting"
-    process = start(setting, out)
-    results = setting / out / "results"
+    process = setting.start(out)
+    results = setting.folder / out / "results"
     deadline = time.monotonic() + 120
-    while not list(results.rglob("*.zero_shot.json")) and time.monotonic() < deadline and process.poll() is None:
+    while not list(results.rglob("*.zero_shot.json")) and time.monotonic() < deadline:
         os.sched_yield()
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    process = start(setting, out)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    assert measured(setting / out) == measured(setting / "undisturbed")
+    assert process.finish().returncode == -signal.SIGKILL
+    setting.finish(out)
 
 
-def test_ctrl_c_exits_130_keeps_what_is_done_and_says_how_to_go_on(setting: Path) -> None:
-    process = start(setting, "interrupted")
-    stop_at(process, 5, signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "same command" in errors and "Traceback" not in errors
-    process = start(setting, "interrupted")
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    assert output.count("batch\n") < 28  # of 28 batches in all, some were kept
-    assert measured(setting / "interrupted") == measured(setting / "undisturbed")
+def test_ctrl_c_exits_130_keeps_what_is_done_and_says_how_to_go_on(setting: Setting) -> None:
+    process = setting.start("interrupted")
+    process.stop_at(after(5), signal.SIGINT)
+    stopped = process.finish()
+    assert stopped.returncode == 130
+    assert "same command" in stopped.stderr and "Traceback" not in stopped.stderr
+    done = setting.finish("interrupted")
+    assert done.stdout.count("batch\n") < 28  # of 28 batches in all, some were kept

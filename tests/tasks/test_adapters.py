@@ -1,4 +1,4 @@
-"""The adapters beside the shipped task files, over tiny trees in the published formats and over broken ones."""
+"""The adapters next to the shipped task files, over tiny trees in the published formats and over broken ones."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 
 from evalsuite import resources
+from evalsuite.code_files import CodeFile
 from evalsuite.data.base import MultiLabel, Pool, RawPool
 from evalsuite.data.lists import expand_lists, read_list
-from evalsuite.data.python_source import AdapterReader, call_adapter
 from evalsuite.data.readers import raw_pool_from_files
+from evalsuite.data.sources.python import AdapterReader, call_adapter
 from evalsuite.errors import DataError, DataMissingError, MissingExtraError
 from evalsuite.tasks.sources import ListFile
 from tests.paper import binaries, scenes, videos
@@ -50,7 +51,7 @@ def adapter(task: str) -> Path:
 
 def open_pool(task: str, root: Path | None, pool: str) -> RawPool:
     """Open a pool as a task does."""
-    return call_adapter(adapter(task), "open_pool", root, pool)
+    return call_adapter(CodeFile.read(adapter(task)), "open_pool", root, pool)
 
 
 def shown(image: Image.Image, names: Sequence[str]) -> str:
@@ -86,8 +87,7 @@ def broken(trees: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(("task", "pool"), EVERY_POOL)
 def test_another_process_reads_the_same_pictures(task: str, pool: str, trees: dict[str, Path]) -> None:
     raw = open_pool(task, trees[task], pool)
-    reader = AdapterReader(str(adapter(task)), "open_pool", str(trees[task]), pool)
-    reader.attach(raw)
+    reader = AdapterReader(CodeFile.read(adapter(task)), "open_pool", trees[task], pool)
     copy = pickle.loads(pickle.dumps(reader))
     for row in (0, len(raw.ids) - 1):
         here, there = raw.read(row), copy(row)
@@ -354,7 +354,7 @@ def test_damaged_kitti_is_named(broken: Any) -> None:
             open_pool("kitti_distance", root, "val")
     note.write_text(text)
     (base / sample).unlink()
-    with pytest.raises(DataMissingError, match=rf"1 images or label files of the split 'val'.*{Path(sample).name}"):
+    with pytest.raises(DataMissingError, match=rf"the split 'val' lacks 1 image or label file.*{Path(sample).name}"):
         open_pool("kitti_distance", root, "val")
     order = base / "devkit_object/mapping/train_rand.txt"
     numbers = order.read_text().strip().split(",")
@@ -400,7 +400,7 @@ def test_damaged_clevr_is_named(broken: Any) -> None:
     base = (root := broken("clevr_counts")) / "clevr" / "CLEVR_v1.0"
     image = base / "images/val/CLEVR_val_000002.png"
     shutil.copy(image, base / "images/val/CLEVR_val_000777.png")
-    with pytest.raises(DataError, match=r"1 images have no scene.*CLEVR_val_000777\.png"):
+    with pytest.raises(DataError, match=r"no scene for 1 image.*CLEVR_val_000777\.png"):
         open_pool("clevr_counts", root, "val")
     image.unlink()
     with pytest.raises(DataMissingError, match=r"1 of 24 images of the set 'val' are missing.*CLEVR_val_000002\.png"):
@@ -475,7 +475,7 @@ def test_damaged_voc_lists_are_named(broken: Any) -> None:
 def test_missing_voc_images_are_named(broken: Any) -> None:
     devkit = (root := broken("voc2007")) / "VOCdevkit/VOC2007"
     (devkit / "JPEGImages/000003.jpg").unlink()
-    with pytest.raises(DataMissingError, match=r"1 images of the set 'train'.*000003\.jpg\. .*VOCtrainval_06"):
+    with pytest.raises(DataMissingError, match=r"the set 'train' lacks 1 image.*000003\.jpg\. .*VOCtrainval_06"):
         open_pool("voc2007", root, "train")
 
 

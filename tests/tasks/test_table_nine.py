@@ -1,14 +1,14 @@
-"""The shipped tasks beside table 9 of the paper: what differs is a known error of it, and the task file says so."""
+"""The shipped tasks next to table 9 of the paper: what differs is a known error of it, and the task file says so."""
 
 from __future__ import annotations
 
 import pytest
 
-from evalsuite.results.published import load_published_tasks
+from evalsuite.results.library import Library
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
 
-TABLE = {row.task: row for row in load_published_tasks("clip-paper")}
+TABLE = {task.task: task for paper in Library().papers for task in paper.tasks}
 
 CLASSES = {"food101": 101, "fer2013": 7}
 """Classes where table 9 is wrong."""

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalsuite.errors import ModelError
+from evalsuite.models.names import ResolvedModel
 
 if TYPE_CHECKING:
-    from evalsuite.models.pocket.model import PocketModel
+    from evalsuite.models.modules import TorchImageTextModel
 
 CONFIG_FILE = "config.json"
 MERGES_FILE = "merges.txt.gz"
@@ -23,7 +24,17 @@ WEIGHTS_FILE = "weights.safetensors"
 _FOLDER = Path(__file__).parent
 
 
-def load_pocket(folder: Path = _FOLDER) -> PocketModel:
+def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> TorchImageTextModel:
+    """Load the shipped model."""
+    return load_pocket()
+
+
+def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str:
+    """Return the fingerprint of the shipped model."""
+    return pocket_fingerprint()
+
+
+def load_pocket(folder: Path = _FOLDER) -> TorchImageTextModel:
     """Load the shipped model, or one that `training.pocket.train` wrote into `folder`.
 
     Raises ModelError if a file is missing or the weights do not fit the configuration.

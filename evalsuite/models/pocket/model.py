@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from safetensors.torch import load as load_safetensors
 
 from evalsuite.errors import ModelError
 from evalsuite.models.base import EMBEDDING, PENULTIMATE, ModelInfo
+from evalsuite.models.layers import embedding_layers
+from evalsuite.models.modules import TorchImageTextModel
 from evalsuite.models.pocket import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, pocket_fingerprint, read_part
 
 
@@ -58,48 +59,6 @@ class PocketPreprocess:
         return f"RGB, {self._side} x {self._side} bilinear, (x / 255 - {self._mean}) / {self._std}"
 
 
-class PocketModel:
-    """A small CLIP with a ModifiedResNet; an `ImageTextModel`.
-
-    Its attention pool ends in the projection to the joint space, so `penultimate` and `embedding` are
-    the same numbers, as for CLIP's own ResNets.
-    """
-
-    def __init__(self, info: ModelInfo, clip: CLIP, tokenizer: SimpleTokenizer, preprocess: PocketPreprocess) -> None:
-        self._info = info
-        self._clip = clip
-        self._tokenizer = tokenizer
-        self._preprocess = preprocess
-
-    @property
-    def info(self) -> ModelInfo:
-        """Name, sizes, layers and fingerprint of this model."""
-        return self._info
-
-    @property
-    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
-        """Turn one PIL image of any mode into a (3, side, side) float32 tensor."""
-        return self._preprocess
-
-    def to(self, device: torch.device | str) -> PocketModel:
-        """Move the weights to a device, in place, and return this model."""
-        self._clip.to(device)
-        return self
-
-    def encode_images(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Encode (n, 3, side, side) float32 into two (n, dim) layers, unnormalised."""
-        with torch.no_grad():
-            features: torch.Tensor = self._clip.encode_image(batch)
-        return {PENULTIMATE: features, EMBEDDING: features}
-
-    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Encode texts into (n, dim) float32, unnormalised; what exceeds the context is cut off."""
-        tokens = self._tokenizer(list(texts)).to(self._clip.logit_scale.device)
-        with torch.no_grad():
-            features: torch.Tensor = self._clip.encode_text(tokens)
-        return features
-
-
 def build_clip(config: PocketConfig) -> CLIP:
     """Build the network with fresh weights, in training mode."""
     try:
@@ -115,8 +74,12 @@ def build_tokenizer(merges: Path, config: PocketConfig) -> SimpleTokenizer:
     return SimpleTokenizer(bpe_path=str(merges), context_length=config.text_cfg["context_length"])
 
 
-def load_from(folder: Path) -> PocketModel:
-    """Load configuration, tokenizer and weights from a folder, in float32 on the CPU."""
+def load_from(folder: Path) -> TorchImageTextModel:
+    """Load configuration, tokenizer and weights from a folder, in float32 on the CPU.
+
+    The attention pool of its ModifiedResNet ends in the projection to the joint space, so `penultimate` and
+    `embedding` are the same numbers, as for CLIP's own ResNets.
+    """
     config = _read_config(folder)
     read_part(folder, MERGES_FILE)  # a missing file is reported in our words
     tokenizer = build_tokenizer(folder / MERGES_FILE, config)
@@ -129,7 +92,7 @@ def load_from(folder: Path) -> PocketModel:
     clip = _load_weights(build_clip(config), weights, folder)
     preprocess = PocketPreprocess(config)
     info = _describe(config, clip, str(preprocess), pocket_fingerprint(folder), weights)
-    return PocketModel(info, clip, tokenizer, preprocess)
+    return TorchImageTextModel(clip, preprocess, info, embedding_layers, tokenizer)
 
 
 def _read_config(folder: Path) -> PocketConfig:

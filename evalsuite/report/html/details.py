@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
@@ -12,15 +11,18 @@ from numpy.typing import NDArray
 
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.metrics import map_11_point
+from evalsuite.records import Interval
 from evalsuite.registry import did_you_mean
 from evalsuite.report.calibration import confidences, reliability
-from evalsuite.report.confusion import confusion_counts, most_confused, recalls, worst
+from evalsuite.report.confusion import Pair, confusion_counts, most_confused, recalls, worst
 from evalsuite.report.html.plots import Bar, reliability_diagram, share_bars
 from evalsuite.report.html.tables import SHADES
-from evalsuite.report.standings import interval_of, is_model
-from evalsuite.report.table import Cell, Leaderboard, Row
+from evalsuite.report.ranking import rows_called
+from evalsuite.report.table import Leaderboard, Row
+from evalsuite.results.numbers import Number
 from evalsuite.results.samples import LoggedSamples, read_samples
 from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import counted
 
 MATRIX_CLASSES = 25
 """More classes than these get their most confused pairs instead of a matrix."""
@@ -34,11 +36,15 @@ SAMPLES_MISSING = "No predictions were stored: run it again with --log-samples t
 
 @dataclass(frozen=True)
 class Chosen:
-    """A value to look behind."""
+    """A number to look behind, and its row."""
 
     row: Row
-    task: str
-    cell: Cell
+    number: Number
+
+    @property
+    def task(self) -> str:
+        """The task."""
+        return self.number.task
 
 
 @dataclass(frozen=True)
@@ -62,24 +68,15 @@ class MatrixRow:
 
 
 @dataclass(frozen=True)
-class ConfusedPair:
-    """A row of the table of confused pairs."""
-
-    truth: str
-    said: str
-    count: int
-    share: float
-
-
-@dataclass(frozen=True)
 class Detail:
-    """A model on a task. A part that cannot be told is empty, and `notes` says why."""
+    """A model on a task. A part that cannot be told is empty, and `notes` says why. names: of the classes in pairs."""
 
     chosen: Chosen
-    interval: tuple[float, float] | None
+    interval: Interval | None
     notes: tuple[str, ...] = ()
     matrix: tuple[MatrixRow, ...] = ()
-    pairs: tuple[ConfusedPair, ...] = ()
+    names: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
     classes: Markup | None = None
     classes_title: str = ""
     reliability: Markup | None = None
@@ -93,25 +90,26 @@ def choose(board: Leaderboard, names: Sequence[str]) -> list[Chosen]:
     UsageError for a name that no measured row has.
     """
     measured = [
-        Chosen(row, task, row.cells[task])
+        Chosen(row, row.cells[task])
         for task in board.tasks
         for row in board.rows
-        if task in row.cells and row.cells[task].result is not None
+        if task in row.cells and row.cells[task].is_measured
     ]
     if names:
-        _check_names(names, measured)
-        return [item for item in measured if any(is_model(item.row, name) for name in names)]
+        called = {id(row) for name in names for row in _called(name, measured)}
+        return [item for item in measured if id(item.row) in called]
     best: dict[tuple[str, str], Chosen] = {}
     for item in measured:
-        place = item.task, item.row.protocol.partition(" #")[0]
-        if place not in best or _preference(item.cell) > _preference(best[place].cell):
+        place = item.task, item.row.protocol
+        if place not in best or _preference(item.number) > _preference(best[place].number):
             best[place] = item
     return list(best.values())
 
 
-def look_behind(chosen: Chosen, samples: Path | None, task: TaskSpec | None) -> Detail:
-    """Return what the stored predictions tell; `samples` and the task may be missing."""
-    empty = Detail(chosen, interval_of(chosen.cell))
+def look_behind(chosen: Chosen, task: TaskSpec | None) -> Detail:
+    """Return what the stored predictions tell; they and the task may be missing."""
+    empty = Detail(chosen, chosen.number.confidence())
+    samples = chosen.number.stored.samples if chosen.number.stored else None
     if samples is None:
         return replace(empty, notes=(SAMPLES_MISSING,))
     try:
@@ -128,18 +126,19 @@ def look_behind(chosen: Chosen, samples: Path | None, task: TaskSpec | None) -> 
     return _with_mistakes(described, logged, names)
 
 
-def _check_names(names: Sequence[str], measured: Sequence[Chosen]) -> None:
-    for name in names:
-        if not any(is_model(item.row, name) for item in measured):
-            models = list(dict.fromkeys(item.row.model for item in measured))
-            raise UsageError(
-                f"There is no measured result for --detail {name!r}.{did_you_mean(name, models)} "
-                f"Measured models: {', '.join(models) or 'none'}."
-            )
+def _called(name: str, measured: Sequence[Chosen]) -> list[Row]:
+    found = rows_called(name, [item.row for item in measured])
+    if not found:
+        models = list(dict.fromkeys(item.row.title for item in measured))
+        raise UsageError(
+            f"There is no measured result for --detail {name!r}.{did_you_mean(name, models)} "
+            f"Measured models: {', '.join(models) or 'none'}."
+        )
+    return found
 
 
-def _preference(cell: Cell) -> tuple[bool, float]:
-    return not cell.partial, cell.value
+def _preference(number: Number) -> tuple[bool, float]:
+    return not number.partial, number.value
 
 
 def _single_label(empty: Detail, logged: LoggedSamples, names: Sequence[str]) -> Detail:
@@ -147,14 +146,15 @@ def _single_label(empty: Detail, logged: LoggedSamples, names: Sequence[str]) ->
     counts = confusion_counts(logged.labels, logged.predictions, len(names))
     recall, totals = recalls(counts), counts.sum(axis=1)
     shown = worst(recall, WORST_CLASSES)
-    bars = [Bar(names[index], float(recall[index]), f"of {totals[index]:,} samples") for index in shown]
+    bars = [Bar(names[index], float(recall[index]), f"of {counted(totals[index], 'sample')}") for index in shown]
     small = len(names) <= MATRIX_CLASSES
     pairs = [] if small else most_confused(counts, CONFUSED_PAIRS)
     title = "Recall of each class" if len(names) <= WORST_CLASSES else f"Recall of the {len(bars)} worst classes"
     return replace(
         empty,
         matrix=_matrix(counts, names) if small else (),
-        pairs=tuple(ConfusedPair(names[pair.truth], names[pair.said], pair.count, pair.share) for pair in pairs),
+        names=tuple(names),
+        pairs=tuple(pairs),
         classes=share_bars(bars, title),
         classes_title=title,
     )
@@ -181,7 +181,7 @@ def _multilabel(empty: Detail, logged: LoggedSamples, names: Sequence[str]) -> D
 
 def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) -> Detail:
     """Add reliability (single labels) and the most confident mistakes, a sample once."""
-    protocol, multilabel = detail.chosen.row.protocol.partition(" #")[0], logged.labels.ndim == 2
+    protocol, multilabel = detail.chosen.row.protocol, logged.labels.ndim == 2
     sure = confidences(protocol, multilabel, logged.scores)
     if sure is None:
         note = f"Scores of the protocol {protocol} are not known to be logits: there are no confidences."

@@ -1,4 +1,4 @@
-"""The plots over all models: zero-shot against a probe (the paper's figure 5), score against cost (10), dots a task."""
+"""Plots over all models: zero-shot against a probe (the paper's figure 5), score by cost (10), dots for each task."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evalsuite.models.aliases import aliases
+from evalsuite.records import Interval
 from evalsuite.report.html.plots import COLOURS, Bar, Dot, Point, difference_bars, dot_plot, scatter
 from evalsuite.report.html.tables import foremost, left_out
-from evalsuite.report.leaderboard import MEASURED, build_leaderboard
-from evalsuite.report.standings import interval_of, is_model
+from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.report.ranking import rows_called
 from evalsuite.report.table import Leaderboard, Row
-from evalsuite.results.published import load_published
+from evalsuite.results.library import Library
+from evalsuite.results.naming import PUBLISHED
+from evalsuite.results.numbers import MEASURED, Numbers, family, protocol_label
+from evalsuite.text import counted, shortened
 
 BASELINE = "resnet/50"
 """The linear probe that zero-shot models are held against in the paper's figure 5."""
@@ -34,21 +38,26 @@ class Figure:
 
 @dataclass(frozen=True)
 class CostFigures:
-    """Score against GFLOPs, a plot a protocol, with the families behind the colours and what is not drawn."""
+    """Score against GFLOPs, a plot for each protocol, with the families behind the colours and what is not drawn."""
 
     figures: tuple[Figure, ...]
     families: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def zero_shot_figures(board: Leaderboard, detail: Sequence[str]) -> list[Figure]:
-    """Return the paper's figure 5 for the models `detail`, or for the best zero-shot row, measured before published."""
-    against = {id(row): _baseline(row, board) for row in board.rows if _protocol(row) == "zero_shot"}
-    rows = [row for row in board.rows if id(row) in against]
+def zero_shot_figures(board: Leaderboard, detail: Sequence[str], library: Library | None = None) -> list[Figure]:
+    """Return the paper's figure 5 for the models `detail`, or for the best zero-shot row, measured before published.
+
+    library: where the published baseline is read.
+    """
+    rows = [row for row in board.rows if row.protocol == "zero_shot"]
+    probes = _baseline_rows(board, library or Library()) if rows else []
+    # The probe with most tasks in common; of equals the measured one.
+    against = {id(row): max(probes, key=lambda other: len(row.cells.keys() & other.cells.keys())) for row in rows}
     comparable = [row for row in rows if row.cells.keys() & against[id(row)].cells.keys()]
     best = max(comparable, key=lambda row: (row.origin == MEASURED, len(row.cells), row.average), default=None)
-    named = [row for row in rows if any(is_model(row, name) for name in detail)]
-    chosen = named or ([best] if best else [])
+    called = {id(row) for name in detail for row in rows_called(name, rows)}
+    chosen = [row for row in rows if id(row) in called] or ([best] if best else [])
     if not chosen:
         return [Figure(None, f"There is no zero-shot result on a task that {BASELINE} has a value for.")]
     return [_zero_shot_figure(row, against[id(row)], board.tasks) for row in chosen]
@@ -60,24 +69,24 @@ def cost_figures(board: Leaderboard) -> CostFigures:
     known = _known_gflops()
     rows = [row for row in board.rows if widest and widest <= _whole_tasks(row)]
     points = {
-        id(row): Point(row.model, _family(row), cost, _mean(row, widest), row.origin != MEASURED)
+        id(row): Point(row.title, family(row.model), cost, 100 * _mean(row, widest), row.origin != MEASURED)
         for row in rows
         if (cost := _gflops(row, known)) is not None
     }
     drawn = [row for row in rows if id(row) in points]
-    families = tuple(name for name, _ in Counter(map(_family, drawn)).most_common())
-    over = f"{len(widest)} tasks" if len(widest) > 1 else "".join(widest)
+    families = tuple(name for name, _ in Counter(family(row.model) for row in drawn).most_common())
+    over = counted(len(widest), "task") if len(widest) > 1 else "".join(widest)
     figures = []
-    for protocol in dict.fromkeys(row.protocol for row in drawn):
-        title = f"{protocol}: average of {over} against GFLOPs an image"
-        chosen = [points[id(row)] for row in drawn if row.protocol == protocol]
+    for protocol in dict.fromkeys(row.labels[1] for row in drawn):
+        title = f"{protocol}: average of {over} against GFLOPs per image"
+        chosen = [points[id(row)] for row in drawn if row.labels[1] == protocol]
         figures.append(Figure(scatter(chosen, title, families), f"{title}."))
     notes = []
-    unknown = list(dict.fromkeys(row.model for row in rows if id(row) not in points))
+    unknown = list(dict.fromkeys(row.title for row in rows if id(row) not in points))
     if unknown:
-        notes.append(f"Left out, because their GFLOPs are not known: {_shortened(unknown)}.")
+        notes.append(f"Left out, because their GFLOPs are not known: {shortened(unknown, 12)}.")
     if len(rows) < len(board.rows):
-        notes.append(f"Left out, because they lack some of the {over}: {len(board.rows) - len(rows)} rows.")
+        notes.append(f"Left out, because they lack some of the {over}: {counted(len(board.rows) - len(rows), 'row')}.")
     return CostFigures(tuple(figures), families, tuple(notes))
 
 
@@ -94,34 +103,41 @@ def task_dots(board: Leaderboard, task: str, title: str) -> Figure:
         return Figure(None, "No row has a value.")
     shown = foremost(rows, DOTS, lambda row: row.cells[task].value)
     dots = [
-        Dot(_name(row), row.cells[task].value, interval_of(row.cells[task]), _protocol(row), row.origin != MEASURED)
+        Dot(_name(row), 100 * number.value, percent(number.confidence()), row.protocol, row.origin != MEASURED)
         for row in shown
+        if (number := row.cells[task])
     ]
     return Figure(dot_plot(dots, f"Scores on {title}"), f"Scores with their intervals.{left_out(rows, shown)}")
 
 
+def percent(interval: Interval | None) -> tuple[float, float] | None:
+    """Return the bounds of an interval in percent."""
+    return (100 * interval.low, 100 * interval.high) if interval else None
+
+
 def _zero_shot_figure(row: Row, base: Row, tasks: Sequence[str]) -> Figure:
     shared = [task for task in tasks if task in row.cells and task in base.cells]
-    title = f"Zero-shot {row.model} minus the linear probe on {base.model}"
-    against = f"{base.model} ({base.protocol}, {base.origin})"
+    title = f"Zero-shot {row.title} minus the linear probe on {base.title}"
+    against = base.described
     if not shared:
-        return Figure(None, f"{row.model} and {against} have no task in common.")
-    bars = [Bar(task, row.cells[task].value - base.cells[task].value) for task in shared]
+        return Figure(None, f"{row.title} and {against} have no task in common.")
+    bars = [Bar(task, 100 * (row.cells[task].value - base.cells[task].value)) for task in shared]
     bars.sort(key=lambda bar: -bar.value)
     won = sum(bar.value > 0 for bar in bars)
-    caption = f"{row.model} ({row.origin}) minus {against}, in points: ahead on {won} of {len(bars)} tasks."
+    caption = (
+        f"{row.title} ({row.origin.label}) minus {against}, in points: ahead on {won} of {counted(len(bars), 'task')}."
+    )
     missing = len(tasks) - len(shared)
-    return Figure(difference_bars(bars, title), caption + (f" {missing} tasks lack a value." if missing else ""))
+    return Figure(
+        difference_bars(bars, title), caption + (f" Without a value: {counted(missing, 'task')}." if missing else "")
+    )
 
 
-def _baseline(row: Row, board: Leaderboard) -> Row:
-    """Return the baseline's probe with most tasks in common with `row`; of equals the measured one."""
-    measured = [other for other in board.rows if other.origin == MEASURED]
-    published = build_leaderboard([], load_published([BASELINE]), protocols=["linear_probe"]).rows
-    found = [
-        other for other in [*measured, *published] if is_model(other, BASELINE) and _protocol(other) == "linear_probe"
-    ]
-    return max(found, key=lambda other: len(row.cells.keys() & other.cells.keys()))
+def _baseline_rows(board: Leaderboard, library: Library) -> list[Row]:
+    """Return the probes of the baseline: those that were measured, then the published one."""
+    measured = [row for row in board.rows if row.origin == MEASURED and row.protocol == "linear_probe"]
+    published = Numbers(tuple(library.one_model(PUBLISHED + BASELINE)))
+    return [*rows_called(BASELINE, measured), *build_leaderboard(published, protocols=["linear_probe"]).rows]
 
 
 def _known_gflops() -> dict[str, float]:
@@ -131,24 +147,13 @@ def _known_gflops() -> dict[str, float]:
 
 
 def _gflops(row: Row, known: dict[str, float]) -> float | None:
-    for cell in row.cells.values():
-        if cell.result is not None and (counted := cell.result.model_info.get("gflops")):
-            return float(counted)
-    return known.get(row.model.partition(" @")[0])
-
-
-def _family(row: Row) -> str:
-    return row.model.partition("/")[0]
-
-
-def _protocol(row: Row) -> str:
-    return row.protocol.partition(" #")[0]
+    counted = (cell.info.gflops for cell in row.cells.values() if cell.info)
+    return next((gflops for gflops in counted if gflops), None) or known.get(row.model)
 
 
 def _name(row: Row) -> str:
     """Return the model, with the hash of its options where they are not the default."""
-    options = row.protocol.partition(" ")[2]
-    return f"{row.model} {options}" if options else row.model
+    return protocol_label(row.title, row.options)
 
 
 def _mean(row: Row, tasks: Collection[str]) -> float:
@@ -157,7 +162,3 @@ def _mean(row: Row, tasks: Collection[str]) -> float:
 
 def _whole_tasks(row: Row) -> frozenset[str]:
     return frozenset(row.cells.keys() - row.partial_tasks)
-
-
-def _shortened(names: Sequence[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

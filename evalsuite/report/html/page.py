@@ -12,17 +12,17 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from evalsuite.data.place import DataPlace
 from evalsuite.metrics import METRICS
-from evalsuite.report.html.details import Chosen, Detail, choose, look_behind
+from evalsuite.report.html.details import Detail, choose, look_behind
 from evalsuite.report.html.figures import Figure, cost_figures, legend, task_dots, zero_shot_figures
 from evalsuite.report.html.tables import board_table, group_tasks, heat_map
-from evalsuite.report.html.thumbnails import DataPlace, thumbnails
-from evalsuite.report.leaderboard import MEASURED
+from evalsuite.report.html.thumbnails import thumbnails
 from evalsuite.report.table import Leaderboard, Row
-from evalsuite.results.published import published_sets
-from evalsuite.results.store import StoredResult
+from evalsuite.results.library import Library
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import counted
 
 LIMIT_BYTES = 5_000_000
 """A larger page loses its thumbnails."""
@@ -47,7 +47,6 @@ class TaskSection:
 
 def report_page(
     board: Leaderboard,
-    stored: Sequence[StoredResult],
     *,
     detail: Sequence[str] = (),
     index: TaskIndex | None = None,
@@ -55,28 +54,25 @@ def report_page(
     left_out: Sequence[str] = (),
     version: str = "",
     limit: int = LIMIT_BYTES,
+    library: Library | None = None,
 ) -> str:
-    """Return the page of a leaderboard that was built from the results in `stored`.
+    """Return the page of a leaderboard.
 
     detail: models to look behind, by default the best measured one of each task and protocol. index, place: where
     task files and images are. left_out: files that could not be read, named on the page. version: of this package.
-    limit: bytes above which thumbnails are dropped. UsageError for a name in `detail` that has no result.
+    limit: bytes above which thumbnails are dropped. library: of published rows that the figures need. UsageError for a
+    name in `detail` that has no result.
     """
     index = index or TaskIndex()
     specs = {task: index.load(task) for task in board.tasks if task in index.files}
-    details = _details(choose(board, detail), stored, specs)
-    pictured = _with_thumbnails(details, specs, place or DataPlace(None))
-    render = _renderer(board, detail, specs, left_out, version)
+    details = [look_behind(item, specs.get(item.task)) for item in choose(board, detail)]
+    pictured = _with_thumbnails(details, specs, place or DataPlace())
+    zero_shot = zero_shot_figures(board, detail, library)
+    render = _renderer(board, zero_shot, specs, left_out, version)
     page = render(pictured)
     if len(page.encode()) > limit and any(mistake.image for item in pictured for mistake in item.mistakes):
         page = render([replace(item, notes=(*item.notes, TOO_LARGE)) if item.mistakes else item for item in details])
     return page
-
-
-def _details(chosen: Sequence[Chosen], stored: Sequence[StoredResult], specs: Mapping[str, TaskSpec]) -> list[Detail]:
-    # By identity: two files may hold equal records, and the samples lie beside the one that is shown.
-    samples = {id(item.result): item.samples for item in stored}
-    return [look_behind(item, samples.get(id(item.cell.result)), specs.get(item.task)) for item in chosen]
 
 
 def _with_thumbnails(details: Sequence[Detail], specs: Mapping[str, TaskSpec], place: DataPlace) -> list[Detail]:
@@ -96,7 +92,7 @@ def _pictured(detail: Detail, images: Mapping[str, str], problem: str) -> Detail
 
 def _renderer(
     board: Leaderboard,
-    detail: Sequence[str],
+    zero_shot: Sequence[Figure],
     specs: Mapping[str, TaskSpec],
     left_out: Sequence[str],
     version: str,
@@ -116,11 +112,10 @@ def _renderer(
         "board": board,
         "table": board_table(board, groups),
         "heat": heat_map(board),
-        "zero_shot": zero_shot_figures(board, detail),
+        "zero_shot": zero_shot,
         "cost": cost,
         "legend": legend(cost.families),
         "leaders": _leaders(board.rows),
-        "measured": MEASURED,
         "left_out": left_out,
         "style": Markup(style),
         "script": Markup(script),
@@ -145,32 +140,29 @@ def _renderer(
 def _section(board: Leaderboard, task: str, spec: TaskSpec | None) -> TaskSection:
     title = spec.title if spec else task
     row = max((row for row in board.rows if task in row.cells), key=lambda row: row.cells[task].value, default=None)
-    best = f"{row.cells[task].value:.1f}, {row.model} ({row.protocol}, {row.origin})" if row else ""
+    best = f"{100 * row.cells[task].value:.1f}, {row.described}" if row else ""
     return TaskSection(task, title, best, _facts(spec), _caveats(board, task), task_dots(board, task, title), ())
 
 
 def _facts(spec: TaskSpec | None) -> tuple[str, ...]:
     if spec is None:
         return ("No task file of this name is known here.",)
-    classes = f"{len(spec.class_list):,} classes{', several an image' if spec.multilabel else ''}"
+    classes = f"{counted(len(spec.class_list), 'class')}{', several per image' if spec.multilabel else ''}"
     split = f"splits {spec.split_fidelity.level}: {spec.split_fidelity.why}"
     return tuple(fact for fact in (METRICS.get(spec.metric).title, classes, ", ".join(spec.tags), split) if fact)
 
 
 def _caveats(board: Leaderboard, task: str) -> tuple[str, ...]:
-    shown = {row.origin for row in board.rows if task in row.cells}
-    return tuple(
-        f"On the numbers of the {described.origin}: {described.caveats[task].strip()}"
-        for described in published_sets().values()
-        if described.origin in shown and task in described.caveats
-    )
+    shown = [row.cells[task] for row in board.rows if task in row.cells]
+    caveats = {number.origin.label: number.caveat for number in shown if number.origin.kind == "published"}
+    return tuple(f"On the numbers of the {origin}: {text.strip()}" for origin, text in caveats.items() if text)
 
 
 def _leaders(rows: Sequence[Row]) -> list[Row]:
     """Return the first row of each protocol and origin: rows are sorted, the best complete ones first."""
-    leaders: dict[tuple[str, str], Row] = {}
+    leaders: dict[tuple[str, ...], Row] = {}
     for row in rows:
-        leaders.setdefault((row.protocol, row.origin), row)
+        leaders.setdefault(row.labels[1:], row)
     return list(leaders.values())
 
 

@@ -185,7 +185,7 @@ def _frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def _names(named: Sequence[Point], points: Sequence[Point], across: Scale, down: Scale) -> list[Markup]:
-    """Name points, the highest first, beside them where nothing is covered; a name without a place is left out."""
+    """Name points, the highest first, next to them where nothing is covered; a name without a place is left out."""
     parts: list[Markup] = []
     spots = [(across(math.log10(point.x)), down(point.y)) for point in points]
     taken: list[tuple[float, float, float]] = []

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evalsuite.report.grid import LABELS, TextCell, cells_of, header_of
-from evalsuite.report.table import Leaderboard, Row
+from evalsuite.report.grid import TextCell, cells_of, header_of
+from evalsuite.report.table import LABELS, Leaderboard, Row
+from evalsuite.results.numbers import MEASURED
 
 OTHER = "other"
 """The group of tasks that are in none."""
@@ -79,11 +80,11 @@ def board_table(board: Leaderboard, groups: Mapping[str, Sequence[str]]) -> Boar
 
 def heat_map(board: Leaderboard) -> HeatMap:
     """Return the averages by tag of the foremost rows of each protocol."""
-    protocols = dict.fromkeys(row.protocol for row in board.rows)
+    protocols = dict.fromkeys(row.labels[1] for row in board.rows)
     shown = [
         row
         for protocol in protocols
-        for row in foremost([row for row in board.rows if row.protocol == protocol], FOREMOST, lambda row: row.average)
+        for row in foremost([row for row in board.rows if row.labels[1] == protocol], FOREMOST, lambda row: row.average)
     ]
     rows = tuple((row, tuple(_heat_cell(row, tag) for tag in board.groups)) for row in shown)
     return HeatMap(board.groups, rows, left_out(board.rows, shown))
@@ -91,7 +92,7 @@ def heat_map(board: Leaderboard) -> HeatMap:
 
 def foremost(rows: Iterable[Row], limit: int, value: Callable[[Row], float]) -> list[Row]:
     """Return at most `limit` rows, highest value first: measured ones before published ones where not all fit."""
-    measured_first = sorted(rows, key=lambda row: (not _is_measured(row), -value(row)))
+    measured_first = sorted(rows, key=lambda row: (row.origin != MEASURED, -value(row)))
     return sorted(measured_first[:limit], key=lambda row: -value(row))
 
 
@@ -99,16 +100,13 @@ def left_out(rows: Sequence[Row], shown: Sequence[Row]) -> str:
     """Return a sentence on the rows that are not among the foremost, empty where all are."""
     if len(rows) == len(shown):
         return ""
-    first = " Measured ones come first." if len({_is_measured(row) for row in rows}) > 1 else ""
-    return f" {len(rows) - len(shown)} more rows are in the leaderboard.{first}"
-
-
-def _is_measured(row: Row) -> bool:
-    return any(cell.result is not None for cell in row.cells.values())
+    first = " Measured ones come first." if len({row.origin == MEASURED for row in rows}) > 1 else ""
+    more = len(rows) - len(shown)
+    return f" {more} more {'row is' if more == 1 else 'rows are'} in the leaderboard.{first}"
 
 
 def _heat_cell(row: Row, tag: str) -> HeatCell:
     mean = row.groups.get(tag)
     if mean is None:
         return HeatCell("–", None)
-    return HeatCell(f"{mean.value:.1f}{mean.mark}", min(int(mean.value / 100 * SHADES), SHADES - 1))
+    return HeatCell(f"{100 * mean.value:.1f}{mean.mark}", min(int(mean.value * SHADES), SHADES - 1))

@@ -6,14 +6,14 @@ import base64
 import io
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
 from evalsuite.data.base import Pool, TaskData
 from evalsuite.data.opening import open_task
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, EvalsuiteError, UsageError
 from evalsuite.tasks.spec import TaskSpec
 
@@ -21,15 +21,6 @@ SIDE = 64
 """Longer side in pixels."""
 
 JPEG_QUALITY = 80
-
-
-@dataclass(frozen=True)
-class DataPlace:
-    """Where images are looked for; nothing is fetched."""
-
-    data_root: Path | None
-    cache_dir: Path | None = None
-    trust_adapters: bool = False
 
 
 def thumbnails(
@@ -43,14 +34,7 @@ def thumbnails(
     if task is None:
         return {}, "No thumbnails: the task file is not known here; name its folder with --include-path."
     try:
-        data = open_task(
-            task,
-            place.data_root,
-            offline=True,
-            trust_adapters=place.trust_adapters,
-            cache_dir=place.cache_dir,
-            test_only=True,
-        )
+        data = open_task(task, replace(place, offline=True), test_only=True)
         return _from_pools(data, wanted)
     except DataMissingError:
         return {}, "No thumbnails: the images are not on this machine; say where they are with --data-root."

@@ -1,0 +1,170 @@
+"""The `files` of a source: fetch each, unpack it and put it into place; what was stopped at any point is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from evalsuite.data.download.transfers import Retries, fetch_file, is_web_page, part_of, wrong_checksum
+from evalsuite.data.download.unpacking import DamagedArchiveError, check_supported, move_into, unpack
+from evalsuite.errors import DataMissingError
+from evalsuite.progress import BYTES, Progress
+from evalsuite.tasks.sources import RemoteFile
+
+LOCKS = ".evalsuite-locks"
+"""Folder under the data root: a lock next to the data would look like data to those who list folders."""
+
+
+class Target:
+    """Where a file goes.
+
+    folder: under the data root. path: the file as it comes. makes: what is there afterwards. work: next to the file, a
+    folder that is there while it is unpacked; in it, `new` fills, becomes `ready` when it is whole, is then moved into
+    place, and goes last of all; `mark` says that the archive is ours to remove.
+    """
+
+    def __init__(self, file: RemoteFile, root: Path) -> None:
+        self.file = file
+        self.folder = root / file.to
+        self.path = self.folder / file.file_name
+        self.makes = [root / path for path in file.makes] if file.makes or file.unpack else [self.path]
+        self.work = self.folder / f".{file.file_name}.unpacking"
+        self.ready, self.mark = self.work / "ready", self.work / "downloaded"
+
+    @property
+    def is_made(self) -> bool:
+        """Whether nothing is left to do: all it makes is there, and no move of it was stopped half-way."""
+        return bool(self.makes) and not self.ready.exists() and all(path.exists() for path in self.makes)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier call was stopped while it fetched or unpacked the file."""
+        return not self.is_made and (part_of(self.path).exists() or self.work.exists())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether no network is needed: the file lies there, or what it makes."""
+        return self.is_made or self.path.exists() or self.ready.exists()
+
+    @property
+    def destination(self) -> str:
+        """The path it goes to, for people."""
+        return str(self.folder if self.file.unpack else self.path)
+
+
+def fetch_remote(file: RemoteFile, root: Path, reporter: Progress, retries: Retries | None = None) -> int:
+    """Have what a file `makes` under the data root; return how many bytes came over the network.
+
+    An archive that is there already is checked and unpacked, not downloaded. It is removed afterwards only if it
+    was downloaded here. DataMissingError says what went wrong and what to do.
+    """
+    target = Target(file, root)
+    try:
+        with _alone(target, root / LOCKS, reporter):
+            return 0 if target.is_made else _make(target, reporter, retries)
+    except OSError as error:
+        raise DataMissingError(f"{target.path.name} cannot be put into {target.folder}: {error}.") from error
+    finally:
+        _remove_empty(target.folder, root)
+
+
+def _make(target: Target, reporter: Progress, retries: Retries | None) -> int:
+    received = 0
+    if target.file.unpack:
+        check_supported(target.path.name)
+    if not target.ready.exists():
+        received = _have_file(target, reporter, retries)
+        if target.file.unpack:
+            reporter.note(f"unpacking {target.path.name}")
+            _unpack(target)
+    if target.file.unpack and target.ready.exists():
+        move_into(target.ready, target.folder)
+    absent = [str(path) for path in target.makes if not path.exists()]
+    if absent:
+        shutil.rmtree(target.work, ignore_errors=True)
+        raise DataMissingError(
+            f"{target.file.url} was fetched, but {', '.join(absent)} is not there: it is another edition, or "
+            "`makes` in the task file is wrong."
+        )
+    if target.mark.exists():
+        target.path.unlink(missing_ok=True)
+    if target.work.exists():
+        shutil.rmtree(target.work)
+    return received
+
+
+def _have_file(target: Target, reporter: Progress, retries: Retries | None) -> int:
+    """Download the file, or check the one that is there."""
+    file = target.file
+    if not target.path.exists():
+        received = fetch_file(
+            file.url,
+            target.path,
+            md5=file.md5,
+            sha256=file.sha256,
+            on_bytes=lambda done, total: reporter.progress(target.path.name, done, total, BYTES),
+            retries=retries,
+        )
+        if file.unpack:
+            target.work.mkdir(exist_ok=True)
+            target.mark.touch()
+        return received
+    reporter.note(f"{target.path} is there; checking it")
+    wrong = wrong_checksum(target.path, file.md5, file.sha256)
+    if wrong:
+        raise DataMissingError(
+            f"{target.path} is not the right file: {wrong}. Remove it, and type the same command again to fetch it."
+        )
+    return 0
+
+
+def _unpack(target: Target) -> None:
+    """Unpack into `new`, which becomes `ready` when everything is there and on the disk."""
+    target.work.mkdir(exist_ok=True)
+    for leftover in target.work.glob("new*"):
+        shutil.rmtree(leftover)
+    try:
+        unpack(target.path, target.work / "new", target.file.inner)
+    except DamagedArchiveError as error:
+        page = " It is an HTML page: an error, or a login." if is_web_page(target.path) else ""
+        if target.mark.exists():
+            target.path.unlink()
+            advice = "It was removed: type the same command again to fetch it again."
+        else:
+            advice = f"Remove {target.path}, and type the same command again to fetch it."
+        shutil.rmtree(target.work)
+        raise DataMissingError(f"{error}{page} {advice}") from error
+    if hasattr(os, "sync"):  # one flush for a hundred thousand small files
+        os.sync()
+    (target.work / "new").rename(target.ready)
+
+
+@contextmanager
+def _alone(target: Target, locks: Path, reporter: Progress) -> Iterator[None]:
+    """Wait until no other process fetches the same file."""
+    locks.mkdir(parents=True, exist_ok=True)
+    place = target.path.relative_to(locks.parent).as_posix()
+    lock = FileLock(locks / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        reporter.note(f"another process is fetching {target.path.name}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder in which nothing came to lie, and those above it: an empty folder looks like data."""
+    with suppress(OSError):
+        while folder != root:
+            folder.rmdir()
+            folder = folder.parent

@@ -1,0 +1,142 @@
+"""Unpack archives that come from elsewhere: into a folder of their own first, then into place.
+
+Nothing an archive says can write outside the folder it is unpacked in.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from evalsuite.errors import DataMissingError
+
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, KeyError,
+    RuntimeError,
+)  # fmt: skip
+"""What the standard library raises for an archive that is cut off, damaged, encrypted, packed in a newer way, ..."""
+
+
+class DamagedArchiveError(DataMissingError):
+    """An archive that cannot be unpacked, today or tomorrow: it must be fetched again or not at all."""
+
+
+def unpack(archive: Path, folder: Path, inner: Sequence[str] = ()) -> None:
+    """Unpack an archive into a new folder; the archives in it that `inner` names are unpacked there, too.
+
+    Raises DamagedArchiveError that names the archive and what is wrong with it: cut off, of a kind that is not
+    supported (.rar), or with members that lead out of the folder.
+    """
+    folder.mkdir()
+    _extract(archive, archive.name, folder)
+    for number, name in enumerate(inner):
+        nested = folder / checked_name(name, archive.name)
+        if not nested.is_file():
+            raise DamagedArchiveError(f"{archive} has no {name!r} in it; it is another edition of the archive.")
+        apart = folder.with_name(f"{folder.name}-{number}")
+        shutil.rmtree(apart, ignore_errors=True)
+        apart.mkdir()
+        _extract(nested, f"{archive.name}/{name}", apart)
+        nested.unlink()
+        move_into(apart, folder)
+        apart.rmdir()
+
+
+def move_into(source: Path, target: Path) -> None:
+    """Move what is in a folder into another one; folders that both have are merged, files replaced.
+
+    A call that was stopped is resumed by the same call. The source is empty afterwards.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in sorted(source.iterdir()):
+        destination = target / entry.name
+        if entry.is_dir() and not entry.is_symlink() and destination.is_dir():
+            move_into(entry, destination)
+            entry.rmdir()
+        else:
+            entry.replace(destination)
+
+
+def check_supported(name: str) -> None:
+    """Raise DataMissingError for the name of an archive that is of no kind that can be unpacked."""
+    if not name.lower().endswith((".zip", ".gz", *_TAR_SUFFIXES)):
+        raise DataMissingError(
+            f"{name} cannot be unpacked: only zip, tar (also .gz, .xz, .bz2) and .gz are supported. Unpack it by hand."
+        )
+
+
+def leads_out(name: str) -> bool:
+    """Say whether a path may name something outside its folder: on this system, or on another one."""
+    path = name.replace("\\", "/")
+    return path.startswith("/") or ".." in path.split("/") or path[1:2] == ":"  # C:
+
+
+def checked_name(name: str, archive: str) -> PurePosixPath:
+    """Return the path of a member; DamagedArchiveError for one that leads out of the archive."""
+    if leads_out(name):
+        raise DamagedArchiveError(f"{archive}: the member {name!r} leads out of the archive; it is not unpacked.")
+    return PurePosixPath(name.replace("\\", "/"))
+
+
+def _extract(archive: Path, shown: str, folder: Path) -> None:
+    name = archive.name.lower()
+    try:
+        if name.endswith(".zip"):
+            _extract_zip(archive, shown, folder)
+        elif name.endswith(_TAR_SUFFIXES):
+            _extract_tar(archive, shown, folder)
+        elif name.endswith(".gz"):
+            with gzip.open(archive, "rb") as packed, (folder / archive.name[: -len(".gz")]).open("xb") as file:
+                shutil.copyfileobj(packed, file, 1 << 20)
+        else:
+            check_supported(shown)
+    except _DAMAGE as error:
+        raise DamagedArchiveError(f"{shown} cannot be unpacked ({error or type(error).__name__}).") from error
+
+
+def _extract_zip(archive: Path, shown: str, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            checked_name(member.filename, shown)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise DamagedArchiveError(f"{shown}: the member {member.filename!r} is a link or a device.")
+            opened.extract(member, folder)
+
+
+def _extract_tar(archive: Path, shown: str, folder: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise DataMissingError(f"Unpacking {archive} safely needs Python 3.11.4 or newer. Unpack it by hand.")
+    links: set[PurePosixPath] = set()
+    with tarfile.open(archive, "r:*") as opened:
+        for member in opened:
+            path = checked_name(member.name, shown)
+            if links.intersection([path, *path.parents]):
+                raise DamagedArchiveError(
+                    f"{shown}: the member {member.name!r} lies behind a link; it is not unpacked."
+                )
+            if member.issym():
+                _check_link(path, member.linkname, shown)
+                links.add(path)
+            elif member.islnk():
+                if links.intersection([checked_name(member.linkname, shown)]):
+                    raise DamagedArchiveError(f"{shown}: {member.name!r} is a link to a link; it is not unpacked.")
+            elif not (member.isreg() or member.isdir()):
+                raise DamagedArchiveError(f"{shown}: the member {member.name!r} is a device; it is not unpacked.")
+            opened.extract(member, folder, filter="data")
+
+
+def _check_link(path: PurePosixPath, link: str, shown: str) -> None:
+    """Refuse a symbolic link whose target is not in the archive's own tree."""
+    target = PurePosixPath(link.replace("\\", "/"))
+    up = next((count for count, part in enumerate(target.parts) if part != ".."), len(target.parts))
+    if target.is_absolute() or up > len(path.parent.parts) or ".." in target.parts[up:]:
+        raise DamagedArchiveError(f"{shown}: the link {str(path)!r} leads out of the archive, to {link!r}.")

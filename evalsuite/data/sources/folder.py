@@ -1,0 +1,112 @@
+"""Image folders: a folder per class, in a folder per pool."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evalsuite.data.base import DataState, RawPool
+from evalsuite.data.readers import raw_pool_from_files
+from evalsuite.data.sources.base import Source
+from evalsuite.errors import DataError, DataMissingError, SpecError
+from evalsuite.tasks.sources import FolderSpec
+from evalsuite.text import counted
+
+
+class FolderSource(Source[FolderSpec]):
+    """Files in class folders; the raw label is the first part of the path, or what `label` finds in it."""
+
+    may_lie_next_to_task = True
+
+    def look(self) -> DataState:
+        """Say whether each pool's folder is there and has something in it."""
+        absent = [self.folder / name for name in self.spec.pools.values() if not _has_entries(self.folder / name)]
+        if not absent:
+            return DataState("ready")
+        places = ", ".join(map(str, absent))
+        advice = "Put a folder of images per class there."
+        if len(absent) < len(self.spec.pools):
+            return DataState("partial", f"without images: {places}. {advice}")
+        return DataState("absent", f"needs {places}. {advice}")
+
+    def image_options(self, pool: str) -> dict[str, Any]:
+        """Return what decides which files are samples, and how they become images."""
+        return {"extensions": sorted(self.spec.extensions), "frame": self.spec.frame}
+
+    def open(self, pool: str) -> RawPool:
+        """Index the files of a pool: sorted paths relative to the pool's folder.
+
+        Hidden files and empty class folders are passed over. DataError when no image is left.
+        """
+        spec, root = self.spec, self.folder / self.spec.pools[pool]
+        if not root.is_dir():
+            raise DataMissingError(f"{self.title}: the folder of the pool {pool!r} is missing: {root}.")
+        wanted = {extension.lower() for extension in spec.extensions}
+        ids, loose, others = [], 0, Counter[str]()
+        for path in _walk(root, "", {os.path.realpath(root)}):
+            extension = os.path.splitext(path)[1].lower()  # noqa: PTH122 -- a million plain strings
+            if extension not in wanted:
+                others[extension or "(none)"] += 1
+            elif "/" not in path:
+                loose += 1
+            else:
+                ids.append(path)
+        if not ids:
+            raise DataError(self._nothing_found(root, loose, others))
+        ids.sort()
+        labels = self._found("label", spec.label, ids) if spec.label else [path.split("/", 1)[0] for path in ids]
+        groups = self._found("group", spec.group, ids) if spec.group else None
+        return raw_pool_from_files(root, ids, labels, groups, spec.frame)
+
+    def _found(self, key: str, expression: str, ids: list[str]) -> list[str]:
+        """Return the first group of a regular expression in each path."""
+        try:
+            pattern = re.compile(expression)
+        except re.error as error:
+            raise SpecError(f"{self.title}: `{key}` is no regular expression ({error}): {expression!r}.") from error
+        if pattern.groups < 1:
+            raise SpecError(f"{self.title}: `{key}` needs a pair of parentheses around the {key}: {expression!r}.")
+        found = []
+        for path in ids:
+            match = pattern.search(path)
+            if match is None or match.group(1) is None:
+                raise DataError(f"{self.title}: `{key}` ({expression!r}) does not match the sample {path!r}.")
+            found.append(match.group(1))
+        return found
+
+    def _nothing_found(self, root: Path, loose: int, others: Counter[str]) -> str:
+        text = f"{self.title}: {root} holds no image in a class folder."
+        if loose:
+            text += f" {counted(loose, 'image')} directly in it: put each into a folder named after its class."
+        if others:
+            kinds = ", ".join(f"{count} x {extension}" for extension, count in others.most_common(5))
+            text += (
+                f" Files of other kinds are there ({kinds}): name their extension in `extensions` if they are images."
+            )
+        return text + f" Known extensions: {', '.join(self.spec.extensions)}."
+
+
+def _walk(root: Path, prefix: str, parents: set[str]) -> Iterator[str]:
+    """Yield the files below a folder, links followed, hidden ones left out.
+
+    parents: the real paths of the folders above, so that a link to one of them ends instead of looping.
+    """
+    with os.scandir(root / prefix) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = f"{prefix}{entry.name}"
+            if entry.is_dir():
+                real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                if real not in parents:
+                    yield from _walk(root, f"{path}/", parents | {real})
+            else:
+                yield path
+
+
+def _has_entries(path: Path) -> bool:
+    return path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir())

@@ -1,0 +1,193 @@
+"""Tables: CSV, TSV or JSONL files of image paths (or pixel values) and labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evalsuite.data.base import DataState, MultiLabel, RawLabel, RawPool
+from evalsuite.data.download.unpacking import leads_out
+from evalsuite.data.readers import ArrayReader, raw_pool_from_files, report_missing, row_id
+from evalsuite.data.sources.base import Source
+from evalsuite.errors import DataError, DataMissingError
+from evalsuite.hashing import file_sha256
+from evalsuite.registry import did_you_mean
+from evalsuite.tasks.sources import TablePool, TableSpec
+from evalsuite.text import shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class TableSource(Source[TableSpec]):
+    """The rows of tables, in the order of their files."""
+
+    may_lie_next_to_task = True
+
+    def look(self) -> DataState:
+        """Say whether the tables and the folder of the images are there."""
+        needed = {self.folder / self._rows(pool).file for pool in self.spec.pools}
+        absent = sorted(str(path) for path in needed if not path.is_file())
+        if self.spec.pixels is None and not (self.folder / self.spec.images).is_dir():
+            absent.append(f"{self.folder / self.spec.images} (the images)")
+        if not absent:
+            return DataState("ready")
+        found = any(path.is_file() for path in needed)
+        return DataState("partial" if found else "absent", f"missing: {', '.join(absent)}.")
+
+    def image_options(self, pool: str) -> dict[str, Any]:
+        """Return the columns and rows the images come from."""
+        spec, rows = self.spec, self._rows(pool)
+        columns = {"image": spec.image} if spec.pixels is None else {"pixels": spec.pixels, "shape": spec.shape}
+        return {**columns, "images": spec.images, "file": rows.file, "where": rows.where}
+
+    def open(self, pool: str) -> RawPool:
+        """Index the rows of a pool in the order of their file.
+
+        The id of a sample is its image's path under `images`, or the row number in the file for `pixels`.
+        """
+        rows = self._rows(pool)
+        path = self.folder / rows.file
+        if not path.is_file():
+            raise DataMissingError(f"{self.title}: the table of the pool {pool!r} is missing: {path}.")
+        table = _Table(path, _read_table(path))
+        for column, value in rows.where.items():
+            table = table.where([str(cell).strip() == value.strip() for cell in table.cells(column)])
+        if not table.numbers:
+            chosen = ", ".join(f"{column} = {value}" for column, value in rows.where.items())
+            raise DataError(f"{path} has no row{f' with {chosen}' if chosen else ''}.")
+        return self._open_files(table) if self.spec.pixels is None else self._open_pixels(table, self.spec.pixels)
+
+    def _rows(self, pool: str) -> TablePool:
+        rows = self.spec.pools[pool]
+        return TablePool(file=rows) if isinstance(rows, str) else rows
+
+    def _open_files(self, table: _Table) -> RawPool:
+        root = self.folder / self.spec.images
+        column = self.spec.image or "image"
+        ids = [_safe_path(cell, table.place(number, column)) for number, cell in table.items(column)]
+        there = [(root / name).is_file() for name in ids]
+        absent = [
+            f"row {number}: {name!r}"
+            for number, name, found in zip(table.numbers, ids, there, strict=True)
+            if not found
+        ]
+        if absent:
+            text = (
+                f"{table.path}, column {column!r}: {len(absent)} of {len(ids)} images are not under {root} "
+                f"({shortened(absent, 3)})"
+            )
+            report_missing(text, len(absent), self.task.max_unreadable, DataError)
+            table, ids = table.where(there), [name for name, found in zip(ids, there, strict=True) if found]
+        return raw_pool_from_files(root, ids, self._labels(table), self._groups(table))
+
+    def _open_pixels(self, table: _Table, column: str) -> RawPool:
+        height, width = self.spec.shape or (0, 0)
+        images = []
+        for number, cell in table.items(column):
+            try:
+                values = np.frombuffer(bytes(map(int, str(cell).split())), np.uint8)
+                images.append(values.reshape(height, width))
+            except ValueError as error:
+                raise DataError(
+                    f"{table.place(number, column)}: it must hold {height} x {width} = {height * width} "
+                    f"grey values from 0 to 255, separated by spaces ({error})."
+                ) from error
+        ids = tuple(row_id(number) for number in table.numbers)
+        sizes = np.full(len(ids), height * width, np.int64)
+        content = file_sha256(table.path, self.place.cache_dir)
+        return RawPool(ids, self._labels(table), ArrayReader(images), sizes, None, content, self._groups(table))
+
+    def _labels(self, table: _Table) -> list[RawLabel]:
+        return [
+            self._label(cell, table.place(number, self.spec.label)) for number, cell in table.items(self.spec.label)
+        ]
+
+    def _label(self, cell: Any, place: str) -> RawLabel:
+        if isinstance(cell, bool | int):
+            return int(cell)
+        if isinstance(cell, str) and self.spec.separator is not None:
+            return MultiLabel(tuple(part.strip() for part in cell.split(self.spec.separator) if part.strip()))
+        if isinstance(cell, str) and cell.strip():
+            return cell.strip()
+        if isinstance(cell, list) and all(isinstance(part, str | int) for part in cell):
+            return MultiLabel(tuple(str(part) for part in cell))
+        raise DataError(f"{place}: {cell!r} is no label.")
+
+    def _groups(self, table: _Table) -> list[str] | None:
+        return None if self.spec.group is None else [str(cell) for cell in table.cells(self.spec.group)]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of a file; the index of the frame is their number in it."""
+
+    path: Path
+    frame: pd.DataFrame
+
+    @property
+    def numbers(self) -> list[int]:
+        numbers: list[int] = self.frame.index.tolist()
+        return numbers
+
+    def place(self, number: int, column: str) -> str:
+        return f"{self.path}, row {number}, column {column!r}"
+
+    def cells(self, column: str) -> list[Any]:
+        if column not in self.frame.columns:
+            known = [str(name) for name in self.frame.columns]
+            raise DataError(
+                f"{self.path} has no column {column!r}.{did_you_mean(column, known)} Its columns: {', '.join(known)}."
+            )
+        cells: list[Any] = self.frame[column].tolist()
+        return cells
+
+    def items(self, column: str) -> list[tuple[int, Any]]:
+        return list(zip(self.numbers, self.cells(column), strict=True))
+
+    def where(self, kept: list[bool]) -> _Table:
+        return replace(self, frame=self.frame[np.array(kept, bool)])
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table with text left as it is ("NA" is a country, "01" no number); the index is the row number."""
+    import pandas as pd
+
+    suffix = path.suffix.lower()
+    try:
+        if suffix in {".jsonl", ".ndjson"}:
+            table = pd.DataFrame(_json_rows(path), dtype=object)
+        else:
+            separator = "\t" if suffix in {".tsv", ".tab"} else ","
+            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path} cannot be read as a {suffix.lstrip('.') or 'csv'} table: {error}.") from error
+    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    return table
+
+
+def _json_rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no JSON object")
+            rows.append(row)
+    return rows
+
+
+def _safe_path(cell: Any, place: str) -> str:
+    """Return a path that stays in its folder, in one spelling."""
+    if not isinstance(cell, str) or not cell.strip():
+        raise DataError(f"{place}: {cell!r} is not the path of an image.")
+    text = cell.strip().replace("\\", "/")
+    if leads_out(text):
+        raise DataError(f"{place}: the path {cell!r} leads out of the folder of the images.")
+    return str(PurePosixPath(text))

@@ -1,0 +1,242 @@
+"""Datasets in the layout of torchvision, read by torchvision's own classes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.data.base import DataState, LoadedSample, RawLabel, RawPool
+from evalsuite.data.labels import wants_names
+from evalsuite.data.readers import image_bytes, read_content, row_id, stat_files
+from evalsuite.data.sources.base import Source
+from evalsuite.errors import DataError, DataMissingError, MissingExtraError, SpecError
+from evalsuite.hashing import tree_sha256
+from evalsuite.registry import did_you_mean
+from evalsuite.tasks.sources import TorchvisionSpec
+
+_LABEL_LISTS = ("targets", "labels", "_labels", "y")
+_PAIR_LISTS = ("_samples", "samples", "imgs")
+_FILE_LISTS = ("_image_files", "_samples", "samples", "imgs", "_images", "images")
+_ARCHIVES = (".gz", ".tgz", ".zip", ".tar", ".rar", ".7z", ".bz2", ".xz")
+_EXTRAS = {"h5py": "hdf5", "av": "video"}
+_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+
+
+class TorchvisionSource(Source[TorchvisionSpec]):
+    """A dataset of torchvision; images stay closed where its class has lists of labels and files."""
+
+    @property
+    def title(self) -> str:
+        """Name the source in a message."""
+        return f"torchvision {self.spec.dataset}"
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder `path`, or the one the file `path` is in."""
+        return self._base.parent if self._base.is_file() else self._base
+
+    @property
+    def _base(self) -> Path:
+        return self.place.data_root / self.spec.path
+
+    def look(self) -> DataState:
+        """Say whether `path` is there; whether it is complete is found out by torchvision when a pool opens."""
+        if self._base.is_file() or (self._base.is_dir() and any(self._base.iterdir())):
+            return DataState("ready")
+        return DataState("absent", self._what_is_missing())
+
+    def image_options(self, pool: str) -> dict[str, Any]:
+        """Return the class and its arguments."""
+        return {"dataset": self.spec.dataset, "arguments": self.spec.pools[pool]}
+
+    def open(self, pool: str) -> RawPool:
+        """Construct the class and index it.
+
+        Samples that are files are named by their path under `path` and sorted; others by their row number.
+        """
+        if not self._base.exists():
+            raise DataMissingError(f"{self.title}: {self._what_is_missing()}")
+        root, arguments = self.place.data_root / self.spec.root, self.spec.pools[pool]
+        reader = TorchvisionReader(self.spec.dataset, root, arguments, pool, self.folder)
+        dataset = reader.dataset
+        if len(dataset) == 0:
+            shown = "".join(f", {key}={value!r}" for key, value in arguments.items())
+            call = f"torchvision.datasets.{self.spec.dataset}({str(root)!r}{shown})"
+            raise DataMissingError(f"{self.title}: the pool {pool!r} ({call}) is empty.")
+        labels = self._raw_labels(dataset, pool)
+        if reader.files is not None:
+            order, ids = reader.files
+            return RawPool(ids, [labels[row] for row in order], reader, *stat_files(self.folder, ids))
+        content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir)
+        rows = tuple(row_id(row) for row in range(len(dataset)))
+        return RawPool(rows, labels, reader, _memory_sizes(dataset), None, content)
+
+    def _raw_labels(self, dataset: Any, pool: str) -> list[RawLabel]:
+        targets = _targets(dataset)
+        if targets is None:  # the class tells a label only together with its image
+            targets = _integers([dataset[row][1] for row in range(len(dataset))])
+        if targets is None or (targets and min(targets) < 0):
+            raise DataError(
+                f"{self.title}: the pool {pool!r} has no integer label for each image. "
+                "A Python adapter next to the task file can make them."
+            )
+        names = _class_names(dataset)
+        if names is not None and wants_names(self.spec.labels, names) and max(targets) < len(names):
+            return [names[target] for target in targets]
+        return list(targets)
+
+    def _what_is_missing(self) -> str:
+        return f"needs {self._base}, which is not there or empty."
+
+
+def construct(name: str, root: Path, arguments: dict[str, Any], pool: str) -> Any:
+    """Make the dataset, without any download; errors say what torchvision says and what to do."""
+    import torchvision
+
+    cls = getattr(torchvision.datasets, name, None)
+    if not isinstance(cls, type):
+        raise SpecError(
+            f"torchvision {torchvision.__version__} has no dataset class {name!r}."
+            f"{did_you_mean(name, torchvision.datasets.__all__)}"
+        )
+    place = f"torchvision {name} cannot open the pool {pool!r} under {root}"
+    try:
+        return cls(str(root), **arguments)
+    except TypeError as error:
+        raise SpecError(f"{place}: its arguments {arguments} do not fit ({error}).") from error
+    except (ImportError, RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
+        for package, extra in _EXTRAS.items():
+            if package in str(error) and isinstance(error, ImportError | RuntimeError):
+                raise MissingExtraError(package, extra, f"The dataset {name}") from error
+        raise DataMissingError(
+            f"{place}: {error} The files are incomplete, damaged or another edition: complete them, or remove "
+            "them and download the dataset again."
+        ) from error
+
+
+class TorchvisionReader:
+    """Reads samples by the dataset's own loader, without a transform.
+
+    What is pickled is how to construct the dataset again: some hold gigabytes, some cannot be pickled.
+    """
+
+    def __init__(self, name: str, root: Path, arguments: dict[str, Any], pool: str, folder: Path) -> None:
+        self._arguments = (name, root, arguments, pool, folder)
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TorchvisionReader, self._arguments
+
+    @functools.cached_property
+    def dataset(self) -> Any:
+        """The dataset, constructed on first use."""
+        return construct(*self._arguments[:4])
+
+    @functools.cached_property
+    def files(self) -> tuple[list[int], tuple[str, ...]] | None:
+        """Where samples are files: their rows in the dataset in the order of their ids, and the ids.
+
+        An id is the path under the folder, with forward slashes. They are sorted, because some classes list folders
+        in the order of the file system, which differs between machines.
+        """
+        files = _files(self.dataset)
+        if files is None:
+            return None
+        names = [Path(os.path.relpath(file, self._folder)).as_posix() for file in files]
+        order = sorted(range(len(names)), key=names.__getitem__)
+        return order, tuple(names[row] for row in order)
+
+    def __call__(self, row: int) -> LoadedSample:
+        """Load one sample. Its content is the file's, or the pixels where there is no file."""
+        if self.files is None:
+            image = self._load(row, row_id(row))
+            return LoadedSample(image, image_bytes(image))
+        order, ids = self.files
+        path = self._folder / ids[row]
+        content = read_content(path, ids[row])
+        if content.startswith(_POSTSCRIPT):  # Pillow would hand it to Ghostscript, which runs it
+            raise DataError(f"The image {ids[row]!r} ({path}) is a PostScript program, which is not run.")
+        return LoadedSample(self._load(order[row], f"{ids[row]} ({path})"), content)
+
+    def _load(self, index: int, sample: str) -> Any:
+        from PIL import Image
+
+        try:
+            image = self.dataset[index][0]
+            if isinstance(image, Image.Image):
+                image.load()
+        except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
+            raise DataError(
+                f"The image {sample} cannot be decoded ({error}). Fetch or copy this file again; if the "
+                "dataset is published so, allow for it with `max_unreadable` in the task file."
+            ) from error
+        if not isinstance(image, Image.Image):
+            raise DataError(
+                f"torchvision {self._arguments[0]} gives {type(image).__name__} for the sample {sample}, not a PIL "
+                "image. A Python adapter next to the task file can read it."
+            )
+        return image
+
+
+def _files(dataset: Any) -> list[str] | None:
+    """Return the image files of a dataset in its order, if it has a list of them."""
+    for name in _FILE_LISTS:
+        entries = getattr(dataset, name, None)
+        if not isinstance(entries, list | tuple) or len(entries) != len(dataset):
+            continue
+        paths = [entry[0] if isinstance(entry, tuple | list) and entry else entry for entry in entries]
+        if all(isinstance(path, str | os.PathLike) for path in paths):
+            return [os.fspath(path) for path in paths]
+    return None
+
+
+def _targets(dataset: Any) -> list[int] | None:
+    for name in _LABEL_LISTS:
+        found = _integers(getattr(dataset, name, None))
+        if found is not None and len(found) == len(dataset):
+            return found
+    for name in _PAIR_LISTS:
+        pairs = getattr(dataset, name, None)
+        if isinstance(pairs, list) and all(isinstance(pair, tuple | list) and len(pair) > 1 for pair in pairs):
+            return _integers([pair[1] for pair in pairs])
+    return None
+
+
+def _integers(values: Any) -> list[int] | None:
+    """Return a list, array or tensor of integers as Python's, None if it is anything else."""
+    listed = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(listed, list | tuple):
+        return None
+    numbers = [value.item() if hasattr(value, "item") else value for value in listed]
+    return [int(number) for number in numbers] if all(isinstance(number, int) for number in numbers) else None
+
+
+def _class_names(dataset: Any) -> list[str] | None:
+    """Return `classes`; where these are lists of synonyms, the `wnids` that name the folders."""
+    for name in ("classes", "wnids"):
+        names = getattr(dataset, name, None)
+        if isinstance(names, list | tuple) and names and all(isinstance(entry, str) for entry in names):
+            return [str(entry) for entry in names]
+    return None
+
+
+def _memory_sizes(dataset: Any) -> NDArray[np.int64]:
+    """Return the bytes of each sample in a dataset's array, 0 where it has none."""
+    data = getattr(dataset, "data", None)
+    shape: tuple[int, ...] = tuple(getattr(data, "shape", ()))
+    each = int(np.prod(shape[1:])) if len(shape) > 1 and shape[0] == len(dataset) else 0
+    return np.full(len(dataset), each, np.int64)
+
+
+def _data_files(base: Path) -> list[Path]:
+    """Return the files that hold the samples, sorted; archives they were unpacked from do not count."""
+    if base.is_file():
+        return [base]
+    files = [path for path in base.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    unpacked = [path for path in files if path.suffix.lower() not in _ARCHIVES]
+    return sorted(unpacked or files)

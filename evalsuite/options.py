@@ -1,0 +1,189 @@
+"""Options are declared once: fields of frozen dataclasses.
+
+From a declaration follow the flag of the command line and its help, the key of a configuration file, the keyword in
+Python, how a value is checked, and what a record says of it. `RunOptions` is how to run; where data and stores lie
+is `evalsuite.data.place.DataPlace`; each protocol brings a dataclass of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+
+from evalsuite import config
+from evalsuite.errors import UsageError
+from evalsuite.registry import did_you_mean
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_KEY = "evalsuite"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A declared option.
+
+    name: of the field; kind: its type; default: None where there is none or the machine decides; keyword: its name in
+    Python and, with dashes, on the command line; flags: further names there ("-o"); bounds: ge, gt, lt -> number;
+    auto: None is written `auto`; recorded: it decides numbers, so a record names it where it is not the default.
+    """
+
+    help: str
+    flags: tuple[str, ...] = ()
+    metavar: str | None = None
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    auto: bool = False
+    recorded: bool = False
+    name: str = ""
+    keyword: str = ""
+    kind: Any = None
+    default: Any = None
+
+    @property
+    def flag(self) -> str:
+        """The flag on the command line."""
+        return "--" + self.keyword.replace("_", "-")
+
+    def parse(self, value: Any) -> Any:
+        """Return a value, or the text of one, as the declared type; UsageError where it is none or out of bounds."""
+        from pydantic import Field, TypeAdapter, ValidationError
+
+        bounds: dict[str, Any] = dict(self.bounds)
+        kind: Any = Annotated[self.kind, Field(**bounds)]
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            raise UsageError(f"{self.flag} {value}: {self._wanted()}.") from error
+
+    def _wanted(self) -> str:
+        if get_origin(self.kind) is Literal:
+            return f"choose {', '.join(map(str, get_args(self.kind)))}"
+        if "ge" in self.bounds:
+            return f"give a number of {self.bounds['ge']:g} or more"
+        if "gt" in self.bounds:
+            return f"give a number between {self.bounds['gt']:g} and {self.bounds['lt']:g}, such as {self.default:g}"
+        return f"give a value of the type {getattr(self.kind, '__name__', self.kind)}"
+
+
+def option(
+    default: Any = MISSING,
+    *,
+    help: str,
+    factory: Callable[[], Any] | None = None,
+    flags: Sequence[str] = (),
+    metavar: str | None = None,
+    auto: bool = False,
+    recorded: bool = False,
+    **bounds: float,
+) -> Any:
+    """Declare a field of a frozen dataclass as an option; see `Option`.
+
+    default, factory: as of `dataclasses.field`; a factory is called when the options are made.
+    """
+    metadata = {_KEY: Option(help, tuple(flags), metavar, bounds, auto, recorded)}
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def declared(kind: type, prefix: str = "") -> list[Option]:
+    """Return the options of a dataclass, in order; a field that `option` does not declare is none.
+
+    prefix: comes first in keywords and flags: with `probe`, `tolerance` is `--probe-tolerance`.
+    """
+    hints = get_type_hints(kind)
+    found = []
+    for item in fields(kind):
+        if _KEY in item.metadata:
+            shown: Option = item.metadata[_KEY]
+            given = {
+                "name": item.name,
+                "keyword": f"{prefix}_{item.name}" if prefix else item.name,
+                "kind": hints[item.name],
+                "default": None if item.default is MISSING else item.default,
+            }
+            found.append(Option(**{**vars(shown), **given}))
+    return found
+
+
+def build(kind: Callable[..., T], given: Mapping[str, Any], prefix: str = "", **others: Any) -> T:
+    """Return the options `kind` with those keywords of `given` that are theirs; None means the default.
+
+    others: fields that are no options. Raises UsageError for a value that is not of the declared type or out of its
+    bounds.
+    """
+    options = declared(kind, prefix)  # type: ignore[arg-type]
+    chosen = {item.name: item.parse(given[item.keyword]) for item in options if given.get(item.keyword) is not None}
+    return kind(**chosen, **others)
+
+
+def recorded(options: object) -> dict[str, Any]:
+    """Return the options that decide numbers and are not the default: they tell results of one job apart."""
+    return {
+        item.name: getattr(options, item.name)
+        for item in declared(type(options))
+        if item.recorded and getattr(options, item.name) != item.default
+    }
+
+
+def accepts(*options: Option) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Show the keywords of `options` in the signature of a function that takes `**keywords`.
+
+    `help()` and completion show them, and a keyword that nobody knows is a TypeError that offers the nearest.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(function)
+        own = [item for item in signature.parameters.values() if item.kind is not item.VAR_KEYWORD]
+        known = {item.name for item in own} | {item.keyword for item in options}
+
+        @functools.wraps(function)
+        def checked(*arguments: P.args, **keywords: P.kwargs) -> T:
+            for name in keywords:
+                if name not in known:
+                    raise TypeError(f"{function.__name__}() has no argument {name!r}.{did_you_mean(name, known)}")
+            return function(*arguments, **keywords)
+
+        more = [
+            inspect.Parameter(o.keyword, inspect.Parameter.KEYWORD_ONLY, default=o.default, annotation=o.kind)
+            for o in options
+        ]
+        checked.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        return checked
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run. command: what the user typed, for the record."""
+
+    output: Path = option(
+        factory=config.default_output,
+        flags=("-o",),
+        metavar="DIR",
+        help="Folder of the results. [default: results/runs in a checkout, else $EVALSUITE_HOME/results]",
+    )
+    device: str = option("auto", help="auto, cpu, cuda, cuda:N or cuda:0,cuda:1.")
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = option("auto", help="auto: fp32 on CPUs, fp16 on GPUs.")
+    batch_size: int | None = option(None, auto=True, ge=1, help="Images encoded at a time.")
+    workers: int | None = option(None, auto=True, ge=0, help="Processes that decode images.")
+    limit: int | None = option(
+        None,
+        ge=1,
+        metavar="N",
+        recorded=True,
+        help="At most N samples per split, drawn by class; the results are marked partial.",
+    )
+    prompts: str = option("default", metavar="default|simple|FILE", recorded=True, help="Prompt templates.")
+    seed: int = option(0, recorded=True, help="Seed of hold-outs, limits and bootstraps.")
+    overwrite: bool = option(False, help="Compute results again even if they are stored.")
+    download: bool = option(False, help="Fetch data that is not there, as `evalsuite download` does.")
+    skip_missing: bool = option(False, help="Leave out tasks whose data is not there; no error.")
+    log_samples: bool = option(False, help="Store every prediction: one parquet file per result.")
+    command: str = ""

@@ -1,0 +1,41 @@
+"""What runs models, and what a run tells while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from evalsuite.features.encoding import MapBatches, Precision
+from evalsuite.models.base import ImageModel
+from evalsuite.progress import Progress
+from evalsuite.records import Result
+
+
+class Executor(Protocol):
+    """Runs models over batches somewhere. `devices[0]` is also where the probe is solved."""
+
+    @property
+    def devices(self) -> Sequence[torch.device]:
+        """The devices, the first of which everything else runs on."""
+
+    @property
+    def precision(self) -> Precision:
+        """The precision models run at."""
+
+    def mapping(self, model: ImageModel) -> MapBatches:
+        """Return a function that encodes batches, in order, with a model on the first device."""
+
+
+class Reporter(Progress):
+    """Is told what a run does; this one stays silent. The command line shows it."""
+
+    def start(self, jobs: int) -> None:
+        """A run of so many jobs begins."""
+
+    def job(self, model: str, task: str, protocols: Sequence[str]) -> None:
+        """Work on a model and a task begins."""
+
+    def result(self, result: Result, stored: bool) -> None:
+        """A job has its result; stored: it was there before this run."""

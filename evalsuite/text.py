@@ -1,0 +1,33 @@
+"""Words in messages: plurals, and lists that are cut short."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number and its noun, which is given as one: the last word becomes a plural where it has to.
+
+    >>> counted(1, "task"), counted(0, "task"), counted(1797, "test image")
+    ('1 task', '0 tasks', '1,797 test images')
+    >>> counted(2, "class"), counted(3, "entry"), counted(3, "day"), counted(2, "batch")
+    ('2 classes', '3 entries', '3 days', '2 batches')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    if re.search("(s|x|ch|sh)$", noun):
+        return f"{count:,} {noun}es"
+    if re.search("[^aeiou]y$", noun):
+        return f"{count:,} {noun[:-1]}ies"
+    return f"{count:,} {noun}s"
+
+
+def shortened(names: Sequence[str], most: int = 5) -> str:
+    """Return names with commas between them; of many, the first `most` and how many more there are.
+
+    >>> shortened(["dtd", "mnist"]), shortened(["a", "b", "c", "d"], most=2)
+    ('dtd, mnist', 'a, b and 2 more')
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
