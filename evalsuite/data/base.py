@@ -139,10 +139,18 @@ class Fold:
         return {name: split for name, split in named.items() if split is not None}
 
 
+class OpenFolds(Protocol):
+    """Resolves the splits of a task."""
+
+    def __call__(self, *, test_only: bool = False) -> tuple[Fold, ...]:
+        """Return them, one fold or several; without those for training, where the test split is enough."""
+
+
 @dataclass(frozen=True)
 class TaskData:
     """The pools and splits of a task, opened from one source. Pools open on first use.
 
+    folds: its splits; with `test_only`, those for training are empty, and their pools stay closed.
     task: with the splits, sizes and fidelity that this source has. source: its kind. resolved: what is recorded of it:
     commit, file names, checksums; it fills as pools open.
     """
@@ -150,7 +158,7 @@ class TaskData:
     task: TaskSpec
     source: str
     open_pool: Callable[[str], Pool]
-    folds: Callable[[], tuple[Fold, ...]]
+    folds: OpenFolds
     resolved: Mapping[str, Any] = field(default_factory=dict)
 
 

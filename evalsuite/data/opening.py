@@ -55,7 +55,7 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
         return _finished(effective, source, name, raw)
 
     @functools.cache
-    def folds() -> tuple[Fold, ...]:
+    def folds(*, test_only: bool = test_only) -> tuple[Fold, ...]:
         return resolve_folds(effective, open_pool, source.lists(), test_only=test_only)
 
     return TaskData(effective, source.spec.kind, open_pool, folds, resolved)

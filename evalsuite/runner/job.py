@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import DataMissingError, EvalsuiteError
+from evalsuite.errors import EvalsuiteError
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import MapBatches, first_not_finite
 from evalsuite.features.extraction import PassOptions, PassReport, ensure_features
@@ -80,14 +80,11 @@ class ModelTaskJob:
         return [protocol for protocol in protocols if not protocol.needs_text]
 
     def _without_stored(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
-        if not protocols:
-            return []
-        self.task.open()
         pending = []
         for protocol in protocols:
             try:
-                self.task.require(training=protocol.needs_training)
-            except DataMissingError as error:
+                self.task.splits(protocol)
+            except EvalsuiteError as error:
                 self._fail([protocol], error)
                 continue
             found = None if self.options.overwrite else self.stored(protocol)
@@ -126,7 +123,7 @@ class ModelTaskJob:
         """
         left_out = found.data.unreadable if found.data else {}
         digests: list[str] = []
-        for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
+        for name, rows in rows_by_pool(self.task.splits(protocol)).items():
             pool, features = self.task.pool(name), self.features(name)
             missing, touched = missing_rows(pool, rows, features, verify=self.options.verify)
             if any(pool.ids[row] in features for row in missing):
@@ -138,7 +135,7 @@ class ModelTaskJob:
     def _content(self, protocol: EvaluationProtocol) -> str:
         """Return a digest of the bytes of every sample a protocol reads; "" where a pool has no features."""
         digests: list[str] = []
-        for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
+        for name, rows in rows_by_pool(self.task.splits(protocol)).items():
             features, ids = self.features(name), self.task.pool(name).ids
             stored = [ids[row] for row in rows if ids[row] in features]
             if not stored:
@@ -155,7 +152,7 @@ class ModelTaskJob:
 
     def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
         """Return every split that these protocols read."""
-        return [split for protocol in protocols for split in protocol.splits(self.task.folds)]
+        return [split for protocol in protocols for split in self.task.splits(protocol)]
 
     def _image_pass(self, name: str, rows: Sequence[int]) -> PassReport:
         pool = self.task.pool(name)
@@ -185,7 +182,7 @@ class ModelTaskJob:
     def _evaluate(self, protocol: EvaluationProtocol) -> None:
         """Encode what the store lacks for a protocol and run it; protocols share what is stored."""
         started = time.perf_counter()
-        wanted = rows_by_pool(protocol.splits(self.task.folds))
+        wanted = rows_by_pool(self.task.splits(protocol))
         reports = {pool: self._image_pass(pool, rows) for pool, rows in wanted.items()}
         images = time.perf_counter() - started
         load = self.model.take_loading_seconds()
@@ -201,7 +198,7 @@ class ModelTaskJob:
         outcome: Outcome = protocol.run(
             ProtocolInput(
                 task=self.task.task,
-                folds=self.task.folds,
+                folds=self.task.folds(training=protocol.needs_training),
                 read=self._read,
                 embed_texts=embed,
                 device=self.model.device,

@@ -41,7 +41,7 @@ def _planned(job: ModelTaskJob, protocol: EvaluationProtocol) -> PlannedJob:
     try:
         if protocol.needs_text and job.model.known_text() is False:
             return PlannedJob(model, task, protocol.name, "not applicable", note="no text encoder")
-        job.task.require(training=protocol.needs_training)
+        job.task.splits(protocol)
         total = sum(len(rows) for rows in rows_by_pool(job.splits([protocol])).values())
         if job.model.known() is None:
             unknown = "known only after its code has run" if job.model.is_code else WEIGHTS_ELSEWHERE

@@ -108,7 +108,7 @@ def construct(name: str, root: Path, arguments: dict[str, Any], pool: str) -> An
         )
     place = f"torchvision {name} cannot open the pool {pool!r} under {root}"
     try:
-        return cls(str(root), **arguments)
+        return _without_training_files(cls, arguments)(str(root), **arguments)
     except TypeError as error:
         raise SpecError(f"{place}: its arguments {arguments} do not fit ({error}).") from error
     except (ImportError, RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
@@ -119,6 +119,16 @@ def construct(name: str, root: Path, arguments: dict[str, Any], pool: str) -> An
             f"{place}: {error} The files are incomplete, damaged or another edition: complete them, or remove "
             "them and download the dataset again."
         ) from error
+
+
+def _without_training_files(cls: Any, arguments: dict[str, Any]) -> Any:
+    """Return the class; of CIFAR and MNIST, which ask for all of their files, one that tests without those to train."""
+    if arguments.get("train") is not False:
+        return cls
+    lists: dict[str, list[Any]] = {"train_list": []} if hasattr(cls, "train_list") else {}
+    if hasattr(cls, "resources"):
+        lists["resources"] = [entry for entry in cls.resources if not entry[0].startswith("train-")]
+    return type(cls.__name__, (cls,), lists) if lists else cls  # MNIST names its folder after the class
 
 
 class TorchvisionReader:
