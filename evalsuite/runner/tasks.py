@@ -15,7 +15,7 @@ from evalsuite.data.opening import open_task
 from evalsuite.data.place import DataPlace
 from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataError, DataMissingError, EvalsuiteError
-from evalsuite.features.extraction import samples_digest
+from evalsuite.features.freshness import samples_digest
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.tasks.spec import TaskSpec
