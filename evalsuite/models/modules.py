@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from evalsuite.code_identity import identify
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import EMBEDDING, ModelInfo, Preprocess
-from evalsuite.models.code_identity import identify
 from evalsuite.models.identity import fingerprint, glance, readable, state_digest
 from evalsuite.models.layers import (
     LayerFunction,
