@@ -71,6 +71,33 @@ def test_videos_of_other_containers(video):
     assert decode_middle_frame(video(3, "mp4"), "b.MP4").size == (32, 32)
 
 
+def without_packet(content, number):
+    """Return a video with one packet overwritten."""
+    import av
+
+    with av.open(io.BytesIO(content)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    position, size = places[number]
+    position += 8 if content[position : position + 4] == b"00dc" else 0
+    return content[:position] + b"\xff" * size + content[position + size :]
+
+
+def test_a_bad_packet_does_harm_only_up_to_the_middle_frame(video):
+    content = video(20)
+    for bad in (12, 15, 18):
+        image = decode_middle_frame(without_packet(content, bad), "a/b.avi")
+        assert abs(float(np.asarray(image).mean()) - 100) < 3
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode_middle_frame(without_packet(content, 10), "a/b.avi")
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.8])
+def test_a_video_that_was_cut_off_is_refused(video, share):
+    content = video(24)
+    with pytest.raises(DataError, match=r"cut off: it has \d+ of the 24 frames"):
+        decode_middle_frame(content[: int(share * len(content))], "a/b.avi")
+
+
 def test_broken_videos_are_data_errors(video):
     with pytest.raises(DataError, match=r"a/b\.avi.*cannot be decoded"):
         decode_middle_frame(b"no video at all" * 20, "a/b.avi")
