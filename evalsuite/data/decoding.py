@@ -64,8 +64,8 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
     """Return frame n // 2 (counted from 0) of a video of n frames, as RGB.
 
     The frames are counted by decoding them, because the count in a video's header is often a little wrong; a packet
-    that cannot be decoded counts as one, and does no harm after the frame that is wanted. DataError where a good part of
-    the frames that the header tells of is not there: the middle of what is left is another frame.
+    that cannot be decoded counts as one, and does no harm after the frame that is wanted. DataError where some of
+    the frames that the header tells of are not there: the middle of what is left is another frame.
     """
     try:
         import av
