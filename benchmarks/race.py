@@ -33,7 +33,7 @@ Job = tuple[float, bool]
 
 @dataclass(frozen=True)
 class Plan:
-    """repeats: sweeps a round; busy_s: how long scikit-learn is timed at least; fits: of the search, None for all."""
+    """repeats: sweeps per round; busy_s: how long scikit-learn is timed at least; fits: of the search, None for all."""
 
     repeats: int
     busy_s: float

@@ -190,22 +190,6 @@ class Objective(ABC):
             found[:, span] = self._weights(index, span, logits)
         return found
 
-    def hessian(self, index: int, theta: Tensor) -> Tensor:
-        """Return the Hessian of the losses of one problem at theta (K, D + 1): (n, n) float64, n = K (D + 1)."""
-        total = torch.zeros(theta.numel(), theta.numel(), dtype=torch.float64, device=theta.device)
-        id_ = torch.tensor([index], device=theta.device)
-        for span, x, logits in self._logits(theta.unsqueeze(0)):
-            # In float64, because rounding would give the null directions of the softmax a curvature, or less than none.
-            one = torch.eye(self.n_logits, dtype=torch.float64, device=x.device)
-            bent = self.hessian_vector_product(
-                id_, span, logits.double(), one[None, :, :, None].expand(-1, -1, -1, len(x))
-            )[0]
-            x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1).double()
-            for row, weights in enumerate(bent):
-                blocks = (weights.unsqueeze(1) * x.T) @ x
-                total[row * x.shape[1] : (row + 1) * x.shape[1]] += blocks.transpose(0, 1).flatten(1)
-        return total
-
     def _logits(self, theta: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield (positions, rows (m, D), logits (A, K, m)).
 

@@ -32,11 +32,8 @@ class Problem(Protocol):
     def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
         """Return an approximate inverse Hessian, positive definite, times gradients (A, n)."""
 
-    def refresh(
-        self, ids: Tensor, points: Tensor, arriving: Sequence[bool], steps: Sequence[float | None]
-    ) -> list[int]:
-        """Hear in each round where the problems are, (A, n), which of them seem to have arrived, and the length of the
-        step that a line search accepted; return the rows whose inverse Hessian moved."""
+    def refresh(self, ids: Tensor, points: Tensor) -> list[int]:
+        """Hear in each round where the problems are, (A, n); return the rows whose inverse Hessian moved."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def passes(problem: Problem, start: Tensor, options: Options) -> bool:
         return True
     ids = torch.arange(len(start), device=start.device)
     values, gradients = problem.evaluate(ids, start)
-    problem.refresh(ids, start, [True] * len(start), [None] * len(start))
+    problem.refresh(ids, start)
     gaps = (gradients * problem.precondition(ids, gradients)).sum(dim=1) / 2
     scales = torch.tensor(list(options.floors), dtype=torch.float64, device=start.device).maximum(values)
     return bool((gaps <= GAP_SAFETY * options.tolerance * scales).all())
@@ -97,7 +94,6 @@ class _Track:
     search: Search | None = None
     iterations: int = 0
     stalled: bool = False
-    accepted: float | None = None
 
     def finished(self, options: Options) -> bool:
         """Say whether nothing more is to be done for this problem."""
@@ -119,7 +115,7 @@ class _Batch:
         self._ends = list(self._tracks)
         self._evaluations = [1] * n_problems
         self._final = (start.clone(), torch.zeros_like(self._value), torch.zeros_like(self._value))
-        self._problem.refresh(self.ids, self.point, [False] * n_problems, [None] * n_problems)
+        self._problem.refresh(self.ids, self.point)
         self._preconditioned = self._problem.precondition(self.ids, self._gradient)
         self.aim(range(n_problems))
 
@@ -156,15 +152,13 @@ class _Batch:
         values, slopes = torch.stack([value, slope]).tolist()
         told = zip(searches, values, slopes, strict=True)
         verdicts = [search.tell(v, g) for search, v, g in told]
-        for name, track in zip(self.ids.tolist(), self._tracks, strict=True):
+        for name in self.ids.tolist():
             self._evaluations[name] += 1
-            track.accepted = None
         accepted = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.ACCEPT]
         failed = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.FAIL]
         for i in accepted:
             # By the trapezoid rule on the slopes: differences of F drown in rounding near the minimum.
             search = searches[i]
-            self._tracks[i].accepted = search.step
             self._tracks[i].stop.decreases.append(-search.step * (search.slope + slopes[i]) / 2)
         if accepted:
             self._accept(accepted, trial, value, gradient)
@@ -198,15 +192,13 @@ class _Batch:
 
     def refresh(self) -> None:
         """Let the preconditioners follow the points."""
-        arriving = [track.stop.hits > 0 for track in self._tracks]
-        steps = [track.accepted for track in self._tracks]
-        rows = self._problem.refresh(self.ids, self.point, arriving, steps)
+        rows = self._problem.refresh(self.ids, self.point)
         if not rows:
             return
         ids, gradient = self.ids[rows], self._gradient[rows]
         preconditioned = self._preconditioned[rows] = self._problem.precondition(ids, gradient)
         for row, slope in zip(rows, (gradient * preconditioned).sum(dim=1).tolist(), strict=True):
-            if arriving[row]:
+            if self._tracks[row].stop.hits:
                 self._tracks[row].stop.confirmed = slope / 2
         if any(self._history.pairs[row] for row in rows):
             y = self._history.pairs_of(rows)

@@ -22,10 +22,10 @@ from evalsuite.probe.objective import Design
 from evalsuite.probe.preconditioner.symmetric import factored
 
 ROUGH_ROWS = 4
-"""Rows drawn a direction for the rough estimate."""
+"""Rows drawn per direction for the rough estimate."""
 
 ROWS = 6
-"""Rows drawn a direction for the estimate: its eigenvalues are within (1 -+ 0.41)^2 of the truth, sure rows apart."""
+"""Rows drawn per direction for the estimate: its eigenvalues are within (1 -+ 0.41)^2 of the truth, sure rows apart."""
 
 SKETCHES = 8
 """x' H^-1 x = |L^-1 x|^2 is estimated as the mean square of so many random combinations of L^-1 x."""
@@ -47,8 +47,8 @@ def covariances(design: Design, weights: Tensor, penalty: Tensor) -> Iterator[Te
     """Yield estimates of sum_n w_kn x_n x_n' (D + 1, D + 1), each row with a last feature of one, for all k in turn.
     They are complete on the diagonal and below.
 
-    weights: (K, N), not negative, in the working precision; penalty: (D + 1,) float64, what H has on its diagonal
-    besides. Where few rows matter the sum is taken over those.
+    weights: (K, N), not negative, in the working precision; penalty: (D + 1,) float64, what H has on its
+    diagonal as well. Where few rows matter the sum is taken over those.
     """
     few = (ROUGH_ROWS + ROWS) * (design.dim + 1)
     lengths = _lengths(design)
