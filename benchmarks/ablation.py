@@ -82,8 +82,8 @@ def cell(path: Path, found: dict[str, Any]) -> str:
     """Return seconds, passes and worst suboptimality of a sweep."""
     n_rows = load(path).n_fit
     gaps = [
-        suboptimality(value, reference.reference_value(path, float(penalty)), n_rows)
-        for penalty, value in found["values"].items()
+        suboptimality(value, reference.reference_value(path, float(lambda_)), n_rows)
+        for lambda_, value in found["values"].items()
     ]
     passes = f"{found['evaluations']} + {found['refit_evaluations']}"
     unfinished = "" if found["converged"] else ", NOT converged"

@@ -29,7 +29,7 @@ class Sweep:
     """One sweep and its refit. seconds: wall time; evaluations: passes over the rows, of the sweep and of the refit."""
 
     seconds: float
-    penalties: tuple[float, ...]
+    lambdas: tuple[float, ...]
     best: float
     evaluations: tuple[int, int]
     converged: bool

@@ -169,9 +169,9 @@ class Objective(ABC):
             slope_b += residual.sum(dim=2, dtype=torch.float64)
         gradient = torch.cat([slope_w.view(n_problems, self.n_logits, -1), slope_b.unsqueeze(2)], dim=2)
         gradient = self.project(gradient)
-        weights, penalty = theta[:, :, :-1], self.lambdas[ids]
-        value += penalty / 2 * weights.square().sum(dim=(1, 2))
-        gradient[:, :, :-1] += penalty[:, None, None] * weights
+        weights, lambdas = theta[:, :, :-1], self.lambdas[ids]
+        value += lambdas / 2 * weights.square().sum(dim=(1, 2))
+        gradient[:, :, :-1] += lambdas[:, None, None] * weights
         return value, gradient
 
     def curvature(self, ids: Tensor, theta: Tensor) -> Tensor:
@@ -186,8 +186,9 @@ class Objective(ABC):
     def curvature_weights(self, index: int, theta: Tensor) -> Tensor:
         """Return p (1 - p), the curvature of each row's loss in each logit, of one problem: (K, N)."""
         found = torch.empty(self.n_logits, len(self.design), dtype=self.design.dtype, device=theta.device)
+        ids = torch.tensor([index], device=theta.device)
         for span, _, logits in self._logits(theta.unsqueeze(0)):
-            found[:, span] = self._weights(index, span, logits)
+            found[:, span] = self._diagonal(ids, span, logits)[0]
         return found
 
     def _logits(self, theta: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -226,8 +227,8 @@ class Objective(ABC):
         """Return the Hessian of each row's loss in the logits (A, K, m) times directions (A, J, K, m)."""
 
     @abstractmethod
-    def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
-        """Return the diagonal of the Hessian of each row's loss in the logits (1, K, m): (K, m)."""
+    def _diagonal(self, ids: Tensor, rows: slice | Tensor, logits: Tensor) -> Tensor:
+        """Return the diagonal of the Hessian of each row's loss in the logits: (A, K, m)."""
 
     @abstractmethod
     def _hessian(self, ids: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
@@ -269,8 +270,8 @@ class Softmax(Objective):
         weighted = p * directions
         return weighted - p * weighted.sum(dim=2, keepdim=True)
 
-    def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
-        p = torch.softmax(logits[0], dim=0)
+    def _diagonal(self, ids: Tensor, rows: slice | Tensor, logits: Tensor) -> Tensor:
+        p = torch.softmax(logits, dim=1)
         return p * (1 - p)
 
     def _hessian(self, ids: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
@@ -301,16 +302,12 @@ class Sigmoid(Objective):
         return loss, -sign * torch.sigmoid(-margin) * used
 
     def hessian_vector_product(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
+        return self._diagonal(ids, rows, logits).unsqueeze(1) * directions
+
+    def _diagonal(self, ids: Tensor, rows: slice | Tensor, logits: Tensor) -> Tensor:
         used = (self.labels[self.task_of[ids]][:, rows] >= 0).unsqueeze(1)
         p = torch.sigmoid(logits)
-        return (p * (1 - p) * used).unsqueeze(1) * directions
-
-    def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
-        used = self.labels[self.task_of[index], span] >= 0
-        p = torch.sigmoid(logits[0])
         return p * (1 - p) * used
 
     def _hessian(self, ids: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
-        used = (self.labels[self.task_of[ids]][:, rows] >= 0).unsqueeze(1)
-        p = torch.sigmoid(logits)
-        return (p * (1 - p) * used).sum(dim=2, keepdim=True, dtype=torch.float64)
+        return self._diagonal(ids, rows, logits).sum(dim=2, keepdim=True, dtype=torch.float64)

@@ -27,9 +27,6 @@ NEIGHBOURS = 3
 KEPT_BYTES = 32 << 20
 """The blocks of earlier lambdas take at most this much memory."""
 
-REACH = 150
-"""Blocks serve smaller lambdas within this ratio: the step of the search's first round is 100."""
-
 
 class WarmStarts:
     """The solutions found so far; empty to begin with."""
@@ -64,7 +61,7 @@ class WarmStarts:
         that is too large shortens steps where the curvature is small (as Levenberg and Marquardt damp them)."""
         found: dict[int, Symmetric] = {}
         for index, value in enumerate(lambdas if self._mechanisms.taken_over else ()):
-            known = min((known for known in self._blocks if value <= known < REACH * value), default=None)
+            known = min((known for known in self._blocks if known >= value), default=None)
             if known is not None:
                 found |= {index * self._reduction.n_problems + name: one for name, one in self._blocks[known].items()}
         return found

@@ -34,7 +34,6 @@ BLOCK_OVERHEAD = 3e7
 ROUND_OVERHEAD = 6e7
 """Operations that the small steps of one round are worth, whatever the size of its problems."""
 
-
 TOGETHER_BYTES = 4 << 20
 """Matrices worked on together take about this much memory in float64."""
 
@@ -58,15 +57,16 @@ def _all_rows(design: Design) -> bool:
     return 2 * len(design) * (design.dim + 1) ** 2 <= BLOCK_OVERHEAD
 
 
-def inverses(objective: Objective, index: int, theta: Tensor) -> Symmetric:
-    """Return the inverses of the K blocks, of D + 1 unknowns each, of problem `index` at theta (K, D + 1)."""
+def inverses(objective: Objective, index: int, theta: Tensor, refined: bool = True) -> Symmetric:
+    """Return the inverses of the K blocks, of D + 1 unknowns each, of problem `index` at theta (K, D + 1);
+    refined: draw rows in two steps."""
     design, size = objective.design, theta.shape[1]
     found = Symmetric.empty(len(theta), size, design.dtype, theta.device)
     added = torch.full((size,), float(objective.lambdas[index]), dtype=torch.float64, device=theta.device)
     added[-1] = 0  # intercepts are free
     weights = objective.curvature_weights(index, theta)
     start = 0
-    for matrices in _curvatures(design, weights, added):
+    for matrices in _curvatures(design, weights, added, refined):
         found.put(start, inverted(matrices.double(), added))
         start += len(matrices)
     return found
@@ -78,12 +78,12 @@ def apply(inverse: Symmetric, gradients: Tensor) -> Tensor:
     return inverse.times(flat.transpose(0, 1)).transpose(0, 1).reshape(gradients.shape).to(gradients.dtype)
 
 
-def _curvatures(design: Design, weights: Tensor, added: Tensor) -> Iterator[Tensor]:
+def _curvatures(design: Design, weights: Tensor, added: Tensor, refined: bool) -> Iterator[Tensor]:
     """Yield blocks without a penalty, some (B, D + 1, D + 1) at a time, complete on the diagonal and below."""
     if _all_rows(design):
         yield from torch.split(_summed(design, weights), max(1, TOGETHER_BYTES // (8 * len(added) ** 2)))
     else:
-        yield from (matrix.unsqueeze(0) for matrix in leverage.covariances(design, weights, added))
+        yield from (matrix.unsqueeze(0) for matrix in leverage.covariances(design, weights, added, refined))
 
 
 def _summed(design: Design, weights: Tensor) -> Tensor:

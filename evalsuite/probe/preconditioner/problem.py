@@ -29,7 +29,7 @@ class PreconditionedProblem:
         known: Mapping[int, Symmetric] | None = None,
         mechanisms: Mechanisms = ALL,
     ) -> None:
-        self._objective = objective
+        self._objective, self._mechanisms = objective, mechanisms
         self._count = len(objective.lambdas)
         self._kronecker = Kronecker(spectrum, objective)
         self.blocks = dict(known or {})
@@ -67,7 +67,7 @@ class PreconditionedProblem:
                 self._spent[name] = 0
                 self.blocks.pop(name, None)  # the new ones need its room
                 at = self._shaped(points[row][None])[0]
-                self.blocks[name] = class_blocks.inverses(self._objective, name, at)
+                self.blocks[name] = class_blocks.inverses(self._objective, name, at, self._mechanisms.refined_leverage)
                 moved.append(row)
             elif power and name not in self.blocks:
                 simple.append(row)
