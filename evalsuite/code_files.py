@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -44,3 +46,16 @@ class CodeFile:
             del sys.modules[name]
             raise
         return module
+
+
+@contextmanager
+def without_compiled_code() -> Iterator[None]:
+    """Let Python write no compiled code of the modules that are imported meanwhile.
+
+    It would be taken for that of a module that is edited within the same second to the same size.
+    """
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before

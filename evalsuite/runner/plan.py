@@ -1,4 +1,4 @@
-"""What a run would do, without loading a model or opening an image."""
+"""What a run would do, without loading a model or decoding an image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.features.extraction import missing_rows
+from evalsuite.features.freshness import missing_rows
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.tasks import rows_by_pool
@@ -55,6 +55,6 @@ def _planned(job: ModelTaskJob, protocol: EvaluationProtocol) -> PlannedJob:
 
 def _images(job: ModelTaskJob, protocol: EvaluationProtocol) -> int:
     return sum(
-        len(missing_rows(job.task.pool(name), rows, job.features(name))[0])
+        len(missing_rows(job.task.pool(name), rows, job.features(name), verify=job.options.verify)[0])
         for name, rows in rows_by_pool(job.splits([protocol])).items()
     )

@@ -15,7 +15,7 @@ from evalsuite.data.opening import open_task
 from evalsuite.data.place import DataPlace
 from evalsuite.data.splits import check_sizes
 from evalsuite.errors import DataError, DataMissingError, EvalsuiteError
-from evalsuite.features.extraction import samples_digest
+from evalsuite.features.freshness import samples_digest
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.tasks.spec import TaskSpec
@@ -111,6 +111,13 @@ class TaskSession:
             return {**rules, "classes": self.task.class_keys}
         names = [item.model_dump() for item in self.task.class_list]
         return {**rules, "classes": names, "templates": self.task.prompt_spec.templates}
+
+    def group_digests(self) -> list[str]:
+        """Return fingerprints of the groups that a hold-out of training samples keeps together, if there are any."""
+        training = [fold.train for fold in self.folds(training=True) if fold.val is None]
+        grouped = [(self.pool(split.pool).groups, split.rows) for split in training]
+        named = [[groups[row] for row in rows] for groups, rows in grouped if groups is not None]
+        return [hashlib.sha256("\0".join(names).encode()).hexdigest() for names in named]
 
     def split_digest(self, split: Split) -> str:
         """Return a fingerprint of the samples and labels of a split."""

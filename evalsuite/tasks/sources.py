@@ -133,6 +133,9 @@ class TorchvisionSpec(SourceSpec):
     path: str = Field(description="what must exist under the data root for this source to be there")
     root: str = Field(default=".", description="the class's `root`, under the data root")
     pools: dict[str, dict[str, Any]] = Field(description="pool -> arguments of the class")
+    group: str | None = Field(
+        default=None, description="regular expression on the path below `path`; its first group is the group"
+    )
 
 
 class HubSpec(SourceSpec):

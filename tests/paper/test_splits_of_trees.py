@@ -12,10 +12,12 @@ import pytest
 import evalsuite
 from evalsuite.data import open_task
 from evalsuite.data.base import TaskData
+from evalsuite.data.drawing import hold_out
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError
 from tests.paper.conftest import Tree
 from tests.paper.oracle import oracle_for
+from tests.paper.traffic import TRACKS
 from tests.paper.tree import WRITERS
 
 
@@ -132,3 +134,13 @@ def test_test_data_alone_is_enough_for_zero_shot(tree: Tree, tmp_path: Path, nam
         assert zero_shot.data is not None and np.sum(zero_shot.data.sizes["test"]) == np.sum(
             tree.written[name].sizes["test"]
         )
+
+
+def test_no_track_of_gtsrb_is_both_trained_on_and_validated(tree: Tree) -> None:
+    data = opened(tree, "gtsrb", tree.data)
+    (fold,) = data.folds()
+    pool = data.open_pool(fold.train.pool)
+    fit, held = hold_out(pool.ids, pool.labels, pool.groups)
+    tracks = [{pool.ids[row].rsplit("_", 1)[0] for row in rows} for rows in (fit, held)]
+    assert len(held) == len(pool) // TRACKS and tracks[0].isdisjoint(tracks[1])
+    assert len(set(pool.groups or ())) == TRACKS * 43

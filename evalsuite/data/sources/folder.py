@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from evalsuite.data.base import DataState, RawPool
 from evalsuite.data.readers import raw_pool_from_files
 from evalsuite.data.sources.base import Source
-from evalsuite.errors import DataError, DataMissingError, SpecError
+from evalsuite.errors import DataError, DataMissingError
 from evalsuite.tasks.sources import FolderSpec
 from evalsuite.text import counted
 
@@ -58,25 +57,11 @@ class FolderSource(Source[FolderSpec]):
         if not ids:
             raise DataError(self._nothing_found(root, loose, others))
         ids.sort()
-        labels = self._found("label", spec.label, ids) if spec.label else [path.split("/", 1)[0] for path in ids]
-        groups = self._found("group", spec.group, ids) if spec.group else None
+        labels = (
+            self.found_in_paths("label", spec.label, ids) if spec.label else [path.split("/", 1)[0] for path in ids]
+        )
+        groups = self.found_in_paths("group", spec.group, ids) if spec.group else None
         return raw_pool_from_files(root, ids, labels, groups, spec.frame)
-
-    def _found(self, key: str, expression: str, ids: list[str]) -> list[str]:
-        """Return the first group of a regular expression in each path."""
-        try:
-            pattern = re.compile(expression)
-        except re.error as error:
-            raise SpecError(f"{self.title}: `{key}` is no regular expression ({error}): {expression!r}.") from error
-        if pattern.groups < 1:
-            raise SpecError(f"{self.title}: `{key}` needs a pair of parentheses around the {key}: {expression!r}.")
-        found = []
-        for path in ids:
-            match = pattern.search(path)
-            if match is None or match.group(1) is None:
-                raise DataError(f"{self.title}: `{key}` ({expression!r}) does not match the sample {path!r}.")
-            found.append(match.group(1))
-        return found
 
     def _nothing_found(self, root: Path, loose: int, others: Counter[str]) -> str:
         text = f"{self.title}: {root} holds no image in a class folder."

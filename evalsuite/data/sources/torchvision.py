@@ -71,7 +71,12 @@ class TorchvisionSource(Source[TorchvisionSpec]):
         labels = self._raw_labels(dataset, pool)
         if reader.files is not None:
             order, ids = reader.files
-            return RawPool(ids, [labels[row] for row in order], reader, *stat_files(self.folder, ids))
+            groups = self.found_in_paths("group", self.spec.group, ids) if self.spec.group else None
+            found = stat_files(self.folder, ids)
+            ordered = [labels[row] for row in order]
+            return RawPool(ids, ordered, reader, found.sizes, found.mtimes, groups=groups, states=found.states)
+        if self.spec.group:
+            raise SpecError(f"{self.title}: `group` needs samples that are files; those of the pool {pool!r} are rows.")
         content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir)
         rows = tuple(row_id(row) for row in range(len(dataset)))
         return RawPool(rows, labels, reader, _memory_sizes(dataset), None, content)
@@ -172,6 +177,13 @@ class TorchvisionReader:
         if content.startswith(_POSTSCRIPT):  # Pillow would hand it to Ghostscript, which runs it
             raise DataError(f"The image {ids[row]!r} ({path}) is a PostScript program, which is not run.")
         return LoadedSample(self._load(order[row], f"{ids[row]} ({path})"), content)
+
+    def content(self, row: int) -> bytes:
+        """Read the file of one sample, or the pixels where there is none."""
+        if self.files is None:
+            return self(row).content
+        _, ids = self.files
+        return read_content(self._folder / ids[row], ids[row])
 
     def _load(self, index: int, sample: str) -> Any:
         from PIL import Image
