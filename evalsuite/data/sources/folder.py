@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ class FolderSource(Source[FolderSpec]):
 
     def image_options(self, pool: str) -> dict[str, Any]:
         """Return what decides which files are samples, and how they become images."""
-        return {"extensions": sorted(self.spec.extensions), "frame": self.spec.frame}
+        named = {"names": self.spec.names[pool]} if pool in self.spec.names else {}
+        return {"extensions": sorted(self.spec.extensions), "frame": self.spec.frame, **named}
 
     def open(self, pool: str) -> RawPool:
         """Index the files of a pool: sorted paths relative to the pool's folder.
@@ -44,7 +46,7 @@ class FolderSource(Source[FolderSpec]):
         spec, root = self.spec, self.folder / self.spec.pools[pool]
         if not root.is_dir():
             raise DataMissingError(f"{self.title}: the folder of the pool {pool!r} is missing: {root}.")
-        wanted = {extension.lower() for extension in spec.extensions}
+        wanted, named = {extension.lower() for extension in spec.extensions}, spec.names.get(pool, "*")
         ids, loose, others = [], 0, Counter[str]()
         for path in _walk(root, "", {os.path.realpath(root)}):
             extension = os.path.splitext(path)[1].lower()  # noqa: PTH122 -- a million plain strings
@@ -52,10 +54,10 @@ class FolderSource(Source[FolderSpec]):
                 others[extension or "(none)"] += 1
             elif "/" not in path:
                 loose += 1
-            else:
+            elif fnmatchcase(path.rpartition("/")[2], named):
                 ids.append(path)
         if not ids:
-            raise DataError(self._nothing_found(root, loose, others))
+            raise DataError(self._nothing_found(root, named, loose, others))
         ids.sort()
         labels = (
             self.found_in_paths("label", spec.label, ids) if spec.label else [path.split("/", 1)[0] for path in ids]
@@ -63,8 +65,8 @@ class FolderSource(Source[FolderSpec]):
         groups = self.found_in_paths("group", spec.group, ids) if spec.group else None
         return raw_pool_from_files(root, ids, labels, groups, spec.frame)
 
-    def _nothing_found(self, root: Path, loose: int, others: Counter[str]) -> str:
-        text = f"{self.title}: {root} holds no image in a class folder."
+    def _nothing_found(self, root: Path, named: str, loose: int, others: Counter[str]) -> str:
+        text = f"{self.title}: {root} holds no image{f' named {named}' if named != '*' else ''} in a class folder."
         if loose:
             text += f" {counted(loose, 'image')} directly in it: put each into a folder named after its class."
         if others:
