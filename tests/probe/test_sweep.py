@@ -35,7 +35,8 @@ def run(data: tuple[torch.Tensor, Targets], peak: float | None = None, **options
     if peak is None:
         return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=log_likelihood, **options)  # type: ignore[arg-type]
 
-    # The norm of the weights falls with lambda, so that the spread of the logits tells which lambda it is.
+    # The norm of the weights falls with lambda, so that the spread of the logits tells which lambda it is: around 1e-4
+    # neighbours differ by 1e-5, which takes tight fits to see.
     spread = {lam: float(fit.logits(0, x, VALIDATION).std()) for lam, fit in _every_fit(data).items()}
 
     def closeness(logits: torch.Tensor) -> float:
@@ -43,7 +44,7 @@ def run(data: tuple[torch.Tensor, Targets], peak: float | None = None, **options
         tried.append(lam)
         return -abs(round(8 * math.log10(lam / peak)))
 
-    return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=closeness, tolerance=1e-8, **options)  # type: ignore[arg-type]
+    return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=closeness, tolerance=1e-12, **options)  # type: ignore[arg-type]
 
 
 _FITS: dict[float, Solution] = {}
@@ -52,7 +53,7 @@ _FITS: dict[float, Solution] = {}
 def _every_fit(data: tuple[torch.Tensor, Targets]) -> dict[float, Solution]:
     if not _FITS:
         x, targets = data
-        found = solve(x, targets, LAMBDAS, rows=FIT, tolerance=1e-8)
+        found = solve(x, targets, LAMBDAS, rows=FIT, tolerance=1e-12)
         _FITS.update({lam: found.select(i) for i, lam in enumerate(LAMBDAS)})
     return _FITS
 
