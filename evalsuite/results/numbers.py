@@ -23,6 +23,9 @@ class Origin(NamedTuple):
     label: str
 
 
+PARTIAL = "*"
+"""The mark of a value that was computed from a part of the samples."""
+
 MEASURED = Origin("measured", "", "measured")
 
 
@@ -139,6 +142,16 @@ class Number(Place):
     partial: bool = False
     caveat: str = ""
     source: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What stands behind the value wherever it is written: a star where it is partial."""
+        return PARTIAL if self.partial else ""
+
+    @property
+    def percent(self) -> str:
+        """The value for people, with its mark."""
+        return f"{100 * self.value:.1f}{self.mark}"
 
     @property
     def has_folds(self) -> bool:
