@@ -67,7 +67,7 @@ def mnist(data: Path, n_fit: int, n_validation: int) -> Problem:
 
 
 def crossed(data: Path, n_fit: int, n_validation: int) -> Problem:
-    """100 classes on real features: image i of CIFAR-10 beside image i of MNIST, label 10 a + b.
+    """100 classes on real features: image i of CIFAR-10 next to image i of MNIST, label 10 a + b.
 
     The features are the patch features of the one and the pixels of the other, averaged over squares of 2 x 2.
     """

@@ -43,7 +43,7 @@ class Plan:
 
 @dataclass
 class Times:
-    """Everything that was timed: sweeps, and scikit-learn's two fits a job, one a round."""
+    """Everything that was timed: sweeps, and scikit-learn's two fits per job, one per round."""
 
     sweeps: list[ours.Sweep] = field(default_factory=list)
     default: dict[Job, list[scikit.Fit]] = field(default_factory=dict)

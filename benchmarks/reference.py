@@ -2,7 +2,7 @@
 
 They come from the project's own solver, in float64 and to a tolerance far below what is asked of either side, but are
 not taken on trust: each carries the Newton decrement at its end (`objective.newton_decrement`, which shares no code
-with the solver), and where one of the compared fits has a lower F, that is F*. They are kept beside the problem's
+with the solver), and where one of the compared fits has a lower F, that is F*. They are kept next to the problem's
 files, whose folder is named by their digest.
 """
 

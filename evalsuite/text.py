@@ -24,7 +24,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def shortened(names: Sequence[str], most: int = 5) -> str:
-    """Return names with commas between them; of many, the first `most` and how many there are besides.
+    """Return names with commas between them; of many, the first `most` and how many more there are.
 
     >>> shortened(["dtd", "mnist"]), shortened(["a", "b", "c", "d"], most=2)
     ('dtd, mnist', 'a, b and 2 more')

@@ -25,7 +25,7 @@ def write_folder_task(
     test: int = 3,
     size: int = 16,
 ) -> Path:
-    """Write PNG images whose colour is their class, and the task file beside them; return its path."""
+    """Write PNG images whose colour is their class, and the task file next to them; return its path."""
     rng = np.random.default_rng(0)
     for pool, count in (("train", train), ("test", test)):
         for key in classes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +141,6 @@ class DataState:
     state: ready, downloadable (absent, but can be fetched), partial or absent. brief: what is missing, in a line.
     """
 
-    state: str
+    state: Literal["ready", "downloadable", "partial", "absent"]
     missing: str = ""
     brief: str = ""

@@ -40,7 +40,7 @@ def by_id(ids: Sequence[str]) -> Rows:
 def draw_split(
     ids: Sequence[str], labels: NDArray[Any], parts: Sequence[Amount], seed: int, class_keys: Sequence[str]
 ) -> list[Rows]:
-    """Draw disjoint parts of a pool, in sequence: `int` samples a class, a `float` share of a class, or the rest.
+    """Draw disjoint parts of a pool, in sequence: `int` samples per class, a `float` share of a class, or the rest.
 
     For each class, in label order: its samples in lexicographic order of their ids are shuffled, and each
     part takes its number from the front, in the order of `parts`; what is left goes to "rest". A share is

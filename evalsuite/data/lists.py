@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import Pool
+from evalsuite.data.labels import plain_form
 from evalsuite.data.readers import report_missing, row_id
 from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.tasks.sources import ListFile
@@ -21,12 +24,14 @@ class SampleList:
     """One list: a file of sample ids (line None), or line `line` of a file of row numbers.
 
     entry: what the task file says of it. files: where the file may be, the first that exists counts.
+    by_name: the folders in it are class names, in other case or punctuation perhaps.
     """
 
     name: str
     entry: ListFile
     files: tuple[Path, ...]
     line: int | None = None
+    by_name: bool = False
 
     @property
     def pool(self) -> str:
@@ -34,10 +39,13 @@ class SampleList:
         return self.entry.pool
 
 
-def expand_lists(lists: Mapping[str, ListFile], folders: Sequence[Path]) -> dict[str, SampleList]:
+def expand_lists(
+    lists: Mapping[str, ListFile], folders: Sequence[Path], *, by_name: bool = False
+) -> dict[str, SampleList]:
     """Return the lists of a source by name, one for each number that {} stands for.
 
-    folders: the source's folder, then the task file's (which may bring lists of its own).
+    folders: the source's folder, then the task file's (which may bring lists of its own). A `..` leaves the folder as
+    it is written, also where that is a link.
     Lists of `index_lines` are numbered by line; the others by file, unless there is only one.
     """
     expanded: dict[str, SampleList] = {}
@@ -50,8 +58,8 @@ def expand_lists(lists: Mapping[str, ListFile], folders: Sequence[Path]) -> dict
             number = str(entry.first + position)
             line = position if entry.format == "index_lines" else None
             title = name.replace("{}", number)
-            paths = tuple(folder / entry.file.replace("{}", number) for folder in folders)
-            expanded[title] = SampleList(title, entry, paths, line)
+            paths = tuple(Path(os.path.normpath(folder / entry.file.replace("{}", number))) for folder in folders)
+            expanded[title] = SampleList(title, entry, paths, line, by_name)
     return expanded
 
 
@@ -59,13 +67,17 @@ def read_list(sample_list: SampleList, pool: Pool, allowed_missing: int = 0) -> 
     """Return the sorted rows of the pool that are in the list.
 
     Names in the list without a sample in the pool are a DataMissingError, or logged when there are no more
-    of them than `allowed_missing`.
+    of them than `max_missing` of the list, or else `allowed_missing`, allows; in a complement, none by default: the
+    sample of a name that is not understood would be in it.
     """
-    path = _find(sample_list)
-    lines = path.read_text(encoding="utf-8-sig").splitlines()[sample_list.entry.header :]
+    path, entry = _find(sample_list), sample_list.entry
     position = {sample: row for row, sample in enumerate(pool.ids)}
+    find = _finder(sample_list, position)
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    if entry.header and lines and not _is_sample(lines[0], sample_list, find, position):
+        lines = lines[1:]
     if sample_list.line is None:
-        wanted = [_sample_name(line, position) for line in lines if line.strip()]
+        wanted = [_sample_name(line, find) for line in lines if line.strip()]
     else:
         wanted = _numbered(sample_list, path, lines, pool)
     absent = [name for name in wanted if name not in position]
@@ -74,12 +86,16 @@ def read_list(sample_list: SampleList, pool: Pool, allowed_missing: int = 0) -> 
             f"{len(absent)} of the {len(wanted)} samples in the list {sample_list.name!r} ({path}) are not in the pool "
             f"{sample_list.pool!r}: {shortened(list(map(repr, absent)), 3)}"
         )
-        report_missing(text, len(absent), allowed_missing, DataMissingError)
+        if entry.max_missing is None and not entry.complement:
+            report_missing(text, len(absent), allowed_missing, DataMissingError)
+        else:
+            allowed = int((entry.max_missing or 0) * len(wanted))
+            report_missing(text, len(absent), allowed, DataMissingError, "max_missing")
     rows = [position[name] for name in wanted if name in position]
     if len(set(rows)) != len(rows):
-        twice = next(name for name in wanted if wanted.count(name) > 1)
+        twice = Counter(wanted).most_common(1)[0][0]
         raise DataError(f"The list {sample_list.name!r} ({path}) names the sample {twice!r} more than once.")
-    if sample_list.entry.complement:
+    if entry.complement:
         return np.setdiff1d(np.arange(len(pool), dtype=np.int64), np.array(rows, np.int64))
     return np.array(sorted(rows), np.int64)
 
@@ -101,7 +117,31 @@ def _find(sample_list: SampleList) -> Path:
     )
 
 
-def _sample_name(line: str, known: Mapping[str, int]) -> str:
+def _finder(sample_list: SampleList, known: Mapping[str, int]) -> Callable[[str], str | None]:
+    """Return what finds the id that a name stands for: the same, or `by_name` the only one with folders spelled so."""
+    spelled: dict[str, str | None] = {}
+    for sample in known if sample_list.by_name else ():
+        form = _spelling(sample)
+        spelled[form] = None if form in spelled else sample
+    return lambda name: name if name in known else spelled.get(_spelling(name))
+
+
+def _spelling(sample: str) -> str:
+    """Return a path whose folders are spelled plainly."""
+    *folders, name = sample.split("/")
+    return "/".join([*map(plain_form, folders), name.casefold()])
+
+
+def _is_sample(line: str, sample_list: SampleList, find: Callable[[str], str | None], known: Mapping[str, int]) -> bool:
+    """Say whether a line names a sample, be it one that is not there: it ends as samples do."""
+    if sample_list.line is not None:
+        return all(word.isdecimal() for word in line.split())
+    name = _sample_name(line, find)
+    suffix = PurePosixPath(name).suffix.lower()
+    return name in known or (suffix != "" and any(sample.lower().endswith(suffix) for sample in known))
+
+
+def _sample_name(line: str, find: Callable[[str], str | None]) -> str:
     """Return the id a line begins with: all of it, or what stands before a tab, a comma or a label."""
     whole = line.strip().removeprefix("./").lstrip("/")
     candidates = (
@@ -111,7 +151,7 @@ def _sample_name(line: str, known: Mapping[str, int]) -> str:
         whole.rsplit(None, 1)[0],
         whole.split(None, 1)[0],
     )
-    return next((name for name in candidates if name in known), candidates[-1])
+    return next((found for name in candidates if (found := find(name)) is not None), candidates[-1])
 
 
 def _numbered(sample_list: SampleList, path: Path, lines: Sequence[str], pool: Pool) -> list[str]:

@@ -93,9 +93,10 @@ def _choose(task: TaskSpec, place: DataPlace) -> Source[Any]:
     sources = sources_of(task, place)
     states = [source.state() for source in sources]
     best = foremost(states)
-    chosen = sources[states.index(best)]
+    number = states.index(best)
+    chosen = sources[number]
     if best.state == "ready":
-        for source, state in zip(sources[: sources.index(chosen)], states, strict=False):
+        for source, state in zip(sources[:number], states[:number], strict=True):
             if state.state == "partial":
                 _LOG.warning(
                     "Task %s: %s is there only in part (%s); %s is used instead",

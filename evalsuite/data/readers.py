@@ -69,11 +69,14 @@ def read_content(path: Path, sample: str) -> bytes:
         raise DataError(f"The sample {sample!r} cannot be read from {path}: {error.strerror or error}.") from error
 
 
-def report_missing(text: str, missing: int, allowed: int, error: type[JobError]) -> None:
-    """Raise `error` where more samples are missing than `max_unreadable` allows; else log it. text: what is missing."""
+def report_missing(text: str, missing: int, allowed: int, error: type[JobError], key: str = "max_unreadable") -> None:
+    """Raise `error` where more samples are missing than `key` of the task file allows; else log it.
+
+    text: what is missing.
+    """
     if missing > allowed:
-        raise error(f"{text}. Complete the images, or allow for missing ones with `max_unreadable` in the task file.")
-    _LOG.warning("%s; allowed by max_unreadable: %d", text, allowed)
+        raise error(f"{text}. Complete the images, or allow for missing ones with `{key}` in the task file.")
+    _LOG.warning("%s; allowed by %s: %d", text, key, allowed)
 
 
 def stat_files(root: Path, ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

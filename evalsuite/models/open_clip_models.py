@@ -100,7 +100,7 @@ def _build(plan: Plan, path: Path) -> Any:
     except ImportError as error:
         raise MissingExtraError("transformers", "transformers", f"The model {name}") from error
     except OSError as error:  # a Hugging Face text tower asks the hub for its configuration
-        raise ModelError(f"the parts of {name} besides its weights are not available: {error}") from error
+        raise ModelError(f"the files of {name} other than its weights are not available: {error}") from error
 
 
 def _check_positions(plan: Plan, path: Path) -> None:

@@ -30,8 +30,14 @@ class ListFile(Strict):
     format: Literal["paths", "index_lines"] = "paths"
     count: int = Field(default=1, ge=1, description="how many lists there are")
     first: int = Field(default=0, ge=0, description="the number of the first list")
-    header: bool = Field(default=False, description="the first line names the column")
+    header: bool = Field(default=False, description="the first line names the column, where it names no sample")
     complement: bool = Field(default=False, description="the samples of the pool that the file does not name")
+    max_missing: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of its names that may have no sample; default: none in a complement, else `max_unreadable`",
+    )
 
 
 class RemoteFile(Strict):

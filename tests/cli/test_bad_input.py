@@ -26,7 +26,7 @@ def check_refused(finished: Finished, code: int, *words: str) -> None:
 
 
 def changed(task: Path, old: str, new: str, name: str = "changed") -> Path:
-    """Write the task file again beside itself with a part replaced."""
+    """Write the task file again next to itself with a part replaced."""
     text = task.read_text("utf-8")
     assert old in text
     path = task.with_name(f"{name}.yaml")

@@ -1,4 +1,4 @@
-"""Files that are fetched and unpacked: checked, merged, and gone on with after a kill at any point."""
+"""Files that are fetched and unpacked: checked, merged, and resumed after a kill at any point."""
 
 from __future__ import annotations
 

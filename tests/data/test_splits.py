@@ -250,6 +250,62 @@ def test_a_list_may_have_a_header_and_stand_for_what_it_does_not_name(root, make
         open_task(make_task({**source, "lists": without}), DataPlace(root)).folds()
 
 
+def with_complement(max_missing=None, **more):
+    """Return a source whose test split is a list, and whose training split is what that does not name."""
+    test = {"file": "../test_images.txt", "pool": "all", "header": True, "max_missing": max_missing}
+    return {**ALL, "lists": {"test": test, "train": {**test, "complement": True}}, **more}
+
+
+@pytest.mark.parametrize("bound", [None, 0.5])
+def test_names_that_match_no_file_are_not_silently_trained_on(root, make_task, bound):
+    names = [f"cat/{number}.png" for number in (0, 1)] + [f"cat/renamed_{number}.png" for number in range(8)]
+    (root / "test_images.txt").write_text("\n".join(["path", *names]))
+    with pytest.raises(DataMissingError, match=r"8 of the 10 samples.*max_missing"):
+        open_task(make_task(with_complement(bound), max_unreadable=1000), DataPlace(root)).folds()
+
+
+def test_a_bounded_share_of_a_list_may_be_gone(root, make_task, caplog):
+    (root / "test_images.txt").write_text("path\ncat/0.png\ncat/1.png\ndog/0.png\ncat/gone.png\n")
+    with caplog.at_level(logging.WARNING):
+        (fold,) = open_task(make_task(with_complement(0.25)), DataPlace(root)).folds()
+    assert (len(fold.train), len(fold.test)) == (13, 3)
+    assert "1 of the 4 samples" in caplog.text
+    with pytest.raises(DataMissingError, match=r"1 of the 4 samples"):
+        open_task(make_task(with_complement(0.2)), DataPlace(root)).folds()
+
+
+@pytest.mark.parametrize("first", ["cat/0.png", "cat/gone.png"])
+def test_a_first_line_that_is_a_sample_is_no_header(root, make_task, first):
+    (root / "test_images.txt").write_text(f"{first}\ncat/1.png\ndog/1.png\n")
+    (fold,) = open_task(make_task(with_complement(0.4)), DataPlace(root)).folds()
+    assert len(fold.test) == (3 if first == "cat/0.png" else 2)
+    if first == "cat/gone.png":
+        with pytest.raises(DataMissingError, match=r"cat/gone\.png"):
+            open_task(make_task(with_complement()), DataPlace(root)).folds()
+
+
+def test_folders_that_are_accepted_by_name_match_in_lists(root, make_task):
+    (root / "pets/all/cat").rename(root / "pets/all/C-a't")
+    (root / "test_images.txt").write_text("path\nCat/0.png\ncat/1.PNG\ndog/1.png\n")
+    (fold,) = open_task(make_task(with_complement(labels="by_name")), DataPlace(root)).folds()
+    assert (len(fold.train), len(fold.test)) == (13, 3)
+    (root / "pets/all/CAT").mkdir()
+    (root / "pets/all/CAT/0.png").write_bytes((root / "pets/all/dog/0.png").read_bytes())
+    with pytest.raises(DataMissingError, match=r"'Cat/0\.png'"):  # which of the two is not known
+        open_task(make_task(with_complement(labels="by_name")), DataPlace(root)).folds()
+
+
+def test_lists_next_to_a_folder_that_is_a_link_are_found_and_others_are_not(root, make_task):
+    other = root / "other disk"
+    other.mkdir()
+    (root / "pets").rename(other / "pets")
+    (root / "pets").symlink_to(other / "pets")
+    (root / "test_images.txt").write_text("path\ncat/0.png\n")
+    (other / "test_images.txt").write_text("path\ncat/1.png\ncat/2.png\n")
+    (fold,) = open_task(make_task(with_complement()), DataPlace(root)).folds()
+    assert fold.test.rows.tolist() == [0]
+
+
 def test_without_any_source_all_are_told(tmp_path, make_task, no_network):
     torchvision = {
         "kind": "torchvision", "dataset": "CIFAR10", "path": "cifar-10-batches-py",

@@ -28,11 +28,11 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def read_names(file: str) -> list[str]:
-    """Return the lines of a data file beside this module."""
+    """Return the lines of a data file next to this module."""
     return (Path(__file__).parent / file).read_text(encoding="utf-8").splitlines()
 
 
 def per_class(classes: int, train: int = TRAIN, val: int | None = None, test: int = TEST) -> dict[str, int]:
-    """Return the `sizes` of a tree with so many images a class in each split; `val` None: there is no such split."""
+    """Return the `sizes` of a tree with so many images per class in each split; `val` None: there is no such split."""
     counts = {"train": train, "val": val, "test": test}
     return {split: classes * count for split, count in counts.items() if count is not None}

@@ -85,7 +85,7 @@ def write_birdsnap(root: Path) -> Written:
 
 
 def write_stanford_cars(root: Path) -> Written:
-    """Write the images in mixed order and the .mat files; the labelled test list lies beside the devkit."""
+    """Write the images in mixed order and the .mat files; the labelled test list lies next to the devkit."""
     folder, names = root / "stanford_cars", read_names("stanford_cars.txt")
     (folder / "devkit").mkdir(parents=True)
     for split, first, count in (("train", 0, TRAIN), ("test", TRAIN, TEST)):

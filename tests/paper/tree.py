@@ -55,7 +55,7 @@ def write_tree(root: Path, tasks: Sequence[str] | None = None) -> dict[str, Writ
     """Write `<root>/data` and `<root>/tasks` for these tasks (none given: all); return what was written of each."""
     data, folder = root / "data", root / "tasks"
     data.mkdir(parents=True)
-    # Adapters and whatever else lies beside the task files.
+    # Adapters and whatever else lies next to the task files.
     shutil.copytree(data_dir("tasks"), folder, ignore=shutil.ignore_patterns("*.yaml", "__pycache__"))
     written: dict[str, Written] = {}
     for name in WRITERS if tasks is None else tasks:

@@ -107,7 +107,7 @@ def test_what_changed_is_computed_again_and_nothing_else(tmp_path: Path, task: s
         assert rewritten == {"shapes.zero_shot.json"}
     elif change in ("image", "label"):
         assert rewritten == {"shapes.zero_shot.json", "shapes.linear_probe.json"}
-    else:  # other results, beside the first ones
+    else:  # other results, next to the first ones
         assert not rewritten and len(after) == 2 * len(before)
     if change == "label":
         assert results[0].metric.value == pytest.approx(8 / 9)

@@ -1,4 +1,4 @@
-"""The adapters beside the shipped task files, over tiny trees in the published formats and over broken ones."""
+"""The adapters next to the shipped task files, over tiny trees in the published formats and over broken ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped tasks beside table 9 of the paper: what differs is a known error of it, and the task file says so."""
+"""The shipped tasks next to table 9 of the paper: what differs is a known error of it, and the task file says so."""
 
 from __future__ import annotations
 

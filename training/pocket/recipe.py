@@ -1,4 +1,4 @@
-"""The recipe: every number that the weights depend on, besides the drawings themselves."""
+"""The recipe: every number that the weights depend on, other than the drawings themselves."""
 
 from __future__ import annotations
 

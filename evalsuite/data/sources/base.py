@@ -167,7 +167,7 @@ class Source(ABC, Generic[S_co]):
     def lists(self) -> dict[str, SampleList]:
         """Return the lists of samples by name; their files are in the source's folder, else next to the task file."""
         folders = [self.folder] if self.task.path is None else [self.folder, self.task.path.parent]
-        return expand_lists(self.spec.lists, folders)
+        return expand_lists(self.spec.lists, folders, by_name=self.spec.labels == "by_name")
 
     def describe(self) -> list[str]:
         """Say where the images are and how they are labelled, in lines of Markdown."""

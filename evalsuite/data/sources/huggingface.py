@@ -49,7 +49,8 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
 
     def look(self) -> DataState:
         """Say whether each split has its files under the data root, or was downloaded from the hub."""
-        found, short = self._local_splits()
+        found = {split: self._local_files(split) for split in self._splits}
+        short = _short(found)
         if not short:
             return DataState("ready")
         if any(found.values()):
@@ -104,11 +105,10 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
         origin = PoolOrigin({path.name: digest for path, digest in zip(files, digests, strict=True)})
         return self._indexed(pool, _open_local(files, self._hub.arrow_cache), combined_sha256(digests), origin)
 
-    def _local_splits(self) -> tuple[dict[str, list[Path]], dict[str, str]]:
-        """Return the local files of every split the pools are made of, and what is missing of some."""
-        splits = dict.fromkeys(part for split in self.spec.pools.values() for part in split.split("+"))
-        found = {split: self._local_files(split) for split in splits}
-        return found, _short(found)
+    @property
+    def _splits(self) -> list[str]:
+        """The splits that the pools are made of, each once."""
+        return list(dict.fromkeys(part for split in self.spec.pools.values() for part in split.split("+")))
 
     def _local_files(self, split: str) -> list[Path]:
         """Return the files of a split under the data root: <split>-*.parquet or <split>.parquet, or .arrow.
@@ -130,8 +130,7 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
         return []
 
     def _where_to_put(self) -> str:
-        splits = dict.fromkeys(part for split in self.spec.pools.values() for part in split.split("+"))
-        text = f"Put {', '.join(f'{split}-*.parquet' for split in splits)} into {self.folder}"
+        text = f"Put {', '.join(f'{split}-*.parquet' for split in self._splits)} into {self.folder}"
         if self.spec.repo is None:
             return f"{text}."
         revision = "" if self.spec.revision == "main" else f" --revision {self.spec.revision}"
@@ -204,6 +203,7 @@ def _shortage(files: Sequence[Path]) -> str:
 def _open_local(files: Sequence[Path], cache: str) -> Any:
     """Open parquet files (copied once to arrow files in the cache) or arrow files, without the network."""
     import datasets
+    from datasets.packaged_modules.arrow.arrow import Arrow
 
     names = [str(path) for path in files]
     try:
@@ -212,7 +212,9 @@ def _open_local(files: Sequence[Path], cache: str) -> Any:
         try:
             return datasets.concatenate_datasets([datasets.Dataset.from_file(name) for name in names])
         except ValueError:  # arrow's file format rather than its stream format: copied to the cache
-            return _open_arrow_files(names, cache)
+            builder = Arrow(cache_dir=cache, data_files={"pool": names})
+            builder.download_and_prepare()
+            return builder.as_dataset(split="pool")
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = error.__cause__ or error
         raise DataError(
@@ -220,30 +222,20 @@ def _open_local(files: Sequence[Path], cache: str) -> Any:
         ) from error
 
 
-def _open_arrow_files(names: list[str], cache: str) -> Any:
-    from datasets.packaged_modules.arrow.arrow import Arrow
-
-    builder = Arrow(cache_dir=cache, data_files={"pool": names})
-    builder.download_and_prepare()
-    return builder.as_dataset(split="pool")
-
-
 def _image_column(dataset: Any, wanted: str, place: str) -> str:
     """Return the column of the task file, or the only one that holds images: copies of a set rename it."""
     import datasets
 
+    def holds_images(kind: Any) -> bool:  # {bytes, path}: an image column whose schema lost its metadata
+        return isinstance(kind, datasets.Image) or (isinstance(kind, dict) and set(kind) == {"bytes", "path"})
+
     features = dataset.features
     if wanted in features:
         return wanted
-    held = [name for name, kind in features.items() if isinstance(kind, datasets.Image) or _is_image_struct(kind)]
+    held = [name for name, kind in features.items() if holds_images(kind)]
     if len(held) != 1:
         raise DataError(f"{place}: there is no column {wanted!r}; its columns: {', '.join(features)}.")
     return str(held[0])
-
-
-def _is_image_struct(kind: Any) -> bool:
-    """Say whether a feature is {bytes, path}: an image column whose schema lost its metadata."""
-    return isinstance(kind, dict) and set(kind) == {"bytes", "path"}
 
 
 def _values(dataset: Any, column: str, place: str) -> list[Any]:
