@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from evalsuite.results.store import ResultStore
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
-from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts
+from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts, read_prompts
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def prepare(
     devices = parse_devices(options.device)
     executor = LocalExecutor(devices, choose_precision(options.precision, devices[0]))
     resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
-    prompted = [apply_prompts(task, options.prompts) for task in tasks]
+    chosen = read_prompts(options.prompts)
+    options = replace(options, prompts=chosen.label)
+    prompted = [apply_prompts(task, chosen) for task in tasks]
     ResultStore(options.output).check_writable()
     check_writable(place.cache_dir, "--cache-dir")
     jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)

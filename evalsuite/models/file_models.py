@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from evalsuite.code_files import CodeFile
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, Preprocess, move
 from evalsuite.models.code_identity import identify
@@ -70,11 +69,13 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> I
             factory: Callable[[], object] = EntryPoint(resolved.name, resolved.target, ENTRY_POINT_GROUP).load()
         module = inspect.getmodule(factory)
         source = Path(inspect.getsourcefile(module) or "") if module else Path()
+        code = CodeFile.read(source).sha256 if source.is_file() else ""
     else:
         path, _, attribute = resolved.target.rpartition(":")
-        source = Path(path)
-        factory = _factory(_import_file(source, resolved), attribute, resolved)
-    code = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
+        with _blaming(f"{path} cannot be read"):
+            file = CodeFile.read(Path(path))
+        code = file.sha256
+        factory = _factory(_run_file(file, resolved), attribute, resolved)
     with _blaming(f"{resolved.name} failed"):
         made = factory()
     return from_factory(made, resolved, code)
@@ -128,15 +129,11 @@ def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageMod
     return kind(model, info.model_copy(update=changes), model.preprocess)
 
 
-def _import_file(path: Path, resolved: ResolvedModel) -> ModuleType:
-    name = f"evalsuite_model_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"The model {resolved.name!r}: {path} cannot be imported.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pickling and inspect.getsource look the module up by name
-    with _blaming(f"{path}: fails on import"):
-        spec.loader.exec_module(module)
+def _run_file(file: CodeFile, resolved: ResolvedModel) -> ModuleType:
+    with _blaming(f"{file.path}: fails on import"):
+        module = file.run(f"evalsuite_model_{hashlib.sha256(str(file.path).encode()).hexdigest()[:12]}")
+    if module is None:
+        raise UsageError(f"The model {resolved.name!r}: {file.path} cannot be imported.")
     return module
 
 

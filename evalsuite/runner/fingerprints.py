@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from evalsuite.options import RunOptions, recorded
@@ -29,14 +28,15 @@ def result_fingerprint(session: TaskSession, protocol: EvaluationProtocol, model
 
 
 def changed_options(protocol: EvaluationProtocol, options: RunOptions) -> Mapping[str, Any]:
-    """Return the options that are not the defaults; they tell results of one job apart."""
+    """Return the options that are not the defaults; they tell results of one job apart.
+
+    options: of a job, whose `prompts` is the label of `PromptChoice`.
+    """
     own, defaults = asdict(protocol.options), asdict(protocol.Options())
     changed = {name: value for name, value in own.items() if defaults[name] != value}
     changed |= recorded(options)
     if not protocol.needs_text:
         changed.pop("prompts", None)
-    elif changed.get("prompts", "simple") != "simple":
-        changed["prompts"] = hash8(Path(options.prompts).read_text("utf-8"))
     return changed
 
 

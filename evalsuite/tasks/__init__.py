@@ -1,7 +1,7 @@
 """Tasks as data: what a task file says, and the tasks that are known."""
 
 from evalsuite.tasks.index import TaskIndex
-from evalsuite.tasks.loading import apply_prompts, load_prompt_file, load_task_file
+from evalsuite.tasks.loading import apply_prompts, load_prompt_file, load_task_file, read_prompts
 from evalsuite.tasks.spec import PromptSpec, TaskClass, TaskSpec
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "apply_prompts",
     "load_prompt_file",
     "load_task_file",
+    "read_prompts",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from evalsuite import resources
@@ -12,7 +14,7 @@ from evalsuite.registry import did_you_mean
 from evalsuite.tasks.label_maps import check_label_map
 from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import PromptSpec, TaskSpec
-from evalsuite.tasks.yaml_files import read_yaml, validate
+from evalsuite.tasks.yaml_files import parse_yaml, read_text, read_yaml, validate
 
 SIMPLE_TEMPLATE = "a photo of a {}."
 """The paper's default prompt (section 3.1.4), without any ensemble."""
@@ -57,16 +59,41 @@ def find_prompt_file(name: str, task_path: Path) -> Path:
     )
 
 
-def apply_prompts(task: TaskSpec, choice: str) -> TaskSpec:
-    """Return the task with the prompts of `--prompts`: default, simple, or a prompt file.
+@dataclass(frozen=True)
+class PromptChoice:
+    """What `--prompts` asks for, read once: what is computed with is what is recorded.
 
-    Raises SpecError if the file names classes whose keys are not the task's.
+    choice: as it was typed. label: default, simple, or eight digits of the sha256 of the file's text. prompts: None
+    for the task's own.
     """
+
+    choice: str
+    label: str
+    prompts: PromptSpec | None
+
+
+def read_prompts(choice: str) -> PromptChoice:
+    """Read `--prompts`: default, simple, or a prompt file; SpecError where that is none."""
     if choice == "default":
-        return task
+        return PromptChoice(choice, choice, None)
     if choice == "simple":
-        return task.with_prompt_spec(PromptSpec(templates=[SIMPLE_TEMPLATE], source="--prompts simple"))
-    prompts = load_prompt_file(Path(choice))
+        simple = PromptSpec(templates=[SIMPLE_TEMPLATE], source="--prompts simple")
+        return PromptChoice(choice, choice, simple)
+    path = Path(choice)
+    text = read_text(path)
+    value, node = parse_yaml(text, path)
+    label = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return PromptChoice(choice, label, validate(PromptSpec, value, path, node))
+
+
+def apply_prompts(task: TaskSpec, chosen: PromptChoice) -> TaskSpec:
+    """Return the task with the prompts that `--prompts` asks for.
+
+    Raises SpecError if a prompt file names classes whose keys are not the task's.
+    """
+    choice, prompts = chosen.choice, chosen.prompts
+    if prompts is None:
+        return task
     if prompts.classes is None:
         return task.with_prompt_spec(prompts)
     keys = [item.key for item in prompts.classes]

@@ -18,12 +18,21 @@ _Location = Sequence[int | str]
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
     """Return the mapping in a YAML file and its node tree; SpecError where it is not one."""
+    return parse_yaml(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; SpecError where it is not there or no text."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpecError(f"There is no file {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
+
+
+def parse_yaml(text: str, path: Path) -> tuple[dict[str, Any], yaml.Node]:
+    """Return the mapping in the text of a YAML file and its node tree; SpecError where it is not one."""
     try:
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
         value = yaml.load(text, Loader=yaml.CSafeLoader)

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from evalsuite import resources
+from evalsuite.code_files import CodeFile
 from evalsuite.data.base import MultiLabel, Pool, RawPool
 from evalsuite.data.lists import expand_lists, read_list
 from evalsuite.data.readers import raw_pool_from_files
@@ -50,7 +51,7 @@ def adapter(task: str) -> Path:
 
 def open_pool(task: str, root: Path | None, pool: str) -> RawPool:
     """Open a pool as a task does."""
-    return call_adapter(adapter(task), "open_pool", root, pool)
+    return call_adapter(CodeFile.read(adapter(task)), "open_pool", root, pool)
 
 
 def shown(image: Image.Image, names: Sequence[str]) -> str:
@@ -86,7 +87,7 @@ def broken(trees: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(("task", "pool"), EVERY_POOL)
 def test_another_process_reads_the_same_pictures(task: str, pool: str, trees: dict[str, Path]) -> None:
     raw = open_pool(task, trees[task], pool)
-    reader = AdapterReader(adapter(task), "open_pool", trees[task], pool)
+    reader = AdapterReader(CodeFile.read(adapter(task)), "open_pool", trees[task], pool)
     copy = pickle.loads(pickle.dumps(reader))
     for row in (0, len(raw.ids) - 1):
         here, there = raw.read(row), copy(row)

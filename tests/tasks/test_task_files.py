@@ -10,7 +10,7 @@ import pytest
 
 from evalsuite.errors import SpecError, UsageError
 from evalsuite.metrics import METRICS
-from evalsuite.tasks import TaskIndex, apply_prompts, load_task_file
+from evalsuite.tasks import TaskIndex, apply_prompts, load_task_file, read_prompts
 from evalsuite.tasks.loading import SIMPLE_TEMPLATE
 from evalsuite.tasks.schema import prompt_schema, task_schema
 from evalsuite.tasks.split_rules import FoldSplits, SampledSplits
@@ -151,13 +151,13 @@ def test_wrong_files_are_refused_with_the_place_and_the_remedy(tmp_path: Path, w
 
 def test_prompts_of_the_command_line(tmp_path: Path) -> None:
     task = load_task_file(write(tmp_path / "birds.yaml", VALID))
-    assert apply_prompts(task, "default") is task
-    simple = apply_prompts(task, "simple")
+    assert apply_prompts(task, read_prompts("default")) is task
+    simple = apply_prompts(task, read_prompts("simple"))
     assert simple.prompt_spec.templates == [SIMPLE_TEMPLATE]
     assert simple.class_list == task.class_list
 
     prompts = "templates: ['{} seen']\nclasses: [{blue_tit: [tit, blue tit]}, {magpie: pica}]\n"
-    other = apply_prompts(task, str(write(tmp_path / "p.yaml", prompts)))
+    other = apply_prompts(task, read_prompts(str(write(tmp_path / "p.yaml", prompts))))
     # the label order stays the task's own
     assert [(item.key, item.names) for item in other.class_list] == [
         ("magpie", ["pica"]),
@@ -167,7 +167,7 @@ def test_prompts_of_the_command_line(tmp_path: Path) -> None:
 
     wrong = write(tmp_path / "q.yaml", "templates: ['{}']\nclasses: [magpie, crow]\n")
     with pytest.raises(SpecError, match="crow"):
-        apply_prompts(task, str(wrong))
+        apply_prompts(task, read_prompts(str(wrong)))
 
 
 def shape(schema: dict[str, Any]) -> dict[str, Any]:

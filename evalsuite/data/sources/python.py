@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite import resources
+from evalsuite.code_files import CodeFile
 from evalsuite.data.base import DataState, LoadedSample, RawPool
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, EvalsuiteError, SpecError, UsageError
-from evalsuite.hashing import combined_sha256, file_sha256
+from evalsuite.hashing import combined_sha256
 from evalsuite.tasks.sources import PythonSpec
 
 _PREFIX = "_evalsuite_adapter_"
@@ -74,10 +74,11 @@ class PythonSource(Source[PythonSpec]):
             raise UsageError(refusal)
         if self._file is None:
             raise SpecError(self._no_adapter())
-        reader = AdapterReader(self._file, self.spec.function, self.place.data_root, pool)
+        code = read_code(self._file)
+        reader = AdapterReader(code, self.spec.function, self.place.data_root, pool)
         raw = reader.open()
         # A change of the adapter may change the images it makes: its code is a part of their identity.
-        return replace(raw, read=reader, content=combined_sha256([file_sha256(self._file), raw.content]))
+        return replace(raw, read=reader, content=combined_sha256([code.sha256, raw.content]))
 
     def _no_adapter(self) -> str:
         if self.task.path is None:
@@ -86,9 +87,17 @@ class PythonSource(Source[PythonSpec]):
         return "" if self._file else f"its adapter {adapter} is missing: `file` is relative to the task file."
 
 
-def call_adapter(file: Path, function: str, root: Path, pool: str) -> RawPool:
-    """Import the adapter and let it open a pool."""
-    opener = _load_function(file, function)
+def read_code(file: Path) -> CodeFile:
+    """Read the adapter's file, once for all that is done with it."""
+    try:
+        return CodeFile.read(file)
+    except OSError as error:
+        raise SpecError(f"The adapter {file} cannot be read: {error.strerror}.") from error
+
+
+def call_adapter(code: CodeFile, function: str, root: Path | None, pool: str) -> RawPool:
+    """Run the adapter and let it open a pool."""
+    opener, file = _load_function(code, function), code.path
     try:
         raw = opener(root, pool)
     except EvalsuiteError:
@@ -110,8 +119,8 @@ class AdapterReader:
     how to open the pool again.
     """
 
-    def __init__(self, file: Path, function: str, root: Path, pool: str) -> None:
-        self._arguments = (file, function, root, pool)
+    def __init__(self, code: CodeFile, function: str, root: Path | None, pool: str) -> None:
+        self._arguments = (code, function, root, pool)
         self._raw: RawPool | None = None
 
     def open(self) -> RawPool:
@@ -128,9 +137,9 @@ class AdapterReader:
         except EvalsuiteError:
             raise
         except Exception as error:
-            file, _, _, pool = self._arguments
+            code, _, _, pool = self._arguments
             raise DataError(
-                f"The adapter {file} cannot read the sample {raw.ids[row]!r} of the pool {pool!r}: "
+                f"The adapter {code.path} cannot read the sample {raw.ids[row]!r} of the pool {pool!r}: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
@@ -139,28 +148,21 @@ class AdapterReader:
         return {"_arguments": self._arguments, "_raw": self._raw if importable else None}
 
 
-def _load_function(file: Path, function: str) -> Callable[[Path, str], Any]:
-    """Import a file by its path, under a name no other module has, and return its function."""
-    try:
-        code = file.read_bytes()
-    except OSError as error:
-        raise SpecError(f"The adapter {file} cannot be read: {error.strerror}.") from error
-    digest = hashlib.sha256(str(file.resolve()).encode() + b"\0" + code).hexdigest()
+def _load_function(code: CodeFile, function: str) -> Callable[[Path | None, str], Any]:
+    """Run a file under a name no other module has, and return its function."""
+    file = code.path
+    digest = hashlib.sha256(str(file.resolve()).encode() + b"\0" + code.content).hexdigest()
     name = f"{_PREFIX}{digest[:16]}"
     module = sys.modules.get(name)
     if module is None:
-        specification = importlib.util.spec_from_file_location(name, file)
-        if specification is None or specification.loader is None:
-            raise SpecError(f"The adapter {file} is not a Python file: its name must end in .py.")
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[name] = module  # dataclasses look their module up there
         try:
-            specification.loader.exec_module(module)
+            module = code.run(name)
         except Exception as error:
-            del sys.modules[name]
             raise DataError(f"The adapter {file} cannot be imported: {type(error).__name__}: {error}") from error
+        if module is None:
+            raise SpecError(f"The adapter {file} is not a Python file: its name must end in .py.")
     opener = getattr(module, function, None)
     if not callable(opener):
         raise SpecError(f"The adapter {file} has no function {function!r}: (root: Path, pool: str) -> RawPool.")
-    found: Callable[[Path, str], Any] = opener
+    found: Callable[[Path | None, str], Any] = opener
     return found
