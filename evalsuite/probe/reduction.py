@@ -148,8 +148,8 @@ class OneVsRest(Reduction):
         self._tasks = torch.nonzero((positives > 0) & (negatives > 0)).squeeze(1)
         if len(self._tasks) == 0:
             raise EvalsuiteError(
-                f"There is nothing to fit: in these {counted(len(values), 'training sample')} each class is there always "
-                "or never. Train on more samples, or check the labels."
+                f"There is nothing to fit: in these {counted(len(values), 'training sample')} each class is there "
+                "always or never. Train on more samples, or check the labels."
             )
         self._labels = values[:, self._tasks].T.contiguous()
         self._only_positives = (positives > 0) & (negatives == 0)
