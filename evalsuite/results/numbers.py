@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from evalsuite.records import Interval, ModelInfo, Result
 from evalsuite.results.store import StoredResult, hash8
+from evalsuite.text import brief
 
 
 class Origin(NamedTuple):
@@ -267,7 +268,7 @@ def _place(item: StoredResult) -> Number | Failure:
             **where, metric=metric.name, value=metric.value, n=metric.n, interval=metric.interval, partial=partial
         )
     error = result.error
-    message = " ".join(error.message.split()) if error else "no reason was recorded."
+    message = " ".join(brief(error.message).split()) if error else "no reason was recorded."
     if result.status == "not_applicable":
         return Failure(**where, kind="not applicable", message=message)
     return Failure(**where, kind="error", message=f"{error.kind}: {message}" if error else message)
