@@ -110,6 +110,14 @@ MAKERS: dict[str, tuple[Maker, Maker]] = {
         partial(mnist, n_fit=1_000, n_validation=200),
     ),
     "digits": (digits, digits),
+    "mnist-10k": (
+        partial(mnist, n_fit=10_000, n_validation=1_000),
+        partial(mnist, n_fit=500, n_validation=100),
+    ),
+    "crossed-4k": (
+        partial(crossed, n_fit=4_000, n_validation=500),
+        partial(crossed, n_fit=500, n_validation=100),
+    ),
     "crossed": (
         partial(crossed, n_fit=10_000, n_validation=1_000),
         partial(crossed, n_fit=500, n_validation=100),

@@ -77,6 +77,15 @@ def reference(path: Path, penalty: float, whole: bool) -> Reference:
     return Reference(objective(*load(path).rows(whole), penalty, weights, intercepts), gap)
 
 
+def reference_value(path: Path, penalty: float) -> float:
+    """Return F* for one lambda on the train rows, without its Newton decrement."""
+    file = _file(path, penalty, whole=False)
+    if not file.is_file():
+        _write(file, _solve(path, penalty, whole=False))
+    with np.load(file) as content:
+        return objective(*load(path).rows(whole=False), penalty, content["weights"], content["intercepts"])
+
+
 def parameters(path: Path, penalty: float, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return its weights (C, D) and intercepts (C,)."""
     weights, intercepts, _ = _solved(path, penalty, whole)

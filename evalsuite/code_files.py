@@ -6,7 +6,8 @@ import hashlib
 import importlib.util
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -75,3 +76,16 @@ def _unpacked(files: Mapping[str, CodeFile], content: bytes) -> Portable[Any]:
         if name not in sys.modules:
             file.run(name)
     return Portable(pickle.loads(content))
+
+
+@contextmanager
+def without_compiled_code() -> Iterator[None]:
+    """Let Python write no compiled code of the modules that are imported meanwhile.
+
+    It would be taken for that of a module that is edited within the same second to the same size.
+    """
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before

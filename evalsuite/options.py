@@ -183,6 +183,9 @@ class RunOptions:
     prompts: str = option("default", metavar="default|simple|FILE", recorded=True, help="Prompt templates.")
     seed: int = option(0, recorded=True, help="Seed of hold-outs, limits and bootstraps.")
     overwrite: bool = option(False, help="Compute results again even if they are stored.")
+    verify: bool = option(
+        False, help="Read all bytes of data and weights again and compare them, whatever sizes and times say."
+    )
     download: bool = option(False, help="Fetch data that is not there, as `evalsuite download` does.")
     skip_missing: bool = option(False, help="Leave out tasks whose data is not there; no error.")
     log_samples: bool = option(False, help="Store every prediction: one parquet file per result.")

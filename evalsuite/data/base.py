@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,19 @@ class SampleReader(Protocol):
 
     def __call__(self, row: int) -> LoadedSample:
         """Read one sample; DataError names a sample that cannot be decoded."""
+
+
+@runtime_checkable
+class ContentReader(Protocol):
+    """A reader that also gives the bytes of a sample without decoding them."""
+
+    def content(self, row: int) -> bytes:
+        """Return what `LoadedSample.content` would be; DataError names a sample that cannot be read."""
+
+
+def content_of(read: SampleReader, row: int) -> bytes:
+    """Return the bytes that a sample is made from."""
+    return read.content(row) if isinstance(read, ContentReader) else read(row).content
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,9 @@ class RawPool:
 
     ids: path relative to the source, or the row number written with eight digits.
     sizes: (n,) int64, bytes of each sample. mtimes: (n,) int64 nanoseconds where each sample is a file
-    of its own, else None. content: identity of the files that hold the samples when those are shared
-    (sha256 of an archive, a parquet file ...), "" where each sample is a file of its own. origin: for the record.
+    of its own, else None; states: (n, 2) int64, inode and ctime in nanoseconds of these files. content:
+    identity of the files that hold the samples when those are shared (sha256 of an archive, a parquet
+    file ...), "" where each sample is a file of its own. origin: for the record.
     """
 
     ids: Sequence[str]
@@ -70,6 +84,7 @@ class RawPool:
     content: str = ""
     groups: Sequence[str] | None = None
     origin: PoolOrigin = PoolOrigin()
+    states: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,11 @@ class Pool:
     mtimes: NDArray[np.int64] | None
     groups: tuple[str, ...] | None
     fingerprint: str
+    states: NDArray[np.int64] | None = None
+
+    def content(self, row: int) -> bytes:
+        """Return the bytes of a sample, without decoding them where its reader can; DataError where it cannot."""
+        return content_of(self.read, row)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -119,10 +139,18 @@ class Fold:
         return {name: split for name, split in named.items() if split is not None}
 
 
+class OpenFolds(Protocol):
+    """Resolves the splits of a task."""
+
+    def __call__(self, *, test_only: bool = False) -> tuple[Fold, ...]:
+        """Return them, one fold or several; without those for training, where the test split is enough."""
+
+
 @dataclass(frozen=True)
 class TaskData:
     """The pools and splits of a task, opened from one source. Pools open on first use.
 
+    folds: its splits; with `test_only`, those for training are empty, and their pools stay closed.
     task: with the splits, sizes and fidelity that this source has. source: its kind. resolved: what is recorded of it:
     commit, file names, checksums; it fills as pools open.
     """
@@ -130,7 +158,7 @@ class TaskData:
     task: TaskSpec
     source: str
     open_pool: Callable[[str], Pool]
-    folds: Callable[[], tuple[Fold, ...]]
+    folds: OpenFolds
     resolved: Mapping[str, Any] = field(default_factory=dict)
 
 

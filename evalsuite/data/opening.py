@@ -55,7 +55,7 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
         return _finished(effective, source, name, raw)
 
     @functools.cache
-    def folds() -> tuple[Fold, ...]:
+    def folds(*, test_only: bool = test_only) -> tuple[Fold, ...]:
         return resolve_folds(effective, open_pool, source.lists(), test_only=test_only)
 
     return TaskData(effective, source.spec.kind, open_pool, folds, resolved)
@@ -130,6 +130,8 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> P
     lengths = {"labels": len(raw.labels), "sizes": len(raw.sizes)}
     if raw.mtimes is not None:
         lengths["mtimes"] = len(raw.mtimes)
+    if raw.states is not None:
+        lengths["states"] = len(raw.states)
     if raw.groups is not None:
         lengths["groups"] = len(raw.groups)
     wrong = [f"{length} {what}" for what, length in lengths.items() if length != count]
@@ -143,4 +145,4 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> P
     # It identifies the images of a pool on any machine; the ids and sizes are compared apart from it.
     options = json.dumps(source.image_options(name), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     fingerprint = combined_sha256([task.name, source.spec.kind, options, name, raw.content])
-    return Pool(name, tuple(raw.ids), labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint)
+    return Pool(name, tuple(raw.ids), labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint, raw.states)

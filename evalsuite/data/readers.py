@@ -16,6 +16,7 @@ from PIL import Image
 from evalsuite.data.base import LoadedSample, RawLabel, RawPool
 from evalsuite.data.decoding import decode_image, decode_middle_frame
 from evalsuite.errors import DataError, JobError
+from evalsuite.hashing import file_key
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,11 +43,14 @@ class FileReader:
 
     def __call__(self, row: int) -> LoadedSample:
         """Read and decode one file."""
-        sample = self.ids[row]
+        sample, content = self.ids[row], self.content(row)
         path = Path(self.root) / sample
-        content = read_content(path, sample)
         decode = decode_image if self.frame is None else decode_middle_frame
         return LoadedSample(decode(content, sample, str(path)), content)
+
+    def content(self, row: int) -> bytes:
+        """Read one file."""
+        return read_content(Path(self.root) / self.ids[row], self.ids[row])
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,24 @@ def report_missing(text: str, missing: int, allowed: int, error: type[JobError],
     _LOG.warning("%s; allowed by %s: %d", text, key, allowed)
 
 
-def stat_files(root: Path, ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return sizes in bytes and modification times in nanoseconds, both (n,) int64."""
-    sizes = np.empty(len(ids), np.int64)
-    mtimes = np.empty(len(ids), np.int64)
+@dataclass(frozen=True)
+class FileStates:
+    """What the file system says of files: sizes in bytes, mtimes in ns, (n,); states: inode and ctime in ns, (n, 2)."""
+
+    sizes: NDArray[np.int64]
+    mtimes: NDArray[np.int64]
+    states: NDArray[np.int64]
+
+
+def stat_files(root: Path, ids: Sequence[str]) -> FileStates:
+    """Look up the files of samples; DataError names one that is not there."""
+    found = np.empty((len(ids), 4), np.int64)
     for row, sample in enumerate(ids):
         try:
-            status = (root / sample).stat()
+            found[row] = file_key((root / sample).stat())
         except OSError as error:
             raise DataError(f"The sample {sample!r} is not at {root / sample}: {error.strerror}.") from error
-        sizes[row], mtimes[row] = status.st_size, status.st_mtime_ns
-    return sizes, mtimes
+    return FileStates(found[:, 0], found[:, 1], found[:, 2:])
 
 
 def raw_pool_from_files(
@@ -103,9 +114,10 @@ def raw_pool_from_files(
 
     ids: paths relative to `root`, with forward slashes.
     """
-    sizes, mtimes = stat_files(root, ids)
+    found = stat_files(root, ids)
     reader = FileReader(str(root), tuple(ids), frame)
-    return RawPool(tuple(ids), tuple(labels), reader, sizes, mtimes, "", groups and tuple(groups))
+    chosen = groups and tuple(groups)
+    return RawPool(tuple(ids), tuple(labels), reader, found.sizes, found.mtimes, groups=chosen, states=found.states)
 
 
 def raw_pool_from_arrays(

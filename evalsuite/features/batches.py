@@ -74,12 +74,15 @@ class _Samples(Dataset[Item | Unreadable]):
 
 def stamp_of(pool: Pool, row: int, content: bytes) -> Stamp:
     """Return what identifies the bytes of a sample."""
-    return Stamp(int(pool.sizes[row]), mtime_of(pool, row), hashlib.sha256(content).hexdigest())
+    size, mtime, inode, ctime = key_of(pool, row)
+    return Stamp(size, mtime, hashlib.sha256(content).hexdigest(), inode, ctime)
 
 
-def mtime_of(pool: Pool, row: int) -> int:
-    """Return the modification time of a sample's file in ns, 0 where it has none of its own."""
-    return int(pool.mtimes[row]) if pool.mtimes is not None else 0
+def key_of(pool: Pool, row: int) -> tuple[int, int, int, int]:
+    """Return what changes with the file of a sample: size, mtime, inode, ctime; zeros where it has none of its own."""
+    mtime = 0 if pool.mtimes is None else int(pool.mtimes[row])
+    inode, ctime = (0, 0) if pool.states is None else (int(value) for value in pool.states[row])
+    return int(pool.sizes[row]), mtime, inode, ctime
 
 
 def read_batches(

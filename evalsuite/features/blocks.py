@@ -34,11 +34,25 @@ ROWS_AT_A_TIME = 65_536
 
 
 class Stamp(NamedTuple):
-    """What identifies the bytes of a sample: size, modification time in ns (0: no file of its own), sha256."""
+    """What identifies the bytes of a sample.
+
+    size in bytes; mtime, ctime: when its file was modified and changed, in ns, and inode: zeros where it has no file
+    of its own, and in stores of version 0.1.0, which lack inode and ctime.
+    """
 
     size: int
     mtime: int
     sha256: str
+    inode: int = 0
+    ctime: int = 0
+
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """What is compared before the bytes are."""
+        return self.size, self.mtime, self.inode, self.ctime
+
+
+_TYPES = {"size": pa.int64(), "mtime": pa.int64(), "sha256": pa.string(), "inode": pa.int64(), "ctime": pa.int64()}
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,8 @@ def read_shard(path: Path) -> Block:
 def read_compacted(folder: Path) -> Block:
     """Map a compacted folder into memory."""
     table = pq.read_table(folder / MANIFEST)
-    stamps = zip(*(table[name].to_pylist() for name in ("size", "mtime", "sha256")), strict=True)
+    known = [name for name in Stamp._fields if name in table.column_names]
+    stamps = zip(*(table[name].to_pylist() for name in known), strict=True)
     layers = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
     return Block(table["id"].to_pylist(), [Stamp(*values) for values in stamps], layers)
 
@@ -97,9 +112,7 @@ def write_compacted(
             del target
         columns = {
             "id": pa.array(ids, pa.string()),
-            "size": pa.array([stamp.size for stamp in stamps], pa.int64()),
-            "mtime": pa.array([stamp.mtime for stamp in stamps], pa.int64()),
-            "sha256": pa.array([stamp.sha256 for stamp in stamps], pa.string()),
+            **{name: pa.array([getattr(stamp, name) for stamp in stamps], _TYPES[name]) for name in Stamp._fields},
         }
         atomic.write_with(temporary / MANIFEST, lambda name: pq.write_table(pa.table(columns), name))
         sums = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, ModelError
-from evalsuite.features.batches import Unreadable, mtime_of, read_batches, stamp_of, worker_count
-from evalsuite.features.blocks import Block, Stamp
+from evalsuite.features.batches import Unreadable, read_batches, worker_count
+from evalsuite.features.blocks import Block
 from evalsuite.features.encoding import EncodedBatch, MapBatches
+from evalsuite.features.freshness import missing_rows
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
 from evalsuite.text import counted
@@ -36,36 +36,15 @@ class PassReport:
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How to read: images per batch, decoding processes (None: by the work there is), type of the model's device."""
+    """How to read: images per batch, decoding processes (None: by the work there is), type of the model's device.
+
+    verify: the bytes of every sample are compared with what is stored.
+    """
 
     batch_size: int
     workers: int | None = None
     device: str = "cpu"
-
-
-def missing_rows(pool: Pool, rows: Sequence[int], store: PoolFeatures) -> tuple[list[int], dict[str, Stamp]]:
-    """Return the rows whose features must be computed, and new stamps of touched but unchanged samples.
-
-    A row is there if its id is stored for a sample of the same size and modification time; where only
-    the time differs the bytes decide.
-    """
-    missing: list[int] = []
-    touched: dict[str, Stamp] = {}
-    for row in rows:
-        identifier = pool.ids[row]
-        if identifier not in store:
-            missing.append(row)
-            continue
-        stored = store.stamp(identifier)
-        same_size = stored.size == pool.sizes[row]
-        if same_size and stored.mtime == mtime_of(pool, row):
-            continue
-        fresh = _hash_again(pool, row) if same_size else None
-        if fresh is not None and fresh.sha256 == stored.sha256:
-            touched[identifier] = fresh
-        else:
-            missing.append(row)
-    return missing, touched
+    verify: bool = False
 
 
 def ensure_features(
@@ -85,12 +64,12 @@ def ensure_features(
     Raises DataError if more than `max_unreadable` images cannot be read. Ctrl-C and errors keep the
     whole batches encoded so far.
     """
-    missing, touched = missing_rows(pool, rows, store)
+    missing, touched = missing_rows(pool, rows, store, verify=options.verify)
     if not missing and not touched and store.is_compact():
         return PassReport()
     with store.lock():
         store.reload()  # another run may have done it while this one waited
-        missing, touched = missing_rows(pool, rows, store)
+        missing, touched = missing_rows(pool, rows, store, verify=options.verify)
         report = _encode(pool, missing, store, prepare, options, on_images) if missing else PassReport()
         _check_readable(pool, report.unreadable, max_unreadable)
         store.compact(touched)
@@ -180,13 +159,6 @@ class _ShardWriter:
         self._dims = dims
 
 
-def _hash_again(pool: Pool, row: int) -> Stamp | None:
-    try:
-        return stamp_of(pool, row, pool.read(row).content)
-    except DataError:  # reported, with its name, by the image pass that now follows
-        return None
-
-
 def _check_readable(pool: Pool, unreadable: Sequence[Unreadable], limit: int) -> None:
     if len(unreadable) <= limit:
         return
@@ -197,28 +169,3 @@ def _check_readable(pool: Pool, unreadable: Sequence[Unreadable], limit: int) ->
         f"{counted(len(unreadable), 'image')} of the pool {pool.name!r} cannot be read (the task allows {limit}):\n"
         f"{listed}\nGet them again, or set `max_unreadable` in the task file; what was encoded is kept."
     )
-
-
-def remember_touched(store: PoolFeatures, touched: dict[str, Stamp]) -> None:
-    """Note the new times of samples whose bytes are unchanged, so that they are not hashed every time."""
-    if touched:
-        with store.lock():
-            store.reload()
-            store.compact({identifier: stamp for identifier, stamp in touched.items() if identifier in store})
-
-
-def content_digest(ids: Sequence[str], store: PoolFeatures) -> str:
-    """Return a digest of the bytes behind the stored features of some samples, in order."""
-    return _digest_of_pairs(ids, (store.stamp(identifier).sha256 for identifier in ids))
-
-
-def samples_digest(ids: Sequence[str], sizes: Sequence[int]) -> str:
-    """Return a fingerprint of a list of samples: ids and sizes, in order."""
-    return _digest_of_pairs(ids, sizes)
-
-
-def _digest_of_pairs(ids: Iterable[str], marks: Iterable[object]) -> str:
-    digest = hashlib.sha256()
-    for identifier, mark in zip(ids, marks, strict=True):
-        digest.update(f"{identifier}\0{mark}\0".encode())
-    return digest.hexdigest()

@@ -3,8 +3,8 @@
 While images are being encoded, whole batches are written as shards; a shard is the unit of resume.
 When a request is complete, everything in the folder is compacted into one memory-mapped file per layer.
 
-A stored row is used only for a sample of the same id and size; where the modification time of its
-file differs, the bytes are hashed and compared first. So a changed input is never served stale.
+A stored row is used only for a sample of the same id and size; where modification time, inode or ctime of its
+file differ, the bytes are hashed and compared first. So a changed input is never served stale.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ RELOAD_ATTEMPTS = 5
 class PoolFeatures:
     """The features of one pool under one model and precision.
 
-    folder: where they are kept; nothing is created before the first write.
+    folder: where they are kept; nothing is created before the first write. fresh: what was found of samples whose
+    bytes were hashed again since this object was made.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.fresh: dict[str, Stamp] = {}
         self._blocks: list[Block] = []
         self._where: dict[str, tuple[int, int]] = {}
         self.reload()

@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from evalsuite.code_files import CodeFile
+from evalsuite.code_files import CodeFile, without_compiled_code
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, Preprocess, move
 from evalsuite.models.code_identity import identify
@@ -64,6 +64,11 @@ class GivenTextModel(GivenModel):
 
 def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> ImageModel:
     """Import the file or the package, call its function and check what it returns."""
+    with without_compiled_code():
+        return _load(resolved)
+
+
+def _load(resolved: ResolvedModel) -> ImageModel:
     if resolved.backend == "entry_point":
         with _blaming(f"{resolved.name}: {resolved.target} fails on import"):
             factory: Callable[[], object] = EntryPoint(resolved.name, resolved.target, ENTRY_POINT_GROUP).load()

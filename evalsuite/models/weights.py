@@ -63,7 +63,7 @@ def hub_candidates(filename: str) -> tuple[str, ...]:
 def find_weights(place: WeightsPlace, cache_dir: Path | None) -> WeightsFile | None:
     """Return the weights if they are on this machine (HF_HOME is honoured), without asking the network.
 
-    cache_dir: where digests are remembered, by path, size and modification time.
+    cache_dir: where digests are remembered, by path and `file_key`.
     """
     match place:
         case Path():

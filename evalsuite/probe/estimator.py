@@ -19,36 +19,24 @@ from evalsuite.probe.sweep import best_plateau
 class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """L2-regularised multinomial logistic regression, solved to a given suboptimality.
 
-    It minimises scikit-learn's objective, ``C * sum of losses + |W|^2 / 2`` with a free intercept, by
-    preconditioned L-BFGS, for one `C` or for several values of lambda = 1 / C of which a validation set chooses.
+    It minimises scikit-learn's objective, ``C * sum of losses + |W|^2 / 2`` with a free intercept, by preconditioned
+    L-BFGS, for one `C` or for several values of lambda = 1 / C of which a validation set chooses.
 
     Parameters
     ----------
-    C : float or None, default=1.0
-        Inverse of the regularisation strength; None if `lambdas` is given.
-    lambdas : sequence of float or None, default=None
-        Strengths to choose from; needs `validation` in :meth:`fit`. Exactly one of `C` and `lambdas` is given.
-    tol : float, default=1e-8
-        Relative suboptimality (F - F*) / max(F*, 1e-3 n_samples) at which a fit stops.
-    max_iter : int, default=1000
-        Iterations of a fit at most.
+    C : inverse of the regularisation strength; None if `lambdas` is given.
+    lambdas : values of lambda to choose from, by `validation` in :meth:`fit`; exactly one of both is given.
+    tol : relative suboptimality (F - F*) / max(F*, 1e-3 n_samples) at which a fit stops.
+    max_iter : iterations of a fit at most.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The labels.
-    coef_ : ndarray of shape (1, n_features) for two classes, else (n_classes, n_features)
-        Weights of the features.
-    intercept_ : ndarray of shape (1,) or (n_classes,)
-        Intercepts.
-    n_iter_ : ndarray of shape (1,)
-        Iterations of the fit that is used.
-    lambda_ : float
-        The strength of the fit that is used; of equal validation accuracies, the largest.
-    converged_ : bool
-        Whether that fit reached `tol`.
-    n_features_in_ : int
-        Number of features.
+    classes_ : (n_classes,) the labels.
+    coef_, intercept_ : (1, n_features) and (1,) for two classes, else (n_classes, n_features) and (n_classes,).
+    n_iter_ : (1,) iterations of the fit that is used.
+    lambda_ : lambda of the fit that is used; of equal validation accuracies, the largest.
+    converged_ : whether that fit reached `tol`.
+    n_features_in_ : number of features.
 
     Examples
     --------
@@ -74,21 +62,10 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.max_iter = max_iter
 
     def fit(self, X: Any, y: Any, validation: tuple[Any, Any] | None = None) -> LogisticProbe:
-        """Fit the model.
+        """Fit features (n_samples, n_features), on the device of a tensor, to labels (n_samples,).
 
-        Parameters
-        ----------
-        X : array or tensor of shape (n_samples, n_features)
-            Features; a tensor is fitted on its device.
-        y : array or tensor of shape (n_samples,)
-            Labels.
-        validation : (X, y) or None
-            What chooses among `lambdas`, by accuracy.
-
-        Returns
-        -------
-        self : LogisticProbe
-            The fitted estimator.
+        validation: features and labels that choose among `lambdas`, by accuracy. Raises ValueError for what does not
+        fit together.
         """
         if (self.C is None) == (self.lambdas is None):
             raise ValueError("Give exactly one of C and lambdas (with lambdas, say C=None).")
@@ -99,8 +76,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise ValueError(f"A probe needs samples of at least 2 classes; there is only one class: {self.classes_}.")
         targets = Targets("multinomial", torch.from_numpy(codes).to(features.device), len(self.classes_))
-        strengths = [1 / self.C] if self.C is not None else list(self.lambdas or ())
-        found = Prepared(features, targets).solve(strengths, self.tol, self.max_iter)
+        lambdas = [1 / self.C] if self.C is not None else list(self.lambdas or ())
+        found = Prepared(features, targets).solve(lambdas, self.tol, self.max_iter)
         best = 0 if validation is None else self._choose(found, *validation)
         weights, intercepts = found.weights[best].cpu().numpy(), found.intercepts[best].cpu().numpy()
         if len(self.classes_) == 2:
@@ -111,36 +88,14 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Return the logits.
-
-        Parameters
-        ----------
-        X : array or tensor of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        logits : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
-            For two classes, of the second against the first.
-        """
+        """Return the logits (n_samples, n_classes); for two classes (n_samples,), of the second against the first."""
         check_is_fitted(self)
         features = self._features(X, reset=False).double().cpu().numpy()
         logits: NDArray[np.float64] = features @ self.coef_.T + self.intercept_
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : array or tensor of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
+        """Return the probabilities (n_samples, n_classes), in the order of `classes_`."""
         logits = torch.from_numpy(self.decision_function(X))
         if logits.ndim == 1:
             logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
@@ -148,18 +103,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class of each sample.
-
-        Parameters
-        ----------
-        X : array or tensor of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            Members of `classes_`.
-        """
+        """Return the most probable class of each sample (n_samples,)."""
         logits = self.decision_function(X)
         codes = (logits > 0).astype(int) if logits.ndim == 1 else logits.argmax(axis=1)
         labels: NDArray[Any] = self.classes_[codes]

@@ -1,7 +1,7 @@
 """The loss and gradient of many regularised logistic regressions at once, in one pass over the features.
 
-Notation, here and in `lbfgs.py` and `solver.py`: N rows x_n of D features, P problems that share those rows
-(one a lambda, or one a lambda and class), K logits a problem. The parameters of a problem are W (K, D) and
+Notation, here and in `solver.py`: N rows x_n of D features, P problems that share those rows
+(one for each lambda, or for each lambda and class), K logits each. The parameters of a problem are W (K, D) and
 b (K,), packed as theta (K, D + 1) with b last. A problem minimises
 
     F(W, b) = sum_n loss(W (x_n - mean) + b, y_n) + lambda / 2 |W|^2
@@ -137,8 +137,8 @@ def _times_rows(residual: Tensor, x: Tensor) -> Tensor:
 def _parts(x: Tensor) -> int:
     """Return into how many parts the rows of a product are split.
 
-    Few weights times many rows is a product that a CPU's libraries divide badly among threads; a part a thread is
-    twice as fast.
+    Few weights times many rows is a product that a CPU's libraries divide badly among threads; one part for each
+    thread is twice as fast.
     """
     threads = torch.get_num_threads() if x.device.type == "cpu" else 1
     return threads if len(x) % threads == 0 else 1
@@ -147,13 +147,13 @@ def _parts(x: Tensor) -> int:
 class Objective(ABC):
     """F and its gradient for P problems over one design.
 
-    penalties: (P,) float64, lambda of each problem; n_logits: K. Points and gradients are theta (A, K, D + 1)
+    lambdas: (P,) float64, lambda of each problem; n_logits: K. Points and gradients are theta (A, K, D + 1)
     float64 for the A problems named by `ids` (A,) int64, so that finished problems cost nothing.
     """
 
-    def __init__(self, design: Design, penalties: Tensor, n_logits: int) -> None:
+    def __init__(self, design: Design, lambdas: Tensor, n_logits: int) -> None:
         self.design = design
-        self.penalties = penalties
+        self.lambdas = lambdas
         self.n_logits = n_logits
 
     def evaluate(self, ids: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,7 +169,7 @@ class Objective(ABC):
             slope_b += residual.sum(dim=2, dtype=torch.float64)
         gradient = torch.cat([slope_w.view(n_problems, self.n_logits, -1), slope_b.unsqueeze(2)], dim=2)
         gradient = self.project(gradient)
-        weights, penalty = theta[:, :, :-1], self.penalties[ids]
+        weights, penalty = theta[:, :, :-1], self.lambdas[ids]
         value += penalty / 2 * weights.square().sum(dim=(1, 2))
         gradient[:, :, :-1] += penalty[:, None, None] * weights
         return value, gradient
@@ -197,7 +197,9 @@ class Objective(ABC):
         for span, x, logits in self._logits(theta.unsqueeze(0)):
             # In float64, because rounding would give the null directions of the softmax a curvature, or less than none.
             one = torch.eye(self.n_logits, dtype=torch.float64, device=x.device)
-            bent = self.curve(id_, span, logits.double(), one[None, :, :, None].expand(-1, -1, -1, len(x)))[0]
+            bent = self.hessian_vector_product(
+                id_, span, logits.double(), one[None, :, :, None].expand(-1, -1, -1, len(x))
+            )[0]
             x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1).double()
             for row, weights in enumerate(bent):
                 blocks = (weights.unsqueeze(1) * x.T) @ x
@@ -236,7 +238,7 @@ class Objective(ABC):
         positions (m,); may overwrite the logits."""
 
     @abstractmethod
-    def curve(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
+    def hessian_vector_product(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
         """Return the Hessian of each row's loss in the logits (A, K, m) times directions (A, J, K, m)."""
 
     @abstractmethod
@@ -254,8 +256,8 @@ class Softmax(Objective):
     labels: (N,) int64 in [0, K), one for each row of the design.
     """
 
-    def __init__(self, design: Design, penalties: Tensor, labels: Tensor, n_classes: int) -> None:
-        super().__init__(design, penalties, n_classes)
+    def __init__(self, design: Design, lambdas: Tensor, labels: Tensor, n_classes: int) -> None:
+        super().__init__(design, lambdas, n_classes)
         self.labels = labels
 
     def project(self, gradient: Tensor) -> Tensor:
@@ -278,7 +280,7 @@ class Softmax(Objective):
         residual = e.scatter_(1, index, -wrong).div_(total)
         return loss, residual
 
-    def curve(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
+    def hessian_vector_product(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
         p = torch.softmax(logits, dim=1).unsqueeze(1)
         weighted = p * directions
         return weighted - p * weighted.sum(dim=2, keepdim=True)
@@ -298,12 +300,12 @@ class Softmax(Objective):
 class Sigmoid(Objective):
     """Binary logistic regression: loss = log(1 + exp(-s z)), s = +1 for a positive row and -1 for a negative.
 
-    labels: (T, N) int8 in {1, 0, -1}, one row a binary task, -1 where the task ignores the sample;
+    labels: (T, N) int8 in {1, 0, -1}, one row per binary task, -1 where the task ignores the sample;
     task_of: (P,) int64, the task of each problem.
     """
 
-    def __init__(self, design: Design, penalties: Tensor, labels: Tensor, task_of: Tensor) -> None:
-        super().__init__(design, penalties, n_logits=1)
+    def __init__(self, design: Design, lambdas: Tensor, labels: Tensor, task_of: Tensor) -> None:
+        super().__init__(design, lambdas, n_logits=1)
         self.labels = labels
         self.task_of = task_of
 
@@ -314,7 +316,7 @@ class Sigmoid(Objective):
         loss = (functional.softplus(-margin) * used).sum(dim=(1, 2), dtype=torch.float64)
         return loss, -sign * torch.sigmoid(-margin) * used
 
-    def curve(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
+    def hessian_vector_product(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
         used = (self.labels[self.task_of[ids]][:, rows] >= 0).unsqueeze(1)
         p = torch.sigmoid(logits)
         return (p * (1 - p) * used).unsqueeze(1) * directions

@@ -2,7 +2,7 @@
 
 Not every class has something to solve: a class without a training row has no finite intercept, and with two
 classes scikit-learn's objective has one weight vector, not two. A reduction picks the objective of
-`objective.py` that fits the targets and translates its parameters into one weight row a class.
+`objective.py` that fits the targets and translates its parameters into one weight row per class.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Reduction(ABC):
 
     def nothing_known(self, objective: Objective) -> Tensor:
         """Return theta of zero weights and the classes' log odds for all problems of an objective."""
-        shape = (len(objective.penalties) // max(1, self.n_problems), self.n_classes, objective.design.dim)
-        weights = torch.zeros(shape, dtype=torch.float64, device=objective.penalties.device)
+        shape = (len(objective.lambdas) // max(1, self.n_problems), self.n_classes, objective.design.dim)
+        weights = torch.zeros(shape, dtype=torch.float64, device=objective.lambdas.device)
         return self.pack(weights, torch.full_like(weights[:, :, 0], ABSENT_INTERCEPT))
 
     @abstractmethod
@@ -137,7 +137,7 @@ class TwoClasses(Reduction):
 
 
 class OneVsRest(Reduction):
-    """One sigmoid problem a class that has both positive and negative rows.
+    """One sigmoid problem for each class that has both positive and negative rows.
 
     A class with only one kind has its optimum at zero weights and an infinite intercept: it gets plus
     (only positives) or minus (otherwise) |ABSENT_INTERCEPT| and a loss of zero. EvalsuiteError where all are such.
@@ -158,9 +158,8 @@ class OneVsRest(Reduction):
         self.n_classes, self.n_problems, self.n_logits = values.shape[1], len(self._tasks), 1
 
     def objective(self, design: Design, lambdas: Tensor) -> Objective:
-        penalties = lambdas.repeat_interleave(self.n_problems)
         task_of = torch.arange(self.n_problems, device=lambdas.device).repeat(len(lambdas))
-        return Sigmoid(design, penalties, self._labels, task_of)
+        return Sigmoid(design, lambdas.repeat_interleave(self.n_problems), self._labels, task_of)
 
     def pack(self, weights: Tensor, intercepts: Tensor) -> Tensor:
         weights, intercepts = weights[:, self._tasks], intercepts[:, self._tasks]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,15 +15,14 @@ from evalsuite.probe.objective import Design, working_dtype
 
 @dataclass(frozen=True)
 class Solution:
-    """The minima for L lambdas, C classes and D features; one entry a lambda everywhere.
+    """The minima for L lambdas, C classes and D features; one entry per lambda everywhere.
 
     weights: (L, C, D) float64; intercepts: (L, C) float64; a class without training rows has zero weights and
     the intercept `reduction.ABSENT_INTERCEPT`. With two classes, multinomial weights are -w/2 and w/2.
     objective: the sum F, penalty included; iterations: of the slowest class for one_vs_rest; gradient_norm:
     Euclidean, of F; gap: the estimate of (F - F*) / max(F*, 1e-3 N) at the end, which can be up to about a
     hundred times too low; converged: whether that estimate, safety included, passed the tolerance.
-    evaluations: passes over the rows, summed over the classes of one_vs_rest; mean (D,): of the rows fitted;
-    plain: whether the fit went without a preconditioner in the end, which a warm start passes on.
+    evaluations: passes over the rows, summed over the classes of one_vs_rest; mean (D,): of the rows fitted.
     """
 
     lambdas: tuple[float, ...]
@@ -34,7 +34,6 @@ class Solution:
     gap: tuple[float, ...]
     converged: tuple[bool, ...]
     evaluations: tuple[int, ...]
-    plain: tuple[bool, ...]
     mean: Tensor
 
     def logits(self, index: int, features: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -56,19 +55,7 @@ class Solution:
     def select(self, index: int | slice) -> Solution:
         """Return the solution of lambda number `index` alone, or of a range of them."""
         one = index if isinstance(index, slice) else slice(index, index + 1 or None)
-        return replace(
-            self,
-            lambdas=self.lambdas[one],
-            weights=self.weights[one],
-            intercepts=self.intercepts[one],
-            objective=self.objective[one],
-            iterations=self.iterations[one],
-            gradient_norm=self.gradient_norm[one],
-            gap=self.gap[one],
-            converged=self.converged[one],
-            evaluations=self.evaluations[one],
-            plain=self.plain[one],
-        )
+        return replace(self, **{name: getattr(self, name)[one] for name in _PER_LAMBDA})
 
     def reordered(self, order: list[int]) -> Solution:
         """Return the solutions of these lambda numbers, in this order."""
@@ -80,16 +67,11 @@ class Solution:
 
     def joined(self, other: Solution) -> Solution:
         """Return this solution with the lambdas of another one, of the same classes and features, appended."""
-        return replace(
-            self,
-            lambdas=self.lambdas + other.lambdas,
-            weights=torch.cat([self.weights, other.weights]),
-            intercepts=torch.cat([self.intercepts, other.intercepts]),
-            objective=self.objective + other.objective,
-            iterations=self.iterations + other.iterations,
-            gradient_norm=self.gradient_norm + other.gradient_norm,
-            gap=self.gap + other.gap,
-            converged=self.converged + other.converged,
-            evaluations=self.evaluations + other.evaluations,
-            plain=self.plain + other.plain,
-        )
+        return replace(self, **{name: _joined(getattr(self, name), getattr(other, name)) for name in _PER_LAMBDA})
+
+
+_PER_LAMBDA = [field.name for field in fields(Solution) if field.name != "mean"]
+
+
+def _joined(one: Any, other: Any) -> Any:
+    return torch.cat([one, other]) if isinstance(one, Tensor) else one + other

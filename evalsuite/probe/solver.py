@@ -3,7 +3,7 @@
     minimise  sum_n loss(W x_n + b, y_n) + lambda / 2 |W|^2        (scikit-learn's objective, lambda = 1 / C)
 
 for several lambdas at once, on the features' device. The method is full-batch L-BFGS with a strong Wolfe line
-search (`lbfgs.py`) and a preconditioner (`preconditioner.py`). Parameters, line search and sums are float64;
+search (`optimiser/`) and a preconditioner (`preconditioner/`). Parameters, line search and sums are float64;
 matrix products are float32, or float64 for float64 features. Nothing is left to chance (the one sketch of random
 numbers is seeded): equal inputs give equal bits on the same machine with the same number of threads.
 """
@@ -21,14 +21,15 @@ from torch import Tensor
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.precision import exact_products
-from evalsuite.probe.bound import Bound
-from evalsuite.probe.lbfgs import Minimum, Options, minimise, passes
+from evalsuite.probe.mechanisms import ALL, Mechanisms
 from evalsuite.probe.objective import Design, Objective
-from evalsuite.probe.path import Path
-from evalsuite.probe.preconditioner import Spectrum
+from evalsuite.probe.optimiser.lbfgs import Minimum, Options, minimise, passes
+from evalsuite.probe.preconditioner.kronecker import Spectrum
+from evalsuite.probe.preconditioner.problem import PreconditionedProblem
 from evalsuite.probe.reduction import Reduction, reduce_targets
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
+from evalsuite.probe.warm_start import WarmStarts
 from evalsuite.threads import threads_for
 
 FLOOR_PER_ROW = 1e-3
@@ -69,7 +70,7 @@ def solve(
     warm_start: Solution | None = None,
     rows: Tensor | None = None,
 ) -> Solution:
-    """Fit one logistic regression a lambda, all in one batch.
+    """Fit one logistic regression for each lambda.
 
     features: (n, D) floating point, every value finite; targets: for those n rows; lambdas: L positive numbers;
     rows: (N,) int64 to train on some rows only, without a copy of the features; tolerance: on
@@ -85,13 +86,16 @@ def solve(
 class Prepared:
     """Rows and targets in the coordinates they are fitted in, for several calls of `solve`; see there."""
 
-    def __init__(self, features: Tensor, targets: Targets, rows: Tensor | None = None) -> None:
+    def __init__(
+        self, features: Tensor, targets: Targets, rows: Tensor | None = None, mechanisms: Mechanisms = ALL
+    ) -> None:
         _check(features, targets, rows)
+        self._mechanisms = mechanisms
         with torch.no_grad(), exact_products(), threads_for(features.numel()):
             self._design = Design.of(features, rows)
             self._reduction = _reduction(targets, rows, features.device)
             self._space = Space.of(self._design)
-            self._path = Path(self._reduction, self._space)
+            self._warm = WarmStarts(self._reduction, self._space, mechanisms)
         width = self._reduction.n_problems * self._reduction.n_logits
         self._operations = 4.0 * len(self._design) * self._space.design.dim * width
 
@@ -102,12 +106,12 @@ class Prepared:
         max_iterations: int = 1000,
         warm_start: Solution | None = None,
     ) -> Solution:
-        """Fit one logistic regression a lambda; start from what earlier calls found, and from a warm start."""
+        """Fit one logistic regression for each lambda; start from what earlier calls found, and from a warm start."""
         _check_stop(lambdas, tolerance, max_iterations)
         with torch.no_grad(), exact_products(), threads_for(self._operations):
             if warm_start is not None:
-                self._path.remember(self._checked(warm_start), ours=False)
-            chain, rest = ([], list(lambdas)) if self._path else _chain(lambdas)
+                self._warm.remember(self._checked(warm_start), ours=False)
+            chain, rest = ([], list(lambdas)) if self._warm else _chain(lambdas)
             found = [self._fit([value], tolerance, max_iterations) for value in chain]
             if rest:
                 found.append(self._fit(rest, tolerance, max_iterations))
@@ -125,18 +129,17 @@ class Prepared:
 
     def _fit(self, lambdas: list[float], tolerance: float, max_iterations: int) -> Solution:
         """Fit some lambdas in one batch and remember what was found."""
-        path = self._path
         objective = self._objective(self._space, lambdas)
-        start = path.start(objective, lambdas)
-        bound = Bound(objective, self._space.spectrum, path.curvatures(lambdas))
+        start = self._warm.start(objective, lambdas)
+        bound = PreconditionedProblem(objective, self._space.spectrum, self._warm.curvatures(lambdas), self._mechanisms)
         options = self._options(self._space, lambdas, tolerance, max_iterations)
-        minimum = minimise(bound, start.flatten(1), path.preconditioned(options, lambdas))
+        minimum = minimise(bound, start.flatten(1), options)
         found = self._solution(lambdas, minimum, self._space)
         if self._space.design.dtype != torch.float64:
             for index in range(len(lambdas)):
                 found = self._finished(found, index, tolerance, max_iterations)
-        path.remember(found)
-        path.keep(lambdas, minimum, bound.blocks)
+        self._warm.remember(found)
+        self._warm.keep(lambdas, bound.blocks)
         return found
 
     def _finished(self, found: Solution, index: int, tolerance: float, max_iterations: int) -> Solution:
@@ -153,9 +156,9 @@ class Prepared:
         design = replace(self._design, dtype=torch.float64)
         space = Space(None, design.mean, design, spectrum)
         objective = self._objective(space, start.lambdas)
-        point = self._reduction.pack(*space.into(start.weights, start.intercepts)).flatten(1)
+        point = self._reduction.pack(*space.from_features(start.weights, start.intercepts)).flatten(1)
         options = self._options(space, start.lambdas, tolerance, max_iterations - done)
-        bound = Bound(objective, spectrum)
+        bound = PreconditionedProblem(objective, spectrum, mechanisms=self._mechanisms)
         if start.converged[0] and passes(bound, point, options):
             return found
         more = self._solution(start.lambdas, minimise(bound, point, options), space)
@@ -175,7 +178,7 @@ class Prepared:
         n, per = len(lambdas), self._reduction.n_problems
         groups = [slice(i * per, (i + 1) * per) for i in range(n)]
         theta = minimum.points.view(n * per, self._reduction.n_logits, space.design.dim + 1)
-        weights, intercepts = space.out_of(*self._reduction.unpack(theta, n))
+        weights, intercepts = space.to_features(*self._reduction.unpack(theta, n))
         return Solution(
             lambdas=tuple(float(value) for value in lambdas),
             weights=weights,
@@ -186,7 +189,6 @@ class Prepared:
             gap=tuple(max(minimum.gaps[group], default=0.0) for group in groups),
             converged=tuple(all(minimum.converged[group]) for group in groups),
             evaluations=tuple(sum(minimum.evaluations[group]) for group in groups),
-            plain=tuple(any(minimum.plain[group]) for group in groups),
             mean=space.mean,
         )
 

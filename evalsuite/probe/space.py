@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from evalsuite.probe.objective import Design
-from evalsuite.probe.preconditioner import Spectrum, covariance
+from evalsuite.probe.preconditioner.kronecker import Spectrum, covariance
 
 RANK_TOLERANCE = 1e-12
 """Eigenvalues of float64 inner products below this share of the largest are rounding."""
@@ -82,12 +82,12 @@ class Space:
             variances += z.square().sum(dim=0, dtype=torch.float64)
         return cls(basis, mean, inner, Spectrum(variances / len(rows), None))
 
-    def into(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+    def from_features(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Return weights (..., D) and intercepts (...) of the features as those of the centred coordinates."""
         shifted = intercepts + weights @ self.mean
         return (weights if self.basis is None else weights @ self.basis), shifted
 
-    def out_of(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+    def to_features(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Return weights and intercepts of the centred coordinates as those of the features."""
         if self.basis is not None:
             weights = weights @ self.basis.T

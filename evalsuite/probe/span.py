@@ -39,16 +39,16 @@ def lowest(objective: Objective, points: Tensor, slope: Tensor) -> Tensor:
     slope: (P, K, D + 1), the gradient of the losses at the first point. By the model, none is above that.
     """
     span = _Span.of(objective, points, slope)
-    penalties = objective.penalties
+    lambdas = objective.lambdas
     a = span.first()
-    value, gradient, hessian = span.model(a, penalties)
+    value, gradient, hessian = span.model(a, lambdas)
     length = torch.ones_like(value)
     for _ in range(NEWTON_STEPS):
         step = _newton_step(gradient, hessian)
         if bool((-(step * gradient).sum(dim=1) <= ENOUGH * value.abs()).all()):
             break
         trial = a + length[:, None] * step
-        at_trial = span.model(trial, penalties)
+        at_trial = span.model(trial, lambdas)
         lower = at_trial[0] < value
         a, gradient = (torch.where(lower[:, None], new, old) for new, old in ((trial, a), (at_trial[1], gradient)))
         value = torch.where(lower, at_trial[0], value)
@@ -87,7 +87,7 @@ class _Span:
         gram = torch.einsum("ipkd,jpkd->pij", weights, weights)
         scale = n_rows / len(positions)
         span = cls(objective, basis, logits.contiguous(), positions, scale, torch.zeros_like(gram[:, 0]), gram)
-        _, sampled, _ = span.model(span.first(), torch.zeros_like(objective.penalties))
+        _, sampled, _ = span.model(span.first(), torch.zeros_like(objective.lambdas))
         return replace(span, slope=torch.einsum("pkd,jpkd->pj", slope, basis) - sampled)
 
     def first(self) -> Tensor:
@@ -96,22 +96,22 @@ class _Span:
         found[:, 0] = 1
         return found
 
-    def model(self, a: Tensor, penalties: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def model(self, a: Tensor, lambdas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return F (P,), its gradient (P, J) and Hessian (P, J, J) at coefficients a (P, J)."""
         n_problems, n_points = a.shape
         ids = torch.arange(n_problems, device=a.device)
         shape = (n_problems, self.basis.shape[2], len(self.positions))
         logits = torch.bmm(a.to(self.logits.dtype).unsqueeze(1), self.logits).view(shape)
         directions = self.logits.view(n_problems, n_points, *shape[1:])
-        bent = self.objective.curve(ids, self.positions, logits, directions).flatten(2)
+        bent = self.objective.hessian_vector_product(ids, self.positions, logits, directions).flatten(2)
         loss, residual = self.objective.loss(ids, self.positions, logits)
         gradient = torch.bmm(self.logits, residual.reshape(n_problems, -1, 1)).squeeze(2).double()
         hessian = torch.bmm(self.logits, bent.transpose(1, 2)).double()
         pull = torch.bmm(self.gram, a.unsqueeze(2)).squeeze(2)
         return (
-            self.scale * loss + (self.slope * a).sum(dim=1) + penalties / 2 * (a * pull).sum(dim=1),
-            self.scale * gradient + self.slope + penalties[:, None] * pull,
-            self.scale * hessian + penalties[:, None, None] * self.gram,
+            self.scale * loss + (self.slope * a).sum(dim=1) + lambdas / 2 * (a * pull).sum(dim=1),
+            self.scale * gradient + self.slope + lambdas[:, None] * pull,
+            self.scale * hessian + lambdas[:, None, None] * self.gram,
         )
 
 

@@ -18,6 +18,7 @@ from typing import Literal, TypedDict
 from torch import Tensor
 
 from evalsuite.errors import EvalsuiteError
+from evalsuite.probe.mechanisms import ALL, Mechanisms
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.solver import Prepared, Targets
 
@@ -72,6 +73,7 @@ def sweep(
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
     on_round: Callable[[int, int], None] | None = None,
+    mechanisms: Mechanisms = ALL,
 ) -> SweepResult:
     """Fit on some rows, score on others, and return the best lambda.
 
@@ -84,7 +86,7 @@ def sweep(
         raise EvalsuiteError(f"The grid of a sweep is 'parametric' or 'full', not {grid!r}.")
     if len(validation_rows) == 0:
         raise EvalsuiteError("A sweep needs at least one validation row, and there is none.")
-    problem = Prepared(features, targets, fit_rows)
+    problem = Prepared(features, targets, fit_rows, mechanisms)
     known: Solution | None = None
     scores: dict[int, float] = {}
     fits: dict[int, int] = {}
@@ -118,13 +120,14 @@ def refit(
     warm_start: Solution | None = None,
     tolerance: float = 1e-8,
     max_iterations: int = 1000,
+    mechanisms: Mechanisms = ALL,
 ) -> Solution:
     """Fit the chosen lambda on train + validation rows, with the same lambda on the sum of the losses.
 
     The tolerance is tighter than a sweep's, because the test set is scored with this fit: at 1e-6 single
     probabilities can still be 5e-3 off.
     """
-    return Prepared(features, targets, rows).solve([best_lambda], tolerance, max_iterations, warm_start)
+    return Prepared(features, targets, rows, mechanisms).solve([best_lambda], tolerance, max_iterations, warm_start)
 
 
 def best_plateau(scores: dict[int, float]) -> tuple[int, int, int]:

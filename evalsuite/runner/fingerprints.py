@@ -16,7 +16,7 @@ from evalsuite.runner.tasks import TaskSession
 
 def result_fingerprint(session: TaskSession, protocol: EvaluationProtocol, model_key: str, options: RunOptions) -> str:
     """Return the fingerprint of a result: task definition, protocol and options, model, samples and labels."""
-    splits = protocol.splits(session.folds)
+    splits = session.splits(protocol)
     parts = {
         "task": session.definition(with_prompts=protocol.needs_text),
         "protocol": [protocol.name, protocol.version, asdict(protocol.options)],

@@ -10,17 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import DataMissingError, EvalsuiteError
+from evalsuite.errors import EvalsuiteError
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import MapBatches, first_not_finite
-from evalsuite.features.extraction import (
-    PassOptions,
-    PassReport,
-    content_digest,
-    ensure_features,
-    missing_rows,
-    remember_touched,
-)
+from evalsuite.features.extraction import PassOptions, PassReport, ensure_features
+from evalsuite.features.freshness import content_digest, content_now, missing_rows, remember_touched
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
 from evalsuite.options import RunOptions
@@ -87,14 +81,11 @@ class ModelTaskJob:
         return [protocol for protocol in protocols if not protocol.needs_text]
 
     def _without_stored(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
-        if not protocols:
-            return []
-        self.task.open()
         pending = []
         for protocol in protocols:
             try:
-                self.task.require(training=protocol.needs_training)
-            except DataMissingError as error:
+                self.task.splits(protocol)
+            except EvalsuiteError as error:
                 self._fail([protocol], error)
                 continue
             found = None if self.options.overwrite else self.stored(protocol)
@@ -126,29 +117,32 @@ class ModelTaskJob:
         return found if self._same_bytes(found, protocol) else None
 
     def _same_bytes(self, found: Result, protocol: EvaluationProtocol) -> bool:
-        """Tell whether a result for equal ids and sizes is also one for equal bytes, as far as the store knows.
+        """Tell whether a result for equal ids and sizes is also one for equal bytes.
 
-        Where the features have been removed from the store, ids and sizes decide.
+        The features say of which bytes they are. Where they have been removed from the store, the images are hashed
+        and compared with the digest of the record; ids and sizes are never enough.
         """
-        for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
+        left_out = found.data.unreadable if found.data else {}
+        digests: list[str] = []
+        for name, rows in rows_by_pool(self.task.splits(protocol)).items():
             pool, features = self.task.pool(name), self.features(name)
-            missing, touched = missing_rows(pool, rows, features)
+            missing, touched = missing_rows(pool, rows, features, verify=self.options.verify)
             if any(pool.ids[row] in features for row in missing):
                 return False
             remember_touched(features, touched)
-        content = self._content(protocol)
-        return not content or found.data is None or found.data.content == content
+            digests.append(content_now(pool, rows, features, left_out.get(name, ())))
+        return found.data is not None and all(digests) and found.data.content == _joined(digests)
 
     def _content(self, protocol: EvaluationProtocol) -> str:
         """Return a digest of the bytes of every sample a protocol reads; "" where a pool has no features."""
         digests: list[str] = []
-        for name, rows in rows_by_pool(protocol.splits(self.task.folds)).items():
+        for name, rows in rows_by_pool(self.task.splits(protocol)).items():
             features, ids = self.features(name), self.task.pool(name).ids
             stored = [ids[row] for row in rows if ids[row] in features]
             if not stored:
                 return ""
             digests.append(content_digest(stored, features))
-        return hashlib.sha256("".join(digests).encode()).hexdigest()
+        return _joined(digests)
 
     def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
@@ -159,7 +153,7 @@ class ModelTaskJob:
 
     def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
         """Return every split that these protocols read."""
-        return [split for protocol in protocols for split in protocol.splits(self.task.folds)]
+        return [split for protocol in protocols for split in self.task.splits(protocol)]
 
     def _image_pass(self, name: str, rows: Sequence[int]) -> PassReport:
         pool = self.task.pool(name)
@@ -179,7 +173,9 @@ class ModelTaskJob:
             rows,
             features,
             prepare,
-            PassOptions(self.options.batch_size or BATCH_SIZES[device], self.options.workers, device),
+            PassOptions(
+                self.options.batch_size or BATCH_SIZES[device], self.options.workers, device, self.options.verify
+            ),
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
         )
@@ -187,7 +183,7 @@ class ModelTaskJob:
     def _evaluate(self, protocol: EvaluationProtocol) -> None:
         """Encode what the store lacks for a protocol and run it; protocols share what is stored."""
         started = time.perf_counter()
-        wanted = rows_by_pool(protocol.splits(self.task.folds))
+        wanted = rows_by_pool(self.task.splits(protocol))
         reports = {pool: self._image_pass(pool, rows) for pool, rows in wanted.items()}
         images = time.perf_counter() - started
         load = self.model.take_loading_seconds()
@@ -203,7 +199,7 @@ class ModelTaskJob:
         outcome: Outcome = protocol.run(
             ProtocolInput(
                 task=self.task.task,
-                folds=self.task.folds,
+                folds=self.task.folds(training=protocol.needs_training),
                 read=self._read,
                 embed_texts=embed,
                 device=self.model.device,
@@ -273,3 +269,7 @@ class ModelTaskJob:
         except EvalsuiteError:  # the record that is being written says so
             return ""
         return known.run_key if known is not None else ""
+
+
+def _joined(digests: Sequence[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -62,7 +62,7 @@ def _is_missing(
 ) -> bool:
     """Say whether data that a protocol reads is not there, and note it once per task."""
     try:
-        job.task.require(training=protocol.needs_training)
+        job.task.splits(protocol)
     except DataMissingError as error:
         name = job.task.task.name
         if (name, protocol.needs_training) not in skipped:

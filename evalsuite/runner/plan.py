@@ -1,4 +1,4 @@
-"""What a run would do, without loading a model or opening an image."""
+"""What a run would do, without loading a model or decoding an image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.features.extraction import missing_rows
+from evalsuite.features.freshness import missing_rows
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.tasks import rows_by_pool
@@ -41,7 +41,7 @@ def _planned(job: ModelTaskJob, protocol: EvaluationProtocol) -> PlannedJob:
     try:
         if protocol.needs_text and job.model.known_text() is False:
             return PlannedJob(model, task, protocol.name, "not applicable", note="no text encoder")
-        job.task.require(training=protocol.needs_training)
+        job.task.splits(protocol)
         total = sum(len(rows) for rows in rows_by_pool(job.splits([protocol])).values())
         if job.model.known() is None:
             unknown = "known only after its code has run" if job.model.is_code else WEIGHTS_ELSEWHERE
@@ -55,6 +55,6 @@ def _planned(job: ModelTaskJob, protocol: EvaluationProtocol) -> PlannedJob:
 
 def _images(job: ModelTaskJob, protocol: EvaluationProtocol) -> int:
     return sum(
-        len(missing_rows(job.task.pool(name), rows, job.features(name))[0])
+        len(missing_rows(job.task.pool(name), rows, job.features(name), verify=job.options.verify)[0])
         for name, rows in rows_by_pool(job.splits([protocol])).items()
     )

@@ -14,9 +14,10 @@ from evalsuite.data.fetching import fetch_task
 from evalsuite.data.opening import open_task
 from evalsuite.data.place import DataPlace
 from evalsuite.data.splits import check_sizes
-from evalsuite.errors import DataMissingError, EvalsuiteError
-from evalsuite.features.extraction import samples_digest
+from evalsuite.errors import DataError, DataMissingError, EvalsuiteError
+from evalsuite.features.freshness import samples_digest
 from evalsuite.options import RunOptions
+from evalsuite.protocols import EvaluationProtocol
 from evalsuite.tasks.spec import TaskSpec
 
 NOT_IN_FINGERPRINT = {
@@ -32,12 +33,12 @@ class TaskSession:
         self.task = task
         self._options = options
         self._place = place
-        self._failure: EvalsuiteError | None = None
-        self.incomplete: DataMissingError | None = None
+        self._folds: dict[bool, tuple[Fold, ...] | EvalsuiteError] = {}
+        self.incomplete: DataError | DataMissingError | None = None
 
     @cached_property
     def data(self) -> TaskData:
-        """Open the source; DataMissingError says what is not there.
+        """Open the source and its test split; DataMissingError says what is not there.
 
         With `download`, it is fetched first. Where only the test split is there, `incomplete` is the error of
         what needs the others.
@@ -45,33 +46,54 @@ class TaskSession:
         try:
             if self._options.download:
                 fetch_task(self.task, self._place)
-            return open_task(self.task, self._place)
-        except DataMissingError as error:
+            return self._opened(test_only=False)
+        except (DataMissingError, DataError) as error:
             try:
-                opened = open_task(self.task, self._place, test_only=True)
+                opened = self._opened(test_only=True)
             except EvalsuiteError:
                 raise error from None
             self.incomplete = error
             return opened
 
-    @cached_property
-    def folds(self) -> tuple[Fold, ...]:
-        """The splits, checked against the sizes of the task file, with `--limit` applied."""
-        folds = self.data.folds()
-        check_sizes(self.data.task, folds, *([] if self.incomplete is None else [("test",)]))
+    def _opened(self, *, test_only: bool) -> TaskData:
+        data = open_task(self.task, self._place, test_only=test_only)
+        data.folds(test_only=True)
+        return data
+
+    def folds(self, *, training: bool) -> tuple[Fold, ...]:
+        """Return the splits, checked against the sizes of the task file, with `--limit` applied.
+
+        Without `training`, those to train on are empty, and nothing of them is opened. A failure is remembered for the
+        next model.
+        """
+        if training not in self._folds:
+            try:
+                self._folds[training] = self._resolved(training)
+            except EvalsuiteError as error:
+                self._folds[training] = error
+        found = self._folds[training]
+        if isinstance(found, EvalsuiteError):
+            raise found
+        return found
+
+    def _resolved(self, training: bool) -> tuple[Fold, ...]:
+        if training:
+            self.folds(training=False)  # what is wrong with it is wrong with all, and is not tried twice
+        if training and self.incomplete is not None:
+            raise self.incomplete
+        folds = self.data.folds(test_only=not training)
+        check_sizes(self.data.task, folds, *([] if training else [("test",)]))
         if self._options.limit is not None:
             return tuple(self._limited(fold) for fold in folds)
         return folds
 
+    def splits(self, protocol: EvaluationProtocol) -> list[Split]:
+        """Return the splits that a protocol reads."""
+        return protocol.splits(self.folds(training=protocol.needs_training))
+
     def _limited(self, fold: Fold) -> Fold:
         val = None if fold.val is None else self._limited_split(fold.val)
         return Fold(self._limited_split(fold.train), val, self._limited_split(fold.test))
-
-    def require(self, *, training: bool) -> None:
-        """Open the data; raise what is missing, unless it is missing for training alone and that is not wanted."""
-        self.open()
-        if training and self.incomplete is not None:
-            raise self.incomplete
 
     def _limited_split(self, split: Split) -> Split:
         labels = self.pool(split.pool).labels[split.rows]
@@ -81,16 +103,6 @@ class TaskSession:
     def pool(self, name: str) -> Pool:
         """Return a pool, indexed on first use."""
         return self.data.open_pool(name)
-
-    def open(self) -> None:
-        """Open the data and its splits; a failure is remembered for the next model."""
-        if self._failure is not None:
-            raise self._failure
-        try:
-            _ = self.folds
-        except EvalsuiteError as error:
-            self._failure = error
-            raise
 
     def definition(self, *, with_prompts: bool) -> dict[str, object]:
         """Return what of the task file can change a number: rules and classes; templates and names if asked."""

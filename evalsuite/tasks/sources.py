@@ -86,8 +86,9 @@ class SourceSpec(Strict):
     lists: dict[str, ListFile] = Field(
         default_factory=dict, description="lists of sample ids; {} in a name is the fold's number"
     )
-    needs: list[str] = Field(
-        default_factory=list, description="files and folders in the source's folder without which it is only partial"
+    needs: list[str] | dict[str, list[str]] = Field(
+        default_factory=list,
+        description="files and folders in the source's folder without which it is only partial; or pool -> such a list",
     )
     files: list[RemoteFile] = Field(default_factory=list, description="what `evalsuite download` fetches for it")
     splits: SplitRule | None = Field(default=None, description="where this source needs other ones than the task")
@@ -96,15 +97,30 @@ class SourceSpec(Strict):
     verified: bool = Field(default=True, description="false where nobody of this project has seen the columns or files")
     note: str = Field(default="", description="one sentence a user of this source should know")
 
+    @model_validator(mode="after")
+    def _needs_of_its_pools(self) -> Self:
+        strange = set(self.needs) - set(self.pools) if isinstance(self.needs, dict) else set()
+        if strange:
+            raise ValueError(f"`needs` names what is no pool: {', '.join(sorted(strange))}")
+        return self
+
+    @property
+    def needed(self) -> list[str]:
+        """All files and folders it needs, each once."""
+        lists = self.needs.values() if isinstance(self.needs, dict) else [self.needs]
+        return list(dict.fromkeys(name for names in lists for name in names))
+
     def restricted(self, pools: Collection[str], lists: Collection[str]) -> Self:
         """Return this source with these pools and lists alone."""
         if isinstance(self.pools, dict):
             kept: Any = {name: value for name, value in self.pools.items() if name in pools}
         else:
             kept = [name for name in self.pools if name in pools]
-        return self.model_copy(
-            update={"pools": kept, "lists": {name: entry for name, entry in self.lists.items() if name in lists}}
-        )
+        needs = self.needs
+        if isinstance(needs, dict):
+            needs = {name: needed for name, needed in needs.items() if name in pools}
+        listed = {name: entry for name, entry in self.lists.items() if name in lists}
+        return self.model_copy(update={"pools": kept, "lists": listed, "needs": needs})
 
 
 class TorchvisionSpec(SourceSpec):

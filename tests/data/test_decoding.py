@@ -104,14 +104,37 @@ def test_checksums_are_remembered_until_the_file_changes(tmp_path):
     first = file_sha256(file, cache)
     assert first == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
     stored = json.loads((cache / CACHE_NAME).read_text())
-    ((name, (size, mtime, digest)),) = stored.items()
-    assert (size, digest) == (3, first)
-    (cache / CACHE_NAME).write_text(json.dumps({name: [size, mtime, "0" * 64]}))
+    ((name, (*key, digest)),) = stored.items()
+    assert (key[0], digest) == (3, first)
+    (cache / CACHE_NAME).write_text(json.dumps({name: [*key, "0" * 64]}))
     assert file_sha256(file, cache) == "0" * 64  # so it is the cache that answers
     status = file.stat()
     file.write_bytes(b"two")
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert file_sha256(file, cache) not in (first, "0" * 64)
+
+
+@pytest.mark.parametrize("replace", [False, True], ids=["written over", "moved over"])
+def test_another_file_of_the_same_size_and_time_has_another_checksum(tmp_path, replace):
+    file, cache, new = tmp_path / "a", tmp_path / "cache", tmp_path / "new"
+    file.write_bytes(b"one")
+    first, status = file_sha256(file, cache), file.stat()
+    (new if replace else file).write_bytes(b"two")
+    os.utime(new if replace else file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if replace:
+        new.rename(file)
+    assert file_sha256(file, cache) != first
+
+
+def test_checksums_that_version_0_1_0_remembered_are_made_again_once(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(b"one")
+    status = file.stat()
+    old = {str(file.absolute()): [status.st_size, status.st_mtime_ns, "0" * 64]}
+    (tmp_path / CACHE_NAME).write_text(json.dumps(old))
+    assert file_sha256(file, tmp_path).startswith("7692c3ad")
+    stored = json.loads((tmp_path / CACHE_NAME).read_text())
+    assert stored[str(file.absolute())][-1].startswith("7692c3ad")
 
 
 def test_a_damaged_cache_is_no_harm(tmp_path):

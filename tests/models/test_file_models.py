@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,21 @@ from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import ImageModel, ImageTextModel
 from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.modules import wrap_module
+
+SCALED = """
+import numpy as np
+import scales_of_a_user
+import torch
+from torch import nn
+
+
+def preprocess(image):
+    return torch.from_numpy(np.array(image.resize((4, 4)), dtype=np.float32)).permute(2, 0, 1) * scales_of_a_user.SCALE
+
+
+def make():
+    return nn.Flatten(), preprocess
+"""
 
 SOURCE = """
 import numpy as np
@@ -198,3 +215,20 @@ def test_another_preprocessing_is_another_fingerprint() -> None:
 def test_half_precision_modules_get_half_precision_images() -> None:
     model = wrap_module(timm.create_model("test_vit").to(torch.bfloat16), crop, name="half")
     assert model.encode_images(torch.ones(1, 3, 160, 160))["penultimate"].dtype == torch.bfloat16
+
+
+def test_an_imported_module_that_is_edited_within_a_second_to_the_same_size_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "m.py").write_text(SCALED)
+    marks = []
+    for scale in ("1.0", "0.0"):
+        path = tmp_path / "scales_of_a_user.py"
+        path.write_text(f"SCALE = {scale}\n")
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        sys.modules.pop("scales_of_a_user", None)
+        marks.append(load_model(f"{tmp_path}/m.py:make").info.fingerprint)
+    assert marks[0] != marks[1]
+    assert not sys.dont_write_bytecode

@@ -1,10 +1,12 @@
-"""The splits of the shipped task files where the data is not as it was published."""
+"""The splits of the shipped task files where the data is not as it was published, or not all there."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import evalsuite
@@ -13,6 +15,8 @@ from evalsuite.data.base import TaskData
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError
 from tests.paper.conftest import Tree
+from tests.paper.oracle import oracle_for
+from tests.paper.tree import WRITERS
 
 
 def opened(tree: Tree, name: str, data: Path, *, test_only: bool = False) -> TaskData:
@@ -41,3 +45,90 @@ def test_birdsnap_with_folders_in_another_spelling_has_the_same_splits(tree: Tre
         folder.rename(folder.with_name(folder.name.replace("_", " ").lower()))
     (after,) = opened(tree, "birdsnap", birds).folds()
     assert (len(after.train), len(after.test)) == (len(before.train), len(before.test))
+
+
+TRAINING_FILES: dict[str, list[str]] = {
+    "food101": ["food-101/meta/train.json"],
+    "cifar10": ["cifar-10-batches-py/data_batch_*"],
+    "cifar100": ["cifar-100-python/train"],
+    "sun397": ["SUN397/Partitions/Training_*"],
+    "stanford_cars": ["stanford_cars/cars_train", "stanford_cars/devkit/cars_train_annos.mat"],
+    "fgvc_aircraft": [f"fgvc-aircraft-2013b/data/images_variant_{name}.txt" for name in ("train", "val", "trainval")],
+    "voc2007": [f"VOCdevkit/VOC2007/ImageSets/Main/*_{name}.txt" for name in ("train", "val", "trainval")],
+    "dtd": ["dtd/dtd/labels/train*.txt", "dtd/dtd/labels/val*.txt"],
+    "oxford_pets": ["oxford-iiit-pet/annotations/trainval.txt"],
+    "mnist": ["MNIST/raw/train-*"],
+    "stl10": ["stl10_binary/train_*", "stl10_binary/fold_indices.txt"],
+    "gtsrb": ["gtsrb/GTSRB/Training"],
+    "country211": ["country211/train", "country211/valid"],
+    "pcam": ["pcam/*_train_*", "pcam/*_valid_*"],
+    "ucf101": ["ucfTrainTestlist/trainlist*"],
+    "kinetics700": ["kinetics700/train"],
+    "clevr_counts": ["clevr/CLEVR_v1.0/images/train", "clevr/CLEVR_v1.0/scenes/CLEVR_train_scenes.json"],
+    "hateful_memes": ["hateful_memes/train.jsonl"],
+    "rendered_sst2": ["rendered-sst2/train", "rendered-sst2/valid"],
+    "imagenet": ["imagenet/train"],
+}
+"""Files and folders that are for training alone, apart from single images."""
+
+DRAWN = ("caltech101", "eurosat", "resisc45")
+"""Here the images of all splits decide which of them the test split draws."""
+
+
+def without_training(tree: Tree, name: str, data: Path) -> Path:
+    """Copy a dataset without what only training reads; return its data root."""
+    shutil.copytree(tree.data / top_folder(tree, name), data / top_folder(tree, name))
+    if name == "ucf101":
+        shutil.copytree(tree.data / "ucfTrainTestlist", data / "ucfTrainTestlist")
+    for path in training_images(tree, name):
+        (data / path).unlink(missing_ok=True)
+    for pattern in TRAINING_FILES.get(name, []):
+        found = list(data.glob(pattern))
+        assert found, pattern
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if name == "fer2013":
+        table = data / "fer2013" / "icml_face_data.csv"
+        lines = table.read_text().splitlines()
+        table.write_text("\n".join([lines[0], *(line for line in lines if "PrivateTest" in line)]))
+    return data
+
+
+def top_folder(tree: Tree, name: str) -> str:
+    """Return the folder of the source that the tree has."""
+    return Path(opened(tree, name, tree.data).task.sources[0].path or name).parts[0]
+
+
+def training_images(tree: Tree, name: str) -> list[str]:
+    """Return the image files that are in a split for training and in no test split, under the data root."""
+    data = opened(tree, name, tree.data)
+    source = data.task.sources[0]
+    files: dict[str, set[str]] = {"test": set(), "train": set()}
+    for fold in data.folds():
+        for part, split in fold.splits.items():
+            pool = data.open_pool(split.pool)
+            folder = source.pools[split.pool] if source.kind == "folder" and isinstance(source.pools, dict) else "."
+            if pool.mtimes is not None:
+                images = {f"{source.path}/{folder}/{pool.ids[row]}" for row in split.rows}
+                files["test" if part == "test" else "train"] |= images
+    return sorted(files["train"] - files["test"])
+
+
+@pytest.mark.usefixtures("no_checksums")
+@pytest.mark.parametrize("name", WRITERS)
+def test_test_data_alone_is_enough_for_zero_shot(tree: Tree, tmp_path: Path, name: str) -> None:
+    data = without_training(tree, name, tmp_path / "data")
+    task = evalsuite.load_task(tree.tasks / f"{name}.yaml")
+    stores: dict[str, Any] = {"output": tmp_path / "out", "cache_dir": tmp_path / "cache"}
+    options: dict[str, Any] = {"data_root": data, "trust_adapters": True, "offline": True, "device": "cpu"}
+    results = evalsuite.evaluate(oracle_for(task), task, **stores, **options)
+    probe, zero_shot = sorted(results, key=lambda result: result.protocol)
+    assert probe.status == "error"
+    if name in DRAWN:
+        assert zero_shot.status == "error"  # rather than a score on another test split
+    else:
+        assert zero_shot.metric is not None, zero_shot.error
+        assert zero_shot.metric.value == 1.0
+        assert zero_shot.data is not None and np.sum(zero_shot.data.sizes["test"]) == np.sum(
+            tree.written[name].sizes["test"]
+        )

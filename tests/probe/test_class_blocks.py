@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from evalsuite.probe import class_blocks, leverage
-from evalsuite.probe.class_blocks import Blocks, rounds_worth
 from evalsuite.probe.objective import Design, Objective, Sigmoid, Softmax
-from evalsuite.probe.symmetric import Symmetric
+from evalsuite.probe.preconditioner import class_blocks, leverage
+from evalsuite.probe.preconditioner.class_blocks import Blocks, rounds_worth
+from evalsuite.probe.preconditioner.symmetric import Symmetric
 
 
 def softmax_problem(dtype: torch.dtype, n: int = 60, dim: int = 5) -> tuple[Objective, torch.Tensor]:
@@ -27,8 +27,8 @@ def sigmoid_problem(dtype: torch.dtype, n: int = 60, dim: int = 5) -> tuple[Obje
     rng = np.random.default_rng(7)
     design = Design.of(torch.from_numpy(rng.normal(size=(n, dim)) + 1).to(dtype), None)
     labels = torch.from_numpy(rng.integers(-1, 2, (2, n)).astype(np.int8))
-    penalties = torch.tensor([0.1, 2.0], dtype=torch.float64)
-    return Sigmoid(design, penalties, labels, torch.tensor([1, 0])), torch.from_numpy(rng.normal(size=(1, dim + 1)))
+    lambdas = torch.tensor([0.1, 2.0], dtype=torch.float64)
+    return Sigmoid(design, lambdas, labels, torch.tensor([1, 0])), torch.from_numpy(rng.normal(size=(1, dim + 1)))
 
 
 def hessian_blocks(objective: Objective, index: int, theta: torch.Tensor) -> torch.Tensor:
@@ -75,7 +75,7 @@ def test_with_all_rows_drawn_the_blocks_are_the_hessians(
     objective, theta = problem(torch.float64)
     without_projection(objective, monkeypatch)
     hessian = hessian_blocks(objective, index, theta)
-    product = dense(Blocks.at(objective, index, theta, float(objective.penalties[index]), 1).inverse) @ hessian
+    product = dense(Blocks.at(objective, index, theta, float(objective.lambdas[index]), 1).inverse) @ hessian
     assert torch.allclose(product, torch.eye(6, dtype=torch.float64).expand_as(hessian), atol=1e-4)
 
 

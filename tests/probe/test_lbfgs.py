@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from evalsuite.probe.lbfgs import Options, minimise
-from evalsuite.probe.line_search import CURVATURE, MAX_BLIND_TRIALS, SUFFICIENT_DECREASE, LineSearch, Verdict
+from evalsuite.probe.optimiser.lbfgs import Options, minimise
+from evalsuite.probe.optimiser.search import CURVATURE, MAX_BLIND_TRIALS, SUFFICIENT_DECREASE, Search, Verdict
 
 
 @pytest.mark.parametrize("minimum", [1e-4, 0.03, 0.9, 7.0, 1e4])
@@ -25,7 +25,7 @@ def test_the_line_search_meets_strong_wolfe(minimum: float, shape: str) -> None:
         return root, t / root / minimum
 
     value, slope = phi(0.0)
-    search = LineSearch(value, slope, noise=0.0)
+    search = Search(value, slope, noise=0.0)
     verdict, trials = Verdict.CONTINUE, 0
     while verdict is Verdict.CONTINUE:
         step = search.step
@@ -37,7 +37,7 @@ def test_the_line_search_meets_strong_wolfe(minimum: float, shape: str) -> None:
 
 
 def test_the_line_search_survives_overflow_and_gives_up() -> None:
-    search = LineSearch(1.0, -1.0, noise=0.0)
+    search = Search(1.0, -1.0, noise=0.0)
     assert search.tell(math.inf, math.nan) is Verdict.CONTINUE
     assert 0 < search.step < 1
     verdicts = [search.tell(2.0, 1.0) for _ in range(40)]
@@ -47,11 +47,11 @@ def test_the_line_search_survives_overflow_and_gives_up() -> None:
 
 @pytest.mark.parametrize("slope", [1e-12, 1.0, math.nan])
 def test_a_direction_that_rounding_turned_uphill_is_given_up_at_once(slope: float) -> None:
-    assert LineSearch(1.0, slope, noise=0.0).tell(1.1, 2 * slope) is Verdict.FAIL
+    assert Search(1.0, slope, noise=0.0).tell(1.1, 2 * slope) is Verdict.FAIL
 
 
 def test_a_direction_that_promises_less_than_the_noise_is_not_followed_long() -> None:
-    search, verdicts = LineSearch(1.0, -1e-12, noise=1e-6), []
+    search, verdicts = Search(1.0, -1e-12, noise=1e-6), []
     while Verdict.FAIL not in verdicts:
         verdicts.append(search.tell(1.0, -1e-12 if len(verdicts) % 2 else 1e-12))
     assert len(verdicts) == MAX_BLIND_TRIALS
@@ -74,9 +74,6 @@ class Quadratics:
     def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
         return gradients.clone()
 
-    def unrivalled(self, name: int) -> bool:
-        return False
-
     def refresh(
         self, ids: Tensor, points: Tensor, arriving: Sequence[bool], steps: Sequence[float | None]
     ) -> list[int]:
@@ -85,7 +82,7 @@ class Quadratics:
 
 def test_minimise_runs_problems_side_by_side_and_drops_them() -> None:
     problem = Quadratics(3, 20)
-    options = Options(tolerance=1e-10, max_iterations=500, floors=[1.0] * 3, noise=1e-15)
+    options = Options(tolerance=1e-10, max_iterations=1_000, floors=[1.0] * 3, noise=1e-15)
     found = minimise(problem, torch.full((3, 20), 5.0, dtype=torch.float64), options)
     assert found.converged == (True, True, True)
     assert found.values == pytest.approx((1.0, 1.0, 1.0), abs=1e-10)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from evalsuite.probe import leverage
-from evalsuite.probe.leverage import covariances, draw
 from evalsuite.probe.objective import Design
+from evalsuite.probe.preconditioner import leverage
+from evalsuite.probe.preconditioner.leverage import covariances, draw
 
 
 def importances(n: int, seed: int) -> torch.Tensor:

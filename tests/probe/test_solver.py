@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.probe import Solution, Targets, solve
-from evalsuite.probe import objective as objective_module
+from evalsuite.probe.objective import Design, Softmax
 from evalsuite.probe.reduction import ABSENT_INTERCEPT
 
 LAMBDAS = [10.0**k for k in (-6, -4, -2, 0, 2, 4, 6)]
@@ -238,13 +241,15 @@ def test_rows_outside_are_not_read() -> None:
     assert torch.isfinite(found.weights).all()
 
 
-def test_chunks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = blobs(1000, 8, 4)
-    whole = solve(x, multinomial(y, 4), [0.1], tolerance=1e-10)
-    monkeypatch.setattr(objective_module, "CPU_BUFFER_BYTES", 1)
-    chunked = solve(x, multinomial(y, 4), [0.1], tolerance=1e-10)
-    assert objective_module.buffer_rows(objective_module.Design.of(x, None), 4) == 64
-    assert torch.allclose(whole.logits(0, x), chunked.logits(0, x), atol=1e-4)
+def test_more_rows_than_fit_a_buffer_are_all_used() -> None:
+    x, y = blobs(100_000, 8, 4)
+    found = solve(x.float(), multinomial(y, 4), [0.1])
+    ours = softmax_objective(x.float(), y, 0.1, found.weights[0].numpy(), found.intercepts[0].numpy())
+    assert found.objective[0] == pytest.approx(ours, rel=1e-6)
+    some = solve(x.float(), multinomial(y, 4), [0.1], rows=torch.arange(90_000))
+    assert found.objective[0] > 1.05 * some.objective[0]
+    again = solve(x.float(), multinomial(y, 4), [0.1], warm_start=some)
+    assert again.objective[0] == pytest.approx(found.objective[0], rel=2e-6)
 
 
 def test_the_same_bits_twice() -> None:
@@ -285,25 +290,32 @@ def test_a_warm_start_for_two_classes_and_one_vs_rest() -> None:
         assert torch.allclose(warm.logits(0, x), cold.logits(0, x), atol=1e-3)
 
 
-def test_products_are_exact_and_the_setting_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+class Products(TorchDispatchMode):
+    """Notes the precision that every matrix product is made at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "mm" in func.__name__:
+            matmul = torch.backends.cuda.matmul
+            self.seen.append(getattr(matmul, "fp32_precision", None) or torch.get_float32_matmul_precision())
+        return func(*args, **(kwargs or {}))
+
+
+def test_products_are_exact_and_the_setting_is_put_back() -> None:
     x, y = blobs(50, 3, 2)
-    during = []
-
-    def spy(features: torch.Tensor, columns: int) -> int:
-        matmul = torch.backends.cuda.matmul
-        during.append(getattr(matmul, "fp32_precision", None) or torch.get_float32_matmul_precision())
-        return 64
-
-    monkeypatch.setattr(objective_module, "buffer_rows", spy)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        solve(x, multinomial(y, 2), [1.0])
+        with Products() as products:
+            solve(x.float(), multinomial(y, 2), [1.0])
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
-    assert set(during) <= {"ieee", "highest"}
-    assert during
+    assert set(products.seen) <= {"ieee", "highest"}
+    assert len(products.seen) > 10
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch before 2.9")
@@ -397,16 +409,17 @@ def test_equal_rows_are_fitted_by_the_intercept_alone() -> None:
 
 
 @pytest.mark.parametrize("n_rows", [64, 192, 200, 391])
-def test_products_shared_among_threads_are_the_same(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
+def test_products_shared_among_threads_are_the_same(n_rows: int) -> None:
     x, y = blobs(n_rows, 8, 4)
-    monkeypatch.setattr(objective_module, "CPU_BUFFER_BYTES", 192 * 4 * (8 + 4 * 4))
-    design = objective_module.Design.of(x.float(), None)
-    objective = objective_module.Softmax(design, torch.tensor([1.0], dtype=torch.float64), y, 4)
+    objective = Softmax(Design.of(x.float(), None), torch.tensor([1.0], dtype=torch.float64), y, 4)
     theta = torch.randn(1, 4, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = []
-    for threads in (1, 3, 4):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        found.append(objective.evaluate(torch.tensor([0]), theta))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3, 4):
+            torch.set_num_threads(threads)
+            found.append(objective.evaluate(torch.tensor([0]), theta))
+    finally:
+        torch.set_num_threads(before)
     for value, gradient in found[1:]:
         assert torch.allclose(value, found[0][0], rtol=1e-6)
         assert torch.allclose(gradient, found[0][1], rtol=1e-5, atol=1e-5)

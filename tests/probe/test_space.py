@@ -28,10 +28,10 @@ def test_logits_are_the_same_in_both_coordinates(n: int, dim: int, rank: int) ->
     assert space.design.features.shape == (n, rank)
     g = torch.Generator().manual_seed(1)
     weights, intercepts = torch.randn(4, rank, generator=g, dtype=torch.float64), torch.arange(4.0).double()
-    outside = space.out_of(weights, intercepts)
+    outside = space.to_features(weights, intercepts)
     assert torch.allclose(logits(x, *outside), logits(space.design.features, weights, intercepts), atol=1e-8)
     if n > 1:
-        back = space.into(*outside)
+        back = space.from_features(*outside)
         assert torch.allclose(back[0], weights, atol=1e-9)
         assert torch.allclose(back[1], intercepts, atol=1e-9)
 
@@ -69,8 +69,8 @@ def test_rows_too_large_to_copy_stay_as_they_are(monkeypatch: pytest.MonkeyPatch
     assert space.design is design
     weights, intercepts = torch.ones(2, 7, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     # Only the mean moves, into the intercept.
-    assert torch.equal(space.into(weights, intercepts)[0], weights)
-    assert torch.allclose(space.into(weights, intercepts)[1], weights @ design.mean)
+    assert torch.equal(space.from_features(weights, intercepts)[0], weights)
+    assert torch.allclose(space.from_features(weights, intercepts)[1], weights @ design.mean)
 
 
 def test_few_rows_of_a_subset() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evalsuite.probe.symmetric import UNTILED, Symmetric, factored, inverted
+from evalsuite.probe.preconditioner.symmetric import UNTILED, Symmetric, factored, inverted
 
 
 def matrices(count: int, size: int) -> torch.Tensor:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 import evalsuite
 from evalsuite.records import Result
@@ -21,8 +26,11 @@ RIGHT, WRONG = "templates: ['a photo of a {}.']\n", "templates: ['{} is not what
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    """A folder dataset whose images have the colour of their class."""
-    return write_folder_task(tmp_path / "shapes")
+    """A folder dataset whose images have the colour of their class, and all the same size."""
+    path = write_folder_task(tmp_path / "shapes")
+    for file in path.parent.rglob("*.png"):
+        Image.open(file).save(file, compress_level=0)
+    return path
 
 
 def evaluate(
@@ -33,6 +41,27 @@ def evaluate(
     (result,) = evalsuite.evaluate(model or CountingModel(), str(task), protocol, **stores)  # type: ignore[arg-type]
     assert isinstance(result, Result)
     return result
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Put other bytes of the same number in a file's place, with the same time of modification."""
+    before = path.stat()
+    assert len(content) == before.st_size and content != path.read_bytes()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def repaint(file: Path) -> None:
+    """Put a green image of the same size and time in the place of one."""
+    content = io.BytesIO()
+    Image.new("RGB", Image.open(file).size, (0, 255, 0)).save(content, "PNG", compress_level=0)
+    rewrite(file, content.getvalue())
+
+
+def value(result: Result) -> float:
+    """Return what was measured."""
+    assert result.metric is not None, result.error
+    return result.metric.value
 
 
 def test_prompts_that_are_edited_during_a_run_are_recorded_as_they_were_used(tmp_path: Path, task: Path) -> None:
@@ -89,14 +118,6 @@ def adapted(tmp_path: Path) -> Path:
     return path
 
 
-def rewrite(path: Path, content: bytes) -> None:
-    """Put other bytes of the same number in a file's place, with the same time of modification."""
-    before = path.stat()
-    assert len(content) == before.st_size and content != path.read_bytes()
-    path.write_bytes(content)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
 def test_an_adapter_of_the_same_size_and_time_is_the_one_that_runs(
     tmp_path: Path, adapted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,3 +150,128 @@ def test_a_model_file_of_the_same_size_and_time_is_the_one_that_runs(
         if len(values) == 1:
             rewrite(file, file.read_bytes().replace(b"1 * value", b"0 * value"))
     assert values == [1.0, pytest.approx(1 / 3)]
+
+
+def test_images_replaced_by_others_of_the_same_size_and_time_are_computed_anew(tmp_path: Path, task: Path) -> None:
+    assert value(evaluate(tmp_path, task)) == 1.0
+    repaint(task.parent / "test" / "red" / "000.png")
+    again = evaluate(tmp_path, task)
+    assert (value(again), again.timings.images_encoded) == (pytest.approx(8 / 9), 1)
+
+
+def test_features_of_version_0_1_0_are_used_once_their_images_are_found_unchanged(tmp_path: Path, task: Path) -> None:
+    first = evaluate(tmp_path, task)
+    (manifest,) = (tmp_path / "cache").rglob("manifest.parquet")
+    pq.write_table(pq.read_table(manifest).drop_columns(["inode", "ctime"]), manifest)
+    again = evaluate(tmp_path, task)
+    assert again == first
+    (manifest,) = (tmp_path / "cache").rglob("manifest.parquet")
+    inodes = {file.stat().st_ino for file in (task.parent / "test").rglob("*.png")}
+    assert set(pq.read_table(manifest)["inode"].to_pylist()) == inodes  # remembered
+
+    pq.write_table(pq.read_table(manifest).drop_columns(["inode", "ctime"]), manifest)
+    repaint(task.parent / "test" / "red" / "000.png")
+    assert value(evaluate(tmp_path, task)) == pytest.approx(8 / 9)
+
+
+def test_verify_finds_what_the_file_system_does_not_tell(
+    tmp_path: Path, task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evalsuite.data.readers.file_key", lambda status: (status.st_size, status.st_mtime_ns, 0, 0))
+    assert value(evaluate(tmp_path, task)) == 1.0
+    assert evaluate(tmp_path, task, verify=True) == evaluate(tmp_path, task)
+    repaint(task.parent / "test" / "red" / "000.png")
+    assert value(evaluate(tmp_path, task)) == 1.0
+    again = evaluate(tmp_path, task, verify=True)
+    assert (value(again), again.timings.images_encoded) == (pytest.approx(8 / 9), 1)
+
+
+def test_verify_reads_files_whose_checksums_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalsuite.hashing.file_key", lambda status: (status.st_size, status.st_mtime_ns, 0, 0))
+    task, file = pixel_table(tmp_path)
+    assert value(evaluate(tmp_path, task, "linear_probe")) == 1.0
+    rewrite(file, file.read_bytes().replace(b"250", b"010"))
+    assert value(evaluate(tmp_path, task, "linear_probe")) == 1.0
+    assert value(evaluate(tmp_path, task, "linear_probe", verify=True)) == 0.5
+    assert value(evaluate(tmp_path, task, "linear_probe")) == 0.5
+
+
+def pixel_table(tmp_path: Path) -> tuple[Path, Path]:
+    """Write images as numbers in two tables; return the task file and the table of the test images."""
+    for pool, count in (("train", 8), ("test", 4)):
+        lines = [
+            f"{'250 250 250 250' if row % 2 else '010 010 010 010'},{('dark', 'light')[row % 2]}"
+            for row in range(count)
+        ]
+        (tmp_path / f"{pool}.csv").write_text("\n".join(["pixels,label", *lines]) + "\n")
+    path = tmp_path / "grey.yaml"
+    path.write_text(
+        "title: Grey\nclasses: [dark, light]\nprompts: {templates: ['{}']}\n"
+        "sources: [{kind: table, path: ., pixels: pixels, shape: [2, 2], pools: {train: train.csv, test: test.csv}}]\n"
+    )
+    return path, tmp_path / "test.csv"
+
+
+def test_a_result_whose_features_are_gone_is_served_for_the_same_images_alone(tmp_path: Path, task: Path) -> None:
+    first = evaluate(tmp_path, task)
+    model = CountingModel(fail_after=0)
+    assert evaluate(tmp_path, task, model=model, cache_dir=tmp_path / "other") == first
+    repaint(task.parent / "test" / "red" / "000.png")
+    assert value(evaluate(tmp_path, task, cache_dir=tmp_path / "empty")) == pytest.approx(8 / 9)
+
+
+def test_another_dataset_of_the_same_name_ids_and_sizes_is_not_served(tmp_path: Path, task: Path) -> None:
+    first = evaluate(tmp_path, task)
+    other = tmp_path / "other" / "shapes"
+    shutil.copytree(task.parent, other)
+    for file in (other / "test" / "red").iterdir():
+        repaint(file)
+    assert value(evaluate(tmp_path, other / task.name, cache_dir=tmp_path / "empty")) == pytest.approx(2 / 3)
+    assert evaluate(tmp_path, task) != first  # the record was replaced: there is one place for it
+    assert value(evaluate(tmp_path, other / task.name)) == pytest.approx(2 / 3)
+    assert value(evaluate(tmp_path, task)) == 1.0
+
+
+def test_an_image_that_could_not_be_read_and_was_repaired_counts(tmp_path: Path, task: Path) -> None:
+    task.write_text(task.read_text() + "max_unreadable: 1\n")
+    file = task.parent / "test" / "red" / "000.png"
+    whole = file.read_bytes()
+    rewrite(file, whole[:40] + bytes(len(whole) - 40))
+    broken = evaluate(tmp_path, task)
+    assert broken.data is not None and broken.data.unreadable == {"test": ["red/000.png"]}
+    assert evaluate(tmp_path, task) == broken
+    rewrite(file, whole)
+    assert evaluate(tmp_path, task).data.unreadable == {}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("seconds", [0, -1000], ids=["same time", "older"])
+def test_parquet_files_replaced_by_others_of_the_same_size_are_read(tmp_path: Path, seconds: int) -> None:
+    folder = tmp_path / "grey"
+    folder.mkdir()
+    path = tmp_path / "grey.yaml"
+    path.write_text(
+        "title: Grey\nclasses: [dark, light]\nprompts: {templates: ['{}']}\n"
+        "sources: [{kind: huggingface, path: grey, pools: {train: train, test: test}, labels: {by_index: classes}}]\n"
+    )
+    write_parquet(folder / "train.parquet", [10, 250] * 4)
+    write_parquet(folder / "test.parquet", [10, 250] * 2)
+    before = (folder / "test.parquet").stat()
+    assert value(evaluate(tmp_path, path, "linear_probe", data_root=tmp_path)) == 1.0
+    write_parquet(tmp_path / "new.parquet", [10, 10] * 2)
+    assert (tmp_path / "new.parquet").stat().st_size == before.st_size
+    os.utime(tmp_path / "new.parquet", ns=(before.st_atime_ns, before.st_mtime_ns + seconds * 10**9))
+    (tmp_path / "new.parquet").rename(folder / "test.parquet")
+    assert value(evaluate(tmp_path, path, "linear_probe", data_root=tmp_path)) == 0.5
+
+
+def write_parquet(path: Path, greys: list[int]) -> None:
+    """Write images of one grey each, uncompressed, with the labels 0, 1, 0, 1 ..."""
+    cells = []
+    for grey in greys:
+        content = io.BytesIO()
+        Image.new("RGB", (8, 8), (grey,) * 3).save(content, "PNG", compress_level=0)
+        cells.append({"bytes": content.getvalue(), "path": None})
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    labels = [row % 2 for row in range(len(greys))]
+    table = pa.table({"image": pa.array(cells, kind), "label": labels})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)

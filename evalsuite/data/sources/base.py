@@ -144,7 +144,7 @@ class Source(ABC, Generic[S_co]):
         """Say whether the source is ready, with the files and lists it `needs`, and how it is fetched."""
         found = self.look()
         if found.state == "ready":
-            short = [self.folder / name for name in self.spec.needs if not (self.folder / name).exists()]
+            short = [self.folder / name for name in self.spec.needed if not (self.folder / name).exists()]
             short += missing_files(self.lists())
             if short:
                 found = DataState("partial", f"missing: {shortened(list(map(str, short)), 3)}.")
@@ -173,8 +173,8 @@ class Source(ABC, Generic[S_co]):
         """Say where the images are and how they are labelled, in lines of Markdown."""
         spec = self.spec
         lines = [f"looked for in {self.where}"]
-        if spec.needs:
-            lines.append("needs " + ", ".join(f"`{name}`" for name in spec.needs))
+        if spec.needed:
+            lines.append("needs " + ", ".join(f"`{name}`" for name in spec.needed))
         lines += [f"list `{name}`: `{entry.file}`" for name, entry in spec.lists.items()]
         lines.append(f"labels: {describe_label_map(spec.labels)}")
         for file in spec.files:

@@ -103,7 +103,10 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
             raise DataMissingError(f"{self.title}: the split {part!r} is incomplete: {shortage}.")
         digests = files_sha256(files, self.place.cache_dir)
         origin = PoolOrigin({path.name: digest for path, digest in zip(files, digests, strict=True)})
-        return self._indexed(pool, _open_local(files, self._hub.arrow_cache), combined_sha256(digests), origin)
+        content = combined_sha256(digests)
+        # What `datasets` makes of parquet files it knows again by path and time: other bytes go to another folder.
+        cache = Path(self._hub.arrow_cache) / content[:16]
+        return self._indexed(pool, _open_local(files, str(cache)), content, origin)
 
     @property
     def _splits(self) -> list[str]:
@@ -176,6 +179,11 @@ class ColumnReader:
 
     def __call__(self, row: int) -> LoadedSample:
         """Read and decode one image."""
+        content = self.content(row)
+        return LoadedSample(decode_image(content, row_id(row), self.source), content)
+
+    def content(self, row: int) -> bytes:
+        """Read the bytes of one image."""
         cell = self.dataset[row][self.column]
         content = cell.get("bytes") if isinstance(cell, dict) else cell
         if not isinstance(content, bytes):
@@ -183,7 +191,7 @@ class ColumnReader:
                 f"{self.source}: row {row} has no image bytes in the column {self.column!r} (a path at most, "
                 "which is not followed)."
             )
-        return LoadedSample(decode_image(content, row_id(row), self.source), content)
+        return content
 
 
 def _short(found: Mapping[str, Sequence[Path]]) -> dict[str, str]:

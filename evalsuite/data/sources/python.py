@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalsuite import resources
 from evalsuite.code_files import CodeFile
-from evalsuite.data.base import DataState, LoadedSample, RawPool
+from evalsuite.data.base import DataState, LoadedSample, RawPool, content_of
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, EvalsuiteError, SpecError, UsageError
 from evalsuite.hashing import combined_sha256
@@ -131,9 +132,19 @@ class AdapterReader:
 
     def __call__(self, row: int) -> LoadedSample:
         """Read one sample; errors of the adapter name its file."""
+        with self._blaming(row):
+            return self.open().read(row)
+
+    def content(self, row: int) -> bytes:
+        """Read the bytes of one sample."""
+        with self._blaming(row):
+            return content_of(self.open().read, row)
+
+    @contextmanager
+    def _blaming(self, row: int) -> Iterator[None]:
         raw = self.open()
         try:
-            return raw.read(row)
+            yield
         except EvalsuiteError:
             raise
         except Exception as error:

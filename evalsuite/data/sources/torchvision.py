@@ -71,7 +71,9 @@ class TorchvisionSource(Source[TorchvisionSpec]):
         labels = self._raw_labels(dataset, pool)
         if reader.files is not None:
             order, ids = reader.files
-            return RawPool(ids, [labels[row] for row in order], reader, *stat_files(self.folder, ids))
+            found = stat_files(self.folder, ids)
+            ordered = [labels[row] for row in order]
+            return RawPool(ids, ordered, reader, found.sizes, found.mtimes, states=found.states)
         content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir)
         rows = tuple(row_id(row) for row in range(len(dataset)))
         return RawPool(rows, labels, reader, _memory_sizes(dataset), None, content)
@@ -106,7 +108,7 @@ def construct(name: str, root: Path, arguments: dict[str, Any], pool: str) -> An
         )
     place = f"torchvision {name} cannot open the pool {pool!r} under {root}"
     try:
-        return cls(str(root), **arguments)
+        return _without_training_files(cls, arguments)(str(root), **arguments)
     except TypeError as error:
         raise SpecError(f"{place}: its arguments {arguments} do not fit ({error}).") from error
     except (ImportError, RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
@@ -117,6 +119,16 @@ def construct(name: str, root: Path, arguments: dict[str, Any], pool: str) -> An
             f"{place}: {error} The files are incomplete, damaged or another edition: complete them, or remove "
             "them and download the dataset again."
         ) from error
+
+
+def _without_training_files(cls: Any, arguments: dict[str, Any]) -> Any:
+    """Return the class; of CIFAR and MNIST, which ask for all of their files, one that tests without those to train."""
+    if arguments.get("train") is not False:
+        return cls
+    lists: dict[str, list[Any]] = {"train_list": []} if hasattr(cls, "train_list") else {}
+    if hasattr(cls, "resources"):
+        lists["resources"] = [entry for entry in cls.resources if not entry[0].startswith("train-")]
+    return type(cls.__name__, (cls,), lists) if lists else cls  # MNIST names its folder after the class
 
 
 class TorchvisionReader:
@@ -162,6 +174,13 @@ class TorchvisionReader:
         if content.startswith(_POSTSCRIPT):  # Pillow would hand it to Ghostscript, which runs it
             raise DataError(f"The image {ids[row]!r} ({path}) is a PostScript program, which is not run.")
         return LoadedSample(self._load(order[row], f"{ids[row]} ({path})"), content)
+
+    def content(self, row: int) -> bytes:
+        """Read the file of one sample, or the pixels where there is none."""
+        if self.files is None:
+            return self(row).content
+        _, ids = self.files
+        return read_content(self._folder / ids[row], ids[row])
 
     def _load(self, index: int, sample: str) -> Any:
         from PIL import Image

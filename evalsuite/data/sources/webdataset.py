@@ -135,14 +135,18 @@ class ShardReader:
 
     def __call__(self, row: int) -> LoadedSample:
         """Read and decode one image."""
+        content = self.content(row)
+        return LoadedSample(decode_image(content, self.ids[row], self.shards[int(self.members[row][0])]), content)
+
+    def content(self, row: int) -> bytes:
+        """Read the bytes of one image."""
         number, offset, size = (int(value) for value in self.members[row])
         try:
             with Path(self.shards[number]).open("rb") as file:
                 file.seek(offset)
-                content = file.read(size)
+                return file.read(size)
         except OSError as error:
             raise DataError(f"The sample {self.ids[row]!r} cannot be read: {error}.") from error
-        return LoadedSample(decode_image(content, self.ids[row], self.shards[number]), content)
 
 
 def _index(shard: Path) -> dict[str, dict[str, _Member]]:

@@ -21,20 +21,13 @@ from torch import Tensor
 PAIRS = 10
 """Pairs (s, y) kept; scikit-learn's L-BFGS keeps as many."""
 
-MORE_PAIRS = 20
-"""Pairs kept where all of them together fit MORE_BYTES: hard problems end closer to their minimum with them."""
 
-MORE_BYTES = 16 << 20
-"""Beyond, twice the pairs would take a good part of the time of an evaluation."""
-
-
-class History:
+class Direction:
     """Pairs of P problems of n variables, in a ring of slots each: pair number j is in slot j (mod the slots);
     empty slots are zero. Rows, in its methods, are problems by position, rising, none twice."""
 
     def __init__(self, n_problems: int, size: int, device: torch.device) -> None:
-        fits = 3 * MORE_PAIRS * n_problems * size * 8 <= MORE_BYTES
-        self._slots = slots = MORE_PAIRS if fits else PAIRS
+        self._slots = slots = PAIRS
         # Y, S and M Y.
         self._parts = torch.zeros(n_problems, 3, slots, size, dtype=torch.float64, device=device)
         self._sy = torch.eye(slots, dtype=torch.float64, device=device).repeat(n_problems, 1, 1)
@@ -49,7 +42,7 @@ class History:
         self._identity = self._sy[0].clone() if n_problems else self._sy.new_zeros(slots, slots)
 
     def keep(self, rows: list[int]) -> None:
-        """Keep only these problems, in this order; one may be asked for twice."""
+        """Keep only these problems, in this order."""
         self._parts, self._sy, self._ymy = self._parts[rows], self._sy[rows], self._ymy[rows]
         self._scale, self._middle = self._scale[rows], self._middle[rows]
         self.pairs = [self.pairs[row] for row in rows]

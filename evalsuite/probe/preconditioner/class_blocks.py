@@ -3,11 +3,11 @@
 The Hessian block of class k is  H_k = sum_n w_nk x_n x_n' + lambda I  with w_nk = p_nk (1 - p_nk). Where many rows
 are fitted well, each class weights a different few of them, and no single covariance serves all classes. The
 block-diagonal of the Hessian then converges several times faster than the Kronecker product of
-`preconditioner.py`, but it takes N D^2 operations a class, as many as D / 2 evaluations. So
+`kronecker.py`, but it takes N D^2 operations for each class, as many as D / 2 evaluations. So
 
 - H_k of many rows is estimated from a few of them, see `leverage.py`;
 - it is made only once a problem has spent as much as it costs on evaluations, so that it at most doubles the time;
-- the next lambda takes the blocks over, see `path.py` and `bound.py`.
+- the next lambda takes the blocks over, see `warm_start.py` and `problem.py`.
 
 Of problems with few unknowns the whole Hessian is one block, from all rows.
 """
@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evalsuite.probe import leverage
 from evalsuite.probe.objective import Design, Objective
-from evalsuite.probe.symmetric import TOGETHER_BYTES, Symmetric, inverted
+from evalsuite.probe.preconditioner import leverage
+from evalsuite.probe.preconditioner.symmetric import TOGETHER_BYTES, Symmetric, inverted
 
 MAX_BYTES = 128 << 20
 """Blocks of all problems of a batch together take at most this much memory."""
@@ -129,7 +129,7 @@ def _diagonal(objective: Objective, penalty: float) -> Tensor:
     """Return the penalty on the unknowns of a block (d,) float64, none on the intercepts."""
     found = torch.full((_shape(objective)[1],), penalty, dtype=torch.float64)
     found[objective.design.dim :: objective.design.dim + 1] = 0
-    return found.to(objective.penalties.device)
+    return found.to(objective.lambdas.device)
 
 
 def _curvatures(objective: Objective, index: int, theta: Tensor, added: Tensor) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""What is known of one set of rows along lambda: solutions, which preconditioner served them, and where to start next.
+"""What is known of one set of rows along lambda: solutions, blocks of the Hessian, and where to start next.
 
 As lambda moves, the solution moves along a smooth curve. On rows that are nearly separated it also grows without
 end, and no interpolation in lambda finds its size. So a start is the best point of the space that the nearest
@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from evalsuite.probe.class_blocks import Blocks
-from evalsuite.probe.lbfgs import Minimum, Options
+from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Objective
+from evalsuite.probe.preconditioner.class_blocks import Blocks
+from evalsuite.probe.preconditioner.symmetric import Symmetric
 from evalsuite.probe.reduction import Reduction
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
 from evalsuite.probe.span import lowest
-from evalsuite.probe.symmetric import Symmetric
 
 NEIGHBOURS = 3
 """Solutions combined at most: with the curve's curvature known, a fourth adds nothing that pays for itself."""
@@ -32,40 +31,30 @@ KEPT_BYTES = 32 << 20
 REACH = math.log(150)
 """Blocks serve lambdas within this ratio: the step of the search's first round is 100."""
 
-RACE_BELOW = 0.3
-"""Only problems whose F has fallen below this share of its value at zero weights race: those whose rows are nearly
-separated. On the others the preconditioner never lost."""
 
-
-class Path:
+class WarmStarts:
     """The solutions found so far; empty to begin with."""
 
-    def __init__(self, reduction: Reduction, space: Space) -> None:
-        self._reduction, self._space = reduction, space
+    def __init__(self, reduction: Reduction, space: Space, mechanisms: Mechanisms) -> None:
+        self._reduction, self._space, self._mechanisms = reduction, space, mechanisms
         self._lambdas: list[float] = []
         self._points: list[Tensor] = []
-        self._plain: list[bool] = []
         self._ours: list[bool] = []
         self._curvatures: dict[float, dict[int, Symmetric]] = {}
-        self._race_below: list[float] = []
 
     def __bool__(self) -> bool:
         return bool(self._lambdas)
 
     def remember(self, found: Solution, ours: bool = True) -> None:
         """Add the solutions of further lambdas: of these rows, or of others, whose slopes here are unknown."""
-        points = self._reduction.pack(*self._space.into(found.weights, found.intercepts))
+        points = self._reduction.pack(*self._space.from_features(found.weights, found.intercepts))
         self._lambdas += found.lambdas
         self._points += points.view(len(found.lambdas), self._reduction.n_problems, *points.shape[1:])
-        self._plain += found.plain
         self._ours += [ours] * len(found.lambdas)
 
-    def keep(self, lambdas: list[float], minimum: Minimum, blocks: Mapping[int, Blocks]) -> None:
-        """Keep what else a fit found out: who won a race, and blocks, the older ones as long as there is room."""
+    def keep(self, lambdas: list[float], blocks: Mapping[int, Blocks]) -> None:
+        """Keep the blocks that a fit made, the older ones as long as there is room."""
         per = max(1, self._reduction.n_problems)
-        for name, raced in enumerate(minimum.raced):
-            if raced:
-                self._race_below[name % per] = -abs(self._race_below[name % per])
         for name, one in blocks.items():
             if one.curvature is not None:
                 self._curvatures.setdefault(lambdas[name // per % len(lambdas)], {})[name % per] = one.curvature
@@ -75,31 +64,23 @@ class Path:
     def curvatures(self, lambdas: list[float]) -> dict[int, tuple[Symmetric, float]]:
         """Return blocks without a penalty for the problems of these lambdas, and the nearest lambda, which had them."""
         found: dict[int, tuple[Symmetric, float]] = {}
-        for index, value in enumerate(lambdas):
+        for index, value in enumerate(lambdas if self._mechanisms.taken_over else ()):
             nearest = min(self._curvatures, key=lambda known: abs(math.log(known / value)), default=None)
             if nearest is not None and abs(math.log(nearest / value)) < REACH:
                 per = self._reduction.n_problems
                 found |= {index * per + name: (one, nearest) for name, one in self._curvatures[nearest].items()}
         return found
 
-    def preconditioned(self, options: Options, lambdas: list[float]) -> Options:
-        """Say in the options which problems go without a preconditioner, and which still have to find out."""
-        per = self._reduction.n_problems
-        plain = [bool(self) and self._plain[self._nearest(value)[0]] for value in lambdas for _ in range(per)]
-        return replace(options, plain=plain, race=self._race_below * len(lambdas))
-
     def start(self, objective: Objective, lambdas: list[float]) -> Tensor:
         """Return theta (P, K, r + 1) for the problems of these lambdas, from the solutions around each."""
         unknown = self._reduction.nothing_known(objective)
-        if self._reduction.n_problems and not self._race_below:
-            first = torch.arange(self._reduction.n_problems, device=unknown.device)
-            at_zero, _ = objective.evaluate(first, unknown[: len(first)])
-            self._race_below = (RACE_BELOW * at_zero).tolist()
         if not self or not len(unknown):
             return unknown
         near = [self._nearest(value) for value in lambdas]
         count = min(len(one) for one in near)
         known = torch.stack([torch.cat([self._points[one[j]] for one in near]) for j in range(count)])
+        if not self._mechanisms.span_start:
+            return known[0]
         return lowest(objective, known, self._slope(objective, known[0], [one[0] for one in near]))
 
     def _slope(self, objective: Objective, theta: Tensor, known: list[int]) -> Tensor:
@@ -111,7 +92,7 @@ class Path:
             pull = lambdas.repeat_interleave(self._reduction.n_problems)[:, None, None] * weights
             return torch.cat([-pull, torch.zeros_like(theta[..., -1:])], dim=2)
         _, slope = objective.evaluate(torch.arange(len(theta), device=theta.device), theta)
-        slope[..., :-1] -= objective.penalties[:, None, None] * weights
+        slope[..., :-1] -= objective.lambdas[:, None, None] * weights
         return slope
 
     def _nearest(self, value: float) -> list[int]:

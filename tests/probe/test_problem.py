@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from evalsuite.probe import bound as bound_module
-from evalsuite.probe import class_blocks
-from evalsuite.probe.bound import SHORT, SHORT_STEPS, Bound
-from evalsuite.probe.class_blocks import MIN_ROUNDS, Blocks
 from evalsuite.probe.objective import Design, Softmax
-from evalsuite.probe.preconditioner import Spectrum
+from evalsuite.probe.preconditioner import class_blocks
+from evalsuite.probe.preconditioner import problem as bound_module
+from evalsuite.probe.preconditioner.class_blocks import MIN_ROUNDS, Blocks
+from evalsuite.probe.preconditioner.kronecker import Spectrum
+from evalsuite.probe.preconditioner.problem import SHORT, SHORT_STEPS, PreconditionedProblem
 
 PENALTY = 0.1
 IDS = torch.tensor([0])
@@ -32,14 +32,14 @@ def point() -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(1).normal(size=(1, 18)))
 
 
-def with_blocks(objective: Softmax, point: torch.Tensor) -> Bound:
+def with_blocks(objective: Softmax, point: torch.Tensor) -> PreconditionedProblem:
     """A problem that has just got its blocks."""
-    bound = Bound(objective, Spectrum.of(objective.design))
+    bound = PreconditionedProblem(objective, Spectrum.of(objective.design))
     for _ in range(MIN_ROUNDS):
         bound.refresh(IDS, point, [False], [1.0])
-        assert not bound.unrivalled(0)
+        assert 0 not in bound.blocks
     assert bound.refresh(IDS, point, [False], [1.0]) == [0]
-    assert bound.unrivalled(0)
+    assert 0 in bound.blocks
     return bound
 
 
@@ -110,8 +110,8 @@ def test_blocks_of_another_lambda_are_damped_by_it(
 ) -> None:
     curvature = Blocks.at(objective, 0, point.view(3, 6), PENALTY, 1).curvature
     assert curvature is not None
-    bound = Bound(objective, Spectrum.of(objective.design), {0: (curvature, known)})
-    while not bound.unrivalled(0):
+    bound = PreconditionedProblem(objective, Spectrum.of(objective.design), {0: (curvature, known)})
+    while 0 not in bound.blocks:
         bound.refresh(IDS, torch.zeros_like(point), [False], [1.0])
     assert torch.allclose(bound.precondition(IDS, gradient()), applied(objective, point, expected))
 
@@ -133,8 +133,8 @@ def test_made_anew_for_a_stop_the_blocks_of_another_lambda_are_not_taken_later(
     curvature = Blocks.at(objective, 0, torch.zeros(3, 6, dtype=torch.float64), PENALTY, 1).curvature
     assert curvature is not None
     monkeypatch.setattr(bound_module, "shift_rounds", lambda _: 10 * MIN_ROUNDS)
-    bound = Bound(objective, Spectrum.of(objective.design), {0: (curvature, PENALTY)})
-    while not bound.unrivalled(0):
+    bound = PreconditionedProblem(objective, Spectrum.of(objective.design), {0: (curvature, PENALTY)})
+    while 0 not in bound.blocks:
         bound.refresh(IDS, point, [True], [1.0])
     for _ in range(MIN_ROUNDS + 2):
         bound.refresh(IDS, point, [False], [1.0])

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from evalsuite.probe.objective import Design
-from evalsuite.probe.symmetric import factored
+from evalsuite.probe.preconditioner.symmetric import factored
 
 ROUGH_ROWS = 4
 """Rows drawn a direction for the rough estimate."""

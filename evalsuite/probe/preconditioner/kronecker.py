@@ -64,20 +64,20 @@ def covariance(design: Design) -> Tensor:
     return total / len(design)
 
 
-class Preconditioner:
+class Kronecker:
     """H^-1 for P problems; `curvatures` (P, K, K) is A of each, replaced as the iterates move."""
 
-    def __init__(self, spectrum: Spectrum, penalties: Tensor, n_rows: int, curvatures: Tensor) -> None:
+    def __init__(self, spectrum: Spectrum, lambdas: Tensor, n_rows: int, curvatures: Tensor) -> None:
         self._spectrum = spectrum
-        self._penalties = penalties
+        self._lambdas = lambdas
         self._n_rows = n_rows
         values, self._vectors = torch.linalg.eigh(curvatures)
-        self._inverse = self._inverted(values, penalties)
+        self._inverse = self._inverted(values, lambdas)
 
     def update(self, ids: Tensor, curvatures: Tensor) -> None:
         """Replace A of the problems `ids` (B,) by `curvatures` (B, K, K)."""
         values, vectors = torch.linalg.eigh(curvatures)
-        self._vectors[ids], self._inverse[ids] = vectors, self._inverted(values, self._penalties[ids])
+        self._vectors[ids], self._inverse[ids] = vectors, self._inverted(values, self._lambdas[ids])
 
     def apply(self, ids: Tensor, gradient: Tensor) -> Tensor:
         """Return H^-1 G for gradients (B, K, D + 1), b last; b is a feature of variance 1 without penalty."""
@@ -89,8 +89,8 @@ class Preconditioner:
         rotated = torch.cat([self._spectrum.rotate_back(weights), rotated[:, :, -1:] * inverse[:, :, -1:]], dim=2)
         return torch.matmul(vectors, rotated)
 
-    def _inverted(self, values: Tensor, penalties: Tensor) -> Tensor:
+    def _inverted(self, values: Tensor, lambdas: Tensor) -> Tensor:
         """Return 1 / (N a s + lambda) for eigenvalues a (B, K) of A: (B, K, D + 1)."""
         loss_curvature = self._n_rows * values.clamp(min=CURVATURE_FLOOR).unsqueeze(2)
-        weights = loss_curvature * self._spectrum.values + penalties[:, None, None]
+        weights = loss_curvature * self._spectrum.values + lambdas[:, None, None]
         return 1 / torch.cat([weights, loss_curvature], dim=2)

@@ -14,13 +14,6 @@ SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
 """c2 of the Wolfe conditions; the same section's value for quasi-Newton methods."""
 
-FAR_CURVATURE = 0.4
-"""c2 where a step promises to take FAR of F away. There the loss is all but a straight line along the direction, the
-unit step is several times too short, and looking for a better one saves iterations."""
-
-FAR = 0.1
-"""See FAR_CURVATURE."""
-
 MAX_TRIALS = 30
 """More trials than this mean that rounding hides any decrease along the direction."""
 
@@ -40,7 +33,7 @@ class Verdict(Enum):
     FAIL = "fail"
 
 
-class LineSearch:
+class Search:
     """Find a step a > 0 with phi(a) <= phi(0) + c1 a phi'(0) and |phi'(a)| <= c2 |phi'(0)|.
 
     phi is convex, so its slope alone says on which side of a trial the minimum lies: `low` is the largest
@@ -52,7 +45,6 @@ class LineSearch:
         self.step = 1.0
         self.slope = slope
         self._value, self._noise = value, noise
-        self._curvature = FAR_CURVATURE if -slope > FAR * value else CURVATURE
         self._low = (0.0, value, slope)
         self._high: tuple[float, float, float] | None = None
         self._trials = 0
@@ -62,7 +54,7 @@ class LineSearch:
         self._trials += 1
         finite = math.isfinite(value) and math.isfinite(slope)
         enough = value <= self._value + SUFFICIENT_DECREASE * self.step * self.slope + self._noise
-        if finite and enough and abs(slope) <= self._curvature * abs(self.slope):
+        if finite and enough and abs(slope) <= CURVATURE * abs(self.slope):
             return Verdict.ACCEPT
         limit = MAX_TRIALS if -self.slope > self._noise else MAX_BLIND_TRIALS
         if self._trials >= limit or not self.slope < 0:  # rounding can turn a direction uphill

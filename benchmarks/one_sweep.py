@@ -1,0 +1,64 @@
+"""One sweep and refit in a process of its own: prints CPU seconds, passes over the rows, and F of every fit, as JSON.
+
+    python benchmarks/one_sweep.py FOLDER [MECHANISM ...]
+
+FOLDER is a stored problem (`stored.py`); the mechanisms named are switched off. Run by `ablation.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.objective import objective
+from benchmarks.ours import arrays, recorded, targets_of, top1, warm_up
+from benchmarks.stored import load
+from evalsuite.probe import refit, sweep
+
+
+def main(path: Path, off: list[str]) -> None:
+    """Measure with one thread: what others do on the machine then changes the CPU time least."""
+    torch.set_num_threads(1)
+    warm_up()
+    problem = load(path)
+    features, targets = torch.from_numpy(problem.features), targets_of(problem)
+    rows = torch.arange(len(features))
+    validation_rows = rows[problem.n_fit :]
+    options = {}
+    if off:
+        from evalsuite.probe.mechanisms import Mechanisms
+
+        options["mechanisms"] = Mechanisms(**dict.fromkeys(off, False))
+    started = time.process_time()
+    with recorded() as fits:
+        found = sweep(
+            features,
+            targets,
+            fit_rows=rows[: problem.n_fit],
+            validation_rows=validation_rows,
+            score=top1(targets.values[validation_rows]),
+            **options,
+        )
+    searched = time.process_time()
+    final = refit(features, targets, found.best_lambda, warm_start=found.solution, **options)
+    ended = time.process_time()
+    x, y = problem.rows(whole=False)
+    content = {
+        "sweep_s": searched - started,
+        "refit_s": ended - searched,
+        "evaluations": sum(fit.evaluations[0] for fit in fits.values()),
+        "refit_evaluations": final.evaluations[0],
+        "best": found.best_lambda,
+        "converged": all(trial["converged"] for trial in found.tried) and final.converged[0],
+        "values": {repr(value): objective(x, y, value, *arrays(fit)) for value, fit in fits.items()},
+        "refit_value": objective(*problem.rows(whole=True), found.best_lambda, *arrays(final)),
+    }
+    print(json.dumps(content))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,102 @@
+"""Whether what is stored is of the samples that are there: by cheap keys first, by bytes where these changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+
+from evalsuite.data.base import Pool
+from evalsuite.errors import DataError
+from evalsuite.features.batches import key_of, stamp_of
+from evalsuite.features.blocks import Stamp
+from evalsuite.features.store import PoolFeatures
+
+
+def missing_rows(
+    pool: Pool, rows: Sequence[int], store: PoolFeatures, *, verify: bool = False
+) -> tuple[list[int], dict[str, Stamp]]:
+    """Return the rows whose features must be computed, and new stamps of touched but unchanged samples.
+
+    A row is there if its id is stored for a sample of the same size, modification time, inode and ctime; where only
+    the size is the same the bytes decide. verify: the bytes decide for every row, once per store.
+    """
+    missing: list[int] = []
+    touched: dict[str, Stamp] = {}
+    for row in rows:
+        identifier = pool.ids[row]
+        if identifier not in store:
+            missing.append(row)
+            continue
+        stored = store.stamp(identifier)
+        if stored.key == key_of(pool, row) and not verify:
+            continue
+        fresh = _fresh_stamp(pool, row, store) if stored.size == pool.sizes[row] else None
+        if fresh is None or fresh.sha256 != stored.sha256:
+            missing.append(row)
+        elif fresh != stored:
+            touched[identifier] = fresh
+    return missing, touched
+
+
+def remember_touched(store: PoolFeatures, touched: dict[str, Stamp]) -> None:
+    """Note the new keys of samples whose bytes are unchanged, so that they are not hashed every time."""
+    if touched:
+        with store.lock():
+            store.reload()
+            store.compact({identifier: stamp for identifier, stamp in touched.items() if identifier in store})
+
+
+def content_digest(ids: Sequence[str], store: PoolFeatures) -> str:
+    """Return a digest of the bytes behind the stored features of some samples, in order."""
+    return _digest_of_pairs(ids, (store.stamp(identifier).sha256 for identifier in ids))
+
+
+def content_now(pool: Pool, rows: Sequence[int], store: PoolFeatures, unreadable: Collection[str]) -> str:
+    """Return the `content_digest` of samples whose features may be gone: their files are read, not decoded.
+
+    unreadable: ids that were left out. Returns "" where a sample cannot be read, or can be read that could not.
+    """
+    digests: list[str] = []
+    ids = [pool.ids[row] for row in rows]
+    for row, identifier in zip(rows, ids, strict=True):
+        if identifier in unreadable:
+            if _can_be_read(pool, row):
+                return ""
+            continue
+        stamp = store.stamp(identifier) if identifier in store else _fresh_stamp(pool, row, store)
+        if stamp is None:
+            return ""
+        digests.append(stamp.sha256)
+    return _digest_of_pairs([identifier for identifier in ids if identifier not in unreadable], digests)
+
+
+def samples_digest(ids: Sequence[str], sizes: Sequence[int]) -> str:
+    """Return a fingerprint of a list of samples: ids and sizes, in order."""
+    return _digest_of_pairs(ids, sizes)
+
+
+def _fresh_stamp(pool: Pool, row: int, store: PoolFeatures) -> Stamp | None:
+    """Return the stamp of a sample's bytes as they are, read once for each key; None where they cannot be read."""
+    known = store.fresh.get(pool.ids[row])
+    if known is None or known.key != key_of(pool, row):
+        try:
+            known = stamp_of(pool, row, pool.content(row))
+        except DataError:  # reported, with its name, by the image pass that now follows
+            return None
+        store.fresh[pool.ids[row]] = known
+    return known
+
+
+def _can_be_read(pool: Pool, row: int) -> bool:
+    try:
+        pool.read(row)
+    except DataError:
+        return False
+    return True
+
+
+def _digest_of_pairs(ids: Iterable[str], marks: Iterable[object]) -> str:
+    digest = hashlib.sha256()
+    for identifier, mark in zip(ids, marks, strict=True):
+        digest.update(f"{identifier}\0{mark}\0".encode())
+    return digest.hexdigest()

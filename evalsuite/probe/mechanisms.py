@@ -1,0 +1,23 @@
+"""What the solver does to be fast, each of which can be switched off: `python -m benchmarks.ablation` measures them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mechanisms:
+    """Without any of these the minima are the same, and take longer to find.
+
+    span_start: begin at the lowest point of the span of the nearest solutions, else at the nearest one; class_blocks:
+    give long fits a block of the Hessian for each class; damping: add to the diagonals of blocks where steps turn out
+    too long; taken_over: let the next lambda take blocks over.
+    """
+
+    span_start: bool = True
+    class_blocks: bool = True
+    damping: bool = True
+    taken_over: bool = True
+
+
+ALL = Mechanisms()

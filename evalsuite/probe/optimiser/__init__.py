@@ -1,0 +1,1 @@
+"""L-BFGS on many smooth problems at once: pure numbers, nothing here knows of classes or features."""

@@ -1,0 +1,1 @@
+"""Initial inverse Hessians of logistic regression, from which L-BFGS starts."""
