@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from evalsuite.code_files import CodeFile, without_compiled_code
+from evalsuite.code_identity import identify
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, Preprocess, move
-from evalsuite.models.code_identity import identify
 from evalsuite.models.identity import fingerprint
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ENTRY_POINT_GROUP, ResolvedModel

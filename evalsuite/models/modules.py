@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from evalsuite.code_identity import identify
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import EMBEDDING, ModelInfo, Preprocess
-from evalsuite.models.code_identity import identify
 from evalsuite.models.identity import fingerprint, glance, readable, state_digest
 from evalsuite.models.layers import (
     LayerFunction,
@@ -193,6 +193,7 @@ def wrap_module(
     """
     if not isinstance(module, nn.Module):
         raise UsageError(f"the model {name!r}: a torch module was expected, not {type(module).__name__}.")
+    module = unwrapped(module)
     if not callable(preprocess):
         raise UsageError(f"the model {name!r}: preprocess must be a function of an image, not {preprocess!r}.")
     if tokenizer is not None and not callable(getattr(module, "encode_text", None)):
@@ -204,6 +205,17 @@ def wrap_module(
     model.mark = Mark(module, preprocess, texts, network.rule, source)
     model.refresh()
     return model
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the network inside torch's wrappers for several devices and for compiled code: they hide its layers."""
+    while True:
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif isinstance(compiled := getattr(module, "_orig_mod", None), nn.Module):
+            module = compiled
+        else:
+            return module
 
 
 def image_parameters(module: nn.Module) -> int:

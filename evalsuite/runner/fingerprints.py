@@ -24,6 +24,8 @@ def result_fingerprint(session: TaskSession, protocol: EvaluationProtocol, model
         "model": model_key,
         "samples": [session.split_digest(split) for split in splits],
     }
+    if protocol.needs_training and (groups := session.group_digests()):
+        parts["groups"] = groups
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -112,6 +112,13 @@ class TaskSession:
         names = [item.model_dump() for item in self.task.class_list]
         return {**rules, "classes": names, "templates": self.task.prompt_spec.templates}
 
+    def group_digests(self) -> list[str]:
+        """Return fingerprints of the groups that a hold-out of training samples keeps together, if there are any."""
+        training = [fold.train for fold in self.folds(training=True) if fold.val is None]
+        grouped = [(self.pool(split.pool).groups, split.rows) for split in training]
+        named = [[groups[row] for row in rows] for groups, rows in grouped if groups is not None]
+        return [hashlib.sha256("\0".join(names).encode()).hexdigest() for names in named]
+
     def split_digest(self, split: Split) -> str:
         """Return a fingerprint of the samples and labels of a split."""
         pool = self.pool(split.pool)

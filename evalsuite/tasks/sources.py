@@ -133,6 +133,9 @@ class TorchvisionSpec(SourceSpec):
     path: str = Field(description="what must exist under the data root for this source to be there")
     root: str = Field(default=".", description="the class's `root`, under the data root")
     pools: dict[str, dict[str, Any]] = Field(description="pool -> arguments of the class")
+    group: str | None = Field(
+        default=None, description="regular expression on the path below `path`; its first group is the group"
+    )
 
 
 class HubSpec(SourceSpec):
@@ -181,6 +184,10 @@ class FolderSpec(SourceSpec):
     path: str = Field(description="relative to the task file when it exists there, else under the data root")
     pools: dict[str, str] = Field(description="pool -> folder under `path`")
     extensions: list[str] = Field(default=[".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"])
+    names: dict[str, str] = Field(
+        default_factory=dict,
+        description="pool -> pattern of the names of its files, such as Test_*; default: all files",
+    )
     label: str | None = Field(
         default=None, description="regular expression on the path below the pool; its first group is the raw label"
     )

@@ -139,7 +139,7 @@ def test_ls_tasks(cli: WarmCli, shapes: Path, tmp_path: Path) -> None:
         ["digits", "10", "accuracy", "convention", "ready"],
         ["mnist", "10", "accuracy", "exact", "absent"],
         ["country211", "211", "accuracy", "exact", "partial"],
-        ["fer2013", "7", "accuracy", "exact", "absent"],
+        ["fer2013", "7", "accuracy", "convention", "absent"],
     ]
     assert "evalsuite download mnist" in listed[3] and "evalsuite describe fer2013" in listed[5]
     assert "1 of 4 are ready (data root: .)" in listed

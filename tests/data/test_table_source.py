@@ -6,6 +6,7 @@ import json
 import pickle
 
 import numpy as np
+import pandas
 import pytest
 
 from evalsuite.data import IGNORED, data_state, open_task
@@ -94,6 +95,23 @@ def test_pixels_become_grey_images(root, make_task):
     before = pool.fingerprint
     write(root, "fer.csv", "\n".join([*lines, lines[-1]]) + "\n")
     assert opened(make_task, root, source).fingerprint != before
+
+
+def test_a_table_is_read_once_for_all_pools(root, make_task, monkeypatch):
+    write(root, "fer.csv", "label,use,pixels\n" + "".join(f"cat,{use},{n} 2 3 4\n" for n in range(3) for use in "abc"))
+    reads = []
+    read = pandas.read_csv
+    monkeypatch.setattr(
+        pandas, "read_csv", lambda *arguments, **options: reads.append(1) or read(*arguments, **options)
+    )
+    pools = {use: {"file": "fer.csv", "where": {"use": use}} for use in "abc"}
+    source = {"image": None, "pixels": "pixels", "shape": [2, 2], "pools": pools}
+    data = open_task(make_task({**SOURCE, **source}), DataPlace(root))
+    for number, use in enumerate("abc"):
+        pool = data.open_pool(use)
+        assert pool.ids == tuple(f"{row:08d}" for row in range(number, 9, 3))
+        assert np.asarray(pool.read(2).image).tolist() == [[2, 2], [3, 4]]
+    assert len(reads) == 1
 
 
 @pytest.mark.parametrize("cell", ["1 2 3", "1 2 3 256", "1 2 3 -4", "1 2 3 x", ""])

@@ -292,6 +292,11 @@ def test_pairs_of_file_and_label_in_whatever_order(tmp_path, make_task, encode, 
             super().__init__(*arguments, **options)
             self._samples.reverse()
 
+    grouped = make_task({**source, "group": r"([^/]+/[^/]+)..\.ppm$"})
+    assert open_task(grouped, DataPlace(tmp_path)).open_pool("train").groups == tuple(
+        ["00000/000"] * 3 + ["00001/000"] * 3
+    )
+
     monkeypatch.setattr(torchvision.datasets, "GTSRB", Backwards)
     backwards = open_task(make_task(source), DataPlace(tmp_path)).open_pool("train")
     assert backwards.ids == pool.ids
@@ -301,7 +306,11 @@ def test_pairs_of_file_and_label_in_whatever_order(tmp_path, make_task, encode, 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"dataset": "CIFAR11"}, "Did you mean CIFAR10"), ({"pools": {"train": {"split": "train"}}}, "arguments")],
+    [
+        ({"dataset": "CIFAR11"}, "Did you mean CIFAR10"),
+        ({"pools": {"train": {"split": "train"}}}, "arguments"),
+        ({"group": "(.*)"}, "samples that are files"),
+    ],
 )
 def test_wrong_task_files(cifar10, make_task, change, reason):
     with pytest.raises(SpecError, match=reason):

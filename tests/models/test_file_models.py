@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import ImageModel, ImageTextModel
 from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.modules import wrap_module
+from tests.paper import small_clip
 
 SCALED = """
 import numpy as np
@@ -232,3 +234,16 @@ def test_an_imported_module_that_is_edited_within_a_second_to_the_same_size_is_s
         marks.append(load_model(f"{tmp_path}/m.py:make").info.fingerprint)
     assert marks[0] != marks[1]
     assert not sys.dont_write_bytecode
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda module: torch.compile(module, backend="eager")])
+def test_wrappers_of_torch_are_taken_off(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    """A wrapped CLIP has no `visual` or `encode_text` to find, and another layer would be read."""
+    network, preprocess, tokenizer = small_clip.factory()
+    plain = wrap_module(network, preprocess, tokenizer, name="run")
+    wrapped = wrap_module(wrap(network), preprocess, tokenizer, name="run")
+    assert isinstance(wrapped, ImageTextModel)
+    assert wrapped.info == plain.info and wrapped.info.not_described == ()
+    images = torch.rand(2, 3, 32, 32)
+    for layer, features in plain.encode_images(images).items():
+        assert torch.equal(wrapped.encode_images(images)[layer], features)

@@ -92,7 +92,8 @@ def in_test_pool(**changed: Any) -> Change:
 
     def change(content: dict[str, Any], classes: Sequence[TaskClass]) -> None:
         for source in content["sources"]:
-            source["pools"]["test"] = {**source["pools"]["test"], **changed}
+            if isinstance(source["pools"]["test"], dict):
+                source["pools"]["test"] = {**source["pools"]["test"], **changed}
 
     return change
 

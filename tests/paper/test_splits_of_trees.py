@@ -12,10 +12,15 @@ import pytest
 import evalsuite
 from evalsuite.data import open_task
 from evalsuite.data.base import TaskData
+from evalsuite.data.drawing import hold_out
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError
+from evalsuite.tasks.split_rules import Sizes
 from tests.paper.conftest import Tree
 from tests.paper.oracle import oracle_for
+from tests.paper.saving import save
+from tests.paper.tables import FER2013
+from tests.paper.traffic import TRACKS
 from tests.paper.tree import WRITERS
 
 
@@ -132,3 +137,34 @@ def test_test_data_alone_is_enough_for_zero_shot(tree: Tree, tmp_path: Path, nam
         assert zero_shot.data is not None and np.sum(zero_shot.data.sizes["test"]) == np.sum(
             tree.written[name].sizes["test"]
         )
+
+
+def test_no_track_of_gtsrb_is_both_trained_on_and_validated(tree: Tree) -> None:
+    data = opened(tree, "gtsrb", tree.data)
+    (fold,) = data.folds()
+    pool = data.open_pool(fold.train.pool)
+    fit, held = hold_out(pool.ids, pool.labels, pool.groups)
+    tracks = [{pool.ids[row].rsplit("_", 1)[0] for row in rows} for rows in (fit, held)]
+    assert len(held) == len(pool) // TRACKS and tracks[0].isdisjoint(tracks[1])
+    assert len(set(pool.groups or ())) == TRACKS * 43
+
+
+USAGES = {"Training": ("train", 3), "PublicTest": ("test", 2), "PrivateTest": ("test", 2)}
+"""Beginning of a file's name in the folder copies of FER 2013 -> the folder, and how many images a class has here."""
+
+
+def test_folders_of_fer2013_have_the_official_split(tree: Tree, tmp_path: Path) -> None:
+    folders = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
+    shown = dict(zip(["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"], FER2013, strict=True))
+    for usage, (folder, count) in USAGES.items():
+        for number, key in enumerate(folders * count):
+            name = shown[key] if usage != "PublicTest" else "angry"
+            save(tmp_path / "fer2013" / folder / key / f"{usage}_{1000 + number}.jpg", name, number, mode="L")
+    sizes = dict(zip(("train", "val", "test"), (7 * count for _, count in USAGES.values()), strict=True))
+    task = evalsuite.load_task(tree.tasks / "fer2013.yaml").changed(sizes=Sizes(**sizes))
+    data = open_task(task, DataPlace(tmp_path, offline=True))
+    (fold,) = data.folds()
+    assert {name: len(split) for name, split in fold.splits.items()} == sizes
+    stores: dict[str, Any] = {"output": tmp_path / "out", "cache_dir": tmp_path / "cache"}
+    (result,) = evalsuite.evaluate(oracle_for(task), task, "zero_shot", data_root=tmp_path, device="cpu", **stores)
+    assert result.metric is not None and result.metric.value == 1.0

@@ -117,6 +117,18 @@ def test_what_changed_is_computed_again_and_nothing_else(tmp_path: Path, task: s
         assert results[0].metric.value == pytest.approx(8 / 9)
 
 
+def test_a_hold_out_by_other_groups_is_another_result(tmp_path: Path, task: str) -> None:
+    path = Path(task)
+    (before,) = evaluate(tmp_path, CountingModel(), task, "linear_probe")
+    path.write_text(path.read_text().replace("path: .,", "path: ., group: '([^/]+/..)',"))
+    (grouped,) = evaluate(tmp_path, CountingModel(), task, "linear_probe")
+    path.write_text(path.read_text().replace("/..)", "/...)"))
+    (others,) = evaluate(tmp_path, CountingModel(), task, "linear_probe")
+    assert len({before.fingerprint, grouped.fingerprint, others.fingerprint}) == 3
+    assert grouped.status == "error"  # one group per class: nothing can be held out
+    assert others.timings.images_encoded == 0
+
+
 def test_results_make_a_frame_and_a_leaderboard(tmp_path: Path, task: str) -> None:
     results = evaluate(tmp_path, CountingModel(), task)
     frame = results.to_frame()

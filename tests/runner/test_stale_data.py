@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import sys
@@ -275,3 +276,54 @@ def write_parquet(path: Path, greys: list[int]) -> None:
     labels = [row % 2 for row in range(len(greys))]
     table = pa.table({"image": pa.array(cells, kind), "label": labels})
     pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
+
+
+@pytest.mark.parametrize("imported", ["import helper_of_an_adapter as h", "from helper_of_an_adapter import shade"])
+def test_a_module_that_an_adapter_imports_is_a_part_of_it(
+    tmp_path: Path, adapted: Path, imported: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "helper_of_an_adapter.py"
+    helper.write_text("BASE = 10\n\ndef shade(value):\n    return BASE + value\n")
+    call = "h.shade" if " as h" in imported else "shade"
+    adapter = ADAPTER.format(value=0).replace("VALUE + 40 * (row % 2)", f"{call}(40 * (row % 2))")
+    (tmp_path / "grey.py").write_text(f"{imported}\n{adapter}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    fingerprints = []
+    for base in (10, 10, 20):
+        helper.write_text(helper.read_text().replace("BASE = 10", f"BASE = {base}"))
+        monkeypatch.delitem(sys.modules, helper.stem, raising=False)
+        found = evaluate(tmp_path, adapted, "linear_probe", trust_adapters=True)
+        assert found.data is not None
+        fingerprints.append((found.data.pools["test"], found.data.content))
+    assert fingerprints[0] == fingerprints[1]
+    assert fingerprints[0][0] != fingerprints[2][0] and fingerprints[0][1] != fingerprints[2][1]
+
+
+def test_a_number_that_an_adapter_read_from_a_file_is_a_part_of_it(tmp_path: Path, adapted: Path) -> None:
+    settings = tmp_path / "settings.json"
+    (tmp_path / "grey.py").write_text(
+        "import json, pathlib\nimport numpy as np\nfrom PIL import Image\n"
+        "from evalsuite.data import LoadedSample, RawPool\n"
+        "GREY = json.loads((pathlib.Path(__file__).parent / 'settings.json').read_text())['grey']\n"
+        "class Reader:\n"
+        "    def __call__(self, row):\n"
+        "        return LoadedSample(Image.new('RGB', (8, 8), (GREY + 90 * (row % 2),) * 3), bytes([row]))\n"
+        "def open_pool(root, pool):\n"
+        "    rows = range(4 if pool == 'train' else 2)\n"
+        "    ids = [str(row) for row in rows]\n"
+        "    return RawPool(ids, [row % 2 for row in rows], Reader(), np.ones(len(rows), np.int64))\n"
+    )
+    for grey, encoded in ((10, 6), (10, 6), (60, 6)):
+        settings.write_text(f'{{"grey": {grey}}}')
+        found = evaluate(tmp_path, adapted, "linear_probe", trust_adapters=True)
+        assert found.status == "ok" and found.timings.images_encoded == encoded
+    created = {str(path) for path in (tmp_path / "cache").rglob("pool.json")}
+    assert len(created) == 4  # train and test, of two settings
+
+
+def test_the_shipped_adapters_are_known_by_their_files(tmp_path: Path) -> None:
+    (found,) = evalsuite.evaluate("pixels", "digits", "linear_probe", limit=20, output=tmp_path, cache_dir=tmp_path)
+    old = Path(__file__).parent / "old_store" / "cache" / "features"
+    stored = {json.loads(path.read_text())["fingerprint"] for path in old.rglob("digits.*/pool.json")}
+    assert set(found.data.pools.values()) <= stored

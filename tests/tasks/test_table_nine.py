@@ -63,6 +63,6 @@ def test_only_what_cannot_be_exact_is_not() -> None:
     levels = {name: TaskIndex().load(name).split_fidelity.level for name in TABLE}
     approximate = {"birdsnap", "caltech101", "eurosat", "resisc45", "kinetics700", "clevr_counts"}
     assert {name for name, level in levels.items() if level == "approximate"} == approximate
-    assert {name for name, level in levels.items() if level == "convention"} == {"sun397", "dtd"}
+    assert {name for name, level in levels.items() if level == "convention"} == {"sun397", "dtd", "gtsrb", "fer2013"}
     inexact = {name for name in TABLE if not TaskIndex().load(name).sizes.exact}
     assert inexact == {"birdsnap", "kinetics700"}

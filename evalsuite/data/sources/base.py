@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -12,6 +14,7 @@ from evalsuite.data.base import DataState, RawPool
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.lists import SampleList, expand_lists, missing_files
 from evalsuite.data.place import DataPlace
+from evalsuite.errors import DataError, SpecError
 from evalsuite.tasks.label_maps import describe_label_map
 from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import TaskSpec
@@ -168,6 +171,22 @@ class Source(ABC, Generic[S_co]):
         """Return the lists of samples by name; their files are in the source's folder, else next to the task file."""
         folders = [self.folder] if self.task.path is None else [self.folder, self.task.path.parent]
         return expand_lists(self.spec.lists, folders, by_name=self.spec.labels == "by_name")
+
+    def found_in_paths(self, key: str, expression: str, ids: Sequence[str]) -> list[str]:
+        """Return the first group of a regular expression, the value of `key`, in the path of each sample."""
+        try:
+            pattern = re.compile(expression)
+        except re.error as error:
+            raise SpecError(f"{self.title}: `{key}` is no regular expression ({error}): {expression!r}.") from error
+        if pattern.groups < 1:
+            raise SpecError(f"{self.title}: `{key}` needs a pair of parentheses around the {key}: {expression!r}.")
+        found = []
+        for path in ids:
+            match = pattern.search(path)
+            if match is None or match.group(1) is None:
+                raise DataError(f"{self.title}: `{key}` ({expression!r}) does not match the sample {path!r}.")
+            found.append(match.group(1))
+        return found
 
     def describe(self) -> list[str]:
         """Say where the images are and how they are labelled, in lines of Markdown."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from evalsuite.data.base import DataState, RawPool
 from evalsuite.data.readers import raw_pool_from_files
 from evalsuite.data.sources.base import Source
-from evalsuite.errors import DataError, DataMissingError, SpecError
+from evalsuite.errors import DataError, DataMissingError
 from evalsuite.tasks.sources import FolderSpec
 from evalsuite.text import counted
 
@@ -35,7 +35,8 @@ class FolderSource(Source[FolderSpec]):
 
     def image_options(self, pool: str) -> dict[str, Any]:
         """Return what decides which files are samples, and how they become images."""
-        return {"extensions": sorted(self.spec.extensions), "frame": self.spec.frame}
+        named = {"names": self.spec.names[pool]} if pool in self.spec.names else {}
+        return {"extensions": sorted(self.spec.extensions), "frame": self.spec.frame, **named}
 
     def open(self, pool: str) -> RawPool:
         """Index the files of a pool: sorted paths relative to the pool's folder.
@@ -45,7 +46,7 @@ class FolderSource(Source[FolderSpec]):
         spec, root = self.spec, self.folder / self.spec.pools[pool]
         if not root.is_dir():
             raise DataMissingError(f"{self.title}: the folder of the pool {pool!r} is missing: {root}.")
-        wanted = {extension.lower() for extension in spec.extensions}
+        wanted, named = {extension.lower() for extension in spec.extensions}, spec.names.get(pool, "*")
         ids, loose, others = [], 0, Counter[str]()
         for path in _walk(root, "", {os.path.realpath(root)}):
             extension = os.path.splitext(path)[1].lower()  # noqa: PTH122 -- a million plain strings
@@ -53,33 +54,19 @@ class FolderSource(Source[FolderSpec]):
                 others[extension or "(none)"] += 1
             elif "/" not in path:
                 loose += 1
-            else:
+            elif fnmatchcase(path.rpartition("/")[2], named):
                 ids.append(path)
         if not ids:
-            raise DataError(self._nothing_found(root, loose, others))
+            raise DataError(self._nothing_found(root, named, loose, others))
         ids.sort()
-        labels = self._found("label", spec.label, ids) if spec.label else [path.split("/", 1)[0] for path in ids]
-        groups = self._found("group", spec.group, ids) if spec.group else None
+        labels = (
+            self.found_in_paths("label", spec.label, ids) if spec.label else [path.split("/", 1)[0] for path in ids]
+        )
+        groups = self.found_in_paths("group", spec.group, ids) if spec.group else None
         return raw_pool_from_files(root, ids, labels, groups, spec.frame)
 
-    def _found(self, key: str, expression: str, ids: list[str]) -> list[str]:
-        """Return the first group of a regular expression in each path."""
-        try:
-            pattern = re.compile(expression)
-        except re.error as error:
-            raise SpecError(f"{self.title}: `{key}` is no regular expression ({error}): {expression!r}.") from error
-        if pattern.groups < 1:
-            raise SpecError(f"{self.title}: `{key}` needs a pair of parentheses around the {key}: {expression!r}.")
-        found = []
-        for path in ids:
-            match = pattern.search(path)
-            if match is None or match.group(1) is None:
-                raise DataError(f"{self.title}: `{key}` ({expression!r}) does not match the sample {path!r}.")
-            found.append(match.group(1))
-        return found
-
-    def _nothing_found(self, root: Path, loose: int, others: Counter[str]) -> str:
-        text = f"{self.title}: {root} holds no image in a class folder."
+    def _nothing_found(self, root: Path, named: str, loose: int, others: Counter[str]) -> str:
+        text = f"{self.title}: {root} holds no image{f' named {named}' if named != '*' else ''} in a class folder."
         if loose:
             text += f" {counted(loose, 'image')} directly in it: put each into a folder named after its class."
         if others:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite import resources
-from evalsuite.code_files import CodeFile
+from evalsuite.code_files import CodeFile, without_compiled_code
 from evalsuite.data.base import DataState, LoadedSample, RawPool, content_of
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, EvalsuiteError, SpecError, UsageError
@@ -20,6 +19,7 @@ from evalsuite.tasks.sources import PythonSpec
 
 _PREFIX = "_evalsuite_adapter_"
 _NO_ROOT = "."
+_Opener = Callable[[Path | None, str], Any]
 
 
 class PythonSource(Source[PythonSpec]):
@@ -52,15 +52,17 @@ class PythonSource(Source[PythonSpec]):
     def refusal(self) -> str:
         """Say how to allow an adapter that is not the project's own."""
         file, task_file = self._file, self.task.path
-        if file is None or task_file is None or self.place.trust_adapters:
-            return ""
-        own = resources.data_dir("tasks").resolve()
-        if file.resolve().is_relative_to(own) and task_file.resolve().is_relative_to(own):
+        if file is None or task_file is None or self.place.trust_adapters or self._is_shipped(file, task_file):
             return ""
         return (
             f"The task {self.task.name!r} brings Python code, {file}, which runs only with "
             "--trust-adapters. Read the file first: it can do whatever you can."
         )
+
+    @staticmethod
+    def _is_shipped(file: Path, task_file: Path) -> bool:
+        own = resources.data_dir("tasks").resolve()
+        return file.resolve().is_relative_to(own) and task_file.resolve().is_relative_to(own)
 
     def image_options(self, pool: str) -> dict[str, Any]:
         """Return nothing more: the adapter's code and what it reads are in the pool's content."""
@@ -73,13 +75,20 @@ class PythonSource(Source[PythonSpec]):
         """
         if refusal := self.refusal():
             raise UsageError(refusal)
-        if self._file is None:
+        if self._file is None or self.task.path is None:
             raise SpecError(self._no_adapter())
-        code = read_code(self._file)
-        reader = AdapterReader(code, self.spec.function, self.place.data_root, pool)
-        raw = reader.open()
-        # A change of the adapter may change the images it makes: its code is a part of their identity.
-        return replace(raw, read=reader, content=combined_sha256([code.sha256, raw.content]))
+        code, function, root = read_code(self._file), self.spec.function, self.place.data_root
+        opener = _load_function(code, function)
+        # A change of the adapter may change the images it makes: its code is a part of their identity. The shipped ones
+        # are in one file each; others may import modules of their own and read what they like.
+        marks = [code.sha256]
+        if not self._is_shipped(self._file, self.task.path):
+            from evalsuite.code_identity import identify
+
+            marks.append(identify(opener).digest)  # before it runs, which may fill globals
+        raw = _opened(opener, code.path, root, pool)
+        reader = AdapterReader(code, function, root, pool, raw)
+        return replace(raw, read=reader, content=combined_sha256([*marks, raw.content]))
 
     def _no_adapter(self) -> str:
         if self.task.path is None:
@@ -98,7 +107,10 @@ def read_code(file: Path) -> CodeFile:
 
 def call_adapter(code: CodeFile, function: str, root: Path | None, pool: str) -> RawPool:
     """Run the adapter and let it open a pool."""
-    opener, file = _load_function(code, function), code.path
+    return _opened(_load_function(code, function), code.path, root, pool)
+
+
+def _opened(opener: _Opener, file: Path, root: Path | None, pool: str) -> RawPool:
     try:
         raw = opener(root, pool)
     except EvalsuiteError:
@@ -108,7 +120,7 @@ def call_adapter(code: CodeFile, function: str, root: Path | None, pool: str) ->
     if not isinstance(raw, RawPool):
         raise DataError(
             f"The adapter {file} returned {type(raw).__name__} for the pool {pool!r}; "
-            f"{function} must return an evalsuite.data.RawPool."
+            "it must be an evalsuite.data.RawPool."
         )
     return raw
 
@@ -120,9 +132,9 @@ class AdapterReader:
     how to open the pool again.
     """
 
-    def __init__(self, code: CodeFile, function: str, root: Path | None, pool: str) -> None:
+    def __init__(self, code: CodeFile, function: str, root: Path | None, pool: str, raw: RawPool | None = None) -> None:
         self._arguments = (code, function, root, pool)
-        self._raw: RawPool | None = None
+        self._raw = raw
 
     def open(self) -> RawPool:
         """Return what the adapter makes of the pool."""
@@ -159,21 +171,22 @@ class AdapterReader:
         return {"_arguments": self._arguments, "_raw": self._raw if importable else None}
 
 
-def _load_function(code: CodeFile, function: str) -> Callable[[Path | None, str], Any]:
-    """Run a file under a name no other module has, and return its function."""
+def _load_function(code: CodeFile, function: str) -> _Opener:
+    """Run a file under a name no other module has, and return its function.
+
+    It is run for every pool: a module that it imports may have been loaded again since.
+    """
     file = code.path
     digest = hashlib.sha256(str(file.resolve()).encode() + b"\0" + code.content).hexdigest()
-    name = f"{_PREFIX}{digest[:16]}"
-    module = sys.modules.get(name)
+    try:
+        with without_compiled_code():
+            module = code.run(f"{_PREFIX}{digest[:16]}")
+    except Exception as error:
+        raise DataError(f"The adapter {file} cannot be imported: {type(error).__name__}: {error}") from error
     if module is None:
-        try:
-            module = code.run(name)
-        except Exception as error:
-            raise DataError(f"The adapter {file} cannot be imported: {type(error).__name__}: {error}") from error
-        if module is None:
-            raise SpecError(f"The adapter {file} is not a Python file: its name must end in .py.")
+        raise SpecError(f"The adapter {file} is not a Python file: its name must end in .py.")
     opener = getattr(module, function, None)
     if not callable(opener):
         raise SpecError(f"The adapter {file} has no function {function!r}: (root: Path, pool: str) -> RawPool.")
-    found: Callable[[Path | None, str], Any] = opener
+    found: _Opener = opener
     return found

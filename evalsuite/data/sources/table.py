@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, MultiLabel, RawLabel, RawPool
 from evalsuite.data.download.unpacking import leads_out
@@ -21,6 +23,10 @@ from evalsuite.text import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+PIECE_ROWS = 4096
+"""Rows that are in memory as text at a time."""
 
 
 class TableSource(Source[TableSpec]):
@@ -54,13 +60,20 @@ class TableSource(Source[TableSpec]):
         path = self.folder / rows.file
         if not path.is_file():
             raise DataMissingError(f"{self.title}: the table of the pool {pool!r} is missing: {path}.")
-        table = _Table(path, _read_table(path))
+        if path not in self._tables:
+            self._tables[path] = _read_table(path, self.spec.pixels)
+        table = _Table(path, self._tables[path])
         for column, value in rows.where.items():
             table = table.where([str(cell).strip() == value.strip() for cell in table.cells(column)])
         if not table.numbers:
             chosen = ", ".join(f"{column} = {value}" for column, value in rows.where.items())
             raise DataError(f"{path} has no row{f' with {chosen}' if chosen else ''}.")
         return self._open_files(table) if self.spec.pixels is None else self._open_pixels(table, self.spec.pixels)
+
+    @cached_property
+    def _tables(self) -> dict[Path, pd.DataFrame]:
+        """The tables that were read: each serves all pools that have rows in it."""
+        return {}
 
     def _rows(self, pool: str) -> TablePool:
         rows = self.spec.pools[pool]
@@ -90,8 +103,7 @@ class TableSource(Source[TableSpec]):
         images = []
         for number, cell in table.items(column):
             try:
-                values = np.frombuffer(bytes(map(int, str(cell).split())), np.uint8)
-                images.append(values.reshape(height, width))
+                images.append(_grey_values(cell).reshape(height, width))
             except ValueError as error:
                 raise DataError(
                     f"{table.place(number, column)}: it must hold {height} x {width} = {height * width} "
@@ -153,9 +165,31 @@ class _Table:
         return replace(self, frame=self.frame[np.array(kept, bool)])
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """Read a table with text left as it is ("NA" is a country, "01" no number); the index is the row number."""
+def _grey_values(cell: Any) -> NDArray[np.uint8]:
+    """Return the grey values of a cell, which may be numbers already; ValueError where it has others."""
+    return cell if isinstance(cell, np.ndarray) else np.frombuffer(bytes(map(int, str(cell).split())), np.uint8)
+
+
+def _compact(cell: str) -> NDArray[np.uint8] | str:
+    """Return grey values, which need a tenth of the memory of their text; what is none stays as it is."""
+    try:
+        return _grey_values(cell)
+    except ValueError:
+        return cell
+
+
+def _read_table(path: Path, pixels: str | None = None) -> pd.DataFrame:
+    """Read a table with text left as it is ("NA" is a country, "01" no number); the index is the row number.
+
+    pixels: the column of grey values; they are read piece by piece.
+    """
     import pandas as pd
+
+    def compact(piece: pd.DataFrame) -> pd.DataFrame:
+        column = next((name for name in piece.columns if str(name).strip() == pixels), None)
+        if column is not None:
+            piece[column] = pd.Series(map(_compact, piece[column]), piece.index, object)
+        return piece
 
     suffix = path.suffix.lower()
     try:
@@ -163,7 +197,8 @@ def _read_table(path: Path) -> pd.DataFrame:
             table = pd.DataFrame(_json_rows(path), dtype=object)
         else:
             separator = "\t" if suffix in {".tsv", ".tab"} else ","
-            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+            table = pd.concat(map(compact, pd.read_csv(path, sep=separator, chunksize=PIECE_ROWS, **options)))
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path} cannot be read as a {suffix.lstrip('.') or 'csv'} table: {error}.") from error
     table.columns = pd.Index([str(name).strip() for name in table.columns])

@@ -71,9 +71,12 @@ class TorchvisionSource(Source[TorchvisionSpec]):
         labels = self._raw_labels(dataset, pool)
         if reader.files is not None:
             order, ids = reader.files
+            groups = self.found_in_paths("group", self.spec.group, ids) if self.spec.group else None
             found = stat_files(self.folder, ids)
             ordered = [labels[row] for row in order]
-            return RawPool(ids, ordered, reader, found.sizes, found.mtimes, states=found.states)
+            return RawPool(ids, ordered, reader, found.sizes, found.mtimes, groups=groups, states=found.states)
+        if self.spec.group:
+            raise SpecError(f"{self.title}: `group` needs samples that are files; those of the pool {pool!r} are rows.")
         content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir)
         rows = tuple(row_id(row) for row in range(len(dataset)))
         return RawPool(rows, labels, reader, _memory_sizes(dataset), None, content)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from evalsuite.models.code_identity import identify
+from evalsuite.code_identity import identify
 
 NAME = "notebook_of_a_user"
 
@@ -213,10 +213,10 @@ def test_the_digest_is_the_same_in_every_process(write: Callable[..., ModuleType
     code = (
         "import torch; torch.manual_seed(0)\n"
         "import notebook_of_a_user as n\n"
-        "from evalsuite.models.code_identity import identify\n"
+        "from evalsuite.code_identity import identify\n"
         f"print(*[identify(getattr(n, name)).digest for name in {names}])"
     )
-    path = f"{tmp_path}:{Path(__file__).resolve().parents[2]}"
+    path = f"{tmp_path}:{Path(__file__).resolve().parents[1]}"
     env = {"PYTHONPATH": path, "PYTHONHASHSEED": "1", "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [identify(getattr(module, name)).digest for name in names]

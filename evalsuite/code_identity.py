@@ -52,8 +52,10 @@ VOLATILE = frozenset(
     {"training", "__weakref__", "__dict__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__"}
     | {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__orig_bases__"}
     | {"__parameters__", "__type_params__", "__abstractmethods__", "_abc_impl"}
+    | {"_compiled_call_impl", "_is_torch_compile"}
 )
-"""Attributes that change no feature: a model is evaluated in evaluation mode; documentation and types do not run."""
+"""Attributes that change no feature: evaluation has a mode of its own, documentation and types do not run, and what
+torch.compile leaves in a module is another way to compute the same."""
 
 _CACHE = re.compile(r"_*(cache|\w+_cache)_*", re.IGNORECASE)
 """Names of dictionaries that objects fill while they work (the tokenizers of open_clip and transformers)."""
