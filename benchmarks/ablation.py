@@ -37,7 +37,7 @@ VARIANTS = ("all", *(field.name for field in fields(Mechanisms)))
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=ROOT.parent / "shared" / "data",
-              help="Folder with MNIST/raw and cifar10.  [default: ../shared/data beside the checkout]")  # fmt: skip
+              help="Folder with MNIST/raw and cifar10.  [default: ../shared/data next to the checkout]")  # fmt: skip
 @click.option("--problems", "names", type=click.Choice(PROBLEMS + QUICK), multiple=True, help="One problem.")
 @click.option("--without", type=click.Choice(VARIANTS), multiple=True, help="One row; `all` has every mechanism.")
 @click.option("--quick", is_flag=True, help="Small problems.")
@@ -52,7 +52,7 @@ def main(data: Path, names: Sequence[str], without: Sequence[str], quick: bool, 
         except AbsentError as absent:
             click.echo(f"{name}: skipped, {absent}.")
             continue
-        reference.search(path, exhaustive=False)  # leaves F* of its lambdas beside the problem
+        reference.search(path, exhaustive=False)  # leaves F* of its lambdas next to the problem
         columns[name] = []
         for row in rows:
             columns[name].append(cell(path, sweep(path, row)))
@@ -82,8 +82,8 @@ def cell(path: Path, found: dict[str, Any]) -> str:
     """Return seconds, passes and worst suboptimality of a sweep."""
     n_rows = load(path).n_fit
     gaps = [
-        suboptimality(value, reference.reference_value(path, float(penalty)), n_rows)
-        for penalty, value in found["values"].items()
+        suboptimality(value, reference.reference_value(path, float(lambda_)), n_rows)
+        for lambda_, value in found["values"].items()
     ]
     passes = f"{found['evaluations']} + {found['refit_evaluations']}"
     unfinished = "" if found["converged"] else ", NOT converged"

@@ -93,7 +93,7 @@ def synthetic(device: torch.device, rows: int, dim: int, classes: int) -> tuple[
 
 
 def product_rate(device: torch.device, square: int = SQUARE) -> float:
-    """Return the rate of exact float32 matrix products in operations a second."""
+    """Return the rate of exact float32 matrix products in operations per second."""
     a = torch.ones(square, square, device=device)
     seconds = []
     with exact_products():

@@ -21,7 +21,7 @@ CG_RESIDUAL = 1e-2
 Doubles = NDArray[np.float64]
 
 
-def objective(x: NDArray[Any], y: NDArray[np.int64], penalty: float, weights: Doubles, intercepts: Doubles) -> float:
+def objective(x: NDArray[Any], y: NDArray[np.int64], lambda_: float, weights: Doubles, intercepts: Doubles) -> float:
     """Return F for features (n, D), labels (n,), weights (C, D) and intercepts (C,)."""
     total = 0.0
     for span, rows in _chunks(x):
@@ -29,7 +29,7 @@ def objective(x: NDArray[Any], y: NDArray[np.int64], penalty: float, weights: Do
         top = logits.max(axis=1)
         losses = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top - logits[np.arange(len(rows)), y[span]]
         total += float(losses.sum())
-    return total + penalty / 2 * float(np.square(weights).sum())
+    return total + lambda_ / 2 * float(np.square(weights).sum())
 
 
 def suboptimality(value: float, best: float, n_rows: int) -> float:
@@ -46,7 +46,7 @@ def probabilities(x: NDArray[Any], weights: Doubles, intercepts: Doubles) -> Dou
 
 
 def newton_decrement(
-    x: NDArray[Any], y: NDArray[np.int64], penalty: float, weights: Doubles, intercepts: Doubles
+    x: NDArray[Any], y: NDArray[np.int64], lambda_: float, weights: Doubles, intercepts: Doubles
 ) -> float:
     """Return g' H^-1 g / 2, which is F - F* up to terms of higher order, or infinity where it was not found.
 
@@ -59,8 +59,8 @@ def newton_decrement(
     residual[np.arange(len(y)), y] -= 1
     # In centred features the intercept is b + W mean, and the penalty is the same.
     gradient = _transposed_product(x, mean, residual)
-    gradient[:, :-1] += penalty * weights
-    invert = _preconditioner(x, mean, p, penalty)
+    gradient[:, :-1] += lambda_ * weights
+    invert = _preconditioner(x, mean, p, lambda_)
     left = gradient - gradient.mean(axis=0)
     direction = turned = invert(left)
     power = first = float((left * turned).sum())
@@ -68,7 +68,7 @@ def newton_decrement(
     for _ in range(CG_STEPS):
         if power <= CG_RESIDUAL * first or power <= 0:
             return decrement / 2
-        image = _hessian_product(x, mean, p, penalty, direction)
+        image = _hessian_product(x, mean, p, lambda_, direction)
         step = power / float((direction * image).sum())
         decrement += step * power
         left = left - step * image
@@ -78,13 +78,13 @@ def newton_decrement(
     return float("inf")
 
 
-def _hessian_product(x: NDArray[Any], mean: Doubles, p: Doubles, penalty: float, v: Doubles) -> Doubles:
+def _hessian_product(x: NDArray[Any], mean: Doubles, p: Doubles, lambda_: float, v: Doubles) -> Doubles:
     slopes = np.empty_like(p)
     for span, rows in _chunks(x):
         slopes[span] = (rows - mean) @ v[:, :-1].T + v[:, -1]
     slopes = p * (slopes - (p * slopes).sum(axis=1, keepdims=True))
     product = _transposed_product(x, mean, slopes)
-    product[:, :-1] += penalty * v[:, :-1]
+    product[:, :-1] += lambda_ * v[:, :-1]
     return product
 
 
@@ -96,14 +96,14 @@ def _transposed_product(x: NDArray[Any], mean: Doubles, columns: Doubles) -> Dou
     return np.concatenate([total, columns.sum(axis=0)[:, None]], axis=1)
 
 
-def _preconditioner(x: NDArray[Any], mean: Doubles, p: Doubles, penalty: float) -> Any:
+def _preconditioner(x: NDArray[Any], mean: Doubles, p: Doubles, lambda_: float) -> Any:
     covariance = np.zeros((x.shape[1], x.shape[1]))
     for _, rows in _chunks(x):
         covariance += (rows - mean).T @ (rows - mean)
     spreads, directions = np.linalg.eigh(covariance)
     values, vectors = np.linalg.eigh(np.diag(p.mean(axis=0)) - p.T @ p / len(p))
     values = np.maximum(values, 1e-9)[:, None]
-    curvatures = np.concatenate([values * spreads.clip(0) + penalty, len(p) * values], axis=1)
+    curvatures = np.concatenate([values * spreads.clip(0) + lambda_, len(p) * values], axis=1)
 
     def invert(g: Doubles) -> Doubles:
         turned = vectors.T @ g

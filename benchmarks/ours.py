@@ -29,7 +29,7 @@ class Sweep:
     """One sweep and its refit. seconds: wall time; evaluations: passes over the rows, of the sweep and of the refit."""
 
     seconds: float
-    penalties: tuple[float, ...]
+    lambdas: tuple[float, ...]
     best: float
     evaluations: tuple[int, int]
     converged: bool
@@ -107,7 +107,7 @@ def probability_difference(path: Path, weights: Any, intercepts: Any) -> float:
 
 
 def product_rate() -> float:
-    """Return the float32 matrix products' rate in operations a second, with as many threads as the solver uses."""
+    """Return the float32 matrix products' rate in operations per second, with as many threads as the solver uses."""
     a, b = torch.ones(SQUARE, SQUARE), torch.ones(SQUARE, SQUARE)
     seconds = []
     for _ in range(5):

@@ -38,7 +38,7 @@ COLUMNS = (
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=ROOT.parent / "shared" / "data",
-              help="Folder with MNIST/raw and cifar10.  [default: ../shared/data beside the checkout]")  # fmt: skip
+              help="Folder with MNIST/raw and cifar10.  [default: ../shared/data next to the checkout]")  # fmt: skip
 @click.option("--problems", "names", type=click.Choice([*MAKERS, IMAGENET]), multiple=True,
               help="One problem; may be given several times.  [default: all]")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Small problems, about a minute.")
@@ -133,7 +133,7 @@ def memory(found: dict[str, Any]) -> str:
 
 
 def table(figures: dict[str, dict[str, Any]]) -> str:
-    """Return the figures as a markdown table, a line a problem."""
+    """Return the figures as a markdown table, a line for each problem."""
     rows = [COLUMNS, tuple("---" for _ in COLUMNS)]
     for name, found in figures.items():
         bound = "≥ " if found["limited"] else ""

@@ -33,7 +33,7 @@ Job = tuple[float, bool]
 
 @dataclass(frozen=True)
 class Plan:
-    """repeats: sweeps a round; busy_s: how long scikit-learn is timed at least; fits: of the search, None for all."""
+    """repeats: sweeps per round; busy_s: how long scikit-learn is timed at least; fits: of the search, None for all."""
 
     repeats: int
     busy_s: float
@@ -70,8 +70,8 @@ def race(problem: Problem, path: Path, plan: Plan, say: Say) -> dict[str, Any]:
         first = mine.call(ours.run, path)
         say(f"  a sweep takes {first.seconds:.2f} s; scikit-learn is faster with {threads} thread(s); references ...")
         tight_search = mine.call(reference.search, path, plan.exhaustive)
-        jobs = [*((value, False) for value in chosen(first.penalties, plan.fits)), (first.best, True)]
-        every = [*((value, False) for value in first.penalties), (first.best, True)]
+        jobs = [*((value, False) for value in chosen(first.lambdas, plan.fits)), (first.best, True)]
+        every = [*((value, False) for value in first.lambdas), (first.best, True)]
         best = {job: mine.call(reference.reference, path, *job) for job in every}
         times = _timed(mine, theirs, path, plan, jobs, threads, {job: best[job].value for job in jobs}, say)
         found = mine.call(ours.judge, path)
@@ -90,11 +90,11 @@ def race(problem: Problem, path: Path, plan: Plan, say: Say) -> dict[str, Any]:
     }
 
 
-def chosen(penalties: tuple[float, ...], count: int | None) -> tuple[float, ...]:
+def chosen(lambdas: tuple[float, ...], count: int | None) -> tuple[float, ...]:
     """Return `count` of the lambdas, spread over the path."""
-    if count is None or count >= len(penalties):
-        return penalties
-    return tuple(sorted(penalties)[index] for index in np.linspace(0, len(penalties) - 1, count).round().astype(int))
+    if count is None or count >= len(lambdas):
+        return lambdas
+    return tuple(sorted(lambdas)[index] for index in np.linspace(0, len(lambdas) - 1, count).round().astype(int))
 
 
 def _timed(

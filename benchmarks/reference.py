@@ -71,56 +71,56 @@ def search(path: Path, exhaustive: bool) -> Search:
     return Search(content["best"], (low, high), {float(key): score for key, score in content["scores"].items()})
 
 
-def reference(path: Path, penalty: float, whole: bool) -> Reference:
+def reference(path: Path, lambda_: float, whole: bool) -> Reference:
     """Return the reference for one lambda, on the train rows or on all."""
-    weights, intercepts, gap = _solved(path, penalty, whole)
-    return Reference(objective(*load(path).rows(whole), penalty, weights, intercepts), gap)
+    weights, intercepts, gap = _solved(path, lambda_, whole)
+    return Reference(objective(*load(path).rows(whole), lambda_, weights, intercepts), gap)
 
 
-def reference_value(path: Path, penalty: float) -> float:
+def reference_value(path: Path, lambda_: float) -> float:
     """Return F* for one lambda on the train rows, without its Newton decrement."""
-    file = _file(path, penalty, whole=False)
+    file = _file(path, lambda_, whole=False)
     if not file.is_file():
-        _write(file, _solve(path, penalty, whole=False))
+        _write(file, _solve(path, lambda_, whole=False))
     with np.load(file) as content:
-        return objective(*load(path).rows(whole=False), penalty, content["weights"], content["intercepts"])
+        return objective(*load(path).rows(whole=False), lambda_, content["weights"], content["intercepts"])
 
 
-def parameters(path: Path, penalty: float, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def parameters(path: Path, lambda_: float, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return its weights (C, D) and intercepts (C,)."""
-    weights, intercepts, _ = _solved(path, penalty, whole)
+    weights, intercepts, _ = _solved(path, lambda_, whole)
     return weights, intercepts
 
 
-def _solved(path: Path, penalty: float, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    file = _file(path, penalty, whole)
+def _solved(path: Path, lambda_: float, whole: bool) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    file = _file(path, lambda_, whole)
     if not file.is_file():
-        _write(file, _solve(path, penalty, whole))
+        _write(file, _solve(path, lambda_, whole))
     with np.load(file) as content:
         weights, intercepts, gap = content["weights"], content["intercepts"], float(content["gap"])
     if np.isnan(gap):
-        gap = _gap(path, penalty, whole, weights, intercepts)
+        gap = _gap(path, lambda_, whole, weights, intercepts)
         np.savez(file, weights=weights, intercepts=intercepts, gap=gap)
     return weights, intercepts, gap
 
 
-def _solve(path: Path, penalty: float, whole: bool) -> Solution:
+def _solve(path: Path, lambda_: float, whole: bool) -> Solution:
     problem = load(path)
     x, y = problem.features, problem.rows(whole)[1]
     prepared = Prepared(torch.from_numpy(x).double(), targets_of(problem), torch.arange(len(y)))
-    return prepared.solve([penalty], REFIT_TOLERANCE if whole else TOLERANCE, MAX_ITERATIONS)
+    return prepared.solve([lambda_], REFIT_TOLERANCE if whole else TOLERANCE, MAX_ITERATIONS)
 
 
 def _gap(
-    path: Path, penalty: float, whole: bool, weights: NDArray[np.float64], intercepts: NDArray[np.float64]
+    path: Path, lambda_: float, whole: bool, weights: NDArray[np.float64], intercepts: NDArray[np.float64]
 ) -> float:
     x, y = load(path).rows(whole)
-    best = objective(x, y, penalty, weights, intercepts)
-    return suboptimality(best + newton_decrement(x, y, penalty, weights, intercepts), best, len(y))
+    best = objective(x, y, lambda_, weights, intercepts)
+    return suboptimality(best + newton_decrement(x, y, lambda_, weights, intercepts), best, len(y))
 
 
-def _file(path: Path, penalty: float, whole: bool) -> Path:
-    return path / f"{'all' if whole else 'train'}-{penalty:.6e}.npz"
+def _file(path: Path, lambda_: float, whole: bool) -> Path:
+    return path / f"{'all' if whole else 'train'}-{lambda_:.6e}.npz"
 
 
 def _write(file: Path, fit: Solution) -> None:

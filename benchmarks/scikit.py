@@ -30,7 +30,7 @@ TRIAL_ITERATIONS = 20
 class Fit:
     """One fit: its lambda, wall time in seconds, iterations, and F in float64."""
 
-    penalty: float
+    lambda_: float
     seconds: float
     iterations: int
     value: float
@@ -48,17 +48,17 @@ def faster_threads(path: Path) -> int:
     return min(seconds, key=lambda threads: seconds[threads])
 
 
-def default_fit(path: Path, penalty: float, whole: bool, threads: int) -> Fit:
+def default_fit(path: Path, lambda_: float, whole: bool, threads: int) -> Fit:
     """Fit as scikit-learn ships, but for the paper's limit of iterations."""
     x, y = load(path).rows(whole)
     started = time.perf_counter()
-    model = _fit(x, y, penalty, threads)
+    model = _fit(x, y, lambda_, threads)
     seconds = time.perf_counter() - started
     weights, intercepts = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
-    return Fit(penalty, seconds, int(model.n_iter_[0]), objective(x, y, penalty, weights, intercepts))
+    return Fit(lambda_, seconds, int(model.n_iter_[0]), objective(x, y, lambda_, weights, intercepts))
 
 
-def tight_fit(path: Path, penalty: float, whole: bool, threads: int, best: float) -> Fit:
+def tight_fit(path: Path, lambda_: float, whole: bool, threads: int, best: float) -> Fit:
     """Fit until it stalls or hits the limit, and return where it first was within 1e-6 of `best`, else the end.
 
     Its iterates and their times are kept while it runs, and judged afterwards: that costs it a copy of the
@@ -78,24 +78,24 @@ def tight_fit(path: Path, penalty: float, whole: bool, threads: int, best: float
 
     with mock.patch.object(scipy.optimize, "minimize", kept):
         started = time.perf_counter()
-        _fit(x, y, penalty, threads, tol=1e-12)
+        _fit(x, y, lambda_, threads, tol=1e-12)
         ended = time.perf_counter()
 
     def value(index: int) -> float:
         theta = points[index].astype(np.float64).reshape(-1, x.shape[1] + 1, order="F")
-        return objective(x, y, penalty, theta[:, :-1].copy(), theta[:, -1].copy())
+        return objective(x, y, lambda_, theta[:, :-1].copy(), theta[:, -1].copy())
 
     last = len(points) - 1
     if suboptimality(value(last), best, len(y)) > TIGHT:
-        return Fit(penalty, ended - started, len(points), value(last))
+        return Fit(lambda_, ended - started, len(points), value(last))
     low, high = -1, last  # the values fall, so that the first good one is found by halving
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if suboptimality(value(middle), best, len(y)) <= TIGHT else (middle, high)
-    return Fit(penalty, times[high] - started, high + 1, value(high))
+    return Fit(lambda_, times[high] - started, high + 1, value(high))
 
 
-def _fit(x: NDArray[Any], y: NDArray[np.int64], penalty: float, threads: int, **options: Any) -> LogisticRegression:
+def _fit(x: NDArray[Any], y: NDArray[np.int64], lambda_: float, threads: int, **options: Any) -> LogisticRegression:
     with threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # how far it got is what the suboptimality says
-        return LogisticRegression(C=1 / penalty, **{"max_iter": MAX_ITERATIONS, **options}).fit(x, y)
+        return LogisticRegression(C=1 / lambda_, **{"max_iter": MAX_ITERATIONS, **options}).fit(x, y)

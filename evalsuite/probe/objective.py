@@ -169,9 +169,9 @@ class Objective(ABC):
             slope_b += residual.sum(dim=2, dtype=torch.float64)
         gradient = torch.cat([slope_w.view(n_problems, self.n_logits, -1), slope_b.unsqueeze(2)], dim=2)
         gradient = self.project(gradient)
-        weights, penalty = theta[:, :, :-1], self.lambdas[ids]
-        value += penalty / 2 * weights.square().sum(dim=(1, 2))
-        gradient[:, :, :-1] += penalty[:, None, None] * weights
+        weights, lambdas = theta[:, :, :-1], self.lambdas[ids]
+        value += lambdas / 2 * weights.square().sum(dim=(1, 2))
+        gradient[:, :, :-1] += lambdas[:, None, None] * weights
         return value, gradient
 
     def curvature(self, ids: Tensor, theta: Tensor) -> Tensor:
@@ -186,25 +186,10 @@ class Objective(ABC):
     def curvature_weights(self, index: int, theta: Tensor) -> Tensor:
         """Return p (1 - p), the curvature of each row's loss in each logit, of one problem: (K, N)."""
         found = torch.empty(self.n_logits, len(self.design), dtype=self.design.dtype, device=theta.device)
+        ids = torch.tensor([index], device=theta.device)
         for span, _, logits in self._logits(theta.unsqueeze(0)):
-            found[:, span] = self._weights(index, span, logits)
+            found[:, span] = self._diagonal(ids, span, logits)[0]
         return found
-
-    def hessian(self, index: int, theta: Tensor) -> Tensor:
-        """Return the Hessian of the losses of one problem at theta (K, D + 1): (n, n) float64, n = K (D + 1)."""
-        total = torch.zeros(theta.numel(), theta.numel(), dtype=torch.float64, device=theta.device)
-        id_ = torch.tensor([index], device=theta.device)
-        for span, x, logits in self._logits(theta.unsqueeze(0)):
-            # In float64, because rounding would give the null directions of the softmax a curvature, or less than none.
-            one = torch.eye(self.n_logits, dtype=torch.float64, device=x.device)
-            bent = self.hessian_vector_product(
-                id_, span, logits.double(), one[None, :, :, None].expand(-1, -1, -1, len(x))
-            )[0]
-            x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1).double()
-            for row, weights in enumerate(bent):
-                blocks = (weights.unsqueeze(1) * x.T) @ x
-                total[row * x.shape[1] : (row + 1) * x.shape[1]] += blocks.transpose(0, 1).flatten(1)
-        return total
 
     def _logits(self, theta: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield (positions, rows (m, D), logits (A, K, m)).
@@ -242,8 +227,8 @@ class Objective(ABC):
         """Return the Hessian of each row's loss in the logits (A, K, m) times directions (A, J, K, m)."""
 
     @abstractmethod
-    def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
-        """Return the diagonal of the Hessian of each row's loss in the logits (1, K, m): (K, m)."""
+    def _diagonal(self, ids: Tensor, rows: slice | Tensor, logits: Tensor) -> Tensor:
+        """Return the diagonal of the Hessian of each row's loss in the logits: (A, K, m)."""
 
     @abstractmethod
     def _hessian(self, ids: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
@@ -285,8 +270,8 @@ class Softmax(Objective):
         weighted = p * directions
         return weighted - p * weighted.sum(dim=2, keepdim=True)
 
-    def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
-        p = torch.softmax(logits[0], dim=0)
+    def _diagonal(self, ids: Tensor, rows: slice | Tensor, logits: Tensor) -> Tensor:
+        p = torch.softmax(logits, dim=1)
         return p * (1 - p)
 
     def _hessian(self, ids: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
@@ -317,16 +302,12 @@ class Sigmoid(Objective):
         return loss, -sign * torch.sigmoid(-margin) * used
 
     def hessian_vector_product(self, ids: Tensor, rows: slice | Tensor, logits: Tensor, directions: Tensor) -> Tensor:
+        return self._diagonal(ids, rows, logits).unsqueeze(1) * directions
+
+    def _diagonal(self, ids: Tensor, rows: slice | Tensor, logits: Tensor) -> Tensor:
         used = (self.labels[self.task_of[ids]][:, rows] >= 0).unsqueeze(1)
         p = torch.sigmoid(logits)
-        return (p * (1 - p) * used).unsqueeze(1) * directions
-
-    def _weights(self, index: int, span: slice, logits: Tensor) -> Tensor:
-        used = self.labels[self.task_of[index], span] >= 0
-        p = torch.sigmoid(logits[0])
         return p * (1 - p) * used
 
     def _hessian(self, ids: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
-        used = (self.labels[self.task_of[ids]][:, rows] >= 0).unsqueeze(1)
-        p = torch.sigmoid(logits)
-        return (p * (1 - p) * used).sum(dim=2, keepdim=True, dtype=torch.float64)
+        return self._diagonal(ids, rows, logits).sum(dim=2, keepdim=True, dtype=torch.float64)

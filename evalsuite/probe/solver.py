@@ -131,7 +131,7 @@ class Prepared:
         """Fit some lambdas in one batch and remember what was found."""
         objective = self._objective(self._space, lambdas)
         start = self._warm.start(objective, lambdas)
-        bound = PreconditionedProblem(objective, self._space.spectrum, self._warm.curvatures(lambdas), self._mechanisms)
+        bound = PreconditionedProblem(objective, self._space.spectrum, self._warm.blocks(lambdas), self._mechanisms)
         options = self._options(self._space, lambdas, tolerance, max_iterations)
         minimum = minimise(bound, start.flatten(1), options)
         found = self._solution(lambdas, minimum, self._space)

@@ -2,7 +2,7 @@
 
 The penalty makes every minimum a combination of the centred rows (the representer theorem), and it does not
 change under rotation. So with an orthonormal basis V (D, r) of the space the rows span, fitting
-z_n = V' (x_n - mean) gives the very same minima, W = W_z V'. Three things are gained: r <= min(N, D) unknowns a
+z_n = V' (x_n - mean) gives the very same minima, W = W_z V'. Three things are gained: r <= min(N, D) unknowns per
 class in place of D, a covariance that is diagonal, and float32 products that keep small directions apart from
 large ones, whose rounding would drown them.
 

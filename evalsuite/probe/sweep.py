@@ -1,6 +1,6 @@
 """The choice of lambda: the parametric binary search of the CLIP paper, appendix A.3, on validation rows.
 
-The grid has 97 points 10^(-6 + i/8), i = 0 .. 96, eight a decade. The search tries every 16th point
+The grid has 97 points 10^(-6 + i/8), i = 0 .. 96, eight per decade. The search tries every 16th point
 (10^-6, 10^-4 .. 10^6), then halves the step around the best point so far, until neighbouring points of the
 grid have been compared: 7 + 2 + 2 + 2 + 2 = 15 fits. The paper does not say what to do where points tie. Here they
 are a plateau: the search goes on at both of its ends and in its middle, which takes a few fits more, and takes the
@@ -26,7 +26,7 @@ LAMBDAS = tuple(10.0 ** (-6 + i / 8) for i in range(97))
 """Appendix A.3: 96 logarithmic steps between 10^-6 and 10^6."""
 
 STEPS = (16, 8, 4, 2, 1)
-"""Distance between neighbours on the grid in each round, from 7 points over 12 decades to 8 a decade."""
+"""Distance between neighbours on the grid in each round, from 7 points over 12 decades to 8 per decade."""
 
 MAX_BATCH = 8
 """Lambdas solved together at most; a full grid would otherwise hold 48 histories in memory."""

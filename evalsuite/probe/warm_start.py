@@ -15,7 +15,6 @@ from torch import Tensor
 
 from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Objective
-from evalsuite.probe.preconditioner.class_blocks import Blocks
 from evalsuite.probe.preconditioner.symmetric import Symmetric
 from evalsuite.probe.reduction import Reduction
 from evalsuite.probe.solution import Solution
@@ -26,10 +25,7 @@ NEIGHBOURS = 3
 """Solutions combined at most: with the curve's curvature known, a fourth adds nothing that pays for itself."""
 
 KEPT_BYTES = 32 << 20
-"""The curvatures in the blocks of earlier lambdas take at most this much memory."""
-
-REACH = math.log(150)
-"""Blocks serve lambdas within this ratio: the step of the search's first round is 100."""
+"""The blocks of earlier lambdas take at most this much memory."""
 
 
 class WarmStarts:
@@ -40,7 +36,7 @@ class WarmStarts:
         self._lambdas: list[float] = []
         self._points: list[Tensor] = []
         self._ours: list[bool] = []
-        self._curvatures: dict[float, dict[int, Symmetric]] = {}
+        self._blocks: dict[float, dict[int, Symmetric]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._lambdas)
@@ -52,23 +48,22 @@ class WarmStarts:
         self._points += points.view(len(found.lambdas), self._reduction.n_problems, *points.shape[1:])
         self._ours += [ours] * len(found.lambdas)
 
-    def keep(self, lambdas: list[float], blocks: Mapping[int, Blocks]) -> None:
-        """Keep the blocks that a fit made, the older ones as long as there is room."""
+    def keep(self, lambdas: list[float], blocks: Mapping[int, Symmetric]) -> None:
+        """Keep the blocks that a fit ended with, as long as there is room."""
         per = max(1, self._reduction.n_problems)
         for name, one in blocks.items():
-            if one.curvature is not None:
-                self._curvatures.setdefault(lambdas[name // per % len(lambdas)], {})[name % per] = one.curvature
-        while sum(one.tiles.nbytes for group in self._curvatures.values() for one in group.values()) > KEPT_BYTES:
-            del self._curvatures[next(iter(self._curvatures))]
+            self._blocks.setdefault(lambdas[name // per % len(lambdas)], {})[name % per] = one
+        while sum(one.tiles.nbytes for group in self._blocks.values() for one in group.values()) > KEPT_BYTES:
+            del self._blocks[next(iter(self._blocks))]
 
-    def curvatures(self, lambdas: list[float]) -> dict[int, tuple[Symmetric, float]]:
-        """Return blocks without a penalty for the problems of these lambdas, and the nearest lambda, which had them."""
-        found: dict[int, tuple[Symmetric, float]] = {}
+    def blocks(self, lambdas: list[float]) -> dict[int, Symmetric]:
+        """Return the blocks of the nearest larger lambda for the problems of these, where there are some: a penalty
+        that is too large shortens steps where the curvature is small (as Levenberg and Marquardt damp them)."""
+        found: dict[int, Symmetric] = {}
         for index, value in enumerate(lambdas if self._mechanisms.taken_over else ()):
-            nearest = min(self._curvatures, key=lambda known: abs(math.log(known / value)), default=None)
-            if nearest is not None and abs(math.log(nearest / value)) < REACH:
-                per = self._reduction.n_problems
-                found |= {index * per + name: (one, nearest) for name, one in self._curvatures[nearest].items()}
+            known = min((known for known in self._blocks if known >= value), default=None)
+            if known is not None:
+                found |= {index * self._reduction.n_problems + name: one for name, one in self._blocks[known].items()}
         return found
 
     def start(self, objective: Objective, lambdas: list[float]) -> Tensor:

@@ -1,144 +1,121 @@
-"""The second preconditioner: blocks of the Hessian."""
+"""The second preconditioner: blocks of the Hessian, and what they are worth to a fit."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from evalsuite.probe import Prepared, Targets
+from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Design, Objective, Sigmoid, Softmax
-from evalsuite.probe.preconditioner import class_blocks, leverage
-from evalsuite.probe.preconditioner.class_blocks import Blocks, rounds_worth
-from evalsuite.probe.preconditioner.symmetric import Symmetric
+from evalsuite.probe.preconditioner import class_blocks
+
+LAMBDAS = torch.tensor([0.1, 2.0], dtype=torch.float64)
 
 
-def softmax_problem(dtype: torch.dtype, n: int = 60, dim: int = 5) -> tuple[Objective, torch.Tensor]:
-    rng = np.random.default_rng(6)
-    design = Design.of(torch.from_numpy(rng.normal(size=(n, dim)) + 1).to(dtype), None)
-    labels = torch.from_numpy(rng.integers(0, 3, n))
-    theta = torch.from_numpy(rng.normal(size=(3, dim + 1)))
-    return Softmax(design, torch.tensor([0.1, 2.0], dtype=torch.float64), labels, 3), theta
-
-
-def sigmoid_problem(dtype: torch.dtype, n: int = 60, dim: int = 5) -> tuple[Objective, torch.Tensor]:
+def correlated_rows(n: int, dim: int) -> torch.Tensor:
+    """Features that all but equal one another; what sets them apart is in few rows: (n, dim) float64."""
     rng = np.random.default_rng(7)
-    design = Design.of(torch.from_numpy(rng.normal(size=(n, dim)) + 1).to(dtype), None)
-    labels = torch.from_numpy(rng.integers(-1, 2, (2, n)).astype(np.int8))
-    lambdas = torch.tensor([0.1, 2.0], dtype=torch.float64)
-    return Sigmoid(design, lambdas, labels, torch.tensor([1, 0])), torch.from_numpy(rng.normal(size=(1, dim + 1)))
+    common = rng.normal(size=(n, 1))
+    rare = rng.normal(size=(n, dim)) * (rng.uniform(size=(n, dim)) < 0.01)
+    return torch.from_numpy(common + 1e-3 * rng.normal(size=(n, dim)) + 0.1 * rare)
 
 
-def hessian_blocks(objective: Objective, index: int, theta: torch.Tensor) -> torch.Tensor:
-    """Return the diagonal blocks (K, D + 1, D + 1) of the objective's Hessian by differences of its gradient."""
-    step, ids = 1e-5, torch.tensor([index])
-    blocks = torch.zeros(len(theta), theta.shape[1], theta.shape[1], dtype=torch.float64)
-    for k in range(len(theta)):
-        for column in range(theta.shape[1]):
-            moved = torch.zeros_like(theta)
-            moved[k, column] = step
-            above = objective.evaluate(ids, (theta + moved).unsqueeze(0))[1][0]
-            below = objective.evaluate(ids, (theta - moved).unsqueeze(0))[1][0]
-            blocks[k, :, column] = (above - below)[k] / (2 * step)
-    return blocks
+def softmax_problem(n: int, dim: int) -> tuple[Objective, torch.Tensor]:
+    """Seven classes whose labels are noise, and a point (7, dim + 1)."""
+    rng = np.random.default_rng(6)
+    labels = torch.from_numpy(rng.integers(0, 7, n))
+    point = torch.from_numpy(0.3 * rng.normal(size=(7, dim + 1)))
+    return Softmax(Design.of(correlated_rows(n, dim), None), LAMBDAS, labels, 7), point
 
 
-@pytest.fixture
-def sampled(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Have blocks a class made, even of small problems, from so many rows a direction."""
-    monkeypatch.setattr(class_blocks, "WHOLE_BELOW", 0)
-    # Small problems would sum over all their rows.
-    monkeypatch.setattr(class_blocks, "BLOCK_OVERHEAD", 0)
-    monkeypatch.setattr(leverage, "NEGLIGIBLE", 0)
-    return lambda rows: monkeypatch.setattr(leverage, "ROWS", rows)
+def sigmoid_problem(n: int, dim: int) -> tuple[Objective, torch.Tensor]:
+    """A task that ignores a third of its rows, and a point (1, dim + 1)."""
+    rng = np.random.default_rng(7)
+    labels = torch.from_numpy(rng.integers(-1, 2, (1, n)).astype(np.int8))
+    point = torch.from_numpy(rng.normal(size=(1, dim + 1)))
+    return Sigmoid(Design.of(correlated_rows(n, dim), None), LAMBDAS, labels, torch.tensor([0, 0])), point
 
 
-def dense(found: Symmetric) -> torch.Tensor:
-    """Return the whole matrices (B, d, d) float64."""
-    lower = found.lower(0, len(found)).tril()
-    return lower + lower.tril(-1).transpose(1, 2)
+def hessians(objective: Objective, theta: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Return the diagonal blocks (K, D + 1, D + 1) of the Hessian, as the formula has them."""
+    rows = objective.design.take(torch.arange(len(objective.design)))
+    rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64)], dim=1)
+    logits = theta @ rows.T
+    if isinstance(objective, Sigmoid):
+        p = torch.sigmoid(logits)
+        weights = p * (1 - p) * (objective.labels >= 0)
+    else:
+        p = torch.softmax(logits, dim=0)
+        weights = p * (1 - p)
+    added = torch.full((rows.shape[1],), penalty, dtype=torch.float64)
+    added[-1] = 0
+    return (rows.T * weights[:, None]) @ rows + torch.diag(added)
 
 
-def without_projection(objective: Objective, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the common part in the gradient of a softmax: taking it out mixes the classes."""
-    monkeypatch.setattr(objective, "project", lambda gradient: gradient)
+def product(objective: Objective, index: int, theta: torch.Tensor) -> torch.Tensor:
+    """Return the blocks times the Hessians that they are to be the inverses of: (K, D + 1, D + 1)."""
+    found = class_blocks.inverses(objective, index, theta)
+    columns = hessians(objective, theta, float(LAMBDAS[index])).permute(2, 0, 1)
+    return class_blocks.apply(found, columns).permute(1, 2, 0)
 
 
 @pytest.mark.parametrize("problem", [softmax_problem, sigmoid_problem])
 @pytest.mark.parametrize("index", [0, 1])
-def test_with_all_rows_drawn_the_blocks_are_the_hessians(
-    sampled: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, problem: Any, index: int
-) -> None:
-    sampled(1_000)
-    objective, theta = problem(torch.float64)
-    without_projection(objective, monkeypatch)
-    hessian = hessian_blocks(objective, index, theta)
-    product = dense(Blocks.at(objective, index, theta, float(objective.lambdas[index]), 1).inverse) @ hessian
-    assert torch.allclose(product, torch.eye(6, dtype=torch.float64).expand_as(hessian), atol=1e-4)
+def test_of_few_rows_the_blocks_are_the_hessians(problem: object, index: int) -> None:
+    objective, theta = problem(300, 40)  # type: ignore[operator]
+    found = product(objective, index, theta)
+    assert torch.allclose(found, torch.eye(41, dtype=torch.float64).expand_as(found), atol=1e-5)
 
 
 @pytest.mark.parametrize("problem", [softmax_problem, sigmoid_problem])
-def test_the_whole_hessian_of_a_small_problem_makes_newton_steps(monkeypatch: pytest.MonkeyPatch, problem: Any) -> None:
-    objective, theta = problem(torch.float64)
-    without_projection(objective, monkeypatch)
-    direction = torch.from_numpy(np.random.default_rng(8).normal(size=tuple(theta.shape)))
-    direction[:, -1] -= direction[:, -1].mean() if len(theta) > 1 else 0  # a common intercept has no curvature
-    step, ids = 1e-5, torch.tensor([1])
-    above, below = (objective.evaluate(ids, (theta + s * direction).unsqueeze(0))[1][0] for s in (step, -step))
-    found = Blocks.at(objective, 1, theta, 2.0, 1).apply(((above - below) / (2 * step)).unsqueeze(0))[0]
-    found[:, -1] -= found[:, -1].mean() if len(theta) > 1 else 0
-    assert torch.allclose(found, direction, atol=1e-3)
-
-
-def test_shifted_blocks_are_those_of_the_other_penalty(sampled: Callable[[int], None]) -> None:
-    sampled(1_000)
-    objective, theta = softmax_problem(torch.float64)
-    made = Blocks.at(objective, 0, theta, 0.1, 1)
-    assert made.curvature is not None
-    shifted = Blocks.of(made.curvature, objective, 2.0)
-    assert torch.allclose(dense(shifted.inverse), dense(Blocks.at(objective, 1, theta, 2.0, 1).inverse))
-
-
-def test_with_some_rows_drawn_blocks_are_close(sampled: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sample of 20 rows a direction has eigenvalues within (1 +- sqrt(1 / 20))^2 of the truth, and some luck."""
-    sampled(20)
-    objective, theta = softmax_problem(torch.float64, n=2_000)
-    without_projection(objective, monkeypatch)
-    inverse = dense(Blocks.at(objective, 0, theta, 0.1, 1).inverse)
-    values = torch.linalg.eigvals(inverse @ hessian_blocks(objective, 0, theta)).real
-    assert 0.4 < float(values.min()) < float(values.max()) < 2.5
+def test_of_many_rows_no_direction_is_estimated_much_worse_than_another(problem: object) -> None:
+    """The labels cannot be told from the features, so that every row matters and some have to be drawn."""
+    objective, theta = problem(12_000, 40)  # type: ignore[operator]
+    values = torch.linalg.eigvals(product(objective, 0, theta)).real
+    assert 0.25 < float(values.min()) < float(values.max()) < 4
     assert float((values - 1).abs().max()) > 1e-3  # not all rows were looked at
 
 
-def test_blocks_have_the_precision_of_the_products(sampled: Callable[[int], None]) -> None:
-    sampled(4)
-    objective, theta = softmax_problem(torch.float32)
-    inverse = Blocks.at(objective, 0, theta, 0.1, 1).inverse
-    assert inverse.tiles.dtype == torch.float32
-    assert bool((torch.linalg.eigvalsh(dense(inverse)) > 0).all())
+def test_blocks_have_the_precision_of_the_products() -> None:
+    objective, theta = softmax_problem(300, 40)
+    single = Softmax(Design.of(correlated_rows(300, 40).float(), None), LAMBDAS, objective.labels, 7)
+    assert class_blocks.inverses(single, 0, theta).tiles.dtype == torch.float32
 
 
-def test_blocks_that_do_not_fit_are_never_worth_it(
-    sampled: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sampled(4)
-    objective, theta = softmax_problem(torch.float32)
-    size = Blocks.at(objective, 0, theta, 0.1, 1).inverse.tiles.nbytes
-    monkeypatch.setattr(class_blocks, "MAX_BYTES", 2 * size - 1)
-    assert rounds_worth(objective, 2) == float("inf")
-    assert 0 < rounds_worth(objective, 1) < float("inf")
+def test_blocks_that_do_not_fit_the_memory_are_never_worth_it() -> None:
+    def worth(n_problems: int) -> float:
+        labels = torch.arange(300) % 7
+        objective = Softmax(Design.of(torch.randn(300, 1200), None), LAMBDAS, labels, 7)
+        return class_blocks.rounds_worth(objective, n_problems)
+
+    assert 0 < worth(1) < float("inf")
+    assert worth(12) == float("inf")
 
 
-def test_where_only_inverses_fit_curvatures_are_not_kept(
-    sampled: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sampled(4)
-    objective, theta = softmax_problem(torch.float32)
-    whole = Blocks.at(objective, 0, theta, 0.1, 1)
-    assert whole.curvature is not None
-    monkeypatch.setattr(class_blocks, "MAX_BYTES", 2 * whole.inverse.tiles.nbytes - 1)
-    made = Blocks.at(objective, 0, theta, 0.1, 1)
-    assert made.curvature is None
-    assert torch.equal(made.inverse.tiles, whole.inverse.tiles)
+@pytest.fixture(scope="module")
+def hard() -> tuple[torch.Tensor, Targets]:
+    """Nearly separable classes on unequal features: (3000, 40) float32."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 8, 3_000)
+    x = (rng.normal(size=(3_000, 40)) + 1.1 * rng.normal(size=(8, 40))[labels]) * np.logspace(0, -2, 40)
+    return torch.from_numpy(x).float(), Targets("multinomial", torch.from_numpy(labels), 8)
+
+
+def passes(hard: tuple[torch.Tensor, Targets], mechanisms: Mechanisms) -> tuple[int, ...]:
+    """Return the passes over the rows that each of some lambdas takes, and see that they were minimised."""
+    found = Prepared(*hard, mechanisms=mechanisms).solve([1e-4, 1e-2, 1.0], 1e-6)
+    assert found.converged == (True, True, True)
+    tight = Prepared(hard[0].double(), hard[1]).solve([1e-4, 1e-2, 1.0], 1e-10)
+    for ours, best in zip(found.objective, tight.objective, strict=True):
+        assert abs(ours - best) / max(best, 1e-3 * 3_000) < 1e-6
+    return found.evaluations
+
+
+def test_blocks_spare_a_hard_problem_passes(hard: tuple[torch.Tensor, Targets]) -> None:
+    assert sum(passes(hard, Mechanisms())) < 0.7 * sum(passes(hard, Mechanisms(class_blocks=False)))
+
+
+def test_the_next_lambda_takes_the_blocks_over(hard: tuple[torch.Tensor, Targets]) -> None:
+    assert passes(hard, Mechanisms())[0] < passes(hard, Mechanisms(taken_over=False))[0]

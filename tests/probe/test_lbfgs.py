@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pytest
 import torch
@@ -74,9 +73,7 @@ class Quadratics:
     def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
         return gradients.clone()
 
-    def refresh(
-        self, ids: Tensor, points: Tensor, arriving: Sequence[bool], steps: Sequence[float | None]
-    ) -> list[int]:
+    def refresh(self, ids: Tensor, points: Tensor) -> list[int]:
         return []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evalsuite.probe import space as space_module
 from evalsuite.probe.objective import Design
 from evalsuite.probe.reduction import ABSENT_INTERCEPT, reduce_targets
 from evalsuite.probe.space import Space
@@ -61,13 +60,14 @@ def test_equal_rows_keep_one_direction_of_nothing() -> None:
         assert torch.isfinite(space.spectrum.values).all()
 
 
-def test_rows_too_large_to_copy_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space_module, "MAX_COPY_BYTES", 50 * 7 * 8 - 1)
-    design = Design.of(features(50, 7), None)
+def test_rows_too_large_to_copy_stay_as_they_are() -> None:
+    """900,000 rows of 40 features, as drawn from 50, would take 288 MB."""
+    rows = torch.arange(900_000) % 50
+    design = Design.of(features(50, 40), rows)
     space = Space.of(design)
     assert space.basis is None
     assert space.design is design
-    weights, intercepts = torch.ones(2, 7, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    weights, intercepts = torch.ones(2, 40, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     # Only the mean moves, into the intercept.
     assert torch.equal(space.from_features(weights, intercepts)[0], weights)
     assert torch.allclose(space.from_features(weights, intercepts)[1], weights @ design.mean)

@@ -43,13 +43,14 @@ def scored(
 ) -> SweepResult:
     """Sweep with a score that depends on the place of lambda on the grid alone."""
     x, targets = data
-    # The norm of the weights falls with lambda, so that the spread of the logits tells which lambda it is.
+    # The norm of the weights falls with lambda, so that the spread of the logits tells which lambda it is: around 1e-4
+    # neighbours differ by 1e-5, which takes tight fits to see.
     spread = [float(fit.logits(0, x, VALIDATION).std()) for fit in _every_fit(data).values()]
 
     def score(logits: torch.Tensor) -> float:
         return score_of(min(range(len(spread)), key=lambda point: abs(spread[point] - float(logits.std()))))
 
-    return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=score, tolerance=1e-8, grid=grid)  # type: ignore[arg-type]
+    return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=score, tolerance=1e-12, grid=grid)  # type: ignore[arg-type]
 
 
 _FITS: dict[float, Solution] = {}
@@ -58,7 +59,7 @@ _FITS: dict[float, Solution] = {}
 def _every_fit(data: tuple[torch.Tensor, Targets]) -> dict[float, Solution]:
     if not _FITS:
         x, targets = data
-        found = solve(x, targets, LAMBDAS, rows=FIT, tolerance=1e-8)
+        found = solve(x, targets, LAMBDAS, rows=FIT, tolerance=1e-12)
         _FITS.update({lam: found.select(i) for i, lam in enumerate(LAMBDAS)})
     return _FITS
 

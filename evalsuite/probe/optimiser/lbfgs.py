@@ -32,11 +32,8 @@ class Problem(Protocol):
     def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
         """Return an approximate inverse Hessian, positive definite, times gradients (A, n)."""
 
-    def refresh(
-        self, ids: Tensor, points: Tensor, arriving: Sequence[bool], steps: Sequence[float | None]
-    ) -> list[int]:
-        """Hear in each round where the problems are, (A, n), which of them seem to have arrived, and the length of the
-        step that a line search accepted; return the rows whose inverse Hessian moved."""
+    def refresh(self, ids: Tensor, points: Tensor) -> list[int]:
+        """Hear in each round where the problems are, (A, n); return the rows whose inverse Hessian moved."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def passes(problem: Problem, start: Tensor, options: Options) -> bool:
         return True
     ids = torch.arange(len(start), device=start.device)
     values, gradients = problem.evaluate(ids, start)
-    problem.refresh(ids, start, [True] * len(start), [None] * len(start))
+    problem.refresh(ids, start)
     gaps = (gradients * problem.precondition(ids, gradients)).sum(dim=1) / 2
     scales = torch.tensor(list(options.floors), dtype=torch.float64, device=start.device).maximum(values)
     return bool((gaps <= GAP_SAFETY * options.tolerance * scales).all())
@@ -97,7 +94,6 @@ class _Track:
     search: Search | None = None
     iterations: int = 0
     stalled: bool = False
-    accepted: float | None = None
 
     def finished(self, options: Options) -> bool:
         """Say whether nothing more is to be done for this problem."""
@@ -105,23 +101,25 @@ class _Track:
 
 
 class _Batch:
-    """The unfinished problems, one in each row of every tensor, and the results of the finished ones."""
+    """The unfinished problems, one in each row of every tensor, and the results of the finished ones.
+
+    ids: (A,) their numbers; state: (A, 3, n) their points, gradients and preconditioned gradients.
+    """
 
     def __init__(self, problem: Problem, start: Tensor, options: Options) -> None:
         n_problems, size = start.shape
         self._problem, self._options = problem, options
         self.ids = torch.arange(n_problems, device=start.device)
-        self.point = start.clone()
-        self._value, self._gradient = problem.evaluate(self.ids, start)
-        self._direction, self._preconditioned = torch.zeros_like(start), torch.zeros_like(start)
+        self._value, gradient = problem.evaluate(self.ids, start)
+        problem.refresh(self.ids, start)
+        self._state = torch.stack([start, gradient, problem.precondition(self.ids, gradient)], dim=1)
+        self._direction = torch.zeros_like(start)
         self._history = Direction(n_problems, size, start.device)
         self._tracks = [_Track(Stop(options.tolerance, floor)) for floor in options.floors]
         self._ends = list(self._tracks)
         self._evaluations = [1] * n_problems
         self._final = (start.clone(), torch.zeros_like(self._value), torch.zeros_like(self._value))
-        self._problem.refresh(self.ids, self.point, [False] * n_problems, [None] * n_problems)
-        self._preconditioned = self._problem.precondition(self.ids, self._gradient)
-        self.aim(range(n_problems))
+        self.aim(list(range(n_problems)))
 
     def drop_finished(self) -> bool:
         """Move the finished problems to the results; return whether any is left."""
@@ -134,37 +132,33 @@ class _Batch:
     def _record(self, rows: list[int]) -> None:
         points, values, norms = self._final
         names = self.ids[rows]
-        points[names], values[names] = self.point[rows], self._value[rows]
-        norms[names] = self._gradient[rows].norm(dim=1)
+        points[names], values[names] = self._state[rows, 0], self._value[rows]
+        norms[names] = self._state[rows, 1].norm(dim=1)
         for row, name in zip(rows, names.tolist(), strict=True):
             self._ends[name] = self._tracks[row]
 
     def _keep(self, rows: list[int]) -> None:
         self._tracks = [self._tracks[i] for i in rows]
-        self.ids, self.point, self._direction = self.ids[rows], self.point[rows], self._direction[rows]
-        self._value, self._gradient = self._value[rows], self._gradient[rows]
-        self._preconditioned = self._preconditioned[rows]
+        self.ids, self._value = self.ids[rows], self._value[rows]
+        self._state, self._direction = self._state[rows], self._direction[rows]
         self._history.keep(rows)
 
     def advance(self) -> list[int]:
         """Evaluate one trial of every problem; return the problems that now need a new direction."""
         searches = [track.search for track in self._tracks if track.search is not None]
         steps = torch.tensor([search.step for search in searches], dtype=torch.float64, device=self.ids.device)
-        trial = self.point + steps[:, None] * self._direction
+        trial = self._state[:, 0] + steps[:, None] * self._direction
         value, gradient = self._problem.evaluate(self.ids, trial)
         slope = (gradient * self._direction).sum(dim=1)
         values, slopes = torch.stack([value, slope]).tolist()
-        told = zip(searches, values, slopes, strict=True)
-        verdicts = [search.tell(v, g) for search, v, g in told]
-        for name, track in zip(self.ids.tolist(), self._tracks, strict=True):
+        verdicts = [search.tell(v, g) for search, v, g in zip(searches, values, slopes, strict=True)]
+        for name in self.ids.tolist():
             self._evaluations[name] += 1
-            track.accepted = None
         accepted = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.ACCEPT]
         failed = [i for i, verdict in enumerate(verdicts) if verdict is Verdict.FAIL]
         for i in accepted:
             # By the trapezoid rule on the slopes: differences of F drown in rounding near the minimum.
             search = searches[i]
-            self._tracks[i].accepted = search.step
             self._tracks[i].stop.decreases.append(-search.step * (search.slope + slopes[i]) / 2)
         if accepted:
             self._accept(accepted, trial, value, gradient)
@@ -181,53 +175,35 @@ class _Batch:
 
     def _accept(self, rows: list[int], point: Tensor, value: Tensor, gradient: Tensor) -> None:
         """Move these problems to their trials and remember the pairs s = step, y = change of the gradient."""
-        if len(rows) == len(self._tracks):
-            preconditioned = self._problem.precondition(self.ids, gradient)
-            s, y, my = point - self.point, gradient - self._gradient, preconditioned - self._preconditioned
-            self.point, self._value, self._gradient, self._preconditioned = point, value, gradient, preconditioned
-        else:
-            point, value, gradient = point[rows], value[rows], gradient[rows]
-            preconditioned = self._problem.precondition(self.ids[rows], gradient)
-            s, y = point - self.point[rows], gradient - self._gradient[rows]
-            my = preconditioned - self._preconditioned[rows]
-            self.point[rows], self._value[rows], self._gradient[rows] = point, value, gradient
-            self._preconditioned[rows] = preconditioned
-        self._history.push(rows, s, y, my)
+        ids, gradient = self.ids[rows], gradient[rows]
+        state = torch.stack([point[rows], gradient, self._problem.precondition(ids, gradient)], dim=1)
+        self._history.push(rows, *(state - self._state[rows]).unbind(dim=1))
+        self._state[rows], self._value[rows] = state, value[rows]
         for i in rows:
             self._tracks[i].iterations += 1
 
     def refresh(self) -> None:
         """Let the preconditioners follow the points."""
-        arriving = [track.stop.hits > 0 for track in self._tracks]
-        steps = [track.accepted for track in self._tracks]
-        rows = self._problem.refresh(self.ids, self.point, arriving, steps)
+        rows = self._problem.refresh(self.ids, self._state[:, 0])
         if not rows:
             return
-        ids, gradient = self.ids[rows], self._gradient[rows]
-        preconditioned = self._preconditioned[rows] = self._problem.precondition(ids, gradient)
+        ids, gradient = self.ids[rows], self._state[rows, 1]
+        preconditioned = self._state[rows, 2] = self._problem.precondition(ids, gradient)
         for row, slope in zip(rows, (gradient * preconditioned).sum(dim=1).tolist(), strict=True):
-            if arriving[row]:
+            if self._tracks[row].stop.hits:
                 self._tracks[row].stop.confirmed = slope / 2
         if any(self._history.pairs[row] for row in rows):
             y = self._history.pairs_of(rows)
             my = self._problem.precondition(ids.repeat_interleave(y.shape[1]), y.flatten(0, 1))
             self._history.precondition_again(rows, my.view_as(y))
 
-    def aim(self, rows: Sequence[int]) -> None:
+    def aim(self, rows: list[int]) -> None:
         """Give problems a new direction, an estimate of their gap and a new line search."""
-        rows = list(rows)
         if not rows:
             return
-        everything = len(rows) == len(self._tracks)
-        gradient, preconditioned, value = (
-            part if everything else part[rows] for part in (self._gradient, self._preconditioned, self._value)
-        )
-        direction = -self._history.product(rows, gradient, preconditioned)
-        slopes, values = torch.stack([(direction * gradient).sum(dim=1), value]).tolist()
-        if everything:
-            self._direction = direction
-        else:
-            self._direction[rows] = direction
+        _, gradient, preconditioned = self._state[rows].unbind(dim=1)
+        direction = self._direction[rows] = -self._history.product(rows, gradient, preconditioned)
+        slopes, values = torch.stack([(direction * gradient).sum(dim=1), self._value[rows]]).tolist()
         for i, slope, found in zip(rows, slopes, values, strict=True):
             track = self._tracks[i]
             track.stop.ask(found, slope, track.iterations)
@@ -237,13 +213,12 @@ class _Batch:
     def result(self) -> Minimum:
         """Return where every problem ended; call it when all are finished."""
         points, values, norms = self._final
-        tracks = self._ends
         return Minimum(
             points=points,
             values=tuple(values.tolist()),
             gradient_norms=tuple(norms.tolist()),
-            gaps=tuple(track.stop.gap for track in tracks),
-            iterations=tuple(track.iterations for track in tracks),
+            gaps=tuple(track.stop.gap for track in self._ends),
+            iterations=tuple(track.iterations for track in self._ends),
             evaluations=tuple(self._evaluations),
-            converged=tuple(track.stop.passed for track in tracks),
+            converged=tuple(track.stop.passed for track in self._ends),
         )

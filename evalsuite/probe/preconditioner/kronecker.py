@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evalsuite.probe.objective import Design
+from evalsuite.probe.objective import Design, Objective
 
 MAX_DECOMPOSED_DIM = 4096
 """Above this D only the diagonal of S is used: an eigendecomposition takes about 10 D^3 operations."""
@@ -65,19 +65,18 @@ def covariance(design: Design) -> Tensor:
 
 
 class Kronecker:
-    """H^-1 for P problems; `curvatures` (P, K, K) is A of each, replaced as the iterates move."""
+    """H^-1 for the P problems of an objective; A is the identity until the first update."""
 
-    def __init__(self, spectrum: Spectrum, lambdas: Tensor, n_rows: int, curvatures: Tensor) -> None:
-        self._spectrum = spectrum
-        self._lambdas = lambdas
-        self._n_rows = n_rows
-        values, self._vectors = torch.linalg.eigh(curvatures)
-        self._inverse = self._inverted(values, lambdas)
+    def __init__(self, spectrum: Spectrum, objective: Objective) -> None:
+        self._spectrum, self._objective = spectrum, objective
+        one = torch.eye(objective.n_logits, dtype=torch.float64, device=objective.lambdas.device)
+        self._vectors = one.repeat(len(objective.lambdas), 1, 1)
+        self._inverse = self._inverted(torch.ones_like(self._vectors[:, 0]), objective.lambdas)
 
-    def update(self, ids: Tensor, curvatures: Tensor) -> None:
-        """Replace A of the problems `ids` (B,) by `curvatures` (B, K, K)."""
-        values, vectors = torch.linalg.eigh(curvatures)
-        self._vectors[ids], self._inverse[ids] = vectors, self._inverted(values, self._lambdas[ids])
+    def update(self, ids: Tensor, theta: Tensor) -> None:
+        """Take A of the problems `ids` (B,) at theta (B, K, D + 1)."""
+        values, vectors = torch.linalg.eigh(self._objective.curvature(ids, theta))
+        self._vectors[ids], self._inverse[ids] = vectors, self._inverted(values, self._objective.lambdas[ids])
 
     def apply(self, ids: Tensor, gradient: Tensor) -> Tensor:
         """Return H^-1 G for gradients (B, K, D + 1), b last; b is a feature of variance 1 without penalty."""
@@ -91,6 +90,6 @@ class Kronecker:
 
     def _inverted(self, values: Tensor, lambdas: Tensor) -> Tensor:
         """Return 1 / (N a s + lambda) for eigenvalues a (B, K) of A: (B, K, D + 1)."""
-        loss_curvature = self._n_rows * values.clamp(min=CURVATURE_FLOOR).unsqueeze(2)
+        loss_curvature = len(self._objective.design) * values.clamp(min=CURVATURE_FLOOR).unsqueeze(2)
         weights = loss_curvature * self._spectrum.values + lambdas[:, None, None]
         return 1 / torch.cat([weights, loss_curvature], dim=2)

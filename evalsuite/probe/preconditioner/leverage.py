@@ -1,11 +1,11 @@
 """Weighted covariances of many rows, estimated from the few that matter.
 
 sum_n w_n x_n x_n' is estimated from rows drawn with a probability q_n and weighted by 1 / q_n. With q_n proportional
-to the leverage w_n x_n' H^-1 x_n, H the sum itself plus its penalty, no direction is estimated worse than another, and
-rows that alone carry a direction (a pixel that is inked in one image) are never missed (Drineas et al. 2012, Fast
-approximation of matrix coherence and statistical leverage). The leverage is found in two steps: with the diagonal of H
-for a rough estimate of H from a few rows, and with that for the one that counts. The first step alone leaves
-directions, those that hard problems end in, wrong by factors up to a thousand.
+to the leverage w_n x_n' H^-1 x_n, H the sum itself plus lambda on its diagonal, no direction is estimated worse than
+another, and rows that alone carry a direction (a pixel that is inked in one image) are never missed (Drineas et al.
+2012, Fast approximation of matrix coherence and statistical leverage). The leverage is found in two steps: with the
+diagonal of H for a rough estimate of H from a few rows, and with that for the one that counts. The first step alone
+leaves directions, those that hard problems end in, wrong by factors up to a thousand.
 
 The draw is systematic (every time a running sum of q passes a whole number), hence deterministic.
 """
@@ -22,16 +22,16 @@ from evalsuite.probe.objective import Design
 from evalsuite.probe.preconditioner.symmetric import factored
 
 ROUGH_ROWS = 4
-"""Rows drawn a direction for the rough estimate."""
+"""Rows drawn per direction for the rough estimate."""
 
 ROWS = 6
-"""Rows drawn a direction for the estimate: its eigenvalues are within (1 -+ 0.41)^2 of the truth, sure rows apart."""
+"""Rows drawn per direction for the estimate: its eigenvalues are within (1 -+ 0.41)^2 of the truth, sure rows apart."""
 
 SKETCHES = 8
 """x' H^-1 x = |L^-1 x|^2 is estimated as the mean square of so many random combinations of L^-1 x."""
 
 NEGLIGIBLE = 0.1
-"""Rows that together add less than this share of the penalty to any direction are left out."""
+"""Rows that together add less than this share of lambda to any direction are left out."""
 
 ROWS_TOGETHER = 1_024
 """Rows that are copied and multiplied together."""
@@ -43,18 +43,18 @@ CLIPPING_ROUNDS = 8
 """Probabilities above one are cut and the rest scaled up; a few rounds of it suffice."""
 
 
-def covariances(design: Design, weights: Tensor, penalty: Tensor) -> Iterator[Tensor]:
+def covariances(design: Design, weights: Tensor, added: Tensor, refined: bool = True) -> Iterator[Tensor]:
     """Yield estimates of sum_n w_kn x_n x_n' (D + 1, D + 1), each row with a last feature of one, for all k in turn.
     They are complete on the diagonal and below.
 
-    weights: (K, N), not negative, in the working precision; penalty: (D + 1,) float64, what H has on its diagonal
-    besides. Where few rows matter the sum is taken over those.
+    weights: (K, N), not negative, in the working precision; added: (D + 1,) float64, the diagonal that H has as
+    well; refined: take the second step. Where few rows matter the sum is taken over those.
     """
     few = (ROUGH_ROWS + ROWS) * (design.dim + 1)
     lengths = _lengths(design)
-    matter = [_mattering(one, lengths, float(penalty[0])) for one in weights]
+    matter = [_mattering(one, lengths, float(added[0])) for one in weights]
     many = torch.tensor([len(rows) > few for rows in matter], device=weights.device)
-    leverages = iter(_leverages(design, weights[many], penalty))
+    leverages = iter(_leverages(design, weights[many], added, refined))
     for one, rows in zip(weights, matter, strict=True):
         if len(rows) > few:
             rows, probability = draw(next(leverages).double(), ROWS * (design.dim + 1))
@@ -71,30 +71,32 @@ def _lengths(design: Design) -> Tensor:
     return found.square_()
 
 
-def _mattering(weights: Tensor, lengths: Tensor, penalty: float) -> Tensor:
-    """Return the rows without which the sum is less by NEGLIGIBLE of the penalty at most, in any direction, and of the
+def _mattering(weights: Tensor, lengths: Tensor, lambda_: float) -> Tensor:
+    """Return the rows without which the sum is less by NEGLIGIBLE of lambda at most, in any direction, and of the
     weights."""
     load = weights * lengths
     order = torch.argsort(load)
-    light = torch.cumsum(load[order], 0, dtype=torch.float64) <= NEGLIGIBLE * penalty
+    light = torch.cumsum(load[order], 0, dtype=torch.float64) <= NEGLIGIBLE * lambda_
     light &= torch.cumsum(weights[order], 0, dtype=torch.float64) <= NEGLIGIBLE * weights.sum(dtype=torch.float64)
     return order[~light].sort().values
 
 
-def _leverages(design: Design, weights: Tensor, penalty: Tensor) -> Tensor:
+def _leverages(design: Design, weights: Tensor, added: Tensor, refined: bool) -> Tensor:
     """Return estimates of w_kn x_n' H_k^-1 x_n (K, N)."""
     if not len(weights):
         return weights
-    leverages, sketches = _by_diagonal(design, weights, penalty), []
+    leverages, sketches = _by_diagonal(design, weights, added), []
+    if not refined:
+        return leverages
     for one, leverage in zip(weights, leverages, strict=True):
         rows, probability = draw(leverage.double(), ROUGH_ROWS * (design.dim + 1))
-        sketches.append(_sketch(_summed(design, rows, one[rows] / probability), penalty))
+        sketches.append(_sketch(_summed(design, rows, one[rows] / probability), added))
     return _by_sketch(design, weights, torch.cat(sketches))
 
 
-def _by_diagonal(design: Design, weights: Tensor, penalty: Tensor) -> Tensor:
+def _by_diagonal(design: Design, weights: Tensor, added: Tensor) -> Tensor:
     """Return w_kn (1 / sum_n w_kn + sum_j x_nj^2 / h_kj), h_kj the diagonal of H_k: (K, N)."""
-    diagonal = penalty[:-1].repeat(len(weights), 1)
+    diagonal = added[:-1].repeat(len(weights), 1)
     for span, x in design.chunks(columns=design.dim):
         diagonal += weights[:, span] @ x.square()
     scale = (1 / diagonal.clamp(min=1e-30)).to(design.dtype)
@@ -104,11 +106,11 @@ def _by_diagonal(design: Design, weights: Tensor, penalty: Tensor) -> Tensor:
     return found
 
 
-def _sketch(rough: Tensor, penalty: Tensor) -> Tensor:
+def _sketch(rough: Tensor, added: Tensor) -> Tensor:
     """Return combinations (SKETCHES, D + 1) of the rows of L^-1, with L L' = H, in the precision of H."""
-    factors, root = factored(rough.double().unsqueeze(0), penalty)
+    factors, root = factored(rough.double().unsqueeze(0), added)
     seeded = torch.Generator().manual_seed(0)
-    mixed = torch.randn(len(penalty), SKETCHES, generator=seeded, dtype=torch.float64).to(rough.device)
+    mixed = torch.randn(len(added), SKETCHES, generator=seeded, dtype=torch.float64).to(rough.device)
     sketch: Tensor = torch.linalg.solve_triangular(factors[0].T, mixed / SKETCHES**0.5, upper=True)
     return (sketch * root[0].unsqueeze(1)).T.to(rough.dtype)
 

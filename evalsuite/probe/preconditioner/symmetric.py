@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +11,6 @@ from torch.nn import functional
 RIDGES = (1e-12, 1e-7, 1e-6, 1e-3)
 """What is added to the unit diagonal of a scaled matrix, the first that makes it positive definite: the rounding of its
 products has taken that from some."""
-
-TOGETHER_BYTES = 4 << 20
-"""Matrices worked on together take about this much memory in float64."""
 
 TILES = 8
 """Tiles along a side: 36 of 64 are kept. More would save little, and be slower."""
@@ -58,16 +54,6 @@ class Symmetric:
         rows, columns = _places(along, matrices.device)
         self.tiles[:, start : start + len(matrices)] = padded[:, rows, :, columns, :].to(self.tiles.dtype)
 
-    def lower(self, start: int, stop: int) -> Tensor:
-        """Return matrices (b, d, d) in float64 that are right on the diagonal and below."""
-        along, side = _tiling(self.size)
-        tiles = self.tiles[:, start:stop]
-        shape = (tiles.shape[1], along, side, along, side)
-        found = torch.zeros(shape, dtype=torch.float64, device=tiles.device)
-        rows, columns = _places(along, tiles.device)
-        found[:, rows, :, columns, :] = tiles.double()
-        return found.view(len(found), along * side, along * side)[:, : self.size, : self.size].contiguous()
-
     def times(self, vectors: Tensor) -> Tensor:
         """Return the products with vectors (B, r, d), r of them for each matrix."""
         along, side = _tiling(self.size)
@@ -81,12 +67,6 @@ class Symmetric:
         found.index_add_(0, rows, _row_products(padded[columns], self.tiles.transpose(2, 3)))
         found.index_add_(0, columns[along:], _row_products(padded[rows[along:]], self.tiles[along:]))
         return found.permute(1, 2, 0, 3).flatten(2)[..., : self.size]
-
-    def groups(self) -> Iterator[tuple[int, int]]:
-        """Yield (start, stop) of matrices that may be worked on together."""
-        together = max(1, TOGETHER_BYTES // (8 * self.size**2))
-        for start in range(0, len(self), together):
-            yield start, min(start + together, len(self))
 
 
 def inverted(matrices: Tensor, added: Tensor) -> Tensor:
