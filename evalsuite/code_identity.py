@@ -350,7 +350,7 @@ def _library_of(module: str | None) -> str:
     if file is None:
         spec = importlib.util.find_spec(top) if top not in sys.modules else None
         file = spec.origin if spec else None
-    if file is None or not any(Path(file).resolve().is_relative_to(root) for root in _installed()):
+    if file is None or not is_installed(Path(file)):
         return "evalsuite" if top == "evalsuite" else ""
     packages = _distributions().get(top, [])
     return " ".join([top, *(version(name) for name in packages[:1])])
@@ -364,3 +364,8 @@ def _distributions() -> Mapping[str, list[str]]:
 @functools.cache
 def _installed() -> tuple[Path, ...]:
     return tuple(Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib"))
+
+
+def is_installed(file: Path) -> bool:
+    """Say whether a file belongs to an installed package, or to Python."""
+    return any(file.resolve().is_relative_to(root) for root in _installed())

@@ -28,6 +28,9 @@ VIDEO_FORMATS = {
 }
 """Extension to demuxer. It is named, never guessed: a playlist in disguise could open other files or URLs."""
 
+MISSING_FRAMES = 0.02
+"""Share of the frames in a video's header that may be missing; more is a file that was cut off."""
+
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, EOFError, struct.error, zlib.error)
 
 
@@ -60,7 +63,9 @@ def decode_image(content: bytes, sample: str, file: str = "") -> Image.Image:
 def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Image:
     """Return frame n // 2 (counted from 0) of a video of n frames, as RGB.
 
-    The frames are counted by decoding them: the count in a video's header is often wrong.
+    The frames are counted by decoding them, because the count in a video's header is often a little wrong; a packet
+    that cannot be decoded counts as one, and does no harm after the frame that is wanted. DataError where some of
+    the frames that the header tells of are not there: the middle of what is left is another frame.
     """
     try:
         import av
@@ -72,7 +77,12 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
         known = ", ".join(sorted(VIDEO_FORMATS))
         raise DataError(f"The video {where} is of an unknown kind {suffix!r}; known: {known}.")
     try:
-        count = sum(1 for _ in _frames(av, content, VIDEO_FORMATS[suffix]))
+        count, packets, stated = _count_frames(av, content, VIDEO_FORMATS[suffix])
+        if packets < stated - max(1, MISSING_FRAMES * stated):
+            raise DataError(
+                f"The video {where} is cut off: it has {packets} of the {stated} frames that its header tells of. "
+                "Fetch or copy this file again."
+            )
         for index, frame in enumerate(_frames(av, content, VIDEO_FORMATS[suffix])):
             if index == count // 2:
                 image: Image.Image = frame.to_image()
@@ -80,6 +90,20 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
     except (av.error.FFmpegError, *_DECODE_ERRORS) as error:
         raise DataError(f"The video {where} cannot be decoded ({error}). Fetch or copy this file again.") from error
     raise DataError(f"The video {where} has no frame. Fetch or copy this file again.")
+
+
+def _count_frames(av: Any, content: bytes, container_format: str) -> tuple[int, int, int]:
+    """Return the number of frames, of packets that hold them, and of frames in the header (0: it tells none)."""
+    frames = packets = 0
+    with av.open(io.BytesIO(content), format=container_format) as container:
+        stream = container.streams.video[0]
+        for packet in container.demux(stream):
+            packets += packet.size > 0
+            try:
+                frames += len(packet.decode())
+            except av.error.InvalidDataError:
+                frames += 1
+        return frames, packets, stream.frames
 
 
 def _frames(av: Any, content: bytes, container_format: str) -> Any:

@@ -71,6 +71,37 @@ def test_videos_of_other_containers(video):
     assert decode_middle_frame(video(3, "mp4"), "b.MP4").size == (32, 32)
 
 
+def place_of_packet(content, number):
+    """Return the first byte of the content of a packet, and the number of its bytes."""
+    import av
+
+    with av.open(io.BytesIO(content)) as container:
+        position, size = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size][number]
+    return position + (8 if content[position : position + 4] == b"00dc" else 0), size
+
+
+def without_packet(content, number):
+    """Return a video with one packet overwritten."""
+    position, size = place_of_packet(content, number)
+    return content[:position] + b"\xff" * size + content[position + size :]
+
+
+def test_a_bad_packet_does_harm_only_up_to_the_middle_frame(video):
+    content = video(20)
+    for bad in (12, 15, 18):
+        image = decode_middle_frame(without_packet(content, bad), "a/b.avi")
+        assert abs(float(np.asarray(image).mean()) - 100) < 3
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode_middle_frame(without_packet(content, 10), "a/b.avi")
+
+
+@pytest.mark.parametrize("left", [8, 14, 20])
+def test_a_video_that_was_cut_off_is_refused(video, left):
+    content = video(24)
+    with pytest.raises(DataError, match=r"cut off: it has \d+ of the 24 frames"):
+        decode_middle_frame(content[: place_of_packet(content, left)[0]], "a/b.avi")
+
+
 def test_broken_videos_are_data_errors(video):
     with pytest.raises(DataError, match=r"a/b\.avi.*cannot be decoded"):
         decode_middle_frame(b"no video at all" * 20, "a/b.avi")

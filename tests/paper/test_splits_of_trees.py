@@ -168,3 +168,26 @@ def test_folders_of_fer2013_have_the_official_split(tree: Tree, tmp_path: Path) 
     stores: dict[str, Any] = {"output": tmp_path / "out", "cache_dir": tmp_path / "cache"}
     (result,) = evalsuite.evaluate(oracle_for(task), task, "zero_shot", data_root=tmp_path, device="cpu", **stores)
     assert result.metric is not None and result.metric.value == 1.0
+
+
+def test_ucf101_with_the_other_spelling_of_a_folder(tree: Tree, tmp_path: Path) -> None:
+    for folder in ("UCF-101", "ucfTrainTestlist"):
+        shutil.copytree(tree.data / folder, tmp_path / folder)
+    (tmp_path / "UCF-101/HandstandPushups").rename(tmp_path / "UCF-101/HandStandPushups")
+    same, other = (opened(tree, "ucf101", data).folds() for data in (tree.data, tmp_path))
+    assert [(len(fold.train), len(fold.test)) for fold in other] == [(len(fold.train), len(fold.test)) for fold in same]
+
+
+def test_a_result_on_hateful_memes_says_which_edition_it_is_of(tree: Tree, tmp_path: Path) -> None:
+    shutil.copytree(tree.data / "hateful_memes", tmp_path / "hateful_memes")
+    task = evalsuite.load_task(tree.tasks / "hateful_memes.yaml")
+    options: dict[str, Any] = {"data_root": tmp_path, "cache_dir": tmp_path / "cache", "device": "cpu"}
+    (second,) = evalsuite.evaluate(oracle_for(task), task, "zero_shot", output=tmp_path / "second", **options)
+    (tmp_path / "hateful_memes/dev_seen.jsonl").rename(tmp_path / "hateful_memes/dev.jsonl")
+    (first,) = evalsuite.evaluate(oracle_for(task), task, "zero_shot", output=tmp_path / "first", **options)
+    assert first.data is not None and second.data is not None
+    assert [list(result.data.resolved["files"]["test"]) for result in (first, second)] == [
+        ["dev.jsonl"],
+        ["dev_seen.jsonl"],
+    ]
+    assert (first.data.split_fidelity.level, second.data.split_fidelity.level) == ("approximate", "exact")

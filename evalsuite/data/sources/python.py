@@ -77,14 +77,14 @@ class PythonSource(Source[PythonSpec]):
             raise UsageError(refusal)
         if self._file is None or self.task.path is None:
             raise SpecError(self._no_adapter())
+        from evalsuite.code_identity import identify, is_installed
+
         code, function, root = read_code(self._file), self.spec.function, self.place.data_root
         opener = _load_function(code, function)
-        # A change of the adapter may change the images it makes: its code is a part of their identity. The shipped ones
-        # are in one file each; others may import modules of their own and read what they like.
+        # A change of the adapter may change the images it makes: its code is a part of their identity. One of a package
+        # is one file; others may import modules of their own and read what they like.
         marks = [code.sha256]
-        if not self._is_shipped(self._file, self.task.path):
-            from evalsuite.code_identity import identify
-
+        if not (self._is_shipped(self._file, self.task.path) or is_installed(self._file)):
             marks.append(identify(opener).digest)  # before it runs, which may fill globals
         raw = _opened(opener, code.path, root, pool)
         reader = AdapterReader(code, function, root, pool, raw)

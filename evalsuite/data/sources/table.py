@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.data.base import DataState, MultiLabel, RawLabel, RawPool
+from evalsuite.data.base import DataState, MultiLabel, PoolOrigin, RawLabel, RawPool
 from evalsuite.data.download.unpacking import leads_out
 from evalsuite.data.readers import ArrayReader, raw_pool_from_files, report_missing, row_id
 from evalsuite.data.sources.base import Source
@@ -68,7 +68,8 @@ class TableSource(Source[TableSpec]):
         if not table.numbers:
             chosen = ", ".join(f"{column} = {value}" for column, value in rows.where.items())
             raise DataError(f"{path} has no row{f' with {chosen}' if chosen else ''}.")
-        return self._open_files(table) if self.spec.pixels is None else self._open_pixels(table, self.spec.pixels)
+        raw = self._open_files(table) if self.spec.pixels is None else self._open_pixels(table, self.spec.pixels)
+        return replace(raw, origin=PoolOrigin(files={rows.file: file_sha256(path, self.place.cache_dir)}))
 
     @cached_property
     def _tables(self) -> dict[Path, pd.DataFrame]:
