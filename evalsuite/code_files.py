@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,35 @@ class CodeFile:
         except BaseException:
             del sys.modules[name]
             raise
+        _RUN[name] = self
         return module
+
+
+_RUN: dict[str, CodeFile] = {}
+"""What was run, by the name of its module: no other process can import these by name."""
+
+
+Content = TypeVar("Content")
+
+
+class Portable(Generic[Content]):
+    """An object that another process can unpickle, although its class or function is from a file that was run here.
+
+    The files are run there first, under the same names. Pickling fails as it does for the object.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+
+    def __reduce__(self) -> tuple[Callable[..., Portable[Any]], tuple[Mapping[str, CodeFile], bytes]]:
+        return _unpacked, (dict(_RUN), pickle.dumps(self.content))
+
+
+def _unpacked(files: Mapping[str, CodeFile], content: bytes) -> Portable[Any]:
+    for name, file in files.items():
+        if name not in sys.modules:
+            file.run(name)
+    return Portable(pickle.loads(content))
 
 
 @contextmanager

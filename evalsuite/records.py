@@ -70,7 +70,13 @@ class ErrorRecord(Record):
     """Why a job could not be done, and what to do about it."""
 
     kind: str
-    message: str
+    message: str = Field(description="at most a few lines")
+    log: str | None = Field(default=None, description="name of the file next to the record with the whole traceback")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        return found if self.log else {"kind": self.kind, "message": self.message}
 
 
 class Timings(Record):

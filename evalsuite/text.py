@@ -31,3 +31,23 @@ def shortened(names: Sequence[str], most: int = 5) -> str:
     """
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+TRACEBACK = "Traceback (most recent call last)"
+
+
+def brief(message: str, lines: int = 6, letters: int = 1_000) -> str:
+    """Return a message of at most so many lines of so many letters; of a traceback in it, only the last line stays.
+
+    >>> brief("Caught in a worker.\\nOriginal Traceback (most recent call last):\\n  File a\\nValueError: no")
+    'Caught in a worker.\\nValueError: no'
+    >>> brief("1\\n2\\n3\\n4", lines=3), brief("long " * 5, letters=11)
+    ('1\\n2\\n...', 'long lon...')
+    """
+    found = [line.rstrip() for line in message.splitlines() if line.strip()]
+    start = next((number for number, line in enumerate(found) if TRACEBACK in line), None)
+    if start is not None:
+        found = [*found[:start], found[-1]]
+    if len(found) > lines:
+        found = [*found[: lines - 1], "..."]
+    return "\n".join(line if len(line) <= letters else f"{line[: letters - 3]}..." for line in found)

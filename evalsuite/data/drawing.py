@@ -118,13 +118,14 @@ def hold_out(
 
 
 def stratified_limit(labels: NDArray[Any], limit: int, seed: int = 0) -> Rows:
-    """Return at most `limit` positions of a split, as many of each class as possible, sorted.
+    """Return at most `limit` positions of a split, each class in proportion to its share of the split, sorted.
 
-    Classes take turns, one sample each, until `limit` are chosen or a class has no more; the order of the
-    turns is a seeded shuffle of the class indices that does not depend on the split, so that with fewer
-    turns than classes train and test still hold the same classes (if all of them have all classes). There
-    is no promise that a class has more than one sample. Multi-label samples are drawn without regard to
-    labels. A limit of the split's size or more changes nothing.
+    So a split that is cut and one that is smaller than the limit keep the same shares of the classes. A share
+    below one sample counts as one; other shares are rounded down, and what that leaves goes to classes in turn,
+    one sample each. The order of the turns is a seeded shuffle of the class indices that does not depend on the
+    split, so that with fewer samples than classes train and test still hold the same classes (if all of them
+    have all classes). Multi-label samples are drawn without regard to labels. A limit of the split's size or
+    more changes nothing.
     """
     if limit < 1:
         raise ValueError(f"A limit must be 1 or more, not {limit}.")
@@ -135,13 +136,29 @@ def stratified_limit(labels: NDArray[Any], limit: int, seed: int = 0) -> Rows:
     if labels.ndim == 2:
         return np.sort(shuffled(len(labels), bits)[:limit])
     # Words of the class indices are drawn for each index alone, so that an absent class shifts no other.
-    turn = {stratum: int(np.random.PCG64([seed, stratum]).random_raw()) for stratum in np.unique(labels).tolist()}
-    entries: list[tuple[int, int, int]] = []
-    for stratum, rows in strata(labels, everything):
-        for round_, row in enumerate(rows[shuffled(len(rows), bits)].tolist()):
-            entries.append((round_, turn[stratum], row))
-    entries.sort()
-    return np.sort(np.array([row for _, _, row in entries[:limit]], np.int64))
+    classes = [rows[shuffled(len(rows), bits)] for _, rows in strata(labels, everything)]
+    turns = [int(np.random.PCG64([seed, stratum]).random_raw()) for stratum in np.unique(labels).tolist()]
+    counts = _shares(np.array([len(rows) for rows in classes]), limit, np.argsort(turns))
+    return _sorted_rows([rows[:count] for rows, count in zip(classes, counts.tolist(), strict=True)])
+
+
+def _shares(sizes: Rows, limit: int, turns: Rows) -> Rows:
+    """Return how many of `limit` samples, fewer than there are, each class gets. turns: the classes in their order."""
+    counts = np.zeros(len(sizes), np.int64)
+    if limit <= len(sizes):
+        counts[turns[:limit]] = 1
+        return counts
+    rare = np.zeros(len(sizes), bool)  # those whose share of what the others leave is at most one sample
+    while True:
+        left, total = limit - int(rare.sum()), int(sizes[~rare].sum())
+        more = ~rare & (sizes * left <= total)
+        if not more.any():
+            break
+        rare |= more
+    counts[:] = np.where(rare, 1, sizes * left // total)
+    uneven = turns[(~rare & (sizes * left % total > 0))[turns]]
+    counts[uneven[: limit - int(counts.sum())]] += 1
+    return counts
 
 
 def _number(amount: int | float, count: int, left: int) -> int:

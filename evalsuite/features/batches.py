@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
+import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from evalsuite.code_files import Portable
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
 from evalsuite.features.blocks import Stamp
@@ -54,7 +58,7 @@ class _Samples(Dataset[Item | Unreadable]):
     def __init__(self, pool: Pool, rows: Sequence[int], preprocess: Preprocess) -> None:
         self._pool = pool
         self._rows = rows
-        self._preprocess = preprocess
+        self._preprocess = Portable(preprocess)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -65,7 +69,7 @@ class _Samples(Dataset[Item | Unreadable]):
             sample = self._pool.read(row)
         except DataError as error:
             return Unreadable(self._pool.ids[row], str(error))
-        return Item(row, stamp_of(self._pool, row, sample.content), self._preprocess(sample.image))
+        return Item(row, stamp_of(self._pool, row, sample.content), self._preprocess.content(sample.image))
 
 
 def stamp_of(pool: Pool, row: int, content: bytes) -> Stamp:
@@ -94,8 +98,10 @@ def read_batches(
 
     Images of several shapes (only models without a fixed input size see them) make several batches.
     """
+    samples = _Samples(pool, rows, preprocess)
+    workers = workers if _can_be_sent(samples) else 0
     loader = DataLoader(
-        _Samples(pool, rows, preprocess),
+        samples,
         batch_size=batch_size,
         num_workers=workers,
         collate_fn=list,
@@ -126,6 +132,20 @@ def worker_count(asked: int | None, samples: int, device: str) -> int:
         return 0
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return processors // 4 if device == "cpu" else min(processors, MOST_WORKERS)
+
+
+def _can_be_sent(samples: _Samples) -> bool:
+    """Say whether workers can have the samples: forked ones have everything, others only what can be pickled.
+
+    A preprocessing with a lambda, or one that was typed in a notebook, is no fault: this process decodes then.
+    """
+    if multiprocessing.get_start_method() == "fork":
+        return True
+    try:
+        content = pickle.dumps(samples)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return hasattr(sys.modules["__main__"], "__file__") or b"__main__" not in content
 
 
 def _one_thread(_: int) -> None:

@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from evalsuite.probe.solver import Prepared, Targets
+from evalsuite.probe.sweep import best_plateau
 
 
 class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -109,14 +110,16 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return labels
 
     def _choose(self, found: Any, X: Any, y: Any) -> int:
-        """Return the index of the lambda with the highest accuracy; of equals, the largest lambda."""
+        """Return the index of the lambda with the highest accuracy; of equal neighbours, the middle one."""
         features = self._features(X, reset=False).to(found.weights.device)
         expected = np.asarray(y.cpu() if torch.is_tensor(y) else y)
         accuracies = [
             float((self.classes_[found.logits(index, features).argmax(dim=1).cpu().numpy()] == expected).mean())
             for index in range(len(found.lambdas))
         ]
-        return max(range(len(accuracies)), key=lambda index: (accuracies[index], found.lambdas[index]))
+        order = sorted(range(len(accuracies)), key=found.lambdas.__getitem__)
+        _, middle, _ = best_plateau({place: accuracies[index] for place, index in enumerate(order)})
+        return order[middle]
 
     def _checked(self, X: Any, y: Any) -> tuple[torch.Tensor, NDArray[Any]]:
         if torch.is_tensor(y):

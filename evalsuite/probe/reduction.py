@@ -12,7 +12,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from evalsuite.errors import EvalsuiteError
 from evalsuite.probe.objective import Design, Objective, Sigmoid, Softmax
+from evalsuite.text import counted
 
 ABSENT_INTERCEPT = -1e30
 """Intercept of a class never seen: below every real logit, finite, and representable in float32."""
@@ -138,12 +140,17 @@ class OneVsRest(Reduction):
     """One sigmoid problem for each class that has both positive and negative rows.
 
     A class with only one kind has its optimum at zero weights and an infinite intercept: it gets plus
-    (only positives) or minus (otherwise) |ABSENT_INTERCEPT| and a loss of zero.
+    (only positives) or minus (otherwise) |ABSENT_INTERCEPT| and a loss of zero. EvalsuiteError where all are such.
     """
 
     def __init__(self, values: Tensor) -> None:
         positives, negatives = (values == 1).sum(dim=0), (values == 0).sum(dim=0)
         self._tasks = torch.nonzero((positives > 0) & (negatives > 0)).squeeze(1)
+        if len(self._tasks) == 0:
+            raise EvalsuiteError(
+                f"There is nothing to fit: in these {counted(len(values), 'training sample')} each class is there "
+                "always or never. Train on more samples, or check the labels."
+            )
         self._labels = values[:, self._tasks].T.contiguous()
         self._only_positives = (positives > 0) & (negatives == 0)
         self._prior = (positives[self._tasks].double() / negatives[self._tasks]).log()

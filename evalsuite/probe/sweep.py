@@ -2,7 +2,9 @@
 
 The grid has 97 points 10^(-6 + i/8), i = 0 .. 96, eight per decade. The search tries every 16th point
 (10^-6, 10^-4 .. 10^6), then halves the step around the best point so far, until neighbouring points of the
-grid have been compared: at most 7 + 2 + 2 + 2 + 2 = 15 fits. Points with equal scores go to the larger lambda.
+grid have been compared: 7 + 2 + 2 + 2 + 2 = 15 fits. The paper does not say what to do where points tie. Here they
+are a plateau: the search goes on at both of its ends and in its middle, which takes a few fits more, and takes the
+middle. It is far from any worse lambda, while an end of the grid may be a fit of little but the shares of the classes.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal, TypedDict
 
 from torch import Tensor
@@ -48,8 +51,8 @@ Trial = TypedDict(
 class SweepResult:
     """What a sweep found.
 
-    best_lambda: highest score, the largest of those that tie; plateau: smallest and largest of the tried
-    lambdas that tie with it; tried: every fit, by rising lambda; solution: the fit at best_lambda, which also
+    best_lambda: the middle of the plateau; plateau: its ends, the smallest and the largest of neighbouring lambdas
+    that share the highest score; tried: every fit, by rising lambda; solution: the fit at best_lambda, which also
     warms the refit.
     """
 
@@ -87,16 +90,22 @@ def sweep(
     known: Solution | None = None
     scores: dict[int, float] = {}
     fits: dict[int, int] = {}
-    for done, step in enumerate(STEPS, start=1):
-        fresh = _next_points(scores, step, grid)
+
+    def fit(fresh: list[int]) -> None:
+        nonlocal known
         for points in (fresh[i : i + MAX_BATCH] for i in range(0, len(fresh), MAX_BATCH)):
             found = problem.solve([LAMBDAS[point] for point in points], tolerance, max_iterations)
             for index, point in enumerate(points):
                 fits[point] = len(fits)
                 scores[point] = _checked(score(found.logits(index, features, validation_rows)), LAMBDAS[point])
             known = found if known is None else known.joined(found)
+
+    for done, step in enumerate(STEPS, start=1):
+        fit(_next_points(scores, step, grid))
         if on_round is not None:
             on_round(done, len(STEPS))
+    while middle := _next_points(scores, 0, grid):  # where it proves worse, the plateau was two
+        fit(middle)
     if known is None:
         raise EvalsuiteError("The sweep tried no lambda.")
     return _result(scores, fits, known)
@@ -121,18 +130,25 @@ def refit(
     return Prepared(features, targets, rows, mechanisms).solve([best_lambda], tolerance, max_iterations, warm_start)
 
 
-def best_point(scores: dict[int, float]) -> int:
-    """Return the grid index with the highest score; of equal scores, the larger lambda."""
-    return max(scores, key=lambda point: (scores[point], point))
+def best_plateau(scores: dict[int, float]) -> tuple[int, int, int]:
+    """Return the first, middle and last grid index of the plateau: points with the highest score, none worse between.
+
+    Of several plateaus the widest counts, of equally wide ones that of the larger lambdas; a middle between two
+    points is the larger lambda.
+    """
+    best = max(scores.values())
+    runs = [list(points) for ties, points in groupby(sorted(scores), lambda point: scores[point] == best) if ties]
+    _, first, last = max((run[-1] - run[0], run[0], run[-1]) for run in runs)
+    return first, (first + last + 1) // 2, last
 
 
 def _next_points(scores: dict[int, float], step: int, grid: Grid) -> list[int]:
-    """Return the grid indices to try in the round of this step."""
-    if grid == "full" or not scores:
+    """Return the grid indices to try in the round of this step; step 0: the middle of the plateau."""
+    if not scores or (grid == "full" and step):
         wanted = list(range(0, len(LAMBDAS), step))
     else:
-        best = best_point(scores)
-        wanted = [point for point in (best - step, best + step) if 0 <= point < len(LAMBDAS)]
+        first, middle, last = best_plateau(scores)
+        wanted = [point for point in (first - step, middle, last + step) if 0 <= point < len(LAMBDAS)]
     return [point for point in wanted if point not in scores]
 
 
@@ -143,8 +159,7 @@ def _checked(score: float, value: float) -> float:
 
 
 def _result(scores: dict[int, float], fits: dict[int, int], known: Solution) -> SweepResult:
-    best = best_point(scores)
-    ties = [LAMBDAS[point] for point in scores if scores[point] == scores[best]]
+    first, best, last = best_plateau(scores)
     tried: list[Trial] = [
         {
             "lambda": LAMBDAS[point],
@@ -156,4 +171,4 @@ def _result(scores: dict[int, float], fits: dict[int, int], known: Solution) -> 
         }
         for point in sorted(scores)
     ]
-    return SweepResult(LAMBDAS[best], (min(ties), max(ties)), tried, known.select(fits[best]))
+    return SweepResult(LAMBDAS[best], (LAMBDAS[first], LAMBDAS[last]), tried, known.select(fits[best]))

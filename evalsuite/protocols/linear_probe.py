@@ -2,8 +2,8 @@
 
 L2-regularised logistic regression on the penultimate features as they come, without normalisation,
 by full-batch L-BFGS of at most 1,000 iterations. Lambda is chosen on the validation split by the
-task's own metric, in a parametric binary search over 97 points between 10^-6 and 10^6; the chosen
-lambda is fitted again on train + validation (or on train alone, where the task says so), and the
+task's own metric, in a parametric binary search over 97 points between 10^-6 and 10^6, the middle one of
+those that tie; it is fitted again on train + validation (or on train alone, where the task says so), and the
 test split is scored once. Without an official validation split a tenth of train is held out for the
 search: stratified, by group where samples belong together, at least one sample per class.
 """
@@ -21,6 +21,7 @@ from evalsuite.metrics import METRICS
 from evalsuite.models.base import PENULTIMATE
 from evalsuite.options import option
 from evalsuite.protocols.base import EvaluationProtocol, FoldScores, Outcome, ProtocolInput, Samples, in_fold, size_of
+from evalsuite.text import counted, shortened
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +92,7 @@ class LinearProbe(EvaluationProtocol):
     name = "linear_probe"
     prefix = "probe"
     Options = ProbeOptions
-    version = 2
+    version = 3
     layer = PENULTIMATE
     needs_training = True
     scores = "logits"
@@ -137,13 +138,16 @@ class LinearProbe(EvaluationProtocol):
             tolerance=self.options.refit_tolerance,
             max_iterations=self.options.max_iterations,
         )
-        test = given.read(fold.test, self.layer)
+        test, what = given.read(fold.test, self.layer), in_fold("linear probe", number, count)
         scores = solution.logits(0, test.features.to(given.device)).float().cpu().numpy()
         return _FoldResult(
             scores=FoldScores(scores, test.labels, test.ids),
             details=_details(search, solution),
             sizes=(len(fit_rows), len(val_rows), len(test.ids)),
-            warnings=_warnings(search, solution, in_fold("linear probe", number, count)),
+            warnings=[
+                *_absent(given, samples.labels if final_rows is None else samples.labels[fit_rows], what),
+                *_warnings(search, solution, what),
+            ],
         )
 
     def _fitting_samples(
@@ -221,7 +225,18 @@ def _details(search: probe.SweepResult, solution: probe.Solution) -> FoldDetails
     }
 
 
+def _absent(given: ProtocolInput, labels: NDArray[Any], what: str) -> list[str]:
+    """Name the classes without a training sample (several labels: without a positive one)."""
+    found = set(np.flatnonzero((labels == 1).any(axis=0)) if given.task.multilabel else np.unique(labels))
+    absent = [key for index, key in enumerate(given.task.class_keys) if index not in found]
+    if not absent:
+        return []
+    return [f"{what}: no training sample is of {counted(len(absent), 'class')}: {shortened(absent)}."]
+
+
 def _warnings(search: probe.SweepResult, solution: probe.Solution, what: str) -> list[str]:
+    from evalsuite import probe
+
     found = []
     unfinished = [trial["lambda"] for trial in search.tried if not trial["converged"]]
     if unfinished:
@@ -229,8 +244,12 @@ def _warnings(search: probe.SweepResult, solution: probe.Solution, what: str) ->
         found.append(f"{what}: the fits at lambda = {shown} did not converge within the iteration limit.")
     if not solution.converged[0]:
         found.append(f"{what}: the final fit did not converge (gradient norm {solution.gradient_norm[0]:.2g}).")
-    tried = [trial["lambda"] for trial in search.tried]
-    # A plateau that reaches inside the grid (an easy task) needs no larger one.
-    if search.plateau in ((min(tried),) * 2, (max(tried),) * 2):
-        found.append(f"{what}: the best lambda {search.best_lambda:.3g} is at the end of the grid.")
+    ends, (low, high) = (probe.LAMBDAS[0], probe.LAMBDAS[-1]), search.plateau
+    if low == high and low in ends:
+        found.append(f"{what}: the best lambda {low:.3g} is at the end of the grid.")
+    elif low in ends or high in ends:
+        found.append(
+            f"{what}: the validation score is the same from lambda {low:.3g} to {high:.3g}, up to the end of the grid; "
+            f"the middle, {search.best_lambda:.3g}, was chosen."
+        )
     return found

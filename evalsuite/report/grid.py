@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from evalsuite.report.table import LABELS, Leaderboard, Row
 
 MISSING = "–"
-PARTIAL = "*"
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,11 @@ def _value(row: Row, task: str) -> TextCell:
     cell = row.cells.get(task)
     if cell is None:
         return TextCell(MISSING)
-    return TextCell(f"{100 * cell.value:.1f}{PARTIAL if cell.partial else ''}", task in row.best)
+    return TextCell(cell.percent, task in row.best)
 
 
 def _summary(row: Row, board: Leaderboard) -> list[str]:
-    average = f"{100 * row.average:.1f}{PARTIAL if row.partial_tasks else ''}"
+    average = f"{100 * row.average:.1f}{row.average_mark}"
     if len(row.cells) < len(board.tasks):
         average += f" ({len(row.cells)}/{len(board.tasks)})"
     standings = [MISSING if row.rank is None else f"{row.rank:.1f}", str(row.wins)] if len(board.tasks) > 1 else []

@@ -51,7 +51,7 @@ class Baseline:
 
     def note(self, n_tasks: int) -> str:
         """Return the line that says which row was taken."""
-        mean = Mean(self.row.average, len(self.row.cells), n_tasks)
+        mean = Mean(self.row.average, len(self.row.cells), n_tasks, bool(self.row.partial_tasks))
         best = f", the best of {self.candidates}" if self.candidates > 1 else ""
         model, protocol, origin = self.row.labels
         average = f"average {100 * mean.value:.1f}{mean.mark}"
@@ -121,9 +121,10 @@ def _rank(value: float, ascending: Sequence[float]) -> float:
 
 def _group_means(row: Row, groups: Mapping[str, Sequence[str]]) -> Iterable[tuple[str, Mean]]:
     for tag, tasks in groups.items():
-        values = [row.cells[task].value for task in tasks if task in row.cells]
-        if values:
-            yield tag, Mean.of_values(values, len(tasks))
+        cells = [row.cells[task] for task in tasks if task in row.cells]
+        if cells:
+            partial = any(cell.partial for cell in cells)
+            yield tag, Mean.of_values([cell.value for cell in cells], len(tasks), partial)
 
 
 def _no_baseline(name: str, tasks: Sequence[str], numbers: Sequence[Number]) -> UsageError:
@@ -150,6 +151,7 @@ def _no_baseline(name: str, tasks: Sequence[str], numbers: Sequence[Number]) -> 
 def _differences(row: Row, baselines: Sequence[Baseline], tasks: Sequence[str]) -> Iterable[tuple[str, Mean]]:
     for baseline in baselines:
         other = baseline.row.cells
-        points = [row.cells[task].value - other[task].value for task in tasks if task in row.cells and task in other]
-        if points:
-            yield baseline.name, Mean.of_values(points, len(tasks))
+        pairs = [(row.cells[task], other[task]) for task in tasks if task in row.cells and task in other]
+        if pairs:
+            partial = any(cell.partial for pair in pairs for cell in pair)
+            yield baseline.name, Mean.of_values([ours.value - base.value for ours, base in pairs], len(tasks), partial)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.results.numbers import Number, Origin, model_label, protocol_label
+from evalsuite.results.numbers import PARTIAL, Number, Origin, model_label, protocol_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,21 +18,22 @@ LABELS = ("model", "protocol", "origin")
 
 @dataclass(frozen=True)
 class Mean:
-    """An unweighted mean over `over` of the `of` tasks it should cover; less than all must be marked."""
+    """An unweighted mean over `over` of the `of` tasks it should cover, some `partial`; both must be marked."""
 
     value: float
     over: int
     of: int
+    partial: bool = False
 
     @classmethod
-    def of_values(cls, values: Sequence[float], of: int) -> Mean:
+    def of_values(cls, values: Sequence[float], of: int, partial: bool) -> Mean:
         """Return the mean of `values`, at least one."""
-        return cls(math.fsum(values) / len(values), len(values), of)
+        return cls(math.fsum(values) / len(values), len(values), of, partial)
 
     @property
     def mark(self) -> str:
-        """Return ' (k/n)' where tasks are missing, else nothing."""
-        return f" ({self.over}/{self.of})" if self.over < self.of else ""
+        """Return a star where a value is partial, and ' (k/n)' where tasks are missing."""
+        return (PARTIAL if self.partial else "") + (f" ({self.over}/{self.of})" if self.over < self.of else "")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Row:
     def average(self) -> float:
         """Return the unweighted mean of the row's values."""
         return math.fsum(cell.value for cell in self.cells.values()) / len(self.cells)
+
+    @property
+    def average_mark(self) -> str:
+        """Return what stands behind the average wherever it is written: a star where one of its values is partial."""
+        return PARTIAL if self.partial_tasks else ""
 
     @property
     def wins(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from evalsuite.records import Interval, ModelInfo, Result
 from evalsuite.results.store import StoredResult, hash8
+from evalsuite.text import brief
 
 
 class Origin(NamedTuple):
@@ -22,6 +23,9 @@ class Origin(NamedTuple):
     table: str
     label: str
 
+
+PARTIAL = "*"
+"""The mark of a value that was computed from a part of the samples."""
 
 MEASURED = Origin("measured", "", "measured")
 
@@ -141,6 +145,16 @@ class Number(Place):
     source: str = ""
 
     @property
+    def mark(self) -> str:
+        """What stands behind the value wherever it is written: a star where it is partial."""
+        return PARTIAL if self.partial else ""
+
+    @property
+    def percent(self) -> str:
+        """The value for people, with its mark."""
+        return f"{100 * self.value:.1f}{self.mark}"
+
+    @property
     def has_folds(self) -> bool:
         """Whether it is the mean over folds."""
         return bool(self.record and self.record.metric and self.record.metric.folds)
@@ -254,7 +268,7 @@ def _place(item: StoredResult) -> Number | Failure:
             **where, metric=metric.name, value=metric.value, n=metric.n, interval=metric.interval, partial=partial
         )
     error = result.error
-    message = " ".join(error.message.split()) if error else "no reason was recorded."
+    message = " ".join(brief(error.message).split()) if error else "no reason was recorded."
     if result.status == "not_applicable":
         return Failure(**where, kind="not applicable", message=message)
     return Failure(**where, kind="error", message=f"{error.kind}: {message}" if error else message)

@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from evalsuite.atomic import check_writable, write_json, write_with
+from evalsuite.atomic import check_writable, write_json, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 
@@ -90,6 +90,11 @@ def samples_path(record: Path) -> Path:
     return record.with_name(record.name.removesuffix(".json") + ".samples.parquet")
 
 
+def log_path(record: Path) -> Path:
+    """Return where the traceback behind the error of the record at `record` lies: the same stem next to it."""
+    return record.with_name(record.name.removesuffix(".json") + ".log")
+
+
 def write_samples(path: Path, table: Any) -> None:
     """Write per-sample predictions to `path` (see samples_path) atomically.
 
@@ -134,10 +139,12 @@ class ResultStore:
         options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
         return self.root / folder / f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
 
-    def write(self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None) -> Path:
+    def write(
+        self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None, log: str = ""
+    ) -> Path:
         """Store `result` and return its file; a worse record goes next to a better one and leaves it alone.
 
-        samples: a table for write_samples, stored next to the record and named in it.
+        samples: a table for write_samples, log: the traceback of an error; stored next to the record and named in it.
         Raises JobError when the folder cannot be written, or is locked by another process for two minutes.
         """
         main = self.path(result.model, run_key, result.task, result.protocol, options_hash)
@@ -145,7 +152,7 @@ class ResultStore:
         try:
             main.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(main.parent / ".lock", timeout=_LOCK_SECONDS):
-                return _write_locked(main, result.model_copy(update=identity), samples)
+                return _write_locked(main, result.model_copy(update=identity), samples, log)
         except Timeout as error:
             raise JobError(
                 f"The result of {result.model} on {result.task} was not stored: {main.parent / '.lock'} "
@@ -225,7 +232,7 @@ def _json_files(root: Path) -> Iterator[str]:
                 yield os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
 
 
-def _write_locked(main: Path, result: Result, samples: Any) -> Path:
+def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
     """Write to `main` or to the sibling that keeps a better record; the caller holds the folder's lock."""
     partial, error = _siblings(main)
     rank = _RANK[result.status]
@@ -235,15 +242,26 @@ def _write_locked(main: Path, result: Result, samples: Any) -> Path:
     if samples is not None:
         write_samples(samples_path(target), samples)
         result = result.model_copy(update={"samples": samples_path(target).name})
+    if log and result.error is not None:
+        write_text(log_path(target), log)
+        named = result.error.model_copy(update={"log": log_path(target).name})
+        result = result.model_copy(update={"error": named})
     write_json(target, result.model_dump(mode="json"))
     if result.samples is None:
         samples_path(target).unlink(missing_ok=True)
+    if not log:
+        log_path(target).unlink(missing_ok=True)
     if rank > _RANK["error"]:
-        error.unlink(missing_ok=True)
+        remove_record(error)
     if result.status == "ok":
-        partial.unlink(missing_ok=True)
-        samples_path(partial).unlink(missing_ok=True)
+        remove_record(partial)
     return target
+
+
+def remove_record(path: Path) -> None:
+    """Remove a record, if it is there, and what lies next to it."""
+    for file in (path, samples_path(path), log_path(path)):
+        file.unlink(missing_ok=True)
 
 
 def _rank_of(path: Path) -> int:

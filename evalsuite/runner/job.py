@@ -21,12 +21,13 @@ from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
-from evalsuite.results.store import ResultStore
+from evalsuite.results.store import ResultStore, log_path, remove_record
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.fingerprints import changed_options, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
+from evalsuite.text import brief
 
 BATCH_SIZES = {"cpu": 64, "cuda": 256}
 """Images a batch for `auto`: enough to keep the device busy; on a GPU a batch that does not fit is halved."""
@@ -234,25 +235,33 @@ class ModelTaskJob:
         return base_result(self.model, self.task.task.name, protocol, status, self.options)
 
     def _fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
-        message = str(error)
+        message = brief(str(error))
+        log = str(error) if message != str(error).strip() else ""
         if not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
-            message = f"{error}\n{''.join(traceback.format_exception(error))}".strip()
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            message = f"{message}\n({place.name}, {place.filename}, line {place.lineno})".strip()
+            log = "".join(traceback.format_exception(error))
         record = ErrorRecord(kind=type(error).__name__, message=message)
         for protocol in protocols:
-            self._write(self._base(protocol, "error").model_copy(update={"error": record}), protocol)
+            self._write(self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=log)
 
-    def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None) -> None:
+    def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None, log: str = "") -> None:
         changed = options_hash(changed_options(protocol, self.options))
         key = self._key_if_known()
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
-        path = self.store.write(result, key, changed, samples)
+        path = self.store.write(result, key, changed, samples, log)
         if result.status in ("ok", "partial") and key:
             # A failure from before the weights were there lies under the unknown fingerprint.
-            self.store.path(result.model, "", result.task, result.protocol, changed).unlink(missing_ok=True)
+            remove_record(self.store.path(result.model, "", result.task, result.protocol, changed))
         if samples is not None:
             result = result.model_copy(update={"samples": path.name.removesuffix(".json") + ".samples.parquet"})
+        if log and result.error is not None:
+            named = result.error.model_copy(update={"log": log_path(path).name})
+            result = result.model_copy(update={"error": named})
         self.results.append(result)
         self.reporter.result(result, stored=False)
+        if log:
+            self.reporter.note(f"  all of it: {log_path(path)}")
 
     def _key_if_known(self) -> str:
         try:

@@ -40,10 +40,12 @@ def test_the_full_grid_tries_all_97_lambdas(cli: WarmCli, tmp_path: Path) -> Non
     lambdas = list(scores(full))
     assert len(lambdas) == 97
     assert lambdas == pytest.approx([10 ** (-6 + i / 8) for i in range(97)])
-    assert len(scores(quick)) <= 15
+    assert len(scores(quick)) <= 20  # 15, and a few more where lambdas tie
     assert set(scores(quick)) <= set(lambdas)
-    best = max(scores(full).values())
-    assert details(full)["lambda"] == max(value for value, score in scores(full).items() if score == best)
+    tried = list(scores(full).values())
+    low, high = details(full)["plateau"]
+    first, middle, last = map(lambdas.index, (low, details(full)["lambda"], high))
+    assert set(tried[first : last + 1]) == {max(tried)} and middle == (first + last + 1) // 2
     assert full["fingerprint"] != quick["fingerprint"]
 
 

@@ -92,16 +92,37 @@ def test_multilabel_hold_out_takes_a_tenth():
 
 @given(LABELS, st.integers(1, 130), st.integers(0, 3))
 @settings(max_examples=80, deadline=None)
-def test_limit_is_as_even_as_the_classes_allow(labels, limit, seed):
+def test_a_limit_gives_each_class_its_share_and_none_nothing(labels, limit, seed):
     array = np.array(labels)
     rows = stratified_limit(array, limit, seed)
     assert len(rows) == min(limit, len(labels))
     assert len(set(rows.tolist())) == len(rows)
     assert rows.tolist() == sorted(rows.tolist())
+    if limit >= len(labels):
+        return
     taken = {label: int(np.sum(array[rows] == label)) for label in set(labels)}
-    most = max(taken.values())
-    for label, number in taken.items():
-        assert number in (most, most - 1) or number == labels.count(label)
+    assert min(taken.values()) >= (1 if limit >= len(taken) else 0)
+    common = [label for label in taken if taken[label] > 1]
+    share = (limit - (len(taken) - len(common))) / max(1, sum(labels.count(label) for label in common))
+    for label in common:  # of what those leave that have a single sample
+        assert abs(taken[label] - share * labels.count(label)) <= 1
+
+
+def test_a_limit_leaves_the_shares_of_the_classes_alike_in_every_split():
+    """Train is cut and validation, smaller than the limit, is not: a fit on both has the class prior of either."""
+    train, val = np.repeat([0, 1, 2], [4000, 800, 200]), np.repeat([0, 1, 2], [400, 80, 20])
+    kept = train[stratified_limit(train, 500)]
+    assert np.bincount(kept).tolist() == np.bincount(val[stratified_limit(val, 500)]).tolist() == [400, 80, 20]
+    fitted, held = hold_out(names(500), kept)
+    assert np.bincount(kept[fitted]).tolist() == [360, 72, 18] and np.bincount(kept[held]).tolist() == [40, 8, 2]
+
+
+def test_equal_classes_differ_by_one_sample_at_most_and_the_same_ones_have_it():
+    for count in (30, 70):
+        labels = np.repeat(np.arange(10), count)
+        counts = np.bincount(labels[stratified_limit(labels, 12)])
+        assert sorted(counts.tolist()) == [1] * 8 + [2] * 2
+        assert np.flatnonzero(counts == 2).tolist() == [2, 7]
 
 
 def test_limit_keeps_the_same_classes_in_train_and_test():

@@ -12,6 +12,7 @@ import pytest
 
 from evalsuite.data.base import Fold, Pool, Split, TaskData
 from evalsuite.data.download import prober
+from evalsuite.data.download.hub import Repository
 from evalsuite.data.download.prober import Prober
 from evalsuite.data.place import DataPlace
 from evalsuite.data.validation import check_data, check_definition, check_sources
@@ -118,6 +119,26 @@ def test_a_host_that_does_not_answer_is_asked_once(
     assert asked == ["http://one.invalid/0", "http://two.invalid/0"]
 
 
+def test_each_repository_is_named_where_the_hub_does_not_answer(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def silent(self: Repository, **_: Any) -> None:
+        asked.append(self.name)
+        raise ConnectionError(f"no route to /api/datasets/{self.name}")
+
+    monkeypatch.setattr(Repository, "look_up", silent)
+    asking = Prober()
+    for name in ("org/one", "org/two", "org/one"):
+        task = make_task({"kind": "huggingface", "repo": name, "pools": {"train": "train", "test": "test"}})
+        (check,) = check_sources(task, DataPlace(tmp_path), asking)
+        other = {"org/one": "org/two", "org/two": "org/one"}[name]
+        assert check.state == "skipped" and "the hub cannot be reached" in check.text
+        assert check.text.count(name) >= 2 and other not in check.text
+    assert asked == ["org/one"]
+
+
 # --- names and labels ---
 
 
@@ -168,3 +189,13 @@ def test_the_labels_of_every_fold_are_looked_at(make_task: MakeTask, third: list
     assert checks["test labels"].text == "all 2 classes"
     assert checks["train images"].state == "ok"  # the damaged one is of another fold
     assert sorted(reader.rows) == [0, 1, 2, 3]
+
+
+def test_one_image_may_show_several_classes(make_task: MakeTask) -> None:
+    task = make_task(source("pets"), multilabel=True, metric="map_11_point")
+    labels = np.array([[1, 1], [1, 0], [0, 1]])
+    pool = Pool("all", ("0", "1", "2"), labels, Reader(set()), np.ones(3, np.int64), None, None, "")
+    folds = (Fold(Split("all", np.array([1, 2])), None, Split("all", np.array([0]))),)
+    checks = {check.name: check.text for check in check_data(TaskData(task, "folder", lambda _: pool, lambda: folds))}
+    assert checks["train images"] == "2 decoded, one of each class"
+    assert checks["test images"] == "1 decoded, in which all 2 classes are"

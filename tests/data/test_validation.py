@@ -49,3 +49,24 @@ def test_a_class_without_samples_fails_unless_the_sizes_are_not_exact(root, make
     assert checks(make_task(SOURCE), root)["test labels"] == ("failed", "no sample of 1 class: dog")
     state, text = checks(make_task(SOURCE, sizes={"test": 6, "exact": False}), root)["test labels"]
     assert state == "ok" and "no sample of 1 class: dog" in text
+
+
+def test_sizes_that_are_not_compared_are_not_called_right(root, make_task):
+    state, text = checks(make_task(SOURCE, sizes={"train": 50, "test": 6, "exact": False}), root)["sizes"]
+    assert state == "skipped" and text.startswith("not compared")
+    assert text.endswith("train 6 here, 50 there; test 6 here, 6 there")
+    assert checks(make_task(SOURCE, sizes={"train": 6, "test": 6}), root)["sizes"] == ("ok", "as the task file says")
+    only_test = checks(make_task(SOURCE, sizes={"test": 6}), root)["sizes"]
+    assert only_test == ("ok", "as the task file says, which states none of train")
+    assert checks(make_task(SOURCE), root)["sizes"] == ("ok", "the task file states none")
+    assert checks(make_task(SOURCE, sizes={"train": 7, "test": 6}), root)["sizes"][0] == "failed"
+
+
+def test_classes_that_no_decoded_image_shows_are_not_called_shown(root, make_task):
+    task = make_task(SOURCE, classes=["cat", "cow", "dog", "pig"], sizes={"test": 6, "exact": False})
+    assert checks(task, root)["train images"] == ("ok", "2 decoded, for 2 of 4 classes")
+    (root / "pets/train/dog/0.png").write_bytes(b"")
+    (root / "pets/train/dog/1.png").write_bytes(b"")
+    (root / "pets/train/dog/2.png").write_bytes(b"")
+    _, text = checks(make_task(SOURCE, max_unreadable=3), root)["train images"]
+    assert text.startswith("1 decoded, for 1 of 2 classes; 3 could not be read")

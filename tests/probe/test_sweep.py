@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -26,7 +27,6 @@ FIT, VALIDATION = torch.arange(0, 160), torch.arange(160, 240)
 def run(data: tuple[torch.Tensor, Targets], peak: float | None = None, **options: object) -> SweepResult:
     """Sweep with the negative log loss as score, or with a score that is highest at lambda = `peak`."""
     x, targets = data
-    tried: list[float] = []
 
     def log_likelihood(logits: torch.Tensor) -> float:
         assert logits.shape == (80, 4)
@@ -35,16 +35,22 @@ def run(data: tuple[torch.Tensor, Targets], peak: float | None = None, **options
     if peak is None:
         return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=log_likelihood, **options)  # type: ignore[arg-type]
 
+    return scored(data, lambda point: -abs(round(8 * math.log10(LAMBDAS[point] / peak))))
+
+
+def scored(
+    data: tuple[torch.Tensor, Targets], score_of: Callable[[int], float], grid: str = "parametric"
+) -> SweepResult:
+    """Sweep with a score that depends on the place of lambda on the grid alone."""
+    x, targets = data
     # The norm of the weights falls with lambda, so that the spread of the logits tells which lambda it is: around 1e-4
     # neighbours differ by 1e-5, which takes tight fits to see.
-    spread = {lam: float(fit.logits(0, x, VALIDATION).std()) for lam, fit in _every_fit(data).items()}
+    spread = [float(fit.logits(0, x, VALIDATION).std()) for fit in _every_fit(data).values()]
 
-    def closeness(logits: torch.Tensor) -> float:
-        lam = min(spread, key=lambda known: abs(spread[known] - float(logits.std())))
-        tried.append(lam)
-        return -abs(round(8 * math.log10(lam / peak)))
+    def score(logits: torch.Tensor) -> float:
+        return score_of(min(range(len(spread)), key=lambda point: abs(spread[point] - float(logits.std()))))
 
-    return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=closeness, tolerance=1e-12, **options)  # type: ignore[arg-type]
+    return sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=score, tolerance=1e-12, grid=grid)  # type: ignore[arg-type]
 
 
 _FITS: dict[float, Solution] = {}
@@ -70,11 +76,11 @@ def test_the_search_finds_any_peak_of_the_grid(data: tuple[torch.Tensor, Targets
     found = run(data, peak=LAMBDAS[index])
     assert found.best_lambda == LAMBDAS[index]
     assert found.plateau == (LAMBDAS[index], LAMBDAS[index])
-    assert len(found.tried) <= 15
+    assert len(found.tried) <= 16  # one more than the paper's 15: points at equal distance from the peak tie once
 
 
 def test_the_points_tried(data: tuple[torch.Tensor, Targets]) -> None:
-    found = run(data, peak=LAMBDAS[51])
+    found = scored(data, lambda point: -abs(point - 51.2))
     tried = [LAMBDAS.index(trial["lambda"]) for trial in found.tried]
     # 7 points; then 48 +- 8, 48 +- 4 (52 wins), 52 +- 2, and 52 +- 1.
     assert tried == sorted([0, 16, 32, 48, 64, 80, 96, 40, 56, 44, 52, 50, 54, 51, 53])
@@ -89,13 +95,35 @@ def test_a_real_score_agrees_with_the_full_grid(data: tuple[torch.Tensor, Target
     assert all(trial["converged"] for trial in full.tried)
 
 
-def test_ties_go_to_the_larger_lambda(data: tuple[torch.Tensor, Targets]) -> None:
+def test_of_lambdas_that_all_tie_the_middle_is_taken(data: tuple[torch.Tensor, Targets]) -> None:
     x, targets = data
     found = sweep(x, targets, fit_rows=FIT, validation_rows=VALIDATION, score=lambda logits: 0.5)
-    assert found.best_lambda == LAMBDAS[-1]
-    assert found.plateau == (LAMBDAS[0], LAMBDAS[-1])
-    # At the end of the grid there is a neighbour on one side only.
-    assert len(found.tried) == 7 + 4
+    assert found.best_lambda == LAMBDAS[48] and found.plateau == (LAMBDAS[0], LAMBDAS[-1])
+    assert found.solution.lambdas == (LAMBDAS[48],)
+    assert len(found.tried) == 7
+
+
+@pytest.mark.parametrize("grid", ["parametric", "full"])
+@pytest.mark.parametrize(("first", "last", "middle"), [(40, 56, 48), (35, 49, 42), (33, 66, 50), (52, 53, 53)])
+def test_the_middle_of_a_plateau_is_taken(
+    data: tuple[torch.Tensor, Targets], grid: str, first: int, last: int, middle: int
+) -> None:
+    """Both ends are found to a step of the grid, as the full grid has them."""
+    found = scored(data, lambda point: -max(first - point, point - last, 0), grid)
+    assert found.plateau == (LAMBDAS[first], LAMBDAS[last]) and found.best_lambda == LAMBDAS[middle]
+    assert len(found.tried) <= (97 if grid == "full" else 7 + 3 * 4 + 1)
+
+
+def test_a_middle_that_is_worse_parts_the_plateau(data: tuple[torch.Tensor, Targets]) -> None:
+    """16 to 80 tie but for 49: the wider part is 16 .. 48 in the full grid."""
+    found = scored(data, lambda point: float(16 <= point <= 80 and point != 49), "full")
+    assert found.plateau == (LAMBDAS[16], LAMBDAS[48]) and found.best_lambda == LAMBDAS[32]
+    apart = scored(data, lambda point: float(point in (20, 21, 30, 31, 40)), "full")
+    assert apart.plateau == (LAMBDAS[30], LAMBDAS[31]) and apart.best_lambda == LAMBDAS[31]
+    quick = scored(data, lambda point: float(32 <= point <= 80 and point not in (55, 56, 57)))
+    assert LAMBDAS.index(quick.best_lambda) not in (55, 56, 57)
+    best = next(trial for trial in quick.tried if trial["lambda"] == quick.best_lambda)
+    assert best["score"] == 1 and quick.plateau[0] <= quick.best_lambda <= quick.plateau[1]
 
 
 def test_the_solution_is_the_best_fit(data: tuple[torch.Tensor, Targets]) -> None:

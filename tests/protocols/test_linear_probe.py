@@ -13,6 +13,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from evalsuite.data.base import Fold, Split
+from evalsuite.errors import EvalsuiteError
 from evalsuite.probe import sweep
 from evalsuite.protocols.base import ProtocolInput, Samples
 from evalsuite.protocols.linear_probe import LinearProbe, ProbeOptions
@@ -76,10 +77,14 @@ def test_official_validation_split_selects_and_is_refitted_as_the_task_says(tmp_
     assert outcome.sizes == {"train": 90, "val": 60, "test": 45}
     assert np.isclose(LAMBDAS, details["lambda"]).any()
 
-    # the chosen lambda is the largest of those with the best validation score
+    # the chosen lambda has the best validation score, in the middle of the neighbours that share it
     best = max(trial["score"] for trial in details["tried"])
-    assert details["lambda"] == max(trial["lambda"] for trial in details["tried"] if trial["score"] == best)
-    assert 7 <= len(details["tried"]) <= 15
+    assert details["lambda"] in [trial["lambda"] for trial in details["tried"] if trial["score"] == best]
+    first, middle, last = (
+        round(8 * np.log10(lam)) for lam in (*details["plateau"][:1], details["lambda"], details["plateau"][1])
+    )
+    assert middle - first - (last - middle) in (0, 1)
+    assert 7 <= len(details["tried"]) <= 20
 
     parts = ["train", "val"] if refit == "train+val" else ["train"]
     features = torch.cat([data[part][0] for part in parts])
@@ -153,14 +158,15 @@ def test_a_fit_that_does_not_converge_is_a_warning(tmp_path: Path) -> None:
     assert any("did not converge" in warning for warning in outcome.warnings)
 
 
-def test_the_end_of_the_grid_is_a_warning_unless_a_plateau_leads_there(tmp_path: Path) -> None:
+def test_the_end_of_the_grid_is_a_warning_also_where_a_plateau_leads_there(tmp_path: Path) -> None:
     def folds_of(data: dict[str, tuple[torch.Tensor, np.ndarray]]) -> list[Fold]:
         return [Fold(*(whole(name, data) for name in ("train", "val", "test")))]
 
     easy = {name: blobs(30, 3, seed, spread=0.01) for seed, name in enumerate(("train", "val", "test"))}
     outcome, _ = run(make_task(tmp_path), easy, folds_of(easy))
-    assert outcome.details["folds"][0]["plateau"][0] < outcome.details["folds"][0]["lambda"]
-    assert not any("end of the grid" in warning for warning in outcome.warnings)
+    (details,) = outcome.details["folds"]
+    assert details["plateau"][0] < details["lambda"] < details["plateau"][1]
+    assert any("up to the end of the grid; the middle" in warning for warning in outcome.warnings)
 
     # Few samples with large features: the fit is weak only at the largest lambda.
     samples = {"train": 12, "val": 300, "test": 30}
@@ -210,3 +216,40 @@ def test_half_precision_features_are_fitted_as_they_are_stored(tmp_path: Path, m
     assert given == [torch.float16, torch.float32]
     assert half.details["folds"][0]["lambda"] == single.details["folds"][0]["lambda"]
     np.testing.assert_allclose(half.folds[0].scores, single.folds[0].scores, rtol=1e-4, atol=1e-4)
+
+
+def test_classes_that_any_lambda_tells_apart_do_not_get_the_largest(tmp_path: Path) -> None:
+    """144, 145 and 145 samples: a fit that is all penalty predicts the classes that have one sample more."""
+    rng = np.random.default_rng(0)
+
+    def samples(counts: Sequence[int]) -> tuple[torch.Tensor, np.ndarray]:
+        labels = np.repeat(np.arange(3), counts)
+        return torch.from_numpy(
+            (0.6 * np.eye(3)[labels] + 0.02 * rng.random((len(labels), 3))).astype(np.float32)
+        ), labels
+
+    data = {"train": samples([144, 145, 145]), "test": samples([50, 50, 50])}
+    outcome, _ = run(make_task(tmp_path), data, [Fold(whole("train", data), None, whole("test", data))])
+    (details,) = outcome.details["folds"]
+    assert {trial["score"] for trial in details["tried"]} == {1.0} and details["lambda"] == 1.0
+    assert details["plateau"] == [LAMBDAS[0], LAMBDAS[-1]] and len(outcome.warnings) == 1
+    assert (outcome.folds[0].scores.argmax(axis=1) == data["test"][1]).all()
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_a_class_without_a_training_sample_is_named(tmp_path: Path, multilabel: bool) -> None:
+    data = {name: blobs(60, 3, seed) for seed, name in enumerate(("train", "val", "test"))}
+    data = {name: (features[labels != 1], labels[labels != 1]) for name, (features, labels) in data.items()}
+    keys = {"metric": "map_11_point", "multilabel": "true"} if multilabel else {}
+    if multilabel:
+        data = {name: (features, np.eye(3, dtype=np.int8)[labels]) for name, (features, labels) in data.items()}
+    folds = [Fold(*(whole(name, data) for name in ("train", "val", "test")))]
+    outcome, _ = run(make_task(tmp_path, **keys), data, folds)
+    assert "linear probe: no training sample is of 1 class: b." in outcome.warnings
+
+
+def test_several_labels_of_which_none_varies_are_refused(tmp_path: Path) -> None:
+    data = {name: (torch.rand(12, 4), np.array([[1, 1, 0]] * 12, np.int8)) for name in ("train", "val", "test")}
+    task = make_task(tmp_path, metric="map_11_point", multilabel="true")
+    with pytest.raises(EvalsuiteError, match="12 training samples each class is there always or never"):
+        run(task, data, [Fold(*(whole(name, data) for name in ("train", "val", "test")))])

@@ -157,6 +157,9 @@ def test_partial_results_are_left_out_unless_asked_for() -> None:
     shown = board_of(results, include_partial=True)
     assert averages(shown) == [("a", "measured", 60, 2)]
     assert "70.0*" in to_markdown(shown) and "60.0*" in to_markdown(shown)
+    more = [*results, make("b", "t1", 0.375), make("b", "t2", 0.25)]
+    text = to_markdown(board_of(more, include_partial=True, groups={"tag": ["t2"]}, baselines=["b"]))
+    assert "+28.7*" in text and text.count("70.0*") == 2 and "25.0*" not in text
     complete = board_of([*results, make("a", "t2", 0.8)], include_partial=True)
     assert averages(complete) == [("a", "measured", 65, 2)]
 

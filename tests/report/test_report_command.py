@@ -230,3 +230,23 @@ def luminance(colour: str) -> float:
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_a_partial_value_has_its_mark_wherever_the_page_shows_it(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    """Cards, table, kinds of task, task lines, dots, details, and differences from ResNet-50's probe."""
+    for protocol, value in (("linear_probe", 0.7373), ("zero_shot", 0.6464)):
+        bench.add("m/a", "mnist", 0.3, value=value, status="partial", protocol=protocol)
+    page = written(cli, tmp_path, "-o", "out", "--include-partial", "--tag", "ocr")
+    html = (tmp_path / "page.html").read_text()
+    shown = re.findall(r"(?:73\.7|64\.6)\S?", page.text)
+    assert len(shown) >= 12 and [text for text in shown if text[-1] != "*"] == []
+    figure = html[html.index('id="zero-shot"') : html.index('id="cost"')]
+    points = re.findall(r"[+-]\d+\.\d\*?", figure)
+    assert points and all(text.endswith("*") for text in points), points
+    assert "*: from a part of the samples." in figure
+
+
+def test_the_best_of_a_task_is_a_whole_value(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    bench.add("m/some", "mnist", 0.3, value=1.0, status="partial")
+    bench.add("m/all", "mnist", 0.3, value=0.9)
+    assert "mnist: best 90.0, m/all" in written(cli, tmp_path, "-o", "out", "--include-partial").text

@@ -14,8 +14,12 @@ from PIL import Image
 
 import evalsuite
 from evalsuite.cli.cache import cache
+from evalsuite.errors import ModelError
 from evalsuite.models.base import ImageModel, ImageTextModel
-from evalsuite.records import Result, SplitFidelity
+from evalsuite.records import ErrorRecord, Result, SplitFidelity
+from evalsuite.report.formats import to_markdown
+from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.results.numbers import Numbers
 from evalsuite.results.store import load_stored
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
@@ -182,14 +186,59 @@ def test_one_failing_task_never_takes_the_others_down(tmp_path: Path, task: str)
     assert sorted(item.result.status for item in stored) == ["ok", "ok"]
 
 
-def test_an_unexpected_exception_is_recorded_with_its_traceback(tmp_path: Path, task: str) -> None:
-    class Buggy(CountingModel):
-        def encode_images(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-            raise RuntimeError("a bug of the model")
+class Buggy(CountingModel):
+    """Raises what it is given."""
 
-    (result,) = evaluate(tmp_path, Buggy(), task, "linear_probe")
-    assert result.status == "error" and result.error.kind == "RuntimeError"
-    assert "a bug of the model" in result.error.message and "Traceback" in result.error.message
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def encode_images(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        raise self.error
+
+
+def long_errors() -> list[Exception]:
+    lines = "".join(f"  File x, line {number}\n" for number in range(3000))
+    worker = f"Caught in a worker.\n\nOriginal Traceback (most recent call last):\n{lines}ValueError: too small\n"
+    return [RuntimeError("a bug of the model"), RuntimeError(f"keys:\n{lines}"), OSError(worker), ModelError(worker)]
+
+
+@pytest.mark.parametrize("error", long_errors(), ids=["short", "lines", "worker", "ours"])
+def test_the_record_of_an_exception_is_short_and_its_traceback_lies_next_to_it(
+    tmp_path: Path, task: str, error: Exception
+) -> None:
+    (result,) = evaluate(tmp_path, Buggy(error), task, "linear_probe")
+    ((stored,), _) = load_stored([tmp_path / "out"])
+    assert stored.result.error == result.error and stored.path is not None
+    assert result.status == "error" and result.error.kind == type(error).__name__
+    assert str(error).splitlines()[0] in result.error.message and len(result.error.message.splitlines()) <= 7
+    assert "Traceback" not in result.error.message
+    assert ("ValueError: too small" in result.error.message) == ("too small" in str(error))
+    log = stored.path.with_name(result.error.log).read_text()
+    assert str(error).strip() in log and ("encode_images" in log) != isinstance(error, ModelError)
+    text = to_markdown(build_leaderboard(Numbers.of([stored])))
+    (line,) = [line for line in text.splitlines() if result.error.kind in line]
+    assert len(line) < 1500
+
+
+def test_the_log_of_an_error_goes_with_its_record(tmp_path: Path, task: str) -> None:
+    evaluate(tmp_path, Buggy(RuntimeError("a bug")), task, "linear_probe")
+    assert len(list((tmp_path / "out").rglob("*.log"))) == 1
+    (result,) = evaluate(tmp_path, CountingModel(), task, "linear_probe")
+    assert result.status == "ok"
+    assert [path.name for path in (tmp_path / "out").rglob("*.log")] == []
+
+
+def test_a_traceback_in_an_old_record_is_one_line_of_the_leaderboard() -> None:
+    lines = "".join(f"  File x, line {number}\n" for number in range(3000))
+    message = f"a bug\nTraceback (most recent call last):\n{lines}RuntimeError: a bug"
+    error = ErrorRecord(kind="RuntimeError", message=message)
+    assert error.model_dump() == {"kind": "RuntimeError", "message": message}
+    result = Result(
+        status="error", model="m", model_name="m", task="t", protocol="zero_shot", fingerprint="", error=error
+    )
+    text = to_markdown(build_leaderboard(Numbers.of([result])))
+    assert "error: m, zero_shot, t: RuntimeError: a bug RuntimeError: a bug" in text and len(text) < 500
 
 
 @pytest.mark.parametrize("protocol", ["linear_probe", "zero_shot"])

@@ -48,17 +48,19 @@ class Prober:
     def ask_repo(self, repository: Repository) -> Answer:
         """Ask the hub for a dataset repository and whether this user may read it."""
         name = f"{repository.name}@{repository.revision}"
-        return self._ask_once(name, "the hub", lambda: self._ask_hub(repository))
+        silence = f"{repository.name} (revision {repository.revision}) was not asked for: the hub cannot be reached."
+        return self._ask_once(name, "the hub", lambda: self._ask_hub(repository), silence)
 
-    def _ask_once(self, name: str, host: str, ask: Callable[[], Answer]) -> Answer:
-        if host in self._silent:
-            return self._known.get(name, Answer("unknown", self._silent[host]))
+    def _ask_once(self, name: str, host: str, ask: Callable[[], Answer], silence: str = "") -> Answer:
+        """Ask, unless the host was silent before: then say `silence`, or what was said of the host then."""
         if name not in self._known:
+            if host in self._silent:
+                return Answer("unknown", silence or self._silent[host])
             try:
                 self._known[name] = ask()
             except _SilenceError as error:
                 self._silent[host] = str(error)
-                return Answer("unknown", str(error))
+                self._known[name] = Answer("unknown", str(error))
         return self._known[name]
 
     def _ask_file(self, url: str) -> Answer:

@@ -101,7 +101,7 @@ def choose(board: Leaderboard, names: Sequence[str]) -> list[Chosen]:
     best: dict[tuple[str, str], Chosen] = {}
     for item in measured:
         place = item.task, item.row.protocol
-        if place not in best or _preference(item.number) > _preference(best[place].number):
+        if place not in best or preference(item.number) > preference(best[place].number):
             best[place] = item
     return list(best.values())
 
@@ -137,7 +137,8 @@ def _called(name: str, measured: Sequence[Chosen]) -> list[Row]:
     return found
 
 
-def _preference(number: Number) -> tuple[bool, float]:
+def preference(number: Number) -> tuple[bool, float]:
+    """Return what the best number has most of: a whole one comes before a partial one, then the value counts."""
     return not number.partial, number.value
 
 

@@ -18,7 +18,7 @@ from evalsuite.report.ranking import rows_called
 from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.library import Library
 from evalsuite.results.naming import PUBLISHED
-from evalsuite.results.numbers import MEASURED, Numbers, family, protocol_label
+from evalsuite.results.numbers import MEASURED, PARTIAL, Number, Numbers, family, protocol_label
 from evalsuite.text import counted, shortened
 
 BASELINE = "resnet/50"
@@ -103,9 +103,15 @@ def task_dots(board: Leaderboard, task: str, title: str) -> Figure:
         return Figure(None, "No row has a value.")
     shown = foremost(rows, DOTS, lambda row: row.cells[task].value)
     dots = [
-        Dot(_name(row), 100 * number.value, percent(number.confidence()), row.protocol, row.origin != MEASURED)
+        Dot(
+            label=_name(row),
+            value=100 * row.cells[task].value,
+            interval=percent(row.cells[task].confidence()),
+            kind=row.protocol,
+            hollow=row.origin != MEASURED,
+            mark=row.cells[task].mark,
+        )
         for row in shown
-        if (number := row.cells[task])
     ]
     return Figure(dot_plot(dots, f"Scores on {title}"), f"Scores with their intervals.{left_out(rows, shown)}")
 
@@ -121,16 +127,20 @@ def _zero_shot_figure(row: Row, base: Row, tasks: Sequence[str]) -> Figure:
     against = base.described
     if not shared:
         return Figure(None, f"{row.title} and {against} have no task in common.")
-    bars = [Bar(task, 100 * (row.cells[task].value - base.cells[task].value)) for task in shared]
+    bars = [_difference(row.cells[task], base.cells[task]) for task in shared]
     bars.sort(key=lambda bar: -bar.value)
     won = sum(bar.value > 0 for bar in bars)
     caption = (
         f"{row.title} ({row.origin.label}) minus {against}, in points: ahead on {won} of {counted(len(bars), 'task')}."
     )
     missing = len(tasks) - len(shared)
-    return Figure(
-        difference_bars(bars, title), caption + (f" Without a value: {counted(missing, 'task')}." if missing else "")
-    )
+    caption += f" Without a value: {counted(missing, 'task')}." if missing else ""
+    caption += f" {PARTIAL}: from a part of the samples." if any(bar.mark for bar in bars) else ""
+    return Figure(difference_bars(bars, title), caption)
+
+
+def _difference(ours: Number, base: Number) -> Bar:
+    return Bar(ours.task, 100 * (ours.value - base.value), mark=ours.mark or base.mark)
 
 
 def _baseline_rows(board: Leaderboard, library: Library) -> list[Row]:

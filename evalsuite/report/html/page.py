@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from evalsuite.data.place import DataPlace
 from evalsuite.metrics import METRICS
-from evalsuite.report.html.details import Detail, choose, look_behind
+from evalsuite.report.html.details import Detail, choose, look_behind, preference
 from evalsuite.report.html.figures import Figure, cost_figures, legend, task_dots, zero_shot_figures
 from evalsuite.report.html.tables import board_table, group_tasks, heat_map
 from evalsuite.report.html.thumbnails import thumbnails
@@ -139,8 +139,9 @@ def _renderer(
 
 def _section(board: Leaderboard, task: str, spec: TaskSpec | None) -> TaskSection:
     title = spec.title if spec else task
-    row = max((row for row in board.rows if task in row.cells), key=lambda row: row.cells[task].value, default=None)
-    best = f"{100 * row.cells[task].value:.1f}, {row.described}" if row else ""
+    rows = [row for row in board.rows if task in row.cells]
+    row = max(rows, key=lambda row: preference(row.cells[task]), default=None)
+    best = f"{row.cells[task].percent}, {row.described}" if row else ""
     return TaskSection(task, title, best, _facts(spec), _caveats(board, task), task_dots(board, task, title), ())
 
 

@@ -29,22 +29,24 @@ COLOURS = 8
 
 @dataclass(frozen=True)
 class Bar:
-    """A label and its value; note: what the tip adds."""
+    """A label and its value; note: what the tip adds; mark: what follows the number."""
 
     label: str
     value: float
     note: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A score in percent with its interval, if known; kind: the protocol; hollow: not measured here."""
+    """A score in percent and its interval, if known; kind: the protocol; hollow: not measured here; mark: as in Bar."""
 
     label: str
     value: float
     interval: tuple[float, float] | None
     kind: str
     hollow: bool
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,14 @@ def difference_bars(bars: Sequence[Bar], title: str) -> Markup:
     scale = linear(low, high, 155 if low < 0 else 115, WIDTH - 50)
     parts = [line(scale(0), 4, scale(0), ROW * len(bars) + 4, "axis")]
     for number, bar in enumerate(bars):
-        y, ahead, said = 4 + ROW * (number + 0.5), bar.value >= 0, f"{bar.value:+.1f}"
+        y, ahead, said = 4 + ROW * (number + 0.5), bar.value >= 0, _points(bar)
         start, end = sorted((scale(0), scale(bar.value)))
         parts.append(text(0, y, _cut(bar.label, 17)))
         parts.append(
             box(start, y - 7, max(1.0, end - start), 14, "ahead" if ahead else "behind", f"{bar.label} {said}")
         )
         parts.append(text(end + 5 if ahead else start - 5, y, said, "start" if ahead else "end", "number"))
-    return figure(WIDTH, ROW * len(bars) + 8, title, _list(f"{bar.label} {bar.value:+.1f}" for bar in bars), parts)
+    return figure(WIDTH, ROW * len(bars) + 8, title, _list(f"{bar.label} {_points(bar)}" for bar in bars), parts)
 
 
 def dot_plot(dots: Sequence[Dot], title: str) -> Markup:
@@ -90,7 +92,7 @@ def dot_plot(dots: Sequence[Dot], title: str) -> Markup:
         if dot.interval is not None:
             parts.append(line(scale(dot.interval[0]), y, scale(dot.interval[1]), y, f"interval {dot.kind}"))
         parts.append(_mark(scale(dot.value), y, dot))
-        parts.append(text(WIDTH, y, f"{dot.value:.1f}", "end", "number"))
+        parts.append(text(WIDTH, y, f"{dot.value:.1f}{dot.mark}", "end", "number"))
     return figure(WIDTH, bottom + 20, title, _list(map(_describe, dots)), parts)
 
 
@@ -164,7 +166,11 @@ def _mark(x: float, y: float, dot: Dot) -> Markup:
 
 def _describe(dot: Dot) -> str:
     bounds = "" if dot.interval is None else f", interval {dot.interval[0]:.1f} to {dot.interval[1]:.1f}"
-    return f"{dot.label} ({dot.kind}{', published' if dot.hollow else ''}) {dot.value:.1f}{bounds}"
+    return f"{dot.label} ({dot.kind}{', published' if dot.hollow else ''}) {dot.value:.1f}{dot.mark}{bounds}"
+
+
+def _points(bar: Bar) -> str:
+    return f"{bar.value:+.1f}{bar.mark}"
 
 
 def _cost(point: Point) -> str:
