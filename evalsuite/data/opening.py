@@ -114,12 +114,10 @@ def how_to_get(sources: Sequence[Source[Any]], states: Sequence[DataState]) -> s
     task, place = sources[0].task, sources[0].place
     lines = ["It can come from any of:" if len(states) > 1 else "It comes from:"]
     for number, (source, state) in enumerate(zip(sources, states, strict=True), 1):
-        lines.append(f"  {number}. {source.title} [{state.state}]: {state.missing or 'nothing is missing'}")
-        if source.spec.note:
-            lines.append(f"     {source.spec.note}")
-    lines.append(f"The data root is {place.data_root} (--data-root DIR or EVALSUITE_DATA=DIR).")
-    if task.homepage:
-        lines.append(f"Homepage of the dataset: {task.homepage}")
+        about = " ".join((state.missing or "nothing is missing", *source.spec.note.split()))
+        lines.append(f"  {number}. {source.title} [{state.state}]: {about}")
+    home = f" Homepage of the dataset: {task.homepage}" if task.homepage else ""
+    lines.append(f"The data root is {place.data_root} (--data-root DIR or EVALSUITE_DATA=DIR).{home}")
     return "\n".join(lines)
 
 
