@@ -79,7 +79,7 @@ class Quadratics:
 
 def test_minimise_runs_problems_side_by_side_and_drops_them() -> None:
     problem = Quadratics(3, 20)
-    options = Options(tolerance=1e-10, max_iterations=1_000, floors=[1.0] * 3, noise=1e-15)
+    options = Options(tolerance=1e-10, max_iterations=700, floors=[1.0] * 3, noise=1e-15)
     found = minimise(problem, torch.full((3, 20), 5.0, dtype=torch.float64), options)
     assert found.converged == (True, True, True)
     assert found.values == pytest.approx((1.0, 1.0, 1.0), abs=1e-10)
