@@ -27,6 +27,9 @@ from evalsuite.locks import HeldError, Lock
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 
 _RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
+JOB_LOCKS = ".jobs"
+"""Folder of the locks of a model's jobs, in its folder."""
+
 _LOCK_SECONDS = 120.0
 _LONGEST_NAME = 80
 
@@ -138,6 +141,12 @@ class ResultStore:
         folder = f"{file_slug(model)}-{hash8(run_key)}"
         options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
         return self.root / folder / f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
+
+    def job_lock(self, model: str, run_key: str, task: str) -> Lock:
+        """Return the lock of whoever works on a model and a task. model: its slug."""
+        folder = self.path(model, run_key, task, "").parent / JOB_LOCKS
+        folder.mkdir(parents=True, exist_ok=True)
+        return Lock(folder / _unambiguous(task))
 
     def write(
         self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None, log: str = ""
