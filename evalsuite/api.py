@@ -29,6 +29,7 @@ from evalsuite.results.store import ResultStore
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
+from evalsuite.runner.shards import jobs_of, parse_shard
 from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts, read_prompts
 from evalsuite.text import counted
 
@@ -116,6 +117,10 @@ def prepare(
     if options.verify:
         forget_checksums(place.cache_dir)
     jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
+    if options.shard is not None:
+        shard, count = parse_shard(options.shard), len(jobs)
+        jobs = jobs_of(shard, jobs)
+        reporter.note(f"Shard {shard}: {len(jobs)} of {counted(count, 'pair')} of model and task.")
     for session in dict.fromkeys(job.model for job in jobs):
         session.check_name()
     return jobs

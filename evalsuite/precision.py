@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,25 +17,49 @@ SETTING = "fp32_precision"
 def exact_products() -> Iterator[None]:
     """Keep float32 products and convolutions in float32, and put the settings back afterwards.
 
+    They are the whole process's: the first thread that needs them sets them, the last one puts them back.
+    """
+    with _lock:
+        if not _users:
+            _before.append(_set_exact())
+        _users.append(threading.get_ident())
+    try:
+        yield
+    finally:
+        with _lock:
+            _users.pop()
+            if not _users:
+                _before.pop()()
+
+
+_lock = threading.Lock()
+_users: list[int] = []
+_before: list[Callable[[], None]] = []
+
+
+def _set_exact() -> Callable[[], None]:
+    """Make the settings and return what puts them back.
+
     torch 2.9 brought one setting per backend and operation, and its older flags raise where somebody has used the
     new ones: each is used where it belongs.
     """
     operations = _operations()
     before = [getattr(operation, SETTING) for operation in operations]
     older = None if operations else (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
-    try:
-        for operation in operations:
-            setattr(operation, SETTING, "ieee")
-        if older is not None:
-            torch.set_float32_matmul_precision("highest")
-            torch.backends.cudnn.allow_tf32 = False
-        yield
-    finally:
+    for operation in operations:
+        setattr(operation, SETTING, "ieee")
+    if older is not None:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+
+    def restore() -> None:
         for operation, value in zip(operations, before, strict=True):
             setattr(operation, SETTING, value)
         if older is not None:
             torch.set_float32_matmul_precision(older[0])
             torch.backends.cudnn.allow_tf32 = older[1]
+
+    return restore
 
 
 def _operations() -> list[Any]:

@@ -17,8 +17,6 @@ from evalsuite.errors import EvalsuiteError, UsageError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_LEFT = 75
-"""EX_TEMPFAIL of sysexits.h: nothing failed, and the same command, later, has something left to do."""
 
 COMMANDS = {
     "run": ("evalsuite.cli.run:run", "Evaluate models on tasks."),

@@ -27,6 +27,7 @@ from evalsuite.locks import HeldError, Lock
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 
 _RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
+LOCK_FILE = ".lock"
 JOB_LOCKS = ".jobs"
 """Folder of the locks of a model's jobs, in its folder."""
 
@@ -144,9 +145,9 @@ class ResultStore:
 
     def job_lock(self, model: str, run_key: str, task: str) -> Lock:
         """Return the lock of whoever works on a model and a task. model: its slug."""
-        folder = self.path(model, run_key, task, "").parent / JOB_LOCKS
+        folder = self.path(model, run_key, task, "").parent / JOB_LOCKS / _unambiguous(task)
         folder.mkdir(parents=True, exist_ok=True)
-        return Lock(folder / _unambiguous(task))
+        return Lock(folder / LOCK_FILE)
 
     def write(
         self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None, log: str = ""
@@ -160,7 +161,7 @@ class ResultStore:
         identity = {"run_key": run_key, "options_hash": options_hash}
         try:
             main.parent.mkdir(parents=True, exist_ok=True)
-            lock = Lock(main.parent / ".lock")
+            lock = Lock(main.parent / LOCK_FILE)
             lock.acquire(_LOCK_SECONDS)
             try:
                 return _write_locked(main, result.model_copy(update=identity), samples, log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -105,6 +106,7 @@ class ModelSession:
         self._failure: Exception | None = None
         self._known: KnownModel | None = None
         self._seconds_loading = 0.0
+        self._loading = threading.RLock()
         self.name = self._resolved.name
         self.slug = self._resolved.slug
         self.is_code = self._resolved.is_code
@@ -190,6 +192,10 @@ class ModelSession:
 
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""
+        with self._loading:
+            return self._load_once()
+
+    def _load_once(self) -> ImageModel:
         if self._failure is not None:
             raise self._failure
         if self._network is None:
