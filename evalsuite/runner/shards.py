@@ -67,32 +67,40 @@ def slurm_shard(environment: Mapping[str, str]) -> str | None:
 def jobs_of(shard: Shard, jobs: Sequence[ModelTaskJob]) -> list[ModelTaskJob]:
     """Return the jobs of one shard, in their order.
 
-    The largest job is dealt first, always to the shard that is done with it first. A task costs its images once to
-    decode and once per model to encode, so models of one task stay together where that keeps the balance.
+    A task costs its images once to decode and once per model to encode, so its models stay together, unless that is
+    more than an even share. What is largest is dealt first, always to the shard that is done with it first.
     """
-    costs = _costs(jobs)
+    images = _images(jobs)
+    of_task: dict[str, list[int]] = {}
+    for index, job in enumerate(jobs):
+        of_task.setdefault(job.task.task.name, []).append(index)
+    share = sum(images[task] * (len(members) + 1) for task, members in of_task.items()) / shard.count
+    hands = [
+        (task, hand)
+        for task, members in sorted(of_task.items(), key=lambda item: (-images[item[0]], item[0]))
+        for hand in ([members] if images[task] * (len(members) + 1) <= share else [[index] for index in members])
+    ]
     loads = [0.0] * shard.count
     tasks: list[set[str]] = [set() for _ in loads]
-    mine = []
-    for index in sorted(range(len(jobs)), key=lambda index: (-costs[index], jobs[index].task.task.name, index)):
-        task, cost = jobs[index].task.task.name, costs[index]
-        done = [load + cost * (1 if task in held else 2) for load, held in zip(loads, tasks, strict=True)]
+    mine: list[int] = []
+    for task, hand in hands:
+        done = [load + images[task] * (len(hand) + (task not in held)) for load, held in zip(loads, tasks, strict=True)]
         chosen = min(range(shard.count), key=done.__getitem__)
         loads[chosen] = done[chosen]
         tasks[chosen].add(task)
         if chosen == shard.number - 1:
-            mine.append(index)
+            mine.extend(hand)
     return [jobs[index] for index in sorted(mine)]
 
 
-def _costs(jobs: Sequence[ModelTaskJob]) -> list[float]:
-    """Return how many images each job reads by its task file; where that does not say, as many as the others."""
-    known = [_images(job) for job in jobs]
-    usual = fmean([images for images in known if images] or [1])
-    return [float(images or usual) for images in known]
+def _images(jobs: Sequence[ModelTaskJob]) -> dict[str, float]:
+    """Return task -> images its jobs read by its file; as many as the other tasks' where the file does not say."""
+    known = {job.task.task.name: _declared(job) for job in jobs}
+    usual = fmean([images for images in known.values() if images] or [1])
+    return {task: float(images or usual) for task, images in known.items()}
 
 
-def _images(job: ModelTaskJob) -> int:
+def _declared(job: ModelTaskJob) -> int:
     sizes = job.task.task.sizes
     training = any(protocol.needs_training for protocol in job.protocols)
     found = [sizes.train, sizes.val, sizes.test] if training else [sizes.test]
