@@ -12,7 +12,7 @@ from evalsuite import config
 from evalsuite.atomic import check_writable
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
-from evalsuite.executors.devices import choose_precision, parse_devices
+from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.hashing import forget_checksums
 from evalsuite.models.base import ImageModel
@@ -106,7 +106,8 @@ def prepare(
     if not models or not tasks:
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
     devices = parse_devices(options.device)
-    executor = LocalExecutor(devices, choose_precision(options.precision, devices[0]))
+    precisions = choose_precisions(options.precision, devices[0])
+    executor = LocalExecutor(devices, precisions, compile=options.compile, note=reporter.note)
     resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
     chosen = read_prompts(options.prompts)
     options = replace(options, prompts=chosen.label)
