@@ -19,6 +19,7 @@ from evalsuite.features.batches import Batch
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.lanes import Lane, lane_to
 from evalsuite.models.base import ImageModel
+from evalsuite.models.preprocessing import Finish
 from evalsuite.precision import exact_products
 from evalsuite.text import counted
 
@@ -111,7 +112,7 @@ class Encoder:
             size = min(self.room.most or total, total)
             try:
                 parts = [slice(start, start + size) for start in range(0, total, size)]
-                flights = [self._encode(batch.images[part]) for part in parts]
+                flights = [self._encode(batch.images[part], batch.finish) for part in parts]
                 break
             except torch.OutOfMemoryError as error:
                 if size == 1:
@@ -123,6 +124,7 @@ class Encoder:
             self.room.shrink(size)
             self._lane.clear()
         self._lane.uploaded()
+        batch.release()
         return flights
 
     def fetch(self, batch: Batch, flights: Sequence[_Flight]) -> EncodedBatch:
@@ -134,10 +136,10 @@ class Encoder:
         seconds = sum(self._lane.seconds(flight.start, flight.end) for flight in flights)
         return EncodedBatch(batch.rows, batch.stamps, layers, seconds)
 
-    def _encode(self, images: torch.Tensor) -> _Flight:
+    def _encode(self, images: torch.Tensor, finish: Finish | None) -> _Flight:
         there = self._lane.upload(images)
         start = self._lane.mark()
-        encoded = self._model.encode_images(there)
+        encoded = self._model.encode_images(there if finish is None else finish(there))
         stored = {name: self._to_store(value, images) for name, value in encoded.items()}
         end = self._lane.mark()
         layers = {name: self._lane.download(value) for name, value in stored.items()}

@@ -130,11 +130,11 @@ class CudaLane:
         features.record_stream(self._going)
         return here
 
-    def mark(self) -> torch.cuda.Event:
+    def mark(self) -> Any:
         """Return an event of the stream that computes."""
         return _recorded(self._compute)
 
-    def landing(self) -> torch.cuda.Event:
+    def landing(self) -> Any:
         """Return an event of the stream that brings features back."""
         return _recorded(self._going)
 
