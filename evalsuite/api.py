@@ -26,7 +26,7 @@ from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
 from evalsuite.results.library import Library, load_numbers
 from evalsuite.results.store import ResultStore
-from evalsuite.runner.base import Reporter
+from evalsuite.runner.base import Executor, Reporter
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
 from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts, read_prompts
@@ -105,8 +105,6 @@ def prepare(
     """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
     if not models or not tasks:
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
-    devices = parse_devices(options.device)
-    executor = LocalExecutor(devices, choose_precision(options.precision, devices[0]))
     resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
     chosen = read_prompts(options.prompts)
     options = replace(options, prompts=chosen.label)
@@ -115,10 +113,24 @@ def prepare(
     check_writable(place.cache_dir, "--cache-dir")
     if options.verify:
         forget_checksums(place.cache_dir)
-    jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
-    for session in dict.fromkeys(job.model for job in jobs):
-        session.check_name()
+    executor = _executor(options)
+    try:
+        jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
+        for session in dict.fromkeys(job.model for job in jobs):
+            session.check_name()
+    except BaseException:
+        executor.close()
+        raise
     return jobs
+
+
+def _executor(options: RunOptions) -> Executor:
+    if options.executor == "ray":
+        from evalsuite.executors.ray import RayExecutor
+
+        return RayExecutor(options)
+    devices = parse_devices(options.device)
+    return LocalExecutor(devices, choose_precision(options.precision, devices[0]))
 
 
 def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> TaskSpec:

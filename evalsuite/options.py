@@ -173,6 +173,9 @@ class RunOptions:
     precision: Literal["auto", "fp32", "fp16", "bf16"] = option("auto", help="auto: fp32 on CPUs, fp16 on GPUs.")
     batch_size: int | None = option(None, auto=True, ge=1, help="Images encoded at a time.")
     workers: int | None = option(None, auto=True, ge=0, help="Processes that decode images.")
+    executor: Literal["local", "ray"] = option(
+        "local", help="Where images are encoded: on this machine, or on the Ray cluster at $RAY_ADDRESS."
+    )
     limit: int | None = option(
         None,
         ge=1,

@@ -32,6 +32,9 @@ class LocalExecutor:
         replicas = [model, *(_copy_to(model, device) for device in self.devices[1:])]
         return partial(self._map, replicas)
 
+    def close(self) -> None:
+        """Nothing is held after a pass."""
+
     def _map(self, replicas: Sequence[ImageModel], batches: Iterable[Batch]) -> Iterator[EncodedBatch]:
         pools = [ThreadPoolExecutor(1) for _ in replicas]  # one thread per device keeps its batches in order
         waiting: deque[Future[EncodedBatch]] = deque()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
+from evalsuite.data.base import Pool
 from evalsuite.errors import JobError
-from evalsuite.features.batches import Batch
+from evalsuite.features.batches import Batch, Unreadable
 from evalsuite.models.base import ImageModel
 from evalsuite.precision import exact_products
 
@@ -31,6 +32,10 @@ class EncodedBatch:
 
 MapBatches = Callable[[Iterable[Batch]], Iterator[EncodedBatch]]
 """Encodes batches, in order. An executor makes one and hands it down."""
+
+EncodeRows = Callable[[Pool, Sequence[int], Callable[[Unreadable], None]], Iterator[EncodedBatch]]
+"""Reads and encodes rows of a pool, in any order, in the batches that this process would make of them, and tells of
+those that cannot be read. An executor that reads the images elsewhere hands it down instead; its batches have none."""
 
 
 def encode_batches(

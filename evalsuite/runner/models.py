@@ -18,7 +18,7 @@ from evalsuite import atomic
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, ModelError, UsageError
 from evalsuite.features.catalog import FEATURES
-from evalsuite.features.encoding import MapBatches, Precision, inference
+from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, inference
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, move
@@ -26,7 +26,7 @@ from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
-from evalsuite.runner.base import Executor
+from evalsuite.runner.base import Executor, RowsExecutor
 
 
 class Description(BaseModel):
@@ -78,6 +78,11 @@ class LoadedModel:
     def encode_batches(self) -> MapBatches:
         """The executor's mapping over batches of images."""
         return self.executor.mapping(self.model)
+
+    @cached_property
+    def encode_rows(self) -> EncodeRows | None:
+        """What reads and encodes rows elsewhere, where the executor does that."""
+        return self.executor.reading(self.model) if isinstance(self.executor, RowsExecutor) else None
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings on the CPU; ModelError without a text encoder."""
@@ -140,7 +145,8 @@ class ModelSession:
         return known
 
     def close(self) -> None:
-        """Remove what was stored for this session alone."""
+        """Remove what was stored for this session alone, and let the executor go."""
+        self._executor.close()
         if self._known is not None and not self._known.reusable:
             shutil.rmtree(self._known.folder, ignore_errors=True)
 
