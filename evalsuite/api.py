@@ -105,16 +105,16 @@ def prepare(
     """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
     if not models or not tasks:
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
-    resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
-    chosen = read_prompts(options.prompts)
-    options = replace(options, prompts=chosen.label)
-    prompted = [apply_prompts(task, chosen) for task in tasks]
-    ResultStore(options.output).check_writable()
-    check_writable(place.cache_dir, "--cache-dir")
-    if options.verify:
-        forget_checksums(place.cache_dir)
     executor = _executor(options)
     try:
+        resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
+        chosen = read_prompts(options.prompts)
+        options = replace(options, prompts=chosen.label)
+        prompted = [apply_prompts(task, chosen) for task in tasks]
+        ResultStore(options.output).check_writable()
+        check_writable(place.cache_dir, "--cache-dir")
+        if options.verify:
+            forget_checksums(place.cache_dir)
         jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
         for session in dict.fromkeys(job.model for job in jobs):
             session.check_name()

@@ -1,4 +1,4 @@
-"""Three nodes of a Ray cluster on one machine: what they give, what happens when one is lost, what is said of faults."""
+"""A Ray cluster of three nodes on one machine: its numbers, a node that is lost in the middle, and what it refuses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ import torch
 
 import evalsuite
 from evalsuite.api import Results
-from evalsuite.errors import UsageError
 from evalsuite.runner.base import Reporter
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
-from tests.processes import WarmCli
 
 ray = pytest.importorskip("ray", reason="there is no Ray for this Python")
 
