@@ -12,7 +12,7 @@ from evalsuite import config
 from evalsuite.atomic import check_writable
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
-from evalsuite.executors.devices import choose_precision, parse_devices
+from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.hashing import forget_checksums
 from evalsuite.models.base import ImageModel
@@ -105,7 +105,7 @@ def prepare(
     """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
     if not models or not tasks:
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
-    executor = _executor(options)
+    executor = _executor(options, reporter)
     try:
         resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
         chosen = read_prompts(options.prompts)
@@ -124,13 +124,14 @@ def prepare(
     return jobs
 
 
-def _executor(options: RunOptions) -> Executor:
+def _executor(options: RunOptions, reporter: Reporter) -> Executor:
     if options.executor == "ray":
         from evalsuite.executors.ray import RayExecutor
 
-        return RayExecutor(options)
+        return RayExecutor(options, reporter.note)
     devices = parse_devices(options.device)
-    return LocalExecutor(devices, choose_precision(options.precision, devices[0]))
+    precisions = choose_precisions(options.precision, devices[0])
+    return LocalExecutor(devices, precisions, compile=options.compile, note=reporter.note)
 
 
 def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> TaskSpec:

@@ -31,6 +31,10 @@ class ModelError(JobError):
     """The weights of a model are not available, or do not fit the architecture."""
 
 
+class NotFiniteError(JobError):
+    """A model gave a NaN or an infinity; the text says for what, and begins with "gave"."""
+
+
 class MissingExtraError(JobError):
     """An optional package is needed: the text names the extra to install."""
 

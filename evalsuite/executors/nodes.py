@@ -18,10 +18,10 @@ from evalsuite.data.opening import open_at
 from evalsuite.errors import DataError, DataMissingError, JobError, ModelError
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.features.batches import Batch, Unreadable, read_batches, worker_count
-from evalsuite.features.encoding import EncodedBatch, Precision
+from evalsuite.features.encoding import EncodedBatch, MapBatches, Precision
 from evalsuite.features.extraction import PassOptions
 from evalsuite.features.freshness import samples_digest
-from evalsuite.models.base import ImageModel, move
+from evalsuite.models.base import ImageModel, Preprocess, move
 
 PACKAGES = ("evalsuite", "torch", "torchvision", "pillow", "av", "open_clip_torch", "timm", "transformers")
 """Packages whose version can change a feature: every node must have those of the driver."""
@@ -57,10 +57,18 @@ class Work:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The features of some rows, in batches without their images, and what could not be read."""
+    """The features of some rows, what could not be read, and what the user should know."""
 
     batches: list[EncodedBatch]
     unreadable: list[Unreadable]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    key: str
+    preprocess: Preprocess
+    map_batches: MapBatches
 
 
 class NodeEncoder:
@@ -69,32 +77,35 @@ class NodeEncoder:
     options: their device is `cuda`, the GPU that is visible to this process, or `cpu`. processors: for this process.
     """
 
-    def __init__(self, precision: Precision, options: PassOptions, processors: int) -> None:
-        self._executor = LocalExecutor([torch.device(options.device)], precision)
+    def __init__(self, options: PassOptions, processors: int, compile: bool) -> None:
+        self._notes: list[str] = []
+        self._device = torch.device(options.device)
+        self._compile = compile
         self._options = options
         self._processors = processors
         self._opening, self._encoding = threading.Lock(), threading.Lock()
         self._pool: tuple[PoolMark, Pool] | None = None
-        self._model: tuple[str, ImageModel] | None = None
+        self._model: _Loaded | None = None
 
-    def load(self, key: str, content: bytes, needed: Mapping[str, str]) -> None:
-        """Take over the pickled model of this key. needed: the driver's `versions`.
+    def load(self, key: str, content: bytes, precision: Precision, needed: Mapping[str, str]) -> None:
+        """Take over the pickled model of this key, to run at a precision. needed: the driver's `versions`.
 
         Raises JobError where versions differ, and ModelError for a model that cannot be unpickled here.
         """
         _check_versions(needed)
         with self._encoding:
-            if self._model is None or self._model[0] != key:
+            if self._model is None or self._model.key != key:
                 self._model = None  # two models may not fit
                 model = _unpickled(content)
-                move(model, self._executor.devices[0])
-                self._model = key, model
+                move(model, self._device)
+                executor = LocalExecutor([self._device], [precision], compile=self._compile, note=self._notes.append)
+                self._model = _Loaded(key, model.preprocess, executor.mapping(model, precision))
 
     def encode(self, key: str, work: Work) -> Encoded:
         """Decode and encode rows. Raises what that raises, and DataError for a pool that is not the driver's."""
-        if self._model is None or self._model[0] != key:
+        model, options = self._model, self._options
+        if model is None or model.key != key:
             raise RuntimeError("A node was asked to encode with a model that it does not have.")
-        model, options = self._model[1], self._options
         unreadable: list[Unreadable] = []
         workers = worker_count(options.workers, work.total, options.device)
         steps = read_batches(
@@ -107,8 +118,9 @@ class NodeEncoder:
         )
         batches = _begun(batch for (made,) in steps for batch in made)
         with self._encoding:
-            encoded = [_without_images(item) for item in self._executor.mapping(model)(batches)]
-        return Encoded(encoded, unreadable)
+            encoded = list(model.map_batches(batches))
+            notes, self._notes[:] = list(self._notes), []
+        return Encoded(encoded, unreadable, notes)
 
     def _opened(self, mark: PoolMark) -> Pool:
         with self._opening:
@@ -166,8 +178,3 @@ def _begun(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Start to read: worker processes go ahead from now on."""
     rest = iter(batches)
     return chain(list(islice(rest, 1)), rest)
-
-
-def _without_images(encoded: EncodedBatch) -> EncodedBatch:
-    batch = encoded.batch
-    return EncodedBatch(Batch(torch.empty(0), batch.rows, batch.stamps), encoded.layers)

@@ -16,6 +16,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,10 +26,10 @@ import torch
 from evalsuite.code_files import Portable
 from evalsuite.data.base import Pool
 from evalsuite.errors import JobError, ModelError, UsageError
-from evalsuite.executors.devices import choose_precision, parse_devices
+from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.nodes import Encoded, NodeEncoder, PoolMark, Work, versions
 from evalsuite.features.batches import Unreadable
-from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches
+from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, Precision
 from evalsuite.features.extraction import PassOptions
 from evalsuite.models.base import ImageModel, move
 from evalsuite.options import RunOptions
@@ -60,13 +61,23 @@ PATIENCE = 60.0
 """Seconds after which waiting for a free node is no longer silent."""
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """A model in Ray's store. content: the reference."""
+
+    model: ImageModel
+    precision: Precision
+    key: str
+    content: Any
+
+
 class RayExecutor:
     """Encodes rows of pools on a Ray cluster. `devices` are this process's own: it embeds texts and fits probes.
 
     Raises UsageError where Ray is not installed, no cluster answers, or none of its nodes has what is asked for.
     """
 
-    def __init__(self, options: RunOptions) -> None:
+    def __init__(self, options: RunOptions, note: Callable[[str], None] = lambda text: None) -> None:
         if options.device not in ("auto", "cpu", "cuda"):
             raise UsageError(
                 f"--device {options.device}: Ray chooses the GPUs. With --executor ray, give auto, cpu or cuda."
@@ -78,10 +89,12 @@ class RayExecutor:
         places = _places(self._ray, options.device)
         kind = "cuda" if "num_gpus" in places[0] else "cpu"
         self.devices = parse_devices("cpu" if options.device == "cpu" else "auto")[:1]
-        self.precision = choose_precision(options.precision, torch.device(kind))
+        self.precisions = choose_precisions(options.precision, torch.device(kind))
         self._reading = PassOptions(options.batch_size or BATCH_SIZES[kind], options.workers, kind)
+        self._compile = options.compile
         self._actors = [self._start(place) for place in places]
-        self._sent: tuple[ImageModel, str, Any] | None = None
+        self._sent: _Sent | None = None
+        self._note, self._told = note, set[str]()
 
     def close(self) -> None:
         """End the actors, and the connection or the cluster if it was made here."""
@@ -91,18 +104,23 @@ class RayExecutor:
         if self._connected:
             self._ray.shutdown()
 
-    def mapping(self, model: ImageModel) -> MapBatches:
+    def mapping(self, model: ImageModel, precision: Precision) -> MapBatches:
         """Refuse: images are decoded on the nodes, by `reading`."""
         raise NotImplementedError("A Ray cluster encodes rows of pools, not batches of this process.")
 
-    def reading(self, model: ImageModel) -> EncodeRows:
+    def reading(self, model: ImageModel, precision: Precision) -> EncodeRows:
         """Return `encode_rows` with a model."""
-        return partial(self.encode_rows, model)
+        return partial(self.encode_rows, model, precision)
 
     def encode_rows(
-        self, model: ImageModel, pool: Pool, rows: Sequence[int], on_unreadable: Callable[[Unreadable], None]
+        self,
+        model: ImageModel,
+        precision: Precision,
+        pool: Pool,
+        rows: Sequence[int],
+        on_unreadable: Callable[[Unreadable], None],
     ) -> Iterator[EncodedBatch]:
-        """Yield the features of rows in batches without their images, in the order in which the nodes finish them.
+        """Yield the features of rows, batch by batch, in the order in which the nodes finish them.
 
         The batches are of the same rows as on one machine. Raises what reading and encoding raise on the nodes;
         ModelError for a model that cannot be sent, and JobError where too much of the cluster is lost.
@@ -111,8 +129,11 @@ class RayExecutor:
         step = self._reading.batch_size * self._batches_of_a_piece(len(rows))
         work = [Work(mark, list(rows[start : start + step]), len(rows)) for start in range(0, len(rows), step)]
         unreadable: dict[int, list[Unreadable]] = {}
-        for number, encoded in self._finished(model, work):
+        for number, encoded in self._finished(self._send(model, precision), work):
             unreadable[number] = encoded.unreadable
+            for text in set(encoded.notes) - self._told:  # once, not once per actor
+                self._told.add(text)
+                self._note(text)
             yield from encoded.batches
         for number in sorted(unreadable):
             for item in unreadable[number]:
@@ -121,20 +142,19 @@ class RayExecutor:
     def _batches_of_a_piece(self, rows: int) -> int:
         return max(1, min(BATCHES_AT_ONCE, rows // (self._reading.batch_size * PIECES * len(self._actors))))
 
-    def _finished(self, model: ImageModel, work: Sequence[Work]) -> Iterator[tuple[int, Encoded]]:
+    def _finished(self, sent: _Sent, work: Sequence[Work]) -> Iterator[tuple[int, Encoded]]:
         """Yield the number of each piece of work and what came of it.
 
         Ray's ActorPool would go on giving work to a lost actor. Here it has to load the model first, which it can as
         soon as Ray finds a place to start it again; its work goes to the others.
         """
-        key, content = self._send(model)
         todo, begun, left = deque(range(len(work))), Counter[int](), len(work)
         idle: list[Any] = []
-        waiting: Waiting = {self._load(actor, key, content): (actor, None) for actor in self._actors * AHEAD}
+        waiting: Waiting = {self._load(actor, sent): (actor, None) for actor in self._actors * AHEAD}
         while left:
             while todo and idle:
                 actor, piece = idle.pop(), todo.popleft()
-                waiting[actor.encode.remote(key, work[piece])] = actor, piece
+                waiting[actor.encode.remote(sent.key, work[piece])] = actor, piece
                 begun[piece] += 1
             done = self._first_of(waiting)
             actor, number = waiting.pop(done)
@@ -147,7 +167,7 @@ class RayExecutor:
                 if begun[number] > RESTARTS:
                     raise JobError(_given_up(begun[number], error)) from error
                 todo.appendleft(number)
-                waiting[self._load(actor, key, content)] = actor, None
+                waiting[self._load(actor, sent)] = actor, None
                 continue
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from error
@@ -156,8 +176,8 @@ class RayExecutor:
                 left -= 1
                 yield number, answer
 
-    def _load(self, actor: Any, key: str, content: Any) -> Any:
-        return actor.load.options(max_task_retries=-1).remote(key, content, versions())
+    def _load(self, actor: Any, sent: _Sent) -> Any:
+        return actor.load.options(max_task_retries=-1).remote(sent.key, sent.content, sent.precision, versions())
 
     def _first_of(self, waiting: Waiting) -> Any:
         """Wait for one of several answers; say so where no actor has a place yet."""
@@ -179,13 +199,13 @@ class RayExecutor:
 
     def _start(self, place: Mapping[str, Any]) -> Any:
         remote = self._ray.remote(NodeEncoder).options(max_restarts=RESTARTS, max_concurrency=AHEAD, **place)
-        return remote.remote(self.precision, self._reading, place["num_cpus"])
+        return remote.remote(self._reading, place["num_cpus"], self._compile)
 
-    def _send(self, model: ImageModel) -> tuple[str, Any]:
-        """Put a model into Ray's store, once; return its key and the reference."""
-        if self._sent is None or self._sent[0] is not model:
-            self._sent = model, uuid.uuid4().hex, self._ray.put(self._pickled(model))
-        return self._sent[1:]
+    def _send(self, model: ImageModel, precision: Precision) -> _Sent:
+        """Put a model into Ray's store, once."""
+        if self._sent is None or self._sent.model is not model or self._sent.precision != precision:
+            self._sent = _Sent(model, precision, uuid.uuid4().hex, self._ray.put(self._pickled(model)))
+        return self._sent
 
     def _pickled(self, model: ImageModel) -> bytes:
         move(model, "cpu")  # a node has other GPUs

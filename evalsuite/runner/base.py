@@ -21,10 +21,10 @@ class Executor(Protocol):
         """The devices, the first of which everything else runs on."""
 
     @property
-    def precision(self) -> Precision:
-        """The precision models run at."""
+    def precisions(self) -> Sequence[Precision]:
+        """The precision models run at, then those to take where values are not finite."""
 
-    def mapping(self, model: ImageModel) -> MapBatches:
+    def mapping(self, model: ImageModel, precision: Precision) -> MapBatches:
         """Return a function that encodes batches, in order, with a model on the first device."""
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class Executor(Protocol):
 class RowsExecutor(Executor, Protocol):
     """One that reads the images itself, elsewhere."""
 
-    def reading(self, model: ImageModel) -> EncodeRows:
+    def reading(self, model: ImageModel, precision: Precision) -> EncodeRows:
         """Return a function that reads and encodes rows with a model."""
 
 
