@@ -39,7 +39,11 @@ class MissingExtraError(JobError):
     """An optional package is needed: the text names the extra to install."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
+        super().__init__(package, extra, purpose)  # so that it can be pickled
+
+    def __str__(self) -> str:
+        package, extra, purpose = self.args
+        return (
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'evalsuite[{extra}]'"
         )

@@ -178,6 +178,9 @@ class RunOptions:
         False, recorded=True, help="Compile networks with torch.compile: minutes first, then faster; other last bits."
     )
     workers: int | None = option(None, auto=True, ge=0, help="Processes that decode images.")
+    executor: Literal["local", "ray"] = option(
+        "local", help="Where images are encoded: on this machine, or on the Ray cluster at $RAY_ADDRESS."
+    )
     limit: int | None = option(
         None,
         ge=1,

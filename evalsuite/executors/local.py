@@ -42,6 +42,9 @@ class LocalExecutor:
         placed = zip(replicas, self.devices, strict=True)
         return partial(encode_over, [Encoder(replica, device, precision, room) for replica, device in placed])
 
+    def close(self) -> None:
+        """Nothing is held between passes."""
+
 
 def _copy_to(model: ImageModel, device: torch.device) -> ImageModel:
     replica = copy.deepcopy(model)

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import torch
 
+from evalsuite.data.base import Pool
 from evalsuite.errors import JobError
-from evalsuite.features.batches import Batch
+from evalsuite.features.batches import Batch, Unreadable
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.lanes import Lane, lane_to
 from evalsuite.models.base import ImageModel
@@ -45,6 +46,10 @@ class EncodedBatch:
 
 MapBatches = Callable[[Iterable[Batch]], Iterator[EncodedBatch]]
 """Encodes batches, in order. An executor makes one and hands it down."""
+
+EncodeRows = Callable[[Pool, Sequence[int], Callable[[Unreadable], None]], Iterator[EncodedBatch]]
+"""Reads and encodes rows of a pool, in any order, in the batches that this process would make of them, and tells of
+those that cannot be read. An executor that reads the images elsewhere hands it down."""
 
 
 class Room:

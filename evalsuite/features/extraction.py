@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -12,7 +13,7 @@ from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import Unreadable, read_batches, worker_count
 from evalsuite.features.blocks import Block
-from evalsuite.features.encoding import EncodedBatch, MapBatches, first_not_finite
+from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.freshness import missing_rows
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
@@ -55,7 +56,7 @@ def ensure_features(
     pool: Pool,
     rows: Sequence[int],
     store: PoolFeatures,
-    prepare: Callable[[], tuple[Preprocess, MapBatches]],
+    prepare: Callable[[], tuple[Preprocess, MapBatches] | EncodeRows],
     options: PassOptions,
     *,
     max_unreadable: int = 0,
@@ -63,8 +64,8 @@ def ensure_features(
 ) -> PassReport:
     """Compute and store what is missing of `rows`; a second call finds everything and does nothing.
 
-    prepare: loads the model and returns its preprocessing and a mapping over batches; not called when
-    nothing is missing. on_images: told (done, total) images.
+    prepare: loads the model and returns its preprocessing and a mapping over batches, or what reads and encodes
+    rows elsewhere; not called when nothing is missing. on_images: told (done, total) images.
     Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the first batch with a
     NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
     """
@@ -84,25 +85,18 @@ def _encode(
     pool: Pool,
     rows: Sequence[int],
     store: PoolFeatures,
-    prepare: Callable[[], tuple[Preprocess, MapBatches]],
+    prepare: Callable[[], tuple[Preprocess, MapBatches] | EncodeRows],
     options: PassOptions,
     on_images: Callable[[int, int], None],
 ) -> PassReport:
     store.forget(pool.ids[row] for row in rows)
-    preprocess, map_batches = prepare()
+    prepared = prepare()
     started = time.perf_counter()
     report, writer = PassReport(), _ShardWriter(pool, store)
-    batches = read_batches(
-        pool,
-        rows,
-        [preprocess],
-        batch_size=options.batch_size,
-        workers=worker_count(options.workers, len(rows), options.device),
-        on_unreadable=report.unreadable.append,
-    )
+    encode = prepared if callable(prepared) else partial(_read_and_encode, *prepared, options)
     on_images(0, len(rows))
     try:
-        for encoded in map_batches(batch for (parts,) in batches for batch in parts):
+        for encoded in encode(pool, rows, report.unreadable.append):
             writer.add(encoded)
             report.encoded += len(encoded.rows)
             report.computed += encoded.seconds
@@ -116,6 +110,25 @@ def _encode(
     # What was stored of a sample that has since become unreadable is of other bytes.
     store.forget(item.identifier for item in report.unreadable)
     return report
+
+
+def _read_and_encode(
+    preprocess: Preprocess,
+    map_batches: MapBatches,
+    options: PassOptions,
+    pool: Pool,
+    rows: Sequence[int],
+    on_unreadable: Callable[[Unreadable], None],
+) -> Iterator[EncodedBatch]:
+    steps = read_batches(
+        pool,
+        rows,
+        [preprocess],
+        batch_size=options.batch_size,
+        workers=worker_count(options.workers, len(rows), options.device),
+        on_unreadable=on_unreadable,
+    )
+    return map_batches(batch for (made,) in steps for batch in made)
 
 
 class _ShardWriter:

@@ -12,7 +12,7 @@ from typing import Any
 from evalsuite.data.base import Split
 from evalsuite.errors import EvalsuiteError, NotFiniteError
 from evalsuite.features.catalog import Origin, note_origin
-from evalsuite.features.encoding import MapBatches, first_not_finite
+from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import PassOptions, PassReport, ensure_features
 from evalsuite.features.freshness import content_digest, content_now, missing_rows, remember_touched
 from evalsuite.features.store import PoolFeatures
@@ -160,11 +160,11 @@ class ModelTaskJob:
         task = self.task.task.name
         features = self.features(name)
 
-        def prepare() -> tuple[Preprocess, MapBatches]:
+        def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
             loaded = self.model.loaded
             origin = Origin(self.model.slug, task, name, self.model.precision, pool.fingerprint)
             note_origin(features.folder, origin)
-            return loaded.model.preprocess, loaded.encode_batches
+            return loaded.encode_rows or (loaded.model.preprocess, loaded.encode_batches)
 
         what = f"{self.model.slug} {task}/{name}"
         device = self.model.device.type

@@ -55,6 +55,7 @@ def run_jobs(jobs: Sequence[ModelTaskJob], options: RunOptions, reporter: Report
     finally:
         for session in dict.fromkeys(job.model for job in jobs):
             session.close()
+            session.executor.close()
     return results
 
 

@@ -18,7 +18,7 @@ from evalsuite import atomic
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, ModelError, NotFiniteError, UsageError
 from evalsuite.features.catalog import FEATURES
-from evalsuite.features.encoding import MapBatches, Precision, first_not_finite, inference
+from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, move
@@ -26,7 +26,7 @@ from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
-from evalsuite.runner.base import Executor
+from evalsuite.runner.base import Executor, RowsExecutor
 
 
 class Description(BaseModel):
@@ -94,6 +94,13 @@ class LoadedModel:
         """The executor's mapping over batches of images."""
         return self.executor.mapping(self.model, self.precision)
 
+    @cached_property
+    def encode_rows(self) -> EncodeRows | None:
+        """What reads and encodes rows elsewhere, where the executor does that."""
+        if isinstance(self.executor, RowsExecutor):
+            return self.executor.reading(self.model, self.precision)
+        return None
+
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings on the CPU.
 
@@ -126,7 +133,7 @@ class ModelSession:
         self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else _refreshed(given)
         self._resolved = given if isinstance(given, ResolvedModel) else _ready(given)
         self._place = place
-        self._executor = executor
+        self.executor = executor
         self._variant = tuple(variant)
         self._failure: Exception | None = None
         self._known: KnownModel | None = None
@@ -145,7 +152,7 @@ class ModelSession:
     @property
     def fallback(self) -> str | None:
         """What a record says where the precision is not the one that is taken first."""
-        first = self._executor.precisions[0]
+        first = self.executor.precisions[0]
         if self.precision == first:
             return None
         return f"{self.precision} was used: at {first} this model gives values that are not finite (NaN or infinity)."
@@ -202,7 +209,7 @@ class ModelSession:
         model = self._load()
         move(model, self.device)
         self.identify().describe(model)
-        return LoadedModel(model, self._executor, self.precision)
+        return LoadedModel(model, self.executor, self.precision)
 
     def known_text(self) -> bool | None:
         """Tell whether it can encode texts; None where only loading tells."""
