@@ -38,7 +38,7 @@ class LocalExecutor:
         try:
             for number, batch in enumerate(batches):
                 turn = number % len(replicas)
-                work = partial(encode_batch, replicas[turn], self.devices[turn], self.precision, batch)
+                work = partial(_encode_and_release, replicas[turn], self.devices[turn], self.precision, batch)
                 waiting.append(pools[turn].submit(work))
                 if len(waiting) >= BATCHES_AHEAD * len(replicas):
                     yield waiting.popleft().result()
@@ -53,3 +53,9 @@ def _copy_to(model: ImageModel, device: torch.device) -> ImageModel:
     replica = copy.deepcopy(model)
     move(replica, device)
     return replica
+
+
+def _encode_and_release(model: ImageModel, device: torch.device, precision: Precision, batch: Batch) -> EncodedBatch:
+    encoded = encode_batch(model, device, precision, batch)
+    batch.release()
+    return encoded

@@ -38,7 +38,9 @@ def encode_batches(
 ) -> Iterator[EncodedBatch]:
     """Encode batches one after the other on one device."""
     for batch in batches:
-        yield encode_batch(model, device, precision, batch)
+        encoded = encode_batch(model, device, precision, batch)
+        batch.release()
+        yield encoded
 
 
 def encode_batch(model: ImageModel, device: torch.device, precision: Precision, batch: Batch) -> EncodedBatch:
@@ -48,7 +50,7 @@ def encode_batch(model: ImageModel, device: torch.device, precision: Precision, 
     """
     try:
         with inference(device, precision):
-            encoded = model.encode_images(batch.images.to(device, non_blocking=True))
+            encoded = model.encode_images(batch.on(device))
         return EncodedBatch(batch, {name: _to_store(value, precision) for name, value in encoded.items()})
     except torch.OutOfMemoryError as error:
         if len(batch.rows) == 1:
@@ -59,7 +61,9 @@ def encode_batch(model: ImageModel, device: torch.device, precision: Precision, 
     torch.cuda.empty_cache()
     middle = len(batch.rows) // 2
     halves = [
-        encode_batch(model, device, precision, Batch(batch.images[part], batch.rows[part], batch.stamps[part]))
+        encode_batch(
+            model, device, precision, Batch(batch.images[part], batch.rows[part], batch.stamps[part], batch.finish)
+        )
         for part in (slice(None, middle), slice(middle, None))
     ]
     layers = {name: torch.cat([half.layers[name] for half in halves]) for name in halves[0].layers}

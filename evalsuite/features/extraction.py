@@ -91,14 +91,14 @@ def _encode(
     batches = read_batches(
         pool,
         rows,
-        preprocess,
+        [preprocess],
         batch_size=options.batch_size,
         workers=worker_count(options.workers, len(rows), options.device),
         on_unreadable=report.unreadable.append,
     )
     on_images(0, len(rows))
     try:
-        for encoded in map_batches(batches):
+        for encoded in map_batches(batch for (parts,) in batches for batch in parts):
             writer.add(encoded)
             report.encoded += len(encoded.batch.rows)
             on_images(report.encoded, len(rows))
