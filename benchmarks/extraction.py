@@ -146,7 +146,7 @@ def peer(plan: Plan) -> dict[str, Any]:
     model: Any = load_model(model_name())
     asked = Asked("mnist", plan.data, plan.images)
     kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}  # as it ships
-    command = [plan.peer / "bin" / "python", Path(__file__).with_name("peer.py"), checkpoint(FOLDER)]
+    command = [plan.peer / "bin" / "python", "-O", Path(__file__).with_name("peer.py"), checkpoint(FOLDER)]
     command += [plan.data / "MNIST" / "..", str(plan.images)]
     pipe = subprocess.PIPE
     mine: list[Any] = []
@@ -160,9 +160,11 @@ def peer(plan: Plan) -> dict[str, Any]:
                         mine.append(run(model, asked))
                         process.stdin.write(json.dumps({"what": what, "amp": amp}) + "\n")
                         process.stdin.flush()
-                        seconds = float(process.stdout.readline())
+                        answer = process.stdout.readline()
+                    if not answer:
+                        raise click.ClickException("CLIP_benchmark has ended; what it said is above.")
                     own = mine[-1].total if what == "zero_shot" else mine[-1].images
-                    theirs.setdefault(f"{what}{'_amp' if amp else ''}", []).append(seconds / own)
+                    theirs.setdefault(f"{what}{'_amp' if amp else ''}", []).append(float(answer) / own)
         process.stdin.close()
     for name, ratios in theirs.items():
         plan.say(f"  {name}: {shown(ratios)} x our time")

@@ -142,8 +142,11 @@ def read(preprocess: Any, asked: Asked, workers: int, batch_size: int) -> Readin
     pool = open_task(task, place, test_only=True).open_pool("test")
     rows = range(min(asked.limit, len(pool)))
     before, started = time.process_time(), time.perf_counter()
-    batches = read_batches(
-        pool, rows, preprocess, batch_size=batch_size, workers=workers, on_unreadable=lambda item: None
-    )
-    count = sum(len(batch.rows) for batch in batches)
+    count = 0
+    for (batches,) in read_batches(
+        pool, rows, [preprocess], batch_size=batch_size, workers=workers, on_unreadable=lambda item: None
+    ):
+        for batch in batches:
+            count += len(batch.rows)
+            batch.release()
     return Reading(time.perf_counter() - started, time.process_time() - before, count)

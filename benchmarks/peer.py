@@ -1,9 +1,9 @@
 """CLIP_benchmark 1.6.2's side, run by the Python of an environment of its own: a request per line.
 
-    DIR/bin/python benchmarks/peer.py CHECKPOINT DATA_ROOT IMAGES
+    DIR/bin/python -O benchmarks/peer.py CHECKPOINT DATA_ROOT IMAGES
 
 Its own functions do the work, with its own defaults (batches of 64, 4 workers). The feature pass is that of its
-`linear_probe.evaluate`, which ends here where it would start to train.
+`linear_probe.evaluate`, which ends here where it would start to train. That asserts a GPU; -O leaves assertions out.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def main(checkpoint: str, root: str, images: int) -> None:
 
     def loader(start: int, stop: int) -> Any:
         part = torch.utils.data.Subset(whole, range(start, stop))
+        part.classes = whole.classes
         collate = get_dataset_collate_fn("mnist")
         return torch.utils.data.DataLoader(part, BATCH, num_workers=WORKERS, collate_fn=collate)
 
@@ -60,7 +61,7 @@ def main(checkpoint: str, root: str, images: int) -> None:
     work = {"zero_shot": zero_shot, "features": features}
     for line in sys.stdin:
         asked = json.loads(line)
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             started = time.perf_counter()
             work[asked["what"]](asked["amp"])
             seconds = time.perf_counter() - started

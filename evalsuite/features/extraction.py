@@ -27,10 +27,16 @@ SHOWN_PROBLEMS = 3
 
 @dataclass
 class PassReport:
-    """What an image pass did. `seconds` is decoding and encoding; `unreadable`: ids left out."""
+    """What an image pass did. `seconds` is decoding and encoding; `unreadable`: ids left out.
+
+    decoding, computing, writing: seconds as in `PassPhases`.
+    """
 
     encoded: int = 0
     seconds: float = 0.0
+    decoding: float = 0.0
+    computing: float = 0.0
+    writing: float = 0.0
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
@@ -101,12 +107,14 @@ def _encode(
         for encoded in map_batches(batch for (parts,) in batches for batch in parts):
             writer.add(encoded)
             report.encoded += len(encoded.batch.rows)
+            report.decoding += encoded.batch.seconds
+            report.computing += encoded.seconds
             on_images(report.encoded, len(rows))
         writer.write()
     finally:
         # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command resumes there.
         writer.write()
-    report.seconds = time.perf_counter() - started
+    report.seconds, report.writing = time.perf_counter() - started, writer.seconds
     store.reload()
     # What was stored of a sample that has since become unreadable is of other bytes.
     store.forget(item.identifier for item in report.unreadable)
@@ -122,6 +130,7 @@ class _ShardWriter:
         self._dims = store.layers()
         self._batches: list[EncodedBatch] = []
         self._since = time.monotonic()
+        self.seconds = 0.0
 
     def add(self, encoded: EncodedBatch) -> None:
         self._check(encoded)
@@ -132,6 +141,7 @@ class _ShardWriter:
 
     def write(self) -> None:
         if self._batches:
+            started = time.perf_counter()
             layers = {
                 name: torch.cat([item.layers[name] for item in self._batches]).numpy()
                 for name in self._batches[0].layers
@@ -139,6 +149,7 @@ class _ShardWriter:
             ids = [self._pool.ids[row] for item in self._batches for row in item.batch.rows]
             stamps = [stamp for item in self._batches for stamp in item.batch.stamps]
             self._store.add_shard(Block(ids, stamps, layers))
+            self.seconds += time.perf_counter() - started
         self._batches = []
         self._since = time.monotonic()
 

@@ -110,6 +110,7 @@ class ModelSession:
         self.is_code = self._resolved.is_code
         self.precision: Precision = executor.precision
         self.device: torch.device = executor.devices[0]
+        self.devices = len(executor.devices)
 
     def check_name(self) -> None:
         """Raise UsageError for weights or an architecture that do not exist; what else is wrong is for the job."""
