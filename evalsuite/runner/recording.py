@@ -79,7 +79,7 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [*outcome.warnings, *_not_reusable(info)],
+            "warnings": [*outcome.warnings, *([model.fallback] if model.fallback else []), *_not_reusable(info)],
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -102,12 +102,12 @@ def _phases(passes: Iterable[PassReport], devices: int) -> PassPhases | None:
     made = [report for report in passes if report.encoded]
     if not made:
         return None
-    total, computing = math.fsum(report.seconds for report in made), math.fsum(report.computing for report in made)
+    total, computing = math.fsum(report.seconds for report in made), math.fsum(report.computed for report in made)
     return PassPhases(
         total=total,
-        decoding=math.fsum(report.decoding for report in made),
+        decoding=math.fsum(report.decoded for report in made),
         computing=computing,
-        writing=math.fsum(report.writing for report in made),
+        writing=math.fsum(report.written for report in made),
         device_busy=computing / (total * devices),
     )
 
