@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -13,32 +13,35 @@ SETTING = "fp32_precision"
 """Name of the setting that matrix products and convolutions of each backend have since torch 2.9."""
 
 
+_lock = Lock()
+_holders: list[object] = []
+_outer = ExitStack()
+
+
 @contextmanager
 def exact_products() -> Iterator[None]:
     """Keep float32 products and convolutions in float32, and put the settings back afterwards.
 
-    They are the whole process's: the first thread that needs them sets them, the last one puts them back.
+    The settings are of the process: the first of several threads that ask for them at a time sets them, the last puts
+    them back.
     """
+    holder = object()
     with _lock:
-        if not _users:
-            _before.append(_set_exact())
-        _users.append(threading.get_ident())
+        if not _holders:
+            _outer.enter_context(_exact())
+        _holders.append(holder)
     try:
         yield
     finally:
         with _lock:
-            _users.pop()
-            if not _users:
-                _before.pop()()
+            _holders.remove(holder)
+            if not _holders:
+                _outer.close()
 
 
-_lock = threading.Lock()
-_users: list[int] = []
-_before: list[Callable[[], None]] = []
-
-
-def _set_exact() -> Callable[[], None]:
-    """Make the settings and return what puts them back.
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Set what keeps float32 exact.
 
     torch 2.9 brought one setting per backend and operation, and its older flags raise where somebody has used the
     new ones: each is used where it belongs.
@@ -46,20 +49,19 @@ def _set_exact() -> Callable[[], None]:
     operations = _operations()
     before = [getattr(operation, SETTING) for operation in operations]
     older = None if operations else (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
-    for operation in operations:
-        setattr(operation, SETTING, "ieee")
-    if older is not None:
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
-
-    def restore() -> None:
+    try:
+        for operation in operations:
+            setattr(operation, SETTING, "ieee")
+        if older is not None:
+            torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False
+        yield
+    finally:
         for operation, value in zip(operations, before, strict=True):
             setattr(operation, SETTING, value)
         if older is not None:
             torch.set_float32_matmul_precision(older[0])
             torch.backends.cudnn.allow_tf32 = older[1]
-
-    return restore
 
 
 def _operations() -> list[Any]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import torch
 
 from evalsuite.data.base import Pool
-from evalsuite.errors import DataError, ModelError
+from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import Unreadable, read_batches, worker_count
 from evalsuite.features.blocks import Block, Stamp
-from evalsuite.features.encoding import EncodedBatch, MapBatches
+from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.freshness import missing_rows
 from evalsuite.features.sharing import Feed, distinct
 from evalsuite.features.store import PoolFeatures
@@ -29,10 +29,16 @@ SHOWN_PROBLEMS = 3
 
 @dataclass
 class PassReport:
-    """What an image pass did. `seconds` is decoding and encoding; `unreadable`: ids left out."""
+    """What an image pass did. `seconds` is decoding and encoding; `unreadable`: ids left out.
+
+    decoded, computed, written: seconds, of all processes and all devices together.
+    """
 
     encoded: int = 0
     seconds: float = 0.0
+    decoded: float = 0.0
+    computed: float = 0.0
+    written: float = 0.0
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
@@ -49,23 +55,26 @@ class PassOptions:
     verify: bool = False
 
 
+Prepare = Callable[[], tuple[Preprocess, MapBatches] | EncodeRows]
+
+
 @dataclass(frozen=True)
 class Member:
     """A model that takes part in a pass.
 
-    store: of its features. prepare: loads it and returns its preprocessing and a mapping over batches; not called when
-    nothing is missing.
+    store: of its features. prepare: loads it and returns its preprocessing and a mapping over batches, or what reads
+    and encodes rows elsewhere; not called when nothing is missing.
     """
 
     store: PoolFeatures
-    prepare: Callable[[], tuple[Preprocess, MapBatches]]
+    prepare: Prepare
 
 
 def ensure_features(
     pool: Pool,
     rows: Sequence[int],
     store: PoolFeatures,
-    prepare: Callable[[], tuple[Preprocess, MapBatches]],
+    prepare: Prepare,
     options: PassOptions,
     *,
     max_unreadable: int = 0,
@@ -74,8 +83,8 @@ def ensure_features(
     """Compute and store what is missing of `rows`; a second call finds everything and does nothing.
 
     prepare: see `Member`. on_images: told (done, total) images. Where another process adds to the store, it waits.
-    Raises DataError if more than `max_unreadable` images cannot be read. Ctrl-C and errors keep the
-    whole batches encoded so far.
+    Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the first batch with a
+    NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
     """
     members = [Member(store, prepare)]
     (report,) = ensure_together(
@@ -114,10 +123,11 @@ def ensure_together(
 
 
 class _Share:
-    """What a member has to do with a pass, and what came of it."""
+    """What a member has to do with a pass, and what came of it. encode_rows: where it reads the images elsewhere."""
 
     preprocess: Preprocess
     map_batches: MapBatches
+    encode_rows: EncodeRows | None = None
 
     def __init__(self, pool: Pool, member: Member) -> None:
         self.store = member.store
@@ -153,18 +163,24 @@ class _Share:
     def load(self) -> None:
         """Get the model ready to encode."""
         self.store.forget(self._pool.ids[row] for row in self.missing)
-        self.preprocess, self.map_batches = self._prepare()
-        self._writer = _ShardWriter(self._pool, self.store)
+        prepared = self._prepare()
+        if callable(prepared):
+            self.encode_rows = prepared
+        else:
+            self.preprocess, self.map_batches = prepared
+        self.writer = _ShardWriter(self._pool, self.store)
 
     def add(self, encoded: EncodedBatch) -> None:
         """Keep the features of a batch."""
-        self._writer.add(encoded)
-        self.report.encoded += len(encoded.batch.rows)
+        self.writer.add(encoded)
+        self.report.encoded += len(encoded.rows)
+        self.report.decoded += encoded.decoded
+        self.report.computed += encoded.seconds
 
     def write(self) -> None:
         """Write what is kept."""
         with self.guarded():
-            self._writer.write()
+            self.writer.write()
 
     def end(self, max_unreadable: int) -> None:
         """Merge what is stored; DataError where too many images could not be read."""
@@ -183,7 +199,9 @@ def _encode(pool: Pool, shares: Sequence[_Share], options: PassOptions, on_image
     for share in shares:
         with share.guarded():
             share.load()
-    parts = _parts([share for share in shares if share.failure is None])
+    ready = [share for share in shares if share.failure is None]
+    parts = _parts([share for share in ready if share.encode_rows is None])
+    parts += [(share.missing, [share]) for share in ready if share.encode_rows is not None]
     done, total = 0, sum(len(rows) for rows, _ in parts)
     for rows, takers in parts:
         alive = [share for share in takers if share.failure is None]
@@ -217,17 +235,7 @@ def _encode_rows(
     started = time.perf_counter()
     on_images(0)
     unreadable: list[Unreadable] = []
-    preprocesses, places = distinct([share.preprocess for share in shares])
-    source = read_batches(
-        pool,
-        rows,
-        preprocesses,
-        batch_size=options.batch_size,
-        workers=worker_count(options.workers, len(rows), options.device),
-        on_unreadable=unreadable.append,
-    )
-    feed = Feed(source, places)
-    streams = {number: share.map_batches(feed.of(number)) for number, share in enumerate(shares)}
+    streams, feed = _streams(pool, rows, shares, options, unreadable)
     try:
         _take_turns(shares, streams, feed, on_images)
         for share in shares:
@@ -238,7 +246,27 @@ def _encode_rows(
             share.write()
     for share in shares:
         share.report.seconds += time.perf_counter() - started
+        share.report.written = share.writer.seconds
         share.report.unreadable.extend(unreadable)
+
+
+def _streams(
+    pool: Pool, rows: Sequence[int], shares: Sequence[_Share], options: PassOptions, unreadable: list[Unreadable]
+) -> tuple[dict[int, Iterator[EncodedBatch]], Feed]:
+    """Return what each model encodes, by its number, and what feeds them with batches."""
+    if shares[0].encode_rows is not None:
+        return {0: shares[0].encode_rows(pool, rows, unreadable.append)}, Feed(iter(()), [0])
+    preprocesses, places = distinct([share.preprocess for share in shares])
+    source = read_batches(
+        pool,
+        rows,
+        preprocesses,
+        batch_size=options.batch_size,
+        workers=worker_count(options.workers, len(rows), options.device),
+        on_unreadable=unreadable.append,
+    )
+    feed = Feed(source, places)
+    return {number: share.map_batches(feed.of(number)) for number, share in enumerate(shares)}, feed
 
 
 def _take_turns(
@@ -257,7 +285,7 @@ def _take_turns(
                 encoded = next(stream, None)
                 if encoded is not None:
                     share.add(encoded)
-                    done[number] += len(encoded.batch.rows)
+                    done[number] += len(encoded.rows)
             if encoded is None or share.failure is not None:
                 del streams[number]
                 feed.drop(number)
@@ -274,33 +302,36 @@ class _ShardWriter:
         self._dims = store.layers()
         self._batches: list[EncodedBatch] = []
         self._since = time.monotonic()
+        self.seconds = 0.0
 
     def add(self, encoded: EncodedBatch) -> None:
         self._check(encoded)
         self._batches.append(encoded)
-        samples = sum(len(item.batch.rows) for item in self._batches)
+        samples = sum(len(item.rows) for item in self._batches)
         if samples >= SHARD_SAMPLES or time.monotonic() - self._since >= SHARD_SECONDS:
             self.write()
 
     def write(self) -> None:
         if self._batches:
+            started = time.perf_counter()
             layers = {
                 name: torch.cat([item.layers[name] for item in self._batches]).numpy()
                 for name in self._batches[0].layers
             }
-            ids = [self._pool.ids[row] for item in self._batches for row in item.batch.rows]
-            stamps = [stamp for item in self._batches for stamp in item.batch.stamps]
+            ids = [self._pool.ids[row] for item in self._batches for row in item.rows]
+            stamps = [stamp for item in self._batches for stamp in item.stamps]
             self._store.add_shard(Block(ids, stamps, layers))
+            self.seconds += time.perf_counter() - started
         self._batches = []
         self._since = time.monotonic()
 
     def _check(self, encoded: EncodedBatch) -> None:
-        first = self._pool.ids[encoded.batch.rows[0]]
+        first = self._pool.ids[encoded.rows[0]]
         for name, value in encoded.layers.items():
-            if value.ndim != 2 or len(value) != len(encoded.batch.rows):
+            if value.ndim != 2 or len(value) != len(encoded.rows):
                 raise ModelError(
                     f"The model returned a tensor of shape {tuple(value.shape)} as the layer {name!r} for a batch "
-                    f"of {len(encoded.batch.rows)} images; it must be (n, dim)."
+                    f"of {len(encoded.rows)} images; it must be (n, dim)."
                 )
         dims = {name: int(value.shape[1]) for name, value in encoded.layers.items()}
         if self._dims and dims != self._dims:
@@ -309,6 +340,14 @@ class _ShardWriter:
                 f"give {self._dims}: this model needs images of one size. Resize them, or use a model that does."
             )
         self._dims = dims
+        for name, value in encoded.layers.items():
+            row = first_not_finite(value)
+            if row is not None:
+                sample = self._pool.ids[encoded.rows[row]]
+                raise NotFiniteError(
+                    f"gave {sample} of the pool {self._pool.name!r} (row {encoded.rows[row]} of {name}) a value that "
+                    "is not finite (NaN or infinity)."
+                )
 
 
 def _check_readable(pool: Pool, unreadable: Sequence[Unreadable], limit: int) -> None:

@@ -76,7 +76,10 @@ class Feed:
                 number = next(self._numbers)
                 self._held[number] = (batch, set(takers))
                 for taker in takers:
-                    self._waiting[taker].append(replace(batch, release=partial(self._release, number, taker)))
+                    own = replace(
+                        batch, release=partial(self._release, number, taker), seconds=batch.seconds / len(takers)
+                    )
+                    self._waiting[taker].append(own)
         return parts is not None
 
     def _release(self, number: int, taker: int) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError
+from evalsuite.errors import EvalsuiteError, NotFiniteError
 from evalsuite.features.catalog import Origin, note_origin
-from evalsuite.features.encoding import MapBatches, first_not_finite
+from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import Member, PassReport
 from evalsuite.features.freshness import content_digest, content_now, missing_rows, remember_touched
 from evalsuite.features.store import PoolFeatures
@@ -35,7 +35,7 @@ from evalsuite.text import brief
 class ModelTaskJob:
     """The jobs of one model on one task.
 
-    held: why it is left alone for now: another process works on it.
+    held: why it is left alone for now: another process works on it. again: at another precision, see `evaluate`.
     """
 
     model: ModelSession
@@ -45,6 +45,7 @@ class ModelTaskJob:
     store: ResultStore
     reporter: Reporter
     held: HeldError | None = None
+    again: bool = False
     _results: dict[str, Result] = field(default_factory=dict)
     _untold: list[tuple[Result, bool]] = field(default_factory=list)
     _lock: Lock | None = None
@@ -61,7 +62,7 @@ class ModelTaskJob:
         Raises HeldError where another process has begun and not finished. What else goes wrong is a result, and
         never stops the run.
         """
-        self.held = None
+        self.held, self.again = None, False
         pending = [item for item in self.protocols if item.name not in self._results]
         try:
             pending = self._without_text_jobs(pending)
@@ -188,25 +189,40 @@ class ModelTaskJob:
         """Return what an image pass over a pool needs of the model."""
         features = self.features(pool)
 
-        def prepare() -> tuple[Preprocess, MapBatches]:
+        def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
             loaded = self.model.loaded
             fingerprint = self.task.pool(pool).fingerprint
             origin = Origin(self.model.slug, self.task.task.name, pool, self.model.precision, fingerprint)
             note_origin(features.folder, origin)
-            return loaded.model.preprocess, loaded.encode_batches
+            return loaded.encode_rows or (loaded.model.preprocess, loaded.encode_batches)
 
         return Member(features, prepare)
 
     def evaluate(
         self, protocol: EvaluationProtocol, reports: Mapping[str, PassReport] | Exception, ask: Callable[..., Any]
     ) -> None:
-        """Run a protocol on what is stored. reports: of the passes it needs. ask: lets the owner of the models work."""
+        """Run a protocol on what is stored. reports: of the passes it needs. ask: lets the owner of the models work.
+
+        Where the precision is too narrow for the model, it is noted there, and from then on jobs of the model are only
+        marked to be done `again`.
+        """
         try:
-            if isinstance(reports, Exception):
-                raise reports
-            self._evaluate(protocol, reports, ask)
+            if self.model.too_narrow is None:
+                if isinstance(reports, Exception):
+                    raise reports
+                self._evaluate(protocol, reports, ask)
+        except NotFiniteError as error:
+            if self.model.can_fall_back:
+                self.model.too_narrow = error
+            else:
+                message = (
+                    f"The model {self.model.name!r} {error} It is not stored. If it overflowed, use --precision fp32; "
+                    "at fp32, the model or its preprocessing is at fault."
+                )
+                self.fail([protocol], EvalsuiteError(message))
         except Exception as error:  # noqa: BLE001 - as in `begin`
             self.fail([protocol], error)
+        self.again = self.again or self.model.too_narrow is not None
         self.tell()
 
     def _evaluate(

@@ -18,6 +18,7 @@ from evalsuite.records import Result
 from evalsuite.results.store import ResultStore
 from evalsuite.runner.ahead import Ahead
 from evalsuite.runner.base import Executor, Reporter
+from evalsuite.runner.fingerprints import variant
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.passes import make_passes
@@ -44,7 +45,7 @@ def make_jobs(
     sessions = [TaskSession(task, options, place) for task in tasks]
     return [
         ModelTaskJob(session, task, protocols, options, store, reporter)
-        for session in (ModelSession(model, place, executor) for model in models)
+        for session in (ModelSession(model, place, executor, variant(options)) for model in models)
         for task in sessions
     ]
 
@@ -68,6 +69,7 @@ def run_jobs(jobs: Sequence[ModelTaskJob], options: RunOptions, reporter: Report
             job.finish()
         for session in dict.fromkeys(job.model for job in jobs):
             session.close()
+            session.executor.close()
     return [result for job in jobs for result in job.results]
 
 
@@ -87,14 +89,37 @@ class _Run:
                 job.protocols = [
                     item for item in job.protocols if not _is_missing(job, item, self._skipped, self._reporter)
                 ]
+            yield from self._again(ahead)
             yield from self._steps_of([job], ahead)
-        held = [job for job in self._jobs if job.held is not None]
-        if held:
+        yield from self._come_back(ahead)
+
+    def _again(self, ahead: Ahead[Step]) -> Iterator[Step]:
+        """Yield the steps of jobs that were done at a precision too narrow for their model."""
+        models = [model for model in dict.fromkeys(job.model for job in self._jobs) if model.too_narrow is not None]
+        if not models:
+            return
+        ahead.wait_until_used()
+        for model in models:
+            what, tried = f"The model {model.name!r} {model.too_narrow}", model.precision
+            model.fall_back(what)
+            now = model.precision
+            self._reporter.note(f"Warning: {what} That was at {tried}; {now} is used for it from now on.")
+        for job in self._jobs:
+            if job.again:
+                yield from self._steps_of([job], ahead)
+
+    def _come_back(self, ahead: Ahead[Step]) -> Iterator[Step]:
+        """Yield the steps of jobs that were left, when nothing else is to be done; wait for other processes."""
+        ahead.wait_until_used()
+        while any(job.again for job in self._jobs):
+            yield from self._again(ahead)
             ahead.wait_until_used()  # what this process itself holds is free then
+        held = [job for job in self._jobs if job.held is not None]
         begun = time.monotonic()
         told: set[str] = set()
         while held:
             for job in held:
+                yield from self._again(ahead)
                 yield from self._steps_of([job], ahead)
             still = [job for job in held if job.held is not None]
             if self._options.no_wait:

@@ -75,8 +75,9 @@ def test_processes_without_shards_take_what_no_other_has(setting: Setting) -> No
     ends = [process.finish() for process in processes]
     assert [end.returncode for end in ends] == [0] * 3, [end.stderr for end in ends]
     assert setting.same_as_one("free")
-    lines = [line for end in ends for line in end.stderr.splitlines() if line.startswith("[") and line.endswith(" s)")]
-    computed = Counter(line.split("] ")[1].partition(":")[0] for line in lines)
+    lines = [line for end in ends for line in end.stderr.splitlines() if line.startswith("[")]
+    values = [line.split("] ")[1] for line in lines if "%" in line and "(stored)" not in line]
+    computed = Counter(value.partition(":")[0] for value in values)
     assert len(computed) == 6 and set(computed.values()) == {1}
 
 
