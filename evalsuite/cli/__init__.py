@@ -30,6 +30,7 @@ COMMANDS = {
     "download": ("evalsuite.cli.download:download", "Fetch the images of tasks."),
     "validate": ("evalsuite.cli.validate:validate", "Check task files and the data they describe."),
     "new": ("evalsuite.cli.new:new", "Write a commented file to start from."),
+    "merge": ("evalsuite.cli.merge:merge", "Join results and features of several machines."),
     "cache": ("evalsuite.cli.cache:cache", "Look after the stored features."),
 }
 

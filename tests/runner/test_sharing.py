@@ -117,7 +117,29 @@ def wait_for(text: str, process: Started) -> None:
     told = ""
     while text not in told and not (text.isspace() and told.count("\n") >= len(text)):
         told = process.stderr.read_text() if process.stderr.exists() else ""
-        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        if state == "Z":
+        if not lives(process):
             return
         os.sched_yield()
+
+
+def lives(process: Started) -> bool:
+    """Say whether a process runs; one that has ended stays there until it is waited for."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_shards_on_stores_of_their_own_merge_to_what_one_process_gives(setting: Setting) -> None:
+    names = [f"machine-{number}" for number in range(1, SHARDS + 1)]
+    for number, name in enumerate(names, 1):
+        end = setting.start(name, "--shard", f"{number}/{SHARDS}").finish()
+        assert end.returncode == 0, end.stderr
+    draw = random.Random(0)
+    while True:  # kill the merge a bit later each time, until it has come to its end
+        merge = ["merge", *names, "--to", "merged"]
+        process = setting.zygote.start(merge, setting.zygote.environment(setting.folder), setting.folder)
+        files = draw.randrange(3, 9) + len(list((setting.folder / "merged").rglob("*")))
+        while len(list((setting.folder / "merged").rglob("*"))) < files and lives(process):
+            os.sched_yield()
+        os.kill(process.pid, signal.SIGKILL)
+        if process.finish().returncode == 0:
+            break
+    assert setting.same_as_one("merged")
