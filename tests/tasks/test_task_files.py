@@ -39,6 +39,7 @@ CLASSES_AND_TEMPLATES = {
     "cifar100": (100, 18),
     "digits": (10, 1),
     "fer2013": (7, 6),
+    "fer_plus": (8, 6),
     "food101": (101, 1),
     "mnist": (10, 1),
     "resisc45": (45, 18),
