@@ -65,7 +65,8 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
 
     The frames are counted by decoding them, because the count in a video's header is often a little wrong; a packet
     that cannot be decoded counts as one, and does no harm after the frame that is wanted. DataError where some of
-    the frames that the header tells of are not there: the middle of what is left is another frame.
+    the frames that the header tells of, by number or by duration, are not there: the middle of what is left is another
+    frame.
     """
     try:
         import av
@@ -93,17 +94,27 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
 
 
 def _count_frames(av: Any, content: bytes, container_format: str) -> tuple[int, int, int]:
-    """Return the number of frames, of packets that hold them, and of frames in the header (0: it tells none)."""
+    """Return the number of frames, of packets that hold them, and of frames in the header (0: it tells none).
+
+    Matroska tells the time when the last of its streams ends instead: there are as many at the rate of those found.
+    """
     frames = packets = 0
+    end = 0.0
     with av.open(io.BytesIO(content), format=container_format) as container:
         stream = container.streams.video[0]
-        for packet in container.demux(stream):
-            packets += packet.size > 0
-            try:
-                frames += len(packet.decode())
-            except av.error.InvalidDataError:
-                frames += 1
-        return frames, packets, stream.frames
+        for packet in container.demux():
+            if packet.size and packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index == stream.index:
+                packets += packet.size > 0
+                try:
+                    frames += len(packet.decode())
+                except av.error.InvalidDataError:
+                    frames += 1
+        stated = stream.frames
+        if not stated and container.duration and end:
+            stated = round(packets * container.duration / av.time_base / end)
+        return frames, packets, stated
 
 
 def _frames(av: Any, content: bytes, container_format: str) -> Any:
