@@ -12,11 +12,13 @@ import click
 
 from evalsuite import __version__
 from evalsuite.cli.options import Group
+from evalsuite.cli.signals import code_of, end_on_signals
 from evalsuite.errors import EvalsuiteError, UsageError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+EXIT_LEFT = 75
+"""EX_TEMPFAIL of sysexits.h: nothing failed, and the same command, later, has something left to do."""
 
 COMMANDS = {
     "run": ("evalsuite.cli.run:run", "Evaluate models on tasks."),
@@ -53,25 +55,26 @@ def evalsuite() -> None:
 
 def main() -> None:
     """Run the command line; what a user can fix is one message and an exit code, not a traceback."""
+    end_on_signals()
     try:
         code = evalsuite.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        _interrupted()
+    except click.exceptions.Abort as error:
+        _interrupted(error)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except EvalsuiteError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
-    except KeyboardInterrupt:
-        _interrupted()
+    except KeyboardInterrupt as error:
+        _interrupted(error)
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing more to say, and nothing went wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def _interrupted() -> None:
+def _interrupted(error: BaseException) -> None:
     click.echo("\nInterrupted. What is done is stored; the same command resumes the run.", err=True)
-    sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code_of(error))

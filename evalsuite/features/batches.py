@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
 from evalsuite.features.blocks import Stamp
 from evalsuite.models.base import Preprocess
+from evalsuite.processors import processors
 
 WORKERS_PAY_FROM = 2_000
 """Samples below which starting worker processes takes longer than decoding in this one."""
@@ -130,8 +130,7 @@ def worker_count(asked: int | None, samples: int, device: str) -> int:
         return asked
     if samples < WORKERS_PAY_FROM:
         return 0
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return processors // 4 if device == "cpu" else min(processors, MOST_WORKERS)
+    return processors() // 4 if device == "cpu" else min(processors(), MOST_WORKERS)
 
 
 def _can_be_sent(samples: _Samples) -> bool:

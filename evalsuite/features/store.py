@@ -10,12 +10,11 @@ file differ, the bytes are hashed and compared first. So a changed input is neve
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from evalsuite.features.blocks import (
@@ -28,6 +27,7 @@ from evalsuite.features.blocks import (
     write_compacted,
     write_shard,
 )
+from evalsuite.locks import Lock
 
 LOCK_FILE = "lock"
 RELOAD_ATTEMPTS = 5
@@ -66,10 +66,10 @@ class PoolFeatures:
             for row, identifier in enumerate(block.ids)
         }
 
-    def lock(self) -> FileLock:
-        """Return the lock that whoever adds to this folder holds."""
+    def lock(self, tell: Callable[[str], None] | None = None) -> Lock:
+        """Return the lock that whoever adds to this folder holds. tell: see `Lock`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder / LOCK_FILE)
+        return Lock(self.folder / LOCK_FILE, tell)
 
     def __contains__(self, identifier: object) -> bool:
         return identifier in self._where

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from evalsuite.atomic import check_writable, write_json, write_text, write_with
 from evalsuite.errors import JobError, UsageError
+from evalsuite.locks import HeldError, Lock
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 
 _RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
@@ -151,12 +151,15 @@ class ResultStore:
         identity = {"run_key": run_key, "options_hash": options_hash}
         try:
             main.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(main.parent / ".lock", timeout=_LOCK_SECONDS):
+            lock = Lock(main.parent / ".lock")
+            lock.acquire(_LOCK_SECONDS)
+            try:
                 return _write_locked(main, result.model_copy(update=identity), samples, log)
-        except Timeout as error:
+            finally:
+                lock.release()
+        except HeldError as error:
             raise JobError(
-                f"The result of {result.model} on {result.task} was not stored: {main.parent / '.lock'} "
-                f"has been held by another process for {_LOCK_SECONDS:.0f} s. "
+                f"The result of {result.model} on {result.task} was not stored after {_LOCK_SECONDS:.0f} s: {error} "
                 "End that process and run the same command again."
             ) from error
         except OSError as error:

@@ -119,11 +119,13 @@ def test_run_killed_while_it_fits_finishes_with_the_same_results(setting: Settin
     setting.finish(out)
 
 
-def test_ctrl_c_exits_130_keeps_what_is_done_and_says_how_to_go_on(setting: Setting) -> None:
-    process = setting.start("interrupted")
-    process.stop_at(after(5), signal.SIGINT)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_signals_keep_what_is_done_say_how_to_go_on_and_have_exit_codes(setting: Setting, name: str) -> None:
+    number = signal.Signals[name]
+    process = setting.start(name)
+    process.stop_at(after(5), number)
     stopped = process.finish()
-    assert stopped.returncode == 130
+    assert stopped.returncode == 128 + number
     assert "same command" in stopped.stderr and "Traceback" not in stopped.stderr
-    done = setting.finish("interrupted")
+    done = setting.finish(name)
     assert done.stdout.count("batch\n") < 28  # of 28 batches in all, some were kept
