@@ -96,10 +96,17 @@ def test_a_bad_packet_does_harm_only_up_to_the_middle_frame(video):
 
 
 @pytest.mark.parametrize("left", [8, 14, 20])
-def test_a_video_that_was_cut_off_is_refused(video, left):
-    content = video(24)
+@pytest.mark.parametrize(("container", "suffix"), [("avi", "avi"), ("matroska", "mkv"), ("webm", "webm")])
+def test_a_video_that_was_cut_off_is_refused(video, container, suffix, left):
+    content = video(24, container)
     with pytest.raises(DataError, match=r"cut off: it has \d+ of the 24 frames"):
-        decode_middle_frame(content[: place_of_packet(content, left)[0]], "a/b.avi")
+        decode_middle_frame(content[: place_of_packet(content, left)[0]], f"a/b.{suffix}")
+
+
+@pytest.mark.parametrize("frames", [1, 2, 9, 60])
+def test_a_whole_video_with_sound_that_goes_on_is_read(video, frames):
+    image = decode_middle_frame(video(frames, "matroska", sound=2 * frames), "a/b.mkv")
+    assert abs(float(np.asarray(image).mean()) - min(10 * (frames // 2), 250)) < 3
 
 
 def test_broken_videos_are_data_errors(video):
