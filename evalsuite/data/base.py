@@ -73,7 +73,8 @@ class RawPool:
     sizes: (n,) int64, bytes of each sample. mtimes: (n,) int64 nanoseconds where each sample is a file
     of its own, else None; states: (n, 2) int64, inode and ctime in nanoseconds of these files. content:
     identity of the files that hold the samples when those are shared (sha256 of an archive, a parquet
-    file ...), "" where each sample is a file of its own. origin: for the record.
+    file ...), "" where each sample is a file of its own. origin: for the record. warnings: what the record should
+    tell of, such as images that were passed over.
     """
 
     ids: Sequence[str]
@@ -85,6 +86,7 @@ class RawPool:
     groups: Sequence[str] | None = None
     origin: PoolOrigin = PoolOrigin()
     states: NDArray[np.int64] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Pool:
     """One stored split of a source, its labels in this project's class order.
 
     labels: (n,) int64 class indices, or (n, classes) int8 with 1, 0 and IGNORED for multi-label tasks.
-    fingerprint: changes when the samples of the pool come from other files.
+    fingerprint: changes when the samples of the pool come from other files. warnings: those of the source.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Pool:
     groups: tuple[str, ...] | None
     fingerprint: str
     states: NDArray[np.int64] | None = None
+    warnings: tuple[str, ...] = ()
 
     def content(self, row: int) -> bytes:
         """Return the bytes of a sample, without decoding them where its reader can; DataError where it cannot."""

@@ -78,7 +78,7 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [*outcome.warnings, *_not_reusable(info)],
+            "warnings": [*outcome.warnings, *_of_the_data(session, measured), *_not_reusable(info)],
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -93,6 +93,10 @@ def measured_result(
             ),
         }
     )
+
+
+def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
+    return [warning for name in measured.passes for warning in session.pool(name).warnings]
 
 
 def _not_reusable(info: ModelInfo) -> list[str]:
