@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from evalsuite.code_files import Portable
@@ -17,6 +19,7 @@ from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
 from evalsuite.features.blocks import Stamp
 from evalsuite.models.base import Preprocess
+from evalsuite.models.preprocessing import Finish, understood
 from evalsuite.processors import processors
 
 WORKERS_PAY_FROM = 2_000
@@ -28,11 +31,11 @@ MOST_WORKERS = 16
 
 @dataclass(frozen=True)
 class Item:
-    """One preprocessed sample, (channels, height, width) float32."""
+    """One sample, preprocessed in each way: (channels, height, width), uint8 where the device does the rest."""
 
     row: int
     stamp: Stamp
-    image: torch.Tensor
+    images: tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -43,22 +46,38 @@ class Unreadable:
     problem: str
 
 
+def _nothing() -> None:
+    """Release memory that is the batch's own."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Preprocessed images of one shape, (n, channels, height, width) float32, and what they are."""
+    """Images of one shape, and what they are.
+
+    images: (n, channels, height, width) on the CPU, float32 or uint8; it may be a view of memory that is used again
+    after `release`, which the consumer calls once, from any thread, when the images have been copied away.
+    finish: what makes float32 of uint8 images, to be called on the device.
+    """
 
     images: torch.Tensor
     rows: list[int]
     stamps: list[Stamp]
+    finish: Finish | None = None
+    release: Callable[[], None] = _nothing
+
+    def on(self, device: torch.device) -> torch.Tensor:
+        """Return the float32 images on a device."""
+        images = self.images.to(device, non_blocking=True)
+        return images if self.finish is None else self.finish(images)
 
 
 class _Samples(Dataset[Item | Unreadable]):
     """The samples of a pool at some rows, for a DataLoader."""
 
-    def __init__(self, pool: Pool, rows: Sequence[int], preprocess: Preprocess) -> None:
+    def __init__(self, pool: Pool, rows: Sequence[int], preprocesses: Sequence[Preprocess]) -> None:
         self._pool = pool
         self._rows = rows
-        self._preprocess = Portable(preprocess)
+        self._preprocesses = Portable(tuple(preprocesses))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -69,7 +88,15 @@ class _Samples(Dataset[Item | Unreadable]):
             sample = self._pool.read(row)
         except DataError as error:
             return Unreadable(self._pool.ids[row], str(error))
-        return Item(row, stamp_of(self._pool, row, sample.content), self._preprocess.content(sample.image))
+        images = tuple(_pixels(preprocess, sample.image) for preprocess in self._preprocesses.content)
+        return Item(row, stamp_of(self._pool, row, sample.content), images)
+
+
+def _pixels(preprocess: Preprocess, image: Image.Image) -> torch.Tensor:
+    """Return the uint8 pixels of an image where its preprocessing is understood, else what that gives."""
+    recipe = understood(preprocess)
+    pixels = None if recipe is None else recipe.pixels(image)
+    return preprocess(image) if pixels is None else torch.from_numpy(np.array(pixels, order="C"))
 
 
 def stamp_of(pool: Pool, row: int, content: bytes) -> Stamp:
@@ -88,17 +115,19 @@ def key_of(pool: Pool, row: int) -> tuple[int, int, int, int]:
 def read_batches(
     pool: Pool,
     rows: Sequence[int],
-    preprocess: Preprocess,
+    preprocesses: Sequence[Preprocess],
     *,
     batch_size: int,
     workers: int,
     on_unreadable: Callable[[Unreadable], None],
-) -> Iterator[Batch]:
-    """Yield the samples at `rows` in order, in batches of one shape each.
+) -> Iterator[tuple[list[Batch], ...]]:
+    """Yield the samples at `rows` in order, `batch_size` at a time, decoded once and preprocessed in each way.
 
-    Images of several shapes (only models without a fixed input size see them) make several batches.
+    What is yielded has one list of batches per preprocessing: one batch, or one per shape where images of several
+    shapes come out of it (only models without a fixed input size see them); none where no sample could be read.
     """
-    samples = _Samples(pool, rows, preprocess)
+    samples = _Samples(pool, rows, preprocesses)
+    finishes = [recipe.finish if recipe else None for recipe in map(understood, preprocesses)]
     workers = workers if _can_be_sent(samples) else 0
     loader = DataLoader(
         samples,
@@ -110,15 +139,26 @@ def read_batches(
         generator=torch.Generator(),  # of its own: the global one is the caller's
     )
     for items in loader:
-        by_shape: dict[torch.Size, list[Item]] = {}
+        readable = []
         for item in items:
             if isinstance(item, Unreadable):
                 on_unreadable(item)
             else:
-                by_shape.setdefault(item.image.shape, []).append(item)
-        for group in by_shape.values():
-            images = torch.stack([item.image for item in group])
-            yield Batch(images, [item.row for item in group], [item.stamp for item in group])
+                readable.append(item)
+        yield tuple(list(_batches(readable, number, finish)) for number, finish in enumerate(finishes))
+
+
+def _batches(items: Sequence[Item], number: int, finish: Finish | None) -> Iterator[Batch]:
+    by_shape: dict[torch.Size, list[Item]] = {}
+    for item in items:
+        by_shape.setdefault(item.images[number].shape, []).append(item)
+    for group in by_shape.values():
+        images = [item.images[number] for item in group]
+        own = finish
+        if finish is not None and any(image.dtype != torch.uint8 for image in images):
+            images = [finish(image) if image.dtype == torch.uint8 else image for image in images]
+            own = None
+        yield Batch(torch.stack(images), [item.row for item in group], [item.stamp for item in group], own)
 
 
 def worker_count(asked: int | None, samples: int, device: str) -> int:

@@ -78,7 +78,7 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [*outcome.warnings, *_of_the_data(session, measured), *_not_reusable(info)],
+            "warnings": [*outcome.warnings, *_of_the_data(session, measured), *_of_the_model(model, info)],
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -99,12 +99,14 @@ def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
     return [warning for name in measured.passes for warning in session.pool(name).warnings]
 
 
-def _not_reusable(info: ModelInfo) -> list[str]:
+def _of_the_model(model: ModelSession, info: ModelInfo) -> list[str]:
+    fallback = [model.fallback] if model.fallback else []
     if not info.not_described:
-        return []
+        return fallback
     return [
+        *fallback,
         f"Nothing of this model is reused: its fingerprint cannot cover {', '.join(info.not_described)}. "
-        "Features and results are computed anew by every run."
+        "Features and results are computed anew by every run.",
     ]
 
 
