@@ -36,12 +36,16 @@ ROWS_CHECKED = 65_536
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """Features of the samples at `rows`: layer -> (n, dim) tensor on the CPU. seconds: that the device computed."""
+    """Features of the samples at `rows`: layer -> (n, dim) tensor on the CPU.
+
+    seconds: that the device computed; decoded: that reading and decoding took, in whichever process.
+    """
 
     rows: Sequence[int]
     stamps: Sequence[Stamp]
     layers: Mapping[str, torch.Tensor]
     seconds: float = 0.0
+    decoded: float = 0.0
 
 
 MapBatches = Callable[[Iterable[Batch]], Iterator[EncodedBatch]]
@@ -139,7 +143,7 @@ class Encoder:
         names = flights[0].layers
         layers = {name: _joined([flight.layers[name] for flight in flights]) for name in names}
         seconds = sum(self._lane.seconds(flight.start, flight.end) for flight in flights)
-        return EncodedBatch(batch.rows, batch.stamps, layers, seconds)
+        return EncodedBatch(batch.rows, batch.stamps, layers, seconds, batch.seconds)
 
     def _encode(self, images: torch.Tensor, finish: Finish | None) -> _Flight:
         there = self._lane.upload(images)
