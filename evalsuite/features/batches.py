@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import pickle
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -31,11 +32,15 @@ MOST_WORKERS = 16
 
 @dataclass(frozen=True)
 class Item:
-    """One sample, preprocessed in each way: (channels, height, width), uint8 where the device does the rest."""
+    """One sample, preprocessed in each way: (channels, height, width), uint8 where the device does the rest.
+
+    seconds: what reading, decoding and preprocessing took.
+    """
 
     row: int
     stamp: Stamp
     images: tuple[torch.Tensor, ...]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Batch:
     images: (n, channels, height, width) on the CPU, float32 or uint8; it may be a view of memory that is used again
     after `release`, which the consumer calls once, from any thread, when the images have been copied away.
     finish: what makes float32 of uint8 images, to be called on the device.
+    seconds: what reading, decoding and preprocessing took; of a sample with several preprocessings, once.
     """
 
     images: torch.Tensor
@@ -64,6 +70,7 @@ class Batch:
     stamps: list[Stamp]
     finish: Finish | None = None
     release: Callable[[], None] = _nothing
+    seconds: float = 0.0
 
     def on(self, device: torch.device) -> torch.Tensor:
         """Return the float32 images on a device."""
@@ -83,13 +90,14 @@ class _Samples(Dataset[Item | Unreadable]):
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Item | Unreadable:
-        row = self._rows[index]
+        row, started = self._rows[index], time.perf_counter()
         try:
             sample = self._pool.read(row)
         except DataError as error:
             return Unreadable(self._pool.ids[row], str(error))
         images = tuple(_pixels(preprocess, sample.image) for preprocess in self._preprocesses.content)
-        return Item(row, stamp_of(self._pool, row, sample.content), images)
+        stamp = stamp_of(self._pool, row, sample.content)
+        return Item(row, stamp, images, time.perf_counter() - started)
 
 
 def _pixels(preprocess: Preprocess, image: Image.Image) -> torch.Tensor:
@@ -158,7 +166,9 @@ def _batches(items: Sequence[Item], number: int, finish: Finish | None) -> Itera
         if finish is not None and any(image.dtype != torch.uint8 for image in images):
             images = [finish(image) if image.dtype == torch.uint8 else image for image in images]
             own = None
-        yield Batch(torch.stack(images), [item.row for item in group], [item.stamp for item in group], own)
+        seconds = sum(item.seconds for item in group) if number == 0 else 0.0
+        rows, stamps = [item.row for item in group], [item.stamp for item in group]
+        yield Batch(torch.stack(images), rows, stamps, own, seconds=seconds)
 
 
 def worker_count(asked: int | None, samples: int, device: str) -> int:
