@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -255,6 +256,21 @@ def test_features_that_are_not_finite_are_refused_with_sample_and_model(
     assert result.status == "error" and result.error.kind == "EvalsuiteError"
     assert repr(result.model) in result.error.message and ".png" in result.error.message
     assert "(row 0 of " in result.error.message and "not finite" in result.error.message
+    assert "--precision fp32" in result.error.message
+    assert not list(tmp_path.rglob("*.npy")) and not list(tmp_path.rglob("*.safetensors"))  # nothing of it is kept
+
+
+def test_stored_features_that_are_not_finite_are_refused_with_the_command_that_removes_them(
+    tmp_path: Path, task: str
+) -> None:
+    evaluate(tmp_path, CountingModel(), task, "linear_probe")
+    for path in tmp_path.rglob("penultimate.npy"):
+        features = np.load(path)
+        features[0] = np.nan
+        np.save(path, features)
+    (result,) = evaluate(tmp_path, CountingModel(), task, "linear_probe", overwrite=True)
+    assert result.status == "error" and result.error.kind == "EvalsuiteError"
+    assert repr(result.model) in result.error.message and ".png" in result.error.message
     (named,) = re.findall(r"`evalsuite cache (\w+)`", result.error.message)
     assert named in cache.commands
 
