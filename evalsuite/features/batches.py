@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,6 +45,7 @@ class Batch:
     images: (n, channels, height, width) on the CPU, float32 or uint8; it may be a view of memory that is used again
     after `release`, which the consumer calls once, from any thread, when the images have been copied away.
     finish: what makes float32 of uint8 images, to be called on the device.
+    seconds: what reading, decoding and preprocessing took; of samples with several preprocessings, once.
     """
 
     images: torch.Tensor
@@ -50,6 +53,7 @@ class Batch:
     stamps: list[Stamp]
     finish: Finish | None = None
     release: Callable[[], None] = _nothing
+    seconds: float = 0.0
 
     def on(self, device: torch.device) -> torch.Tensor:
         """Return the float32 images on a device."""
@@ -98,6 +102,7 @@ def _read_here(
     on_unreadable: Callable[[Unreadable], None],
 ) -> tuple[list[Batch], ...]:
     found: list[tuple[int, Stamp, Sample]] = []
+    since = time.perf_counter()
     for row in map(int, rows):
         sample = samples.read(row)
         if isinstance(sample, Unreadable):
@@ -105,10 +110,18 @@ def _read_here(
         else:
             found.append((row, stamp_with(samples.pool, row, sample.digest), sample))
     # torch takes no array whose rows run backwards, nor one that may not be written.
-    return tuple(
+    parts = tuple(
         _by_shape([_Image(row, stamp, torch.tensor(sample.images[number])) for row, stamp, sample in found], finish)
         for number, finish in enumerate(finishes)
     )
+    return _timed(parts, time.perf_counter() - since)
+
+
+def _timed(parts: tuple[list[Batch], ...], seconds: float) -> tuple[list[Batch], ...]:
+    """Note in the first batch what all of them took."""
+    if parts[0]:
+        parts[0][0] = replace(parts[0][0], seconds=seconds)
+    return parts
 
 
 @dataclass(frozen=True)
@@ -265,7 +278,7 @@ class _Prefetch:
                 parts.append([Batch(block.clone(), rows, stamps, finish)])
             else:
                 parts.append([Batch(block, rows, stamps, finish, slot.hold())])
-        return tuple(parts)
+        return _timed(tuple(parts), math.fsum(chunk.seconds for chunk in filled.values()))
 
     def _image(
         self,

@@ -37,12 +37,16 @@ ROWS_CHECKED = 65_536
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """Features of the samples at `rows`: layer -> (n, dim) tensor on the CPU. seconds: that the device computed."""
+    """Features of the samples at `rows`: layer -> (n, dim) tensor on the CPU.
+
+    seconds: that the device computed; decoded: that reading and decoding took, in whichever process.
+    """
 
     rows: Sequence[int]
     stamps: Sequence[Stamp]
     layers: Mapping[str, torch.Tensor]
     seconds: float = 0.0
+    decoded: float = 0.0
 
 
 MapBatches = Callable[[Iterable[Batch]], Iterator[EncodedBatch]]
@@ -95,17 +99,24 @@ class _Flight:
 class Encoder:
     """A model on one device. `launch` and `fetch` are called in the context `used`, by one thread."""
 
-    def __init__(self, model: ImageModel, device: torch.device, precision: Precision, room: Room | None = None) -> None:
-        self.precision = precision
-        self.room = room or Room()
+    def __init__(
+        self,
+        model: ImageModel,
+        device: torch.device,
+        precision: Precision,
+        room: Room | None = None,
+        lane: Lane | None = None,
+    ) -> None:
         self._model = model
         self._device = device
-        self._lane: Lane = lane_to(device)
+        self._precision = precision
+        self._room = room or Room()
+        self._lane = lane or lane_to(device)
 
     @contextmanager
     def used(self) -> Iterator[None]:
         """Compute on this device. Autocast keeps the weights it has cast to half precision until the end."""
-        with inference(self._device, self.precision), self._lane.used():
+        with inference(self._device, self._precision), self._lane.used():
             yield
 
     def launch(self, batch: Batch) -> list[_Flight]:
@@ -115,7 +126,7 @@ class Encoder:
         """
         total = len(batch.rows)
         while True:
-            size = min(self.room.most or total, total)
+            size = min(self._room.most or total, total)
             try:
                 parts = [slice(start, start + size) for start in range(0, total, size)]
                 flights = [self._encode(batch.images[part], batch.finish) for part in parts]
@@ -127,7 +138,7 @@ class Encoder:
                         f"{self._device}: use --precision fp16, a smaller model or a device with more memory."
                     ) from error
             # Only here are the tensors gone that the error had kept alive.
-            self.room.shrink(size)
+            self._room.shrink(size)
             self._lane.clear()
         self._lane.uploaded()
         batch.release()
@@ -136,11 +147,11 @@ class Encoder:
     def fetch(self, batch: Batch, flights: Sequence[_Flight]) -> EncodedBatch:
         """Wait for the features of a batch."""
         self._lane.arrived(flights[-1].landing)
-        self.room.tell(len(batch.rows), self._device)
+        self._room.tell(len(batch.rows), self._device)
         names = flights[0].layers
         layers = {name: _joined([flight.layers[name] for flight in flights]) for name in names}
         seconds = sum(self._lane.seconds(flight.start, flight.end) for flight in flights)
-        return EncodedBatch(batch.rows, batch.stamps, layers, seconds)
+        return EncodedBatch(batch.rows, batch.stamps, layers, seconds, batch.seconds)
 
     def _encode(self, images: torch.Tensor, finish: Finish | None) -> _Flight:
         there = self._lane.upload(images)
@@ -153,7 +164,7 @@ class Encoder:
 
     def _to_store(self, value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Bring features to the type that is stored: fp16 stays so, everything else is float32 (numpy has no bf16)."""
-        half = self.precision == "fp16" and value.dtype == torch.float16
+        half = self._precision == "fp16" and value.dtype == torch.float16
         found = value.detach().to(torch.float16 if half else torch.float32)
         # Features that are the images themselves: their memory is used again for the next ones.
         shared = found.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()

@@ -31,12 +31,14 @@ SHOWN_PROBLEMS = 3
 class PassReport:
     """What an image pass did. `seconds` is decoding and encoding; `unreadable`: ids left out.
 
-    computed: seconds that the devices computed, of all together.
+    decoded, computed, written: seconds, of all processes and all devices together.
     """
 
     encoded: int = 0
     seconds: float = 0.0
+    decoded: float = 0.0
     computed: float = 0.0
+    written: float = 0.0
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
@@ -100,13 +102,14 @@ def _encode(
         for encoded in encode(pool, rows, report.unreadable.append):
             writer.add(encoded)
             report.encoded += len(encoded.rows)
+            report.decoded += encoded.decoded
             report.computed += encoded.seconds
             on_images(report.encoded, len(rows))
         writer.write()
     finally:
         # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command resumes there.
         writer.write()
-    report.seconds = time.perf_counter() - started
+    report.seconds, report.written = time.perf_counter() - started, writer.seconds
     store.reload()
     # What was stored of a sample that has since become unreadable is of other bytes.
     store.forget(item.identifier for item in report.unreadable)
@@ -141,6 +144,7 @@ class _ShardWriter:
         self._dims = store.layers()
         self._batches: list[EncodedBatch] = []
         self._since = time.monotonic()
+        self.seconds = 0.0
 
     def add(self, encoded: EncodedBatch) -> None:
         self._check(encoded)
@@ -151,6 +155,7 @@ class _ShardWriter:
 
     def write(self) -> None:
         if self._batches:
+            started = time.perf_counter()
             layers = {
                 name: torch.cat([item.layers[name] for item in self._batches]).numpy()
                 for name in self._batches[0].layers
@@ -158,6 +163,7 @@ class _ShardWriter:
             ids = [self._pool.ids[row] for item in self._batches for row in item.rows]
             stamps = [stamp for item in self._batches for stamp in item.stamps]
             self._store.add_shard(Block(ids, stamps, layers))
+            self.seconds += time.perf_counter() - started
         self._batches = []
         self._since = time.monotonic()
 

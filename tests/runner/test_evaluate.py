@@ -64,6 +64,21 @@ def test_both_protocols_share_one_image_pass_and_the_record_is_complete(tmp_path
     assert len(probe.details["folds"][0]["tried"]) >= 7
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_record_says_where_the_time_of_its_image_pass_went(tmp_path: Path, task: str, workers: int) -> None:
+    zero_shot, probe = evaluate(tmp_path, CountingModel(), task, workers=workers)
+    for result, images in ((zero_shot, 9), (probe, 18)):
+        timings = result.timings
+        assert timings.image_pass is not None
+        phases = timings.image_pass
+        assert min(phases.decoding, phases.computing, phases.writing) > 0
+        assert phases.computing + phases.writing < phases.total
+        assert phases.device_busy == pytest.approx(phases.computing / phases.total)
+        assert timings.images_per_second == pytest.approx(images / phases.total)
+    (again,) = evaluate(tmp_path, CountingModel(), task, "linear_probe", overwrite=True)
+    assert again.timings.image_pass is None and "image_pass" not in again.model_dump()["timings"]
+
+
 def test_a_second_run_does_nothing_and_gives_the_same(tmp_path: Path, task: str) -> None:
     first = evaluate(tmp_path, CountingModel(), task)
     model = CountingModel(fail_after=0)
