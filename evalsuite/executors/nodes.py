@@ -165,7 +165,7 @@ def _unpickled(content: bytes) -> ImageModel:
 def _open(mark: PoolMark) -> Pool:
     address, node = mark.address, socket.gethostname()
     what = f"The pool {address.pool!r} of the task {address.task.name!r}"
-    advice = f"Every node needs the same files in {address.place.data_root}: copy them, or share the disk."
+    advice = "Every node needs the same files at the same path: copy them, or share the disk."
     try:
         pool = open_at(address)
     except DataMissingError as error:
