@@ -78,7 +78,7 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [*outcome.warnings, *_not_reusable(info)],
+            "warnings": [*outcome.warnings, *info.warnings, *_not_reusable(info)],
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
