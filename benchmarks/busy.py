@@ -14,6 +14,7 @@ class Neighbours:
     """`count` processes that each keep a core busy, while they are let; they end with the stack."""
 
     def __init__(self, count: int, stack: ExitStack) -> None:
+        self.count = count
         self._started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
         for process in self._started:
             stack.callback(process.wait)

@@ -12,7 +12,7 @@ from evalsuite import config
 from evalsuite.atomic import check_writable
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
-from evalsuite.executors.devices import choose_precision, parse_devices
+from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.hashing import forget_checksums
 from evalsuite.models.base import ImageModel
@@ -26,7 +26,7 @@ from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
 from evalsuite.results.library import Library, load_numbers
 from evalsuite.results.store import ResultStore
-from evalsuite.runner.base import Reporter
+from evalsuite.runner.base import Executor, Reporter
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
 from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts, read_prompts
@@ -105,20 +105,33 @@ def prepare(
     """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
     if not models or not tasks:
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
-    devices = parse_devices(options.device)
-    executor = LocalExecutor(devices, choose_precision(options.precision, devices[0]))
-    resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
-    chosen = read_prompts(options.prompts)
-    options = replace(options, prompts=chosen.label)
-    prompted = [apply_prompts(task, chosen) for task in tasks]
-    ResultStore(options.output).check_writable()
-    check_writable(place.cache_dir, "--cache-dir")
-    if options.verify:
-        forget_checksums(place.cache_dir)
-    jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
-    for session in dict.fromkeys(job.model for job in jobs):
-        session.check_name()
+    executor = _executor(options, reporter)
+    try:
+        resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
+        chosen = read_prompts(options.prompts)
+        options = replace(options, prompts=chosen.label)
+        prompted = [apply_prompts(task, chosen) for task in tasks]
+        ResultStore(options.output).check_writable()
+        check_writable(place.cache_dir, "--cache-dir")
+        if options.verify:
+            forget_checksums(place.cache_dir)
+        jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
+        for session in dict.fromkeys(job.model for job in jobs):
+            session.check_name()
+    except BaseException:
+        executor.close()
+        raise
     return jobs
+
+
+def _executor(options: RunOptions, reporter: Reporter) -> Executor:
+    if options.executor == "ray":
+        from evalsuite.executors.ray import RayExecutor
+
+        return RayExecutor(options, reporter.note)
+    devices = parse_devices(options.device)
+    precisions = choose_precisions(options.precision, devices[0])
+    return LocalExecutor(devices, precisions, compile=options.compile, note=reporter.note)
 
 
 def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> TaskSpec:

@@ -169,10 +169,18 @@ class RunOptions:
         metavar="DIR",
         help="Folder of the results. [default: results/runs in a checkout, else $EVALSUITE_HOME/results]",
     )
-    device: str = option("auto", help="auto, cpu, cuda, cuda:N or cuda:0,cuda:1.")
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = option("auto", help="auto: fp32 on CPUs, fp16 on GPUs.")
+    device: str = option("auto", help="auto (all GPUs, else the CPU), cpu, cuda, cuda:N or cuda:0,cuda:1.")
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = option(
+        "auto", help="auto: fp32 on CPUs, fp16 on GPUs; bf16 or fp32 where fp16 overflows."
+    )
     batch_size: int | None = option(None, auto=True, ge=1, help="Images encoded at a time.")
+    compile: bool = option(
+        False, recorded=True, help="Compile networks with torch.compile: minutes first, then faster; other last bits."
+    )
     workers: int | None = option(None, auto=True, ge=0, help="Processes that decode images.")
+    executor: Literal["local", "ray"] = option(
+        "local", help="Where images are encoded: on this machine, or on the Ray cluster at $RAY_ADDRESS."
+    )
     limit: int | None = option(
         None,
         ge=1,

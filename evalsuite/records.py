@@ -79,6 +79,23 @@ class ErrorRecord(Record):
         return found if self.log else {"kind": self.kind, "message": self.message}
 
 
+@dataclass(frozen=True)
+class PassPhases:
+    """Where the time of a result's image passes went, in seconds.
+
+    total: wall time. decoding: reading, decoding and resizing, added up over the processes that do it. computing:
+    the model, added up over devices. writing: features into the store. device_busy: computing / (total x devices).
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    total: float
+    decoding: float
+    computing: float
+    writing: float
+    device_busy: float
+
+
 class Timings(Record):
     """Seconds by phase. A phase that was read from a store took almost none."""
 
@@ -89,6 +106,14 @@ class Timings(Record):
     total: float = 0.0
     images_per_second: float | None = Field(default=None, description="of this run's image pass; none: all was stored")
     images_encoded: int = 0
+    image_pass: PassPhases | None = Field(default=None, description="what `images` is made of; none: all was stored")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        if self.image_pass is None:
+            found.pop("image_pass", None)
+        return found
 
 
 class SplitFidelity(Strict):

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElap
 from rich.progress import Progress as Bars
 
 from evalsuite.progress import BYTES
-from evalsuite.records import Result
+from evalsuite.records import Result, Timings
 from evalsuite.runner.base import Reporter
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -85,7 +85,7 @@ class ConsoleReporter(Reporter):
         self._finished += 1
         head = f"[{self._finished}/{self._jobs}] {result.model} {result.task} {result.protocol}:"
         if result.metric is not None:
-            took = "stored" if stored else f"{result.timings.total:.1f} s"
+            took = "stored" if stored else _took(result.timings)
             self.note(f"{head} {result.metric.name} {100 * result.metric.value:.2f} % ({took})")
         else:
             message = result.error.message if result.error else ""
@@ -94,6 +94,14 @@ class ConsoleReporter(Reporter):
             self.note(f"{head} {result.status.replace('_', ' ')}: {shown}")
         for warning in result.warnings if not stored else ():
             self.note(f"  warning: {warning}")
+
+
+def _took(timings: Timings) -> str:
+    """Say how long a job took and, where it encoded images, how fast and how busy the device was."""
+    if timings.image_pass is None or timings.images_per_second is None:
+        return f"{timings.total:.1f} s"
+    busy = min(timings.image_pass.device_busy, 1.0)
+    return f"{timings.total:.1f} s; {timings.images_per_second:,.0f} images/s, the device busy {busy:.0%}"
 
 
 class TerminalReporter(ConsoleReporter):

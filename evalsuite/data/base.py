@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from evalsuite.data.place import DataPlace
 from evalsuite.tasks.spec import TaskSpec
 
 IGNORED = -1
@@ -88,11 +89,22 @@ class RawPool:
 
 
 @dataclass(frozen=True)
+class PoolAddress:
+    """What `evalsuite.data.opening.open_at` needs to open a pool, also in another process or on another machine."""
+
+    task: TaskSpec
+    place: DataPlace
+    test_only: bool
+    pool: str
+
+
+@dataclass(frozen=True)
 class Pool:
     """One stored split of a source, its labels in this project's class order.
 
     labels: (n,) int64 class indices, or (n, classes) int8 with 1, 0 and IGNORED for multi-label tasks.
-    fingerprint: changes when the samples of the pool come from other files.
+    fingerprint: changes when the samples of the pool come from other files. address: how it was opened, where it was
+    by the name of a task.
     """
 
     name: str
@@ -104,6 +116,7 @@ class Pool:
     groups: tuple[str, ...] | None
     fingerprint: str
     states: NDArray[np.int64] | None = None
+    address: PoolAddress | None = None
 
     def content(self, row: int) -> bytes:
         """Return the bytes of a sample, without decoding them where its reader can; DataError where it cannot."""

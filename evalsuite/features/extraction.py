@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from evalsuite.data.base import Pool
-from evalsuite.errors import DataError, ModelError
-from evalsuite.features.batches import Unreadable, read_batches, worker_count
+from evalsuite.errors import DataError, ModelError, NotFiniteError
+from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block
-from evalsuite.features.encoding import EncodedBatch, MapBatches
+from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.freshness import missing_rows
+from evalsuite.features.samples import Unreadable
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
 from evalsuite.text import counted
@@ -27,10 +29,16 @@ SHOWN_PROBLEMS = 3
 
 @dataclass
 class PassReport:
-    """What an image pass did. `seconds` is decoding and encoding; `unreadable`: ids left out."""
+    """What an image pass did. `seconds` is decoding and encoding; `unreadable`: ids left out.
+
+    decoded, computed, written: seconds, of all processes and all devices together.
+    """
 
     encoded: int = 0
     seconds: float = 0.0
+    decoded: float = 0.0
+    computed: float = 0.0
+    written: float = 0.0
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
@@ -51,7 +59,7 @@ def ensure_features(
     pool: Pool,
     rows: Sequence[int],
     store: PoolFeatures,
-    prepare: Callable[[], tuple[Preprocess, MapBatches]],
+    prepare: Callable[[], tuple[Preprocess, MapBatches] | EncodeRows],
     options: PassOptions,
     *,
     max_unreadable: int = 0,
@@ -59,10 +67,10 @@ def ensure_features(
 ) -> PassReport:
     """Compute and store what is missing of `rows`; a second call finds everything and does nothing.
 
-    prepare: loads the model and returns its preprocessing and a mapping over batches; not called when
-    nothing is missing. on_images: told (done, total) images.
-    Raises DataError if more than `max_unreadable` images cannot be read. Ctrl-C and errors keep the
-    whole batches encoded so far.
+    prepare: loads the model and returns its preprocessing and a mapping over batches, or what reads and encodes
+    rows elsewhere; not called when nothing is missing. on_images: told (done, total) images.
+    Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the first batch with a
+    NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
     """
     missing, touched = missing_rows(pool, rows, store, verify=options.verify)
     if not missing and not touched and store.is_compact():
@@ -80,37 +88,51 @@ def _encode(
     pool: Pool,
     rows: Sequence[int],
     store: PoolFeatures,
-    prepare: Callable[[], tuple[Preprocess, MapBatches]],
+    prepare: Callable[[], tuple[Preprocess, MapBatches] | EncodeRows],
     options: PassOptions,
     on_images: Callable[[int, int], None],
 ) -> PassReport:
     store.forget(pool.ids[row] for row in rows)
-    preprocess, map_batches = prepare()
+    prepared = prepare()
     started = time.perf_counter()
     report, writer = PassReport(), _ShardWriter(pool, store)
-    batches = read_batches(
-        pool,
-        rows,
-        [preprocess],
-        batch_size=options.batch_size,
-        workers=worker_count(options.workers, len(rows), options.device),
-        on_unreadable=report.unreadable.append,
-    )
+    encode = prepared if callable(prepared) else partial(_read_and_encode, *prepared, options)
     on_images(0, len(rows))
     try:
-        for encoded in map_batches(batch for (parts,) in batches for batch in parts):
+        for encoded in encode(pool, rows, report.unreadable.append):
             writer.add(encoded)
-            report.encoded += len(encoded.batch.rows)
+            report.encoded += len(encoded.rows)
+            report.decoded += encoded.decoded
+            report.computed += encoded.seconds
             on_images(report.encoded, len(rows))
         writer.write()
     finally:
         # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command resumes there.
         writer.write()
-    report.seconds = time.perf_counter() - started
+    report.seconds, report.written = time.perf_counter() - started, writer.seconds
     store.reload()
     # What was stored of a sample that has since become unreadable is of other bytes.
     store.forget(item.identifier for item in report.unreadable)
     return report
+
+
+def _read_and_encode(
+    preprocess: Preprocess,
+    map_batches: MapBatches,
+    options: PassOptions,
+    pool: Pool,
+    rows: Sequence[int],
+    on_unreadable: Callable[[Unreadable], None],
+) -> Iterator[EncodedBatch]:
+    steps = read_batches(
+        pool,
+        rows,
+        [preprocess],
+        batch_size=options.batch_size,
+        workers=worker_count(options.workers, len(rows), options.device),
+        on_unreadable=on_unreadable,
+    )
+    return map_batches(batch for (made,) in steps for batch in made)
 
 
 class _ShardWriter:
@@ -122,33 +144,36 @@ class _ShardWriter:
         self._dims = store.layers()
         self._batches: list[EncodedBatch] = []
         self._since = time.monotonic()
+        self.seconds = 0.0
 
     def add(self, encoded: EncodedBatch) -> None:
         self._check(encoded)
         self._batches.append(encoded)
-        samples = sum(len(item.batch.rows) for item in self._batches)
+        samples = sum(len(item.rows) for item in self._batches)
         if samples >= SHARD_SAMPLES or time.monotonic() - self._since >= SHARD_SECONDS:
             self.write()
 
     def write(self) -> None:
         if self._batches:
+            started = time.perf_counter()
             layers = {
                 name: torch.cat([item.layers[name] for item in self._batches]).numpy()
                 for name in self._batches[0].layers
             }
-            ids = [self._pool.ids[row] for item in self._batches for row in item.batch.rows]
-            stamps = [stamp for item in self._batches for stamp in item.batch.stamps]
+            ids = [self._pool.ids[row] for item in self._batches for row in item.rows]
+            stamps = [stamp for item in self._batches for stamp in item.stamps]
             self._store.add_shard(Block(ids, stamps, layers))
+            self.seconds += time.perf_counter() - started
         self._batches = []
         self._since = time.monotonic()
 
     def _check(self, encoded: EncodedBatch) -> None:
-        first = self._pool.ids[encoded.batch.rows[0]]
+        first = self._pool.ids[encoded.rows[0]]
         for name, value in encoded.layers.items():
-            if value.ndim != 2 or len(value) != len(encoded.batch.rows):
+            if value.ndim != 2 or len(value) != len(encoded.rows):
                 raise ModelError(
                     f"The model returned a tensor of shape {tuple(value.shape)} as the layer {name!r} for a batch "
-                    f"of {len(encoded.batch.rows)} images; it must be (n, dim)."
+                    f"of {len(encoded.rows)} images; it must be (n, dim)."
                 )
         dims = {name: int(value.shape[1]) for name, value in encoded.layers.items()}
         if self._dims and dims != self._dims:
@@ -157,6 +182,14 @@ class _ShardWriter:
                 f"give {self._dims}: this model needs images of one size. Resize them, or use a model that does."
             )
         self._dims = dims
+        for name, value in encoded.layers.items():
+            row = first_not_finite(value)
+            if row is not None:
+                sample = self._pool.ids[encoded.rows[row]]
+                raise NotFiniteError(
+                    f"gave {sample} of the pool {self._pool.name!r} (row {encoded.rows[row]} of {name}) a value that "
+                    "is not finite (NaN or infinity)."
+                )
 
 
 def _check_readable(pool: Pool, unreadable: Sequence[Unreadable], limit: int) -> None:

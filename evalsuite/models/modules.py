@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
@@ -12,10 +12,11 @@ from torch import nn
 
 from evalsuite.code_identity import identify
 from evalsuite.errors import ModelError, UsageError
-from evalsuite.models.base import EMBEDDING, ModelInfo, Preprocess
+from evalsuite.models.base import EMBEDDING, ImageModel, ModelInfo, Preprocess
 from evalsuite.models.identity import fingerprint, glance, readable, state_digest
 from evalsuite.models.layers import (
     LayerFunction,
+    ReadLayers,
     activations,
     chosen_activation,
     layer_function,
@@ -37,13 +38,17 @@ GREY_SIZE = (224, 224)
 
 @dataclass(eq=False)
 class TorchImageModel:
-    """An image encoder that is a torch module. layers: the function that reads its features."""
+    """An image encoder that is a torch module.
+
+    layers: how its features are read; compiled: the same, compiled by torch.
+    """
 
     module: nn.Module
     preprocess: Preprocess
     info: ModelInfo
     layers: LayerFunction
     mark: Mark | None = field(default=None, kw_only=True)
+    compiled: ReadLayers | None = field(default=None, kw_only=True)
 
     def refresh(self) -> None:
         """Bring the fingerprint up to date: weights move while a network is trained, and code while it is written."""
@@ -58,7 +63,8 @@ class TorchImageModel:
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Encode (n, channels, height, width): layer name -> (n, dim), unnormalised."""
         with undisturbed(self.module):
-            return self.layers(self.module, _as_parameters(batch, self.module))
+            read = self.layers(self.module) if self.compiled is None else self.compiled
+            return read(_as_parameters(batch, self.module))
 
 
 @dataclass(eq=False)
@@ -69,13 +75,13 @@ class TorchImageTextModel(TorchImageModel):
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode texts: (n, dim of `embedding`), unnormalised, a few hundred at a time."""
-        encode: Any = self.module.encode_text
+        encode = unnormalised(self.module.encode_text)
         device = _device(self.module)
         chunks: list[torch.Tensor] = []
         with undisturbed(self.module):
             for start in range(0, len(texts), TEXTS_AT_ONCE):
                 tokens = self.tokenizer(list(texts[start : start + TEXTS_AT_ONCE]))
-                chunks.append(unnormalised(encode, tokens.to(device)))
+                chunks.append(encode(tokens.to(device)))
         if not chunks:
             return torch.empty((0, self.info.layers[EMBEDDING]), device=device)
         return torch.cat(chunks)
@@ -172,7 +178,7 @@ def examine(module: nn.Module, preprocess: Preprocess, name: str) -> Network:
             f"the model {name!r}: preprocess must turn an image into a (channels, height, width) tensor, not {found}."
         )
     with undisturbed(module):
-        layers = layer_sizes(read(module, _as_parameters(image[None], module)), name)
+        layers = layer_sizes(read(module)(_as_parameters(image[None], module)), name)
     return Network(module, preprocess, read, rule, layers, max(image.shape[-2:]))
 
 
@@ -207,6 +213,14 @@ def wrap_module(
     model.mark = Mark(module, preprocess, texts, network.rule, source)
     model.refresh()
     return model
+
+
+def compiled(model: ImageModel) -> ImageModel:
+    """Return the model with its network compiled by torch; one that is no torch module stays as it is."""
+    if not isinstance(model, TorchImageModel):
+        return model
+    # Not the network itself: what is compiled keeps the modules, and the caller's own stays as it was.
+    return replace(model, compiled=torch.compile(model.layers(model.module)))
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

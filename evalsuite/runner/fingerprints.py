@@ -45,3 +45,8 @@ def changed_options(protocol: EvaluationProtocol, options: RunOptions) -> Mappin
 def options_hash(changed: Mapping[str, Any]) -> str | None:
     """Return eight digits for non-default options, None when there are none."""
     return hash8(json.dumps(changed, sort_keys=True)) if changed else None
+
+
+def variant(options: RunOptions) -> tuple[str, ...]:
+    """Return what decides features next to model and precision, where it is not the default: parts of the run key."""
+    return ("compile",) if options.compile else ()

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError
+from evalsuite.errors import EvalsuiteError, NotFiniteError
 from evalsuite.features.catalog import Origin, note_origin
-from evalsuite.features.encoding import MapBatches, first_not_finite
+from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import PassOptions, PassReport, ensure_features
 from evalsuite.features.freshness import content_digest, content_now, missing_rows, remember_touched
 from evalsuite.features.store import PoolFeatures
@@ -65,7 +65,7 @@ class ModelTaskJob:
             self.reporter.job(self.model.slug, self.task.task.name, [item.name for item in pending])
         for protocol in pending:
             try:
-                self._evaluate(protocol)
+                self._evaluate_finite(protocol)
             except Exception as error:  # noqa: BLE001 - as above
                 self._fail([protocol], error)
         return self.results
@@ -160,11 +160,11 @@ class ModelTaskJob:
         task = self.task.task.name
         features = self.features(name)
 
-        def prepare() -> tuple[Preprocess, MapBatches]:
+        def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
             loaded = self.model.loaded
             origin = Origin(self.model.slug, task, name, self.model.precision, pool.fingerprint)
             note_origin(features.folder, origin)
-            return loaded.model.preprocess, loaded.encode_batches
+            return loaded.encode_rows or (loaded.model.preprocess, loaded.encode_batches)
 
         what = f"{self.model.slug} {task}/{name}"
         device = self.model.device.type
@@ -179,6 +179,25 @@ class ModelTaskJob:
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
         )
+
+    def _evaluate_finite(self, protocol: EvaluationProtocol) -> None:
+        """Evaluate; where the precision is too narrow for the model, again with the next one."""
+        while True:
+            tried = self.model.precision
+            try:
+                self._evaluate(protocol)
+                return
+            except NotFiniteError as error:
+                what = f"The model {self.model.name!r} {error}"
+                if not self.model.fall_back(what):
+                    raise EvalsuiteError(
+                        f"{what} It is not stored. If it overflowed, use --precision fp32; at fp32, the model or its "
+                        "preprocessing is at fault."
+                    ) from error
+            self._opened.clear()  # it holds the features of the other precision
+            self.reporter.note(
+                f"Warning: {what} That was at {tried}; {self.model.precision} is used for it from now on."
+            )
 
     def _evaluate(self, protocol: EvaluationProtocol) -> None:
         """Encode what the store lacks for a protocol and run it; protocols share what is stored."""

@@ -13,6 +13,7 @@ from evalsuite.protocols import EvaluationProtocol
 from evalsuite.records import Result
 from evalsuite.results.store import ResultStore
 from evalsuite.runner.base import Executor, Reporter
+from evalsuite.runner.fingerprints import variant
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import TaskSession
@@ -33,7 +34,7 @@ def make_jobs(
     sessions = [TaskSession(task, options, place) for task in tasks]
     return [
         ModelTaskJob(session, task, protocols, options, store, reporter)
-        for session in (ModelSession(model, place, executor) for model in models)
+        for session in (ModelSession(model, place, executor, variant(options)) for model in models)
         for task in sessions
     ]
 
@@ -54,6 +55,7 @@ def run_jobs(jobs: Sequence[ModelTaskJob], options: RunOptions, reporter: Report
     finally:
         for session in dict.fromkeys(job.model for job in jobs):
             session.close()
+            session.executor.close()
     return results
 
 
