@@ -1,8 +1,9 @@
-"""Words in messages: plurals, and lists that are cut short."""
+"""Words in messages: plurals, and lists that are cut short; one form of names."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -51,3 +52,12 @@ def brief(message: str, lines: int = 6, letters: int = 1_000) -> str:
     if len(found) > lines:
         found = [*found[: lines - 1], "..."]
     return "\n".join(line if len(line) <= letters else f"{line[: letters - 3]}..." for line in found)
+
+
+def composed(name: str) -> str:
+    """Return a name with its accents in one form (NFC): archives made on a Mac have them apart, and look the same.
+
+    >>> composed("cafe\u0301") == "caf\u00e9"
+    True
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)

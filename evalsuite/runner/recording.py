@@ -79,7 +79,7 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [*outcome.warnings, *info.warnings, *_of_the_run(model, info)],
+            "warnings": [*outcome.warnings, *_of_the_data(session, measured), *_of_the_model(model, info)],
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -97,6 +97,10 @@ def measured_result(
     )
 
 
+def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
+    return [warning for name in measured.passes for warning in session.pool(name).warnings]
+
+
 def _phases(passes: Iterable[PassReport], devices: int) -> PassPhases | None:
     """Add up what image passes took; None where nothing was encoded."""
     made = [report for report in passes if report.encoded]
@@ -112,14 +116,14 @@ def _phases(passes: Iterable[PassReport], devices: int) -> PassPhases | None:
     )
 
 
-def _of_the_run(model: ModelSession, info: ModelInfo) -> list[str]:
+def _of_the_model(model: ModelSession, info: ModelInfo) -> list[str]:
     fallback = [model.fallback] if model.fallback else []
     if not info.not_described:
         return fallback
     return [
         *fallback,
         f"Nothing of this model is reused: its fingerprint cannot cover {', '.join(info.not_described)}. "
-        "Features and results are computed anew by every run."
+        "Features and results are computed anew by every run.",
     ]
 
 
