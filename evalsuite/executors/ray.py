@@ -28,9 +28,9 @@ from evalsuite.data.base import Pool
 from evalsuite.errors import JobError, ModelError, UsageError
 from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.nodes import Encoded, NodeEncoder, PoolMark, Work, versions
-from evalsuite.features.batches import Unreadable
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, Precision
 from evalsuite.features.extraction import PassOptions
+from evalsuite.features.samples import Unreadable
 from evalsuite.models.base import ImageModel, move
 from evalsuite.options import RunOptions
 from evalsuite.runner.passes import BATCH_SIZES
@@ -85,16 +85,20 @@ class RayExecutor:
         self._ray = _import_ray()
         errors = self._ray.exceptions
         self._lost = (errors.RayActorError, errors.NodeDiedError, errors.ObjectLostError, errors.OutOfMemoryError)
-        self._connected = _connect(self._ray)
-        places = _places(self._ray, options.device)
-        kind = "cuda" if "num_gpus" in places[0] else "cpu"
-        self.devices = parse_devices("cpu" if options.device == "cpu" else "auto")[:1]
-        self.precisions = choose_precisions(options.precision, torch.device(kind))
-        self._reading = PassOptions(options.batch_size or BATCH_SIZES[kind], options.workers, kind)
-        self._compile = options.compile
-        self._actors = [self._start(place) for place in places]
-        self._sent: _Sent | None = None
         self._note, self._told = note, set[str]()
+        self._sent: _Sent | None = None
+        self._actors: list[Any] = []
+        self._connected = _connect(self._ray)
+        try:
+            places = _places(self._ray, options.device)
+            kind = "cuda" if "num_gpus" in places[0] else "cpu"
+            self.devices = parse_devices("cpu" if options.device == "cpu" else "auto")[:1]
+            self.precisions = choose_precisions(options.precision, torch.device(kind))
+            self._reading = PassOptions(options.batch_size or BATCH_SIZES[kind], options.workers, kind)
+            self._actors = [self._start(place, options.compile) for place in places]
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the actors, and the connection or the cluster if it was made here."""
@@ -197,9 +201,9 @@ class RayExecutor:
             raise JobError(f"No node of the Ray cluster is left:\n{_last_line(error)}") from error
         _LOG.warning("a node of the Ray cluster is left out: %s", _last_line(error))
 
-    def _start(self, place: Mapping[str, Any]) -> Any:
+    def _start(self, place: Mapping[str, Any], compile: bool) -> Any:
         remote = self._ray.remote(NodeEncoder).options(max_restarts=RESTARTS, max_concurrency=AHEAD, **place)
-        return remote.remote(self._reading, place["num_cpus"], self._compile)
+        return remote.remote(self._reading, place["num_cpus"], compile)
 
     def _send(self, model: ImageModel, precision: Precision) -> _Sent:
         """Put a model into Ray's store, once."""

@@ -11,10 +11,11 @@ import torch
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, ModelError, NotFiniteError
-from evalsuite.features.batches import Unreadable, read_batches, worker_count
+from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block, Stamp
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.freshness import missing_rows
+from evalsuite.features.samples import Unreadable
 from evalsuite.features.sharing import Feed, distinct
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
@@ -244,6 +245,7 @@ def _encode_rows(
         # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command resumes there.
         for share in shares:
             share.write()
+        feed.close(streams.values())
     for share in shares:
         share.report.seconds += time.perf_counter() - started
         share.report.written = share.writer.seconds

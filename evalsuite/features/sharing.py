@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -60,6 +60,12 @@ class Feed:
         del self._places[taker]
         for number in list(self._held):
             self._release(number, taker)
+
+    def close(self, streams: Iterable[Iterator[object]]) -> None:
+        """End the reading; streams: what takers that have not come to their end make of their batches."""
+        for generator in (*streams, self._source):
+            if isinstance(generator, Generator):
+                generator.close()
 
     def _advance(self) -> bool:
         """Read on; what goes wrong with the reading goes wrong for all takers."""

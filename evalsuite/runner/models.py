@@ -268,7 +268,7 @@ class ModelSession:
 
     def _load_once(self) -> ImageModel:
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)  # each raise would add to it
         if self._network is None:
             started = time.perf_counter()
             try:
