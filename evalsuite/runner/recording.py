@@ -79,7 +79,12 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [*outcome.warnings, *_of_the_data(session, measured), *_of_the_model(model, info)],
+            "warnings": [
+                *outcome.warnings,
+                *_of_the_data(session, measured),
+                *info.warnings,
+                *_of_the_model(model, info),
+            ],
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
