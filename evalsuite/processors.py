@@ -29,21 +29,29 @@ def processors(root: Path = Path("/")) -> int:
 def quota(root: Path = Path("/")) -> float:
     """Return the processors' time per second that control groups (version 1 or 2) allow; infinity where none is set.
 
-    The tightest of a group and of those around it holds. In a container, the group that /proc names may lie outside
-    of what is mounted: what is mounted is then the container's own.
+    The tightest of a group and of those around it holds.
+    """
+    return min([math.inf, *(_limit(group) for group in control_groups("cpu", root))])
+
+
+def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
+    """Return the folders of the control groups that this process is in, and of those around them.
+
+    In a container, the group that /proc names may lie outside of what is mounted: what is mounted is then the
+    container's own.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # not Linux
-        return math.inf
-    found = [math.inf]
+        return []
+    found: list[Path] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):
-            base = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        if not controllers or controller in controllers.split(","):
+            base = root / "sys/fs/cgroup" / (controller if controllers else "")
             inside = PurePosixPath(path.lstrip("/"))
-            found += [_limit(base / group) for group in (inside, *inside.parents)]
-    return min(found)
+            found += [base / group for group in (inside, *inside.parents)]
+    return found
 
 
 def share_processors(environment: MutableMapping[str, str] = os.environ) -> None:

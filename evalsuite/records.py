@@ -149,13 +149,15 @@ class ModelInfo(Strict):
     not_described: tuple[str, ...] = Field(
         default=(), description="what the fingerprint does not cover, in words; where there is any, nothing is reused"
     )
+    warnings: tuple[str, ...] = Field(default=(), description="what is doubtful about the model, or was left out")
     details: dict[str, Any] = Field(default_factory=dict)
 
     @model_serializer(mode="wrap")
     def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
         found: dict[str, Any] = serialised(self)
-        if not self.not_described:
-            found.pop("not_described", None)
+        for name in ("not_described", "warnings"):
+            if not found.get(name):
+                found.pop(name, None)
         return found
 
 

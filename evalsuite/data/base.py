@@ -74,7 +74,8 @@ class RawPool:
     sizes: (n,) int64, bytes of each sample. mtimes: (n,) int64 nanoseconds where each sample is a file
     of its own, else None; states: (n, 2) int64, inode and ctime in nanoseconds of these files. content:
     identity of the files that hold the samples when those are shared (sha256 of an archive, a parquet
-    file ...), "" where each sample is a file of its own. origin: for the record.
+    file ...), "" where each sample is a file of its own. origin: for the record. warnings: what the record should
+    tell of, such as images that were passed over.
     """
 
     ids: Sequence[str]
@@ -86,6 +87,7 @@ class RawPool:
     groups: Sequence[str] | None = None
     origin: PoolOrigin = PoolOrigin()
     states: NDArray[np.int64] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Pool:
 
     labels: (n,) int64 class indices, or (n, classes) int8 with 1, 0 and IGNORED for multi-label tasks.
     fingerprint: changes when the samples of the pool come from other files. address: how it was opened, where it was
-    by the name of a task.
+    by the name of a task. warnings: those of the source.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Pool:
     fingerprint: str
     states: NDArray[np.int64] | None = None
     address: PoolAddress | None = None
+    warnings: tuple[str, ...] = ()
 
     def content(self, row: int) -> bytes:
         """Return the bytes of a sample, without decoding them where its reader can; DataError where it cannot."""

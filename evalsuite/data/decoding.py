@@ -5,15 +5,21 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from evalsuite.errors import DataError, MissingExtraError
 
+T = TypeVar("T")
+
 MAX_PIXELS = 178_956_970
 """Pillow's own limit for an error: a larger picture is taken for a decompression bomb."""
+
+MAX_TEXT = 1 << 28
+"""Bytes of texts and profiles in a PNG, unpacked; more is taken for a decompression bomb."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF", "TGA", "ICO")
 """What is decoded. Left out on purpose: EPS (runs Ghostscript) and stubs that call other programs."""
@@ -42,11 +48,7 @@ def decode_image(content: bytes, sample: str, file: str = "") -> Image.Image:
     """
     where = _where(sample, file)
     try:
-        image = Image.open(io.BytesIO(content), formats=_known_formats())
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"{width} x {height} pixels")
-        image.load()
+        image = with_long_texts(lambda: _decoded(content))
     except Image.DecompressionBombError as error:
         raise DataError(
             f"The image {where} says it has more than {MAX_PIXELS:,} pixels ({error}), which looks like a "
@@ -60,12 +62,40 @@ def decode_image(content: bytes, sample: str, file: str = "") -> Image.Image:
     return image
 
 
+def with_long_texts(decode: Callable[[], T]) -> T:
+    """Call `decode`, once more where it ends at Pillow's limit for texts in a PNG, with a limit of 256 MiB.
+
+    A history of edits or a colour profile of more than 1 MiB says nothing about the pixels.
+    """
+    try:
+        return decode()
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+    limits = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    try:
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT
+        return decode()
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = limits
+
+
+def _decoded(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=_known_formats())
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"{width} x {height} pixels")
+    image.load()
+    return image
+
+
 def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Image:
     """Return frame n // 2 (counted from 0) of a video of n frames, as RGB.
 
     The frames are counted by decoding them, because the count in a video's header is often a little wrong; a packet
     that cannot be decoded counts as one, and does no harm after the frame that is wanted. DataError where some of
-    the frames that the header tells of are not there: the middle of what is left is another frame.
+    the frames that the header tells of, by number or by duration, are not there: the middle of what is left is another
+    frame.
     """
     try:
         import av
@@ -93,22 +123,38 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
 
 
 def _count_frames(av: Any, content: bytes, container_format: str) -> tuple[int, int, int]:
-    """Return the number of frames, of packets that hold them, and of frames in the header (0: it tells none)."""
+    """Return the number of frames, of packets that hold them, and of frames in the header (0: it tells none).
+
+    Matroska tells the time when the last of its streams ends instead: there are as many at the rate of those found.
+    """
     frames = packets = 0
+    end = 0.0
     with av.open(io.BytesIO(content), format=container_format) as container:
         stream = container.streams.video[0]
-        for packet in container.demux(stream):
-            packets += packet.size > 0
-            try:
-                frames += len(packet.decode())
-            except av.error.InvalidDataError:
-                frames += 1
-        return frames, packets, stream.frames
+        for packet in container.demux():
+            if packet.size and packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index == stream.index:
+                packets += packet.size > 0
+                try:
+                    frames += len(packet.decode())
+                except av.error.InvalidDataError:
+                    frames += 1
+        stated = stream.frames
+        if not stated and container.duration and end:
+            stated = round(packets * container.duration / av.time_base / end)
+        return frames, packets, stated
 
 
 def _frames(av: Any, content: bytes, container_format: str) -> Any:
     with av.open(io.BytesIO(content), format=container_format) as container:
         yield from container.decode(video=0)
+
+
+def image_extensions() -> frozenset[str]:
+    """Return the endings of the names of images, such as .jfif, also of some kinds that are not decoded."""
+    own = {extension for extension, name in Image.registered_extensions().items() if name in FORMATS}
+    return frozenset(own | {".heic", ".heif", ".jxl"})
 
 
 def _known_formats() -> list[str]:

@@ -152,4 +152,6 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> P
     # It identifies the images of a pool on any machine; the ids and sizes are compared apart from it.
     options = json.dumps(source.image_options(name), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     fingerprint = combined_sha256([task.name, source.spec.kind, options, name, raw.content])
-    return Pool(name, tuple(raw.ids), labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint, raw.states)
+    ids, states = tuple(raw.ids), raw.states
+    pool = Pool(name, ids, labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint, states)
+    return replace(pool, warnings=raw.warnings)

@@ -73,14 +73,16 @@ def read_content(path: Path, sample: str) -> bytes:
         raise DataError(f"The sample {sample!r} cannot be read from {path}: {error.strerror or error}.") from error
 
 
-def report_missing(text: str, missing: int, allowed: int, error: type[JobError], key: str = "max_unreadable") -> None:
-    """Raise `error` where more samples are missing than `key` of the task file allows; else log it.
+def report_missing(text: str, missing: int, allowed: int, error: type[JobError], key: str = "max_unreadable") -> str:
+    """Raise `error` where more samples are missing than `key` of the task file allows; else log and return a warning.
 
     text: what is missing.
     """
     if missing > allowed:
         raise error(f"{text}. Complete the images, or allow for missing ones with `{key}` in the task file.")
-    _LOG.warning("%s; allowed by %s: %d", text, key, allowed)
+    warning = f"{text}; allowed by {key}: {allowed}"
+    _LOG.warning(warning)
+    return warning
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from evalsuite.data.base import Pool, PoolAddress
 from evalsuite.data.opening import open_at
 from evalsuite.errors import DataError, DataMissingError, JobError, ModelError
 from evalsuite.executors.local import LocalExecutor
-from evalsuite.features.batches import Batch, Unreadable, read_batches, worker_count
+from evalsuite.features.batches import Batch, read_batches, worker_count
 from evalsuite.features.encoding import EncodedBatch, MapBatches, Precision
 from evalsuite.features.extraction import PassOptions
 from evalsuite.features.freshness import samples_digest
+from evalsuite.features.samples import Unreadable
 from evalsuite.models.base import ImageModel, Preprocess, move
 
 PACKAGES = ("evalsuite", "torch", "torchvision", "pillow", "av", "open_clip_torch", "timm", "transformers")

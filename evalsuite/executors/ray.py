@@ -28,9 +28,9 @@ from evalsuite.data.base import Pool
 from evalsuite.errors import JobError, ModelError, UsageError
 from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.nodes import Encoded, NodeEncoder, PoolMark, Work, versions
-from evalsuite.features.batches import Unreadable
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, Precision
 from evalsuite.features.extraction import PassOptions
+from evalsuite.features.samples import Unreadable
 from evalsuite.models.base import ImageModel, move
 from evalsuite.options import RunOptions
 from evalsuite.runner.job import BATCH_SIZES

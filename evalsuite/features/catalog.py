@@ -88,7 +88,7 @@ def verify(entry: Entry, pool: Pool | None) -> list[str]:
 
 
 def _changed(features: PoolFeatures, pool: Pool) -> Iterator[str]:
-    from evalsuite.features.batches import stamp_of
+    from evalsuite.features.samples import stamp_of
 
     row_of = {identifier: row for row, identifier in enumerate(pool.ids)}
     for identifier in features.ids():

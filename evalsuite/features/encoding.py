@@ -16,9 +16,10 @@ import torch
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import JobError
-from evalsuite.features.batches import Batch, Unreadable
+from evalsuite.features.batches import Batch
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.lanes import Lane, lane_to
+from evalsuite.features.samples import Unreadable
 from evalsuite.models.base import ImageModel
 from evalsuite.models.preprocessing import Finish
 from evalsuite.precision import exact_products

@@ -11,10 +11,11 @@ import torch
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, ModelError, NotFiniteError
-from evalsuite.features.batches import Unreadable, read_batches, worker_count
+from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.freshness import missing_rows
+from evalsuite.features.samples import Unreadable
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
 from evalsuite.text import counted

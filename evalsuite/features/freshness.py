@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
-from evalsuite.features.batches import key_of, stamp_of
 from evalsuite.features.blocks import Stamp
+from evalsuite.features.samples import key_of, stamp_of
 from evalsuite.features.store import PoolFeatures
 
 

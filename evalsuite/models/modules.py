@@ -141,6 +141,7 @@ class Network:
         fingerprint: str,
         weights: str,
         preprocessing: str,
+        warnings: Sequence[str] = (),
         **details: Any,
     ) -> TorchImageModel:
         """Return the model, with texts if it has a tokenizer and an embedding. The keywords: fields of ModelInfo."""
@@ -159,6 +160,7 @@ class Network:
             weight_fidelity=alias.weight_fidelity if alias else "unknown",
             preprocessing=preprocessing,
             published=alias.published if alias else None,
+            warnings=tuple(warnings),
             details={"penultimate": self.rule, "activations": found, **details},
         )
         if tokenizer is None or EMBEDDING not in self.layers:

@@ -33,6 +33,7 @@ QUICKGELU_OPTION = "?quickgelu"
 FORMS = """\
   ViT-B/32, resnet/50 ...                  a model of the paper (evalsuite ls models)
   open_clip:ARCH/TAG                       e.g. open_clip:ViT-B-32/laion2b_s34b_b79k
+  open_clip:ARCH/TAG@path/to/weights.pt    a checkpoint with the QuickGELU and preprocessing of TAG
   open_clip:ARCH/path/to/weights.pt        a checkpoint; add ?quickgelu if it was trained with QuickGELU
   timm:NAME                                e.g. timm:resnet50.tv_in1k
   timm:NAME@path/to/weights.safetensors    a checkpoint
@@ -48,7 +49,7 @@ class ResolvedModel:
 
     name: as typed. slug: `family/model`, safe as a relative path. target: the name within the backend
     (`ViT-B-32/openai`, `resnet50.tv_in1k`, `my_model.py:factory`). checkpoint: the weights file, where one was
-    given. quickgelu: asked for with `?quickgelu`.
+    given. tag: the published weights it was trained like. quickgelu: asked for with `?quickgelu`.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ResolvedModel:
     target: str
     alias: Alias | None = None
     checkpoint: Path | None = None
+    tag: str = ""
     quickgelu: bool = False
 
     @property
@@ -146,16 +148,27 @@ def _resolve_open_clip(name: str, rest: str) -> ResolvedModel:
     known = open_clip_architectures()
     if known and arch not in known:
         raise UsageError(f"open_clip has no architecture {arch!r} (in {name!r}).{did_you_mean(arch, known)}")
+    tag, weights = _split_tag(weights)
     weights, question, option = weights.partition("?")
     if question and f"?{option}" != QUICKGELU_OPTION:
         raise UsageError(f"Unknown option {question + option!r} in {name!r}; known: {QUICKGELU_OPTION}.")
-    if not _is_path(weights):
+    if not tag and not _is_path(weights):
         if question:
             raise UsageError(f"{name!r}: {QUICKGELU_OPTION} is for checkpoint files; a tag has its own setting.")
         return _published(name, "open_clip", rest)
+    if tag and question:
+        raise UsageError(f"{name!r}: leave out {QUICKGELU_OPTION}: the tag {tag!r} says whether there is QuickGELU.")
     checkpoint = _existing(weights, name)
-    slug, target = open_clip_slug(arch, str(checkpoint)), f"{arch}/{weights}"
-    return ResolvedModel(name, slug, "open_clip", target, None, checkpoint, quickgelu=bool(question))
+    slug, target = open_clip_slug(arch, str(checkpoint.resolve())), f"{arch}/{weights}"
+    return ResolvedModel(name, slug, "open_clip", target, None, checkpoint, tag, quickgelu=bool(question))
+
+
+def _split_tag(weights: str) -> tuple[str, str]:
+    """Return the tag and the path of `TAG@PATH`; of anything else, no tag."""
+    tag, at, path = weights.partition("@")
+    if not at or not tag or not path or _is_path(tag) or Path(weights.partition("?")[0]).is_file():
+        return "", weights
+    return tag, path
 
 
 def _resolve_timm(name: str, rest: str) -> ResolvedModel:
@@ -165,7 +178,7 @@ def _resolve_timm(name: str, rest: str) -> ResolvedModel:
     if not at:
         return _published(name, "timm", target)
     checkpoint = _existing(path, name)
-    return ResolvedModel(name, slugify(f"timm/{target}-{checkpoint.stem}"), "timm", target, None, checkpoint)
+    return ResolvedModel(name, slugify(f"timm/{target}-{checkpoint.resolve().stem}"), "timm", target, None, checkpoint)
 
 
 def _published(name: str, backend: BackendName, target: str) -> ResolvedModel:
@@ -194,7 +207,7 @@ def _existing(path: str, name: str) -> Path:
     checkpoint = Path(path).expanduser()
     if not checkpoint.is_file():
         raise UsageError(f"The model {name!r} names the checkpoint {str(checkpoint)!r}, which is not a file.")
-    return checkpoint.resolve()
+    return checkpoint.absolute()
 
 
 def _unknown(name: str) -> str:

@@ -258,7 +258,7 @@ class ModelSession:
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)  # each raise would add to it
         if self._network is None:
             started = time.perf_counter()
             try:

@@ -79,7 +79,12 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [*outcome.warnings, *([model.fallback] if model.fallback else []), *_not_reusable(info)],
+            "warnings": [
+                *outcome.warnings,
+                *_of_the_data(session, measured),
+                *info.warnings,
+                *_of_the_model(model, info),
+            ],
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -97,6 +102,10 @@ def measured_result(
     )
 
 
+def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
+    return [warning for name in measured.passes for warning in session.pool(name).warnings]
+
+
 def _phases(passes: Iterable[PassReport], devices: int) -> PassPhases | None:
     """Add up what image passes took; None where nothing was encoded."""
     made = [report for report in passes if report.encoded]
@@ -112,12 +121,14 @@ def _phases(passes: Iterable[PassReport], devices: int) -> PassPhases | None:
     )
 
 
-def _not_reusable(info: ModelInfo) -> list[str]:
+def _of_the_model(model: ModelSession, info: ModelInfo) -> list[str]:
+    fallback = [model.fallback] if model.fallback else []
     if not info.not_described:
-        return []
+        return fallback
     return [
+        *fallback,
         f"Nothing of this model is reused: its fingerprint cannot cover {', '.join(info.not_described)}. "
-        "Features and results are computed anew by every run."
+        "Features and results are computed anew by every run.",
     ]
 
 

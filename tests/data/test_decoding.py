@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from evalsuite.data.decoding import decode_image, decode_middle_frame
 from evalsuite.errors import DataError, MissingExtraError
@@ -51,6 +51,31 @@ def test_a_decompression_bomb_is_refused():
     content += struct.pack(">I", 8) + b"IDAT" + bytes(8)
     with pytest.raises(DataError, match="decompression bomb"):
         decode_image(content, "a")
+
+
+@pytest.mark.parametrize("where", ["text", "international text", "profile", "after the pixels"])
+def test_a_long_text_in_a_png_says_nothing_of_its_pixels(encode, where):
+    image, long = Image.open(io.BytesIO(encode())), "x" * (3 << 20)
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    if where == "international text":
+        info.add_itxt("history", long, zip=True)
+    elif where == "text":
+        info.add_text("history", long, zip=True)
+    elif where == "after the pixels":
+        info.add(b"zTXt", b"history\0\0" + zlib.compress(long.encode()), after_idat=True)
+    image.save(buffer, "PNG", pnginfo=info, icc_profile=long.encode() if where == "profile" else None)
+    limits = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    assert decode_image(buffer.getvalue(), "a.png").tobytes() == image.tobytes()
+    assert limits == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
+
+
+def test_a_text_that_unpacks_without_end_is_refused(encode, monkeypatch):
+    monkeypatch.setattr("evalsuite.data.decoding.MAX_TEXT", 2 << 20)
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_text("history", "x" * (3 << 20), zip=True)
+    Image.open(io.BytesIO(encode())).save(buffer, "PNG", pnginfo=info)
+    with pytest.raises(DataError, match="too large"):
+        decode_image(buffer.getvalue(), "a.png")
 
 
 def test_postscript_is_never_handed_to_an_interpreter(encode):
@@ -96,10 +121,17 @@ def test_a_bad_packet_does_harm_only_up_to_the_middle_frame(video):
 
 
 @pytest.mark.parametrize("left", [8, 14, 20])
-def test_a_video_that_was_cut_off_is_refused(video, left):
-    content = video(24)
+@pytest.mark.parametrize(("container", "suffix"), [("avi", "avi"), ("matroska", "mkv"), ("webm", "webm")])
+def test_a_video_that_was_cut_off_is_refused(video, container, suffix, left):
+    content = video(24, container)
     with pytest.raises(DataError, match=r"cut off: it has \d+ of the 24 frames"):
-        decode_middle_frame(content[: place_of_packet(content, left)[0]], "a/b.avi")
+        decode_middle_frame(content[: place_of_packet(content, left)[0]], f"a/b.{suffix}")
+
+
+@pytest.mark.parametrize("frames", [1, 2, 9, 60])
+def test_a_whole_video_with_sound_that_goes_on_is_read(video, frames):
+    image = decode_middle_frame(video(frames, "matroska", sound=2 * frames), "a/b.mkv")
+    assert abs(float(np.asarray(image).mean()) - min(10 * (frames // 2), 250)) < 3
 
 
 def test_broken_videos_are_data_errors(video):

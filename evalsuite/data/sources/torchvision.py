@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, LoadedSample, RawLabel, RawPool
+from evalsuite.data.decoding import with_long_texts
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import image_bytes, read_content, row_id, stat_files
 from evalsuite.data.sources.base import Source
@@ -188,10 +189,14 @@ class TorchvisionReader:
     def _load(self, index: int, sample: str) -> Any:
         from PIL import Image
 
-        try:
+        def loaded() -> Any:
             image = self.dataset[index][0]
             if isinstance(image, Image.Image):
                 image.load()
+            return image
+
+        try:
+            image = with_long_texts(loaded)
         except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
             raise DataError(
                 f"The image {sample} cannot be decoded ({error}). Fetch or copy this file again; if the "
