@@ -202,7 +202,8 @@ def test_nodes_give_what_this_machine_gives_though_one_is_lost(cluster: Any, add
         (node,) = [node for node in cluster.worker_nodes if node.node_id == victim.read_text()]
         cluster.remove_node(node, allow_graceful=False)
 
-    found = run(tmp_path / "ray", Hanging(victim), task, executor="ray", reporter=Watching(kill))
+    watching = Watching(kill)
+    found = run(tmp_path / "ray", Hanging(victim), task, executor="ray", workers=1, reporter=watching)
     assert measured(found, tmp_path / "ray") == measured(local, tmp_path / "local")
     assert len(cluster.worker_nodes) == 1
     assert not ray.is_initialized()
