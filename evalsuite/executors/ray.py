@@ -195,9 +195,9 @@ class RayExecutor:
         """Go on without an actor that Ray cannot start (again); JobError where it is the last one."""
         if actor not in self._actors:
             return  # it had been asked for more than one thing
-        self._actors.remove(actor)
-        if not self._actors:
+        if len(self._actors) == 1:  # and stays, so that the next task is told the same
             raise JobError(f"No node of the Ray cluster is left:\n{_last_line(error)}") from error
+        self._actors.remove(actor)
         _LOG.warning("A node of the Ray cluster is left out: %s", _last_line(error))
 
     def _start(self, place: Mapping[str, Any], compile: bool) -> Any:
