@@ -66,15 +66,17 @@ def test_several_devices_compute_at_the_same_time() -> None:
 
 
 def test_a_fast_device_takes_the_batches_that_a_slow_one_has_no_time_for() -> None:
-    rest_is_done = threading.Event()
+    slow_has_one, rest_is_done = threading.Event(), threading.Event()
 
     class Slow(CountingModel):
         def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            slow_has_one.set()
             assert rest_is_done.wait(PATIENCE)
             return super().encode_images(batch)
 
     class Fast(CountingModel):
         def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            assert slow_has_one.wait(PATIENCE)
             found = super().encode_images(batch)
             if self.encoded >= 10:
                 rest_is_done.set()
