@@ -18,6 +18,7 @@ from evalsuite.features.freshness import OnBytes, missing_rows
 from evalsuite.features.samples import Unreadable
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
+from evalsuite.options import DecoderName
 from evalsuite.text import counted
 
 SHARD_SAMPLES = 4_096
@@ -46,13 +47,14 @@ class PassReport:
 class PassOptions:
     """How to read: images per batch, decoding processes (None: by the work there is), type of the model's device.
 
-    verify: the bytes of every sample are compared with what is stored.
+    verify: the bytes of every sample are compared with what is stored. decoder: what decodes and resizes.
     """
 
     batch_size: int
     workers: int | None = None
     device: str = "cpu"
     verify: bool = False
+    decoder: DecoderName = "pillow"
 
 
 def ensure_features(
@@ -133,6 +135,7 @@ def _read_and_encode(
         batch_size=options.batch_size,
         workers=worker_count(options.workers, len(rows), options.device),
         on_unreadable=on_unreadable,
+        decoder=options.decoder,
     )
     return map_batches(batch for (made,) in steps for batch in made)
 

@@ -173,7 +173,11 @@ class ModelTaskJob:
             features,
             prepare,
             PassOptions(
-                self.options.batch_size or BATCH_SIZES[device], self.options.workers, device, self.options.verify
+                self.options.batch_size or BATCH_SIZES[device],
+                self.options.workers,
+                device,
+                self.options.verify,
+                self.options.decoder,
             ),
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
