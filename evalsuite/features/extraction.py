@@ -14,11 +14,12 @@ from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block, Stamp
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, first_not_finite
-from evalsuite.features.freshness import missing_rows
+from evalsuite.features.freshness import OnBytes, missing_rows
 from evalsuite.features.samples import Unreadable
 from evalsuite.features.sharing import Feed, distinct
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
+from evalsuite.options import DecoderName
 from evalsuite.text import counted
 
 SHARD_SAMPLES = 4_096
@@ -47,13 +48,14 @@ class PassReport:
 class PassOptions:
     """How to read: images per batch, decoding processes (None: by the work there is), type of the model's device.
 
-    verify: the bytes of every sample are compared with what is stored.
+    verify: the bytes of every sample are compared with what is stored. decoder: what decodes and resizes.
     """
 
     batch_size: int
     workers: int | None = None
     device: str = "cpu"
     verify: bool = False
+    decoder: DecoderName = "pillow"
 
 
 Prepare = Callable[[], tuple[Preprocess, MapBatches] | EncodeRows]
@@ -64,11 +66,13 @@ class Member:
     """A model that takes part in a pass.
 
     store: of its features. prepare: loads it and returns its preprocessing and a mapping over batches, or what reads
-    and encodes rows elsewhere; not called when nothing is missing.
+    and encodes rows elsewhere; not called when nothing is missing. on_bytes: told (done, total) images of which the
+    bytes were compared with what is stored.
     """
 
     store: PoolFeatures
     prepare: Prepare
+    on_bytes: OnBytes = lambda done, total: None
 
 
 def ensure_features(
@@ -80,14 +84,15 @@ def ensure_features(
     *,
     max_unreadable: int = 0,
     on_images: Callable[[int, int], None] = lambda done, total: None,
+    on_bytes: OnBytes = lambda done, total: None,
 ) -> PassReport:
     """Compute and store what is missing of `rows`; a second call finds everything and does nothing.
 
-    prepare: see `Member`. on_images: told (done, total) images. Where another process adds to the store, it waits.
-    Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the first batch with a
-    NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
+    prepare, on_bytes: see `Member`. on_images: told (done, total) images that were encoded. Where another process adds
+    to the store, it waits. Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the
+    first batch with a NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
     """
-    members = [Member(store, prepare)]
+    members = [Member(store, prepare, on_bytes)]
     (report,) = ensure_together(
         pool, rows, members, options, max_unreadable=max_unreadable, on_images=on_images, wait=True
     )
@@ -137,6 +142,7 @@ class _Share:
         self.missing: list[int] = []
         self._pool = pool
         self._prepare = member.prepare
+        self._on_bytes = member.on_bytes
         self._touched: dict[str, Stamp] = {}
         self._locked = False
 
@@ -151,7 +157,8 @@ class _Share:
     def begin(self, rows: Sequence[int], verify: bool, locks: ExitStack, wait: bool) -> None:
         """Find out what is missing, and hold the store's lock if anything is."""
         store = self.store
-        self.missing, self._touched = missing_rows(self._pool, rows, store, verify=verify)
+        found = missing_rows(self._pool, rows, store, verify=verify, on_bytes=self._on_bytes)
+        self.missing, self._touched = found
         if not self.missing and not self._touched and store.is_compact():
             return
         lock = store.lock()
@@ -266,6 +273,7 @@ def _streams(
         batch_size=options.batch_size,
         workers=worker_count(options.workers, len(rows), options.device),
         on_unreadable=unreadable.append,
+        decoder=options.decoder,
     )
     feed = Feed(source, places)
     return {number: share.map_batches(feed.of(number)) for number, share in enumerate(shares)}, feed

@@ -66,7 +66,9 @@ def _one_pass(
             task.pool(pool),
             rows,
             members,
-            PassOptions(options.batch_size or BATCH_SIZES[device], options.workers, device, options.verify),
+            PassOptions(
+                options.batch_size or BATCH_SIZES[device], options.workers, device, options.verify, options.decoder
+            ),
             max_unreadable=task.task.max_unreadable,
             on_images=on_images,
         )

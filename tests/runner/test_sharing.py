@@ -35,9 +35,9 @@ class Setting:
         ]  # fmt: skip
         return self.zygote.start(arguments, self.zygote.environment(self.folder, environment), self.folder)
 
-    def same_as_one(self, out: str) -> bool:
-        """Say whether a store has what one process that did everything has."""
-        return measured(self.folder / out) == measured(self.folder / "one-process")
+    def check_same_as_one(self, out: str) -> None:
+        """See that a store has what one process that did everything has."""
+        assert measured(self.folder / out) == measured(self.folder / "one-process")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_shards_on_one_store_give_what_one_process_gives(setting: Setting) -> No
     processes = [setting.start("shards", "--shard", f"{number}/{SHARDS}") for number in range(1, SHARDS + 1)]
     ends = [process.finish() for process in processes]
     assert [end.returncode for end in ends] == [0] * SHARDS, [end.stderr for end in ends]
-    assert setting.same_as_one("shards")
+    setting.check_same_as_one("shards")
     jobs = Counter(line.partition(":")[0] for end in ends for line in end.stderr.splitlines() if " on " in line)
     assert len(jobs) == 4 and set(jobs.values()) == {1}
 
@@ -67,14 +67,14 @@ def test_slurm_array_is_a_run_in_shards(setting: Setting) -> None:
         end = setting.start("slurm", **slurm).finish()
         assert end.returncode == 0, end.stderr
         assert f"Task {own - 6}/2 of a SLURM array" in end.stderr
-    assert setting.same_as_one("slurm")
+    setting.check_same_as_one("slurm")
 
 
 def test_processes_without_shards_take_what_no_other_has(setting: Setting) -> None:
     processes = [setting.start("free") for _ in range(3)]
     ends = [process.finish() for process in processes]
     assert [end.returncode for end in ends] == [0] * 3, [end.stderr for end in ends]
-    assert setting.same_as_one("free")
+    setting.check_same_as_one("free")
     lines = [line for end in ends for line in end.stderr.splitlines() if line.startswith("[")]
     values = [line.split("] ")[1] for line in lines if "%" in line and "(stored)" not in line]
     computed = Counter(value.partition(":")[0] for value in values)
@@ -95,7 +95,7 @@ def test_job_of_a_stopped_process_is_left_or_waited_for(setting: Setting) -> Non
         os.kill(first.pid, signal.SIGCONT)
     assert first.finish().returncode == 0
     assert third.finish().returncode == 0
-    assert setting.same_as_one("stopped")
+    setting.check_same_as_one("stopped")
 
 
 @pytest.mark.parametrize("seed", range(1))
@@ -109,7 +109,7 @@ def test_kills_in_every_shard_lose_nothing(setting: Setting, seed: int) -> None:
         process.finish()
     ends = [setting.start(out, "--shard", f"{number}/{SHARDS}").finish() for number in range(1, SHARDS + 1)]
     assert [end.returncode for end in ends] == [0] * SHARDS, [end.stderr for end in ends]
-    assert setting.same_as_one(out)
+    setting.check_same_as_one(out)
 
 
 def wait_for(text: str, process: Started) -> None:
@@ -142,4 +142,4 @@ def test_shards_on_stores_of_their_own_merge_to_what_one_process_gives(setting: 
         os.kill(process.pid, signal.SIGKILL)
         if process.finish().returncode == 0:
             break
-    assert setting.same_as_one("merged")
+    setting.check_same_as_one("merged")
