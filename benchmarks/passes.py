@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from evalsuite.executors.devices import choose_precisions
 from evalsuite.features.batches import read_batches
 from evalsuite.features.encoding import inference
 from evalsuite.models.base import EMBEDDING, ImageTextModel, ModelInfo
+from evalsuite.speed.measure import rate
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,25 @@ def bare(model: ImageTextModel, batches: Sequence[Tensor], device: torch.device)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
+
+
+def bare_rate(model: Any, image: Tensor, finish: Any, device: torch.device, size: int) -> float:
+    """Return images per second of the network alone: weights and images on the device, in its usual precision."""
+    half = device.type == "cuda"
+    network = copy.deepcopy(model.module).to(device).eval()
+    images = image.expand(size, *image.shape).contiguous().to(device)
+    images = images if finish is None else finish(images)
+    if half:
+        network, images = network.half(), images.half()
+
+    def once() -> int:
+        network.encode_image(images)
+        if half:
+            torch.cuda.synchronize(device)
+        return size
+
+    with torch.inference_mode():
+        return rate(once)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from evalsuite.threads import threads_for
 PHOTOGRAPH = (500, 375)
 """Width and height of the most frequent photographs of ImageNet."""
 
-SECONDS = 3.0
+SECONDS = 2.0
 """How long each thing is measured, about."""
 
 LONGEST = 6.0
@@ -64,11 +64,11 @@ def measure(session: ModelSession, batch_size: int, say: Callable[[str], None]) 
     )
 
 
-def rate(once: Callable[[], int], seconds: float = SECONDS) -> float:
+def rate(once: Callable[[], int]) -> float:
     """Return how many things a function does per second; it returns how many it did. The first time is not counted."""
     once()
     done, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < seconds or not done:
+    while (elapsed := time.perf_counter() - started) < SECONDS or not done:
         done += once()
     return done / elapsed
 
@@ -119,7 +119,7 @@ def copy_rate(image: torch.Tensor, device: torch.device, size: int) -> float | N
         torch.cuda.synchronize(device)
         return size
 
-    return rate(once, seconds=1.0)
+    return rate(once)
 
 
 def probe_rate(dim: int, device: torch.device) -> float:
@@ -134,7 +134,7 @@ def probe_rate(dim: int, device: torch.device) -> float:
         found = solve(features, targets, PROBE_LAMBDAS, max_iterations=PROBE_ITERATIONS)
         return 4 * sum(found.evaluations) * PROBE_ROWS * PROBE_CLASSES * dim
 
-    return rate(once, seconds=1.0)
+    return rate(once)
 
 
 def _encode_texts(session: ModelSession) -> int:
