@@ -41,10 +41,11 @@ from evalsuite import load_model
 from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.features.batches import MOST_WORKERS
+from evalsuite.features.decoders import DECODERS
 from evalsuite.models.base import move
 from evalsuite.processors import processors
 from evalsuite.runner.job import BATCH_SIZES
-from evalsuite.speed.measure import decode_rate, encode_rates, photograph, prepared
+from evalsuite.speed.measure import decode_rate, encode_rates, prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "benchmark"
@@ -136,19 +137,28 @@ def decode(plan: Plan) -> dict[str, Any]:
     model = Free(load_model(model_name()))  # type: ignore[arg-type]
     asked = Asked(str(photographs(FOLDER, plan.images)), FOLDER, plan.images)
     cores, threads = processors(), torch.get_num_threads()
-    shares, alone = [], []
+    few = Asked(asked.task, FOLDER, plan.images // cores)
+    found: dict[str, Any] = {}
     for _ in range(plan.repeats):
-        with plan.neighbours.busy():
-            torch.set_num_threads(1)
-            one = read(model.preprocess, Asked(asked.task, FOLDER, plan.images // cores), 0, BATCH)
-            torch.set_num_threads(threads)
-            whole = run(model, Asked(asked.task, FOLDER, plan.images, {"batch_size": BATCH, "workers": cores}))
-        alone.append(one.count / one.seconds)
-        shares.append(whole.count / whole.images / (alone[-1] * cores))
-    plan.say(
-        f"  one core decodes {statistics.median(alone):.0f} images/s; the pass reaches {shown(shares)} x {cores} cores"
-    )
-    return {"one_core_per_s": alone, **summary("share_of_cores", shares)}
+        for decoder in DECODERS:
+            keywords = {"batch_size": BATCH, "workers": cores, "decoder": decoder}
+            with plan.neighbours.busy():
+                torch.set_num_threads(1)
+                one = read(model.preprocess, few, 0, BATCH, decoder)
+                torch.set_num_threads(threads)
+                whole = run(model, Asked(asked.task, FOLDER, plan.images, keywords))
+            rates = found.setdefault(decoder, {"one_core_per_s": [], "shares": []})
+            rates["one_core_per_s"].append(one.count / one.seconds)
+            rates["shares"].append(whole.count / whole.images / (rates["one_core_per_s"][-1] * cores))
+    for decoder, rates in found.items():
+        rates |= summary("share_of_cores", rates["shares"])
+        one_core = statistics.median(rates["one_core_per_s"])
+        reached = shown(rates["shares"])
+        plan.say(f"  {decoder}: one core decodes {one_core:.0f} images/s; the pass reaches {reached} x {cores} cores")
+    quick, usual = (found[decoder]["one_core_per_s"] for decoder in ("torchvision", "pillow"))
+    ratios = [a / b for a, b in zip(quick, usual, strict=True)]
+    plan.say(f"  torchvision decodes {shown(ratios)} x as many as Pillow")
+    return {**found, **summary("torchvision_over_pillow", ratios)}
 
 
 def main_process(plan: Plan) -> dict[str, Any]:
@@ -203,7 +213,7 @@ def device(plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for architecture in plan.architectures or GPU_ARCHITECTURES:
         model: Any = load_model(model_name(architecture))
-        image, finish = prepared(model.preprocess, photograph())
+        image, finish = prepared(model.preprocess)
         move(model, where)
         precision = choose_precisions("auto", where)[0]
         encode = LocalExecutor([where], [precision]).mapping(model, precision)
@@ -212,7 +222,7 @@ def device(plan: Plan) -> dict[str, Any]:
             with plan.neighbours.busy():
                 bare_per_s = bare_rate(model, image, finish, where, size)
                 rates, _ = encode_rates(encode, image, finish, [size], 1)
-                decoded = cores * decode_rate(model.preprocess)
+                decoded = cores * decode_rate(model.preprocess, "pillow")
                 whole = run(model, asked)
             memory.append(rates[size] / bare_per_s)
             files.append(whole.count / whole.images / min(bare_per_s, decoded))

@@ -20,6 +20,7 @@ from evalsuite.executors.devices import choose_precisions
 from evalsuite.features.batches import read_batches
 from evalsuite.features.encoding import inference
 from evalsuite.models.base import EMBEDDING, ImageTextModel, ModelInfo
+from evalsuite.options import DecoderName
 from evalsuite.speed.measure import rate
 
 
@@ -156,7 +157,7 @@ class Reading:
     count: int
 
 
-def read(preprocess: Any, asked: Asked, workers: int, batch_size: int) -> Reading:
+def read(preprocess: Any, asked: Asked, workers: int, batch_size: int, decoder: DecoderName = "pillow") -> Reading:
     """Read the first images of a task's test pool as a pass does, and do nothing with them."""
     task = load_task(asked.task)
     place = DataPlace(data_root=asked.data_root)
@@ -165,7 +166,13 @@ def read(preprocess: Any, asked: Asked, workers: int, batch_size: int) -> Readin
     before, started = time.process_time(), time.perf_counter()
     count = 0
     for (batches,) in read_batches(
-        pool, rows, [preprocess], batch_size=batch_size, workers=workers, on_unreadable=lambda item: None
+        pool,
+        rows,
+        [preprocess],
+        batch_size=batch_size,
+        workers=workers,
+        on_unreadable=lambda item: None,
+        decoder=decoder,
     ):
         for batch in batches:
             count += len(batch.rows)
