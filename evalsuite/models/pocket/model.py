@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,7 @@ def _describe(config: PocketConfig, clip: CLIP, fingerprint: str, weights: bytes
         activation="relu",
         weights=f"sha256:{hashlib.sha256(weights).hexdigest()[:12]}",
         weight_fidelity="exact",
+        logit_scale=math.exp(float(clip.logit_scale.detach())),
         preprocessing=f"RGB, {side} x {side} bilinear, (x / 255 - {config.mean}) / {config.std}",
         details={"text_activation": "gelu"},
     )
