@@ -35,6 +35,9 @@ class Logits:
     assumed: bool = False
 
 
+UNKNOWN_LOGITS = Logits(assumed=True)
+"""Of a model that says none."""
+
 Preprocess: TypeAlias = "Callable[[Image.Image], torch.Tensor]"
 """Turns one PIL image of any mode into a (channels, height, width) float32 tensor."""
 

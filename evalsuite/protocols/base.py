@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from evalsuite.models.base import Logits
+from evalsuite.models.base import UNKNOWN_LOGITS, Logits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ class ProtocolInput:
     device: torch.device
     seed: int = 0
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None
-    logits: Logits = Logits(assumed=True)
+    logits: Logits = UNKNOWN_LOGITS
 
 
 @dataclass(frozen=True)

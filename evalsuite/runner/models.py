@@ -21,7 +21,7 @@ from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
-from evalsuite.models.base import ImageModel, ImageTextModel, Logits, ModelInfo, move
+from evalsuite.models.base import UNKNOWN_LOGITS, ImageModel, ImageTextModel, Logits, ModelInfo, move
 from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE
 from evalsuite.models.names import ResolvedModel
@@ -290,7 +290,7 @@ class ModelSession:
 
 def _logits_of(info: ModelInfo) -> Logits:
     if info.logit_scale is None:
-        return Logits(assumed=True)
+        return UNKNOWN_LOGITS
     return Logits(info.logit_scale, info.logit_bias or 0.0)
 
 
