@@ -15,7 +15,7 @@ from torch import Tensor
 from evalsuite import evaluate, load_task
 from evalsuite.data.opening import open_task
 from evalsuite.data.place import DataPlace
-from evalsuite.executors.devices import choose_precision
+from evalsuite.executors.devices import choose_precisions
 from evalsuite.features.batches import read_batches
 from evalsuite.features.encoding import inference
 from evalsuite.models.base import EMBEDDING, ImageTextModel, ModelInfo
@@ -118,7 +118,7 @@ def run(model: Any, asked: Asked) -> Pass:
 def bare(model: ImageTextModel, batches: Sequence[Tensor], device: torch.device) -> float:
     """Return the seconds of the forward passes alone, over batches that are on the device."""
     started = time.perf_counter()
-    with inference(device, choose_precision("auto", device)):
+    with inference(device, choose_precisions("auto", device)[0]):
         for batch in batches:
             model.encode_images(batch)
     if device.type == "cuda":
