@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -27,8 +27,12 @@ from evalsuite.report.table import Leaderboard
 from evalsuite.results.library import Library, load_numbers
 from evalsuite.results.store import ResultStore
 from evalsuite.runner.base import Executor, Reporter
-from evalsuite.runner.job import ModelTaskJob
+from evalsuite.runner.fingerprints import variant
+from evalsuite.runner.job import BATCH_SIZES, ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
+from evalsuite.runner.models import ModelSession
+from evalsuite.speed.measure import measure
+from evalsuite.speed.record import Speed, keep
 from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts, read_prompts
 from evalsuite.text import counted
 
@@ -132,6 +136,24 @@ def _executor(options: RunOptions, reporter: Reporter) -> Executor:
     devices = parse_devices(options.device)
     precisions = choose_precisions(options.precision, devices[0])
     return LocalExecutor(devices, precisions, compile=options.compile, note=reporter.note)
+
+
+def measure_speed(model: str, options: RunOptions, place: DataPlace, say: Callable[[str], None]) -> tuple[Speed, int]:
+    """Measure how fast a model is here, keep that, and return it with the batch size of a run with these options.
+
+    say: told what is being measured. Raises UsageError for a wrong name or device, and what loading a model raises.
+    """
+    check_writable(place.cache_dir, "--cache-dir")
+    devices = parse_devices(options.device)
+    executor = LocalExecutor(
+        devices, choose_precisions(options.precision, devices[0]), compile=options.compile, note=say
+    )
+    session = ModelSession(resolve(model), place, executor, variant(options))
+    batch_size = options.batch_size or BATCH_SIZES[session.device.type]
+    found = measure(session, batch_size, say)
+    keep(found, place.cache_dir)
+    session.close()
+    return found, batch_size
 
 
 def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> TaskSpec:

@@ -1,4 +1,4 @@
-"""Words in messages: plurals, and lists that are cut short; one form of names."""
+"""Words in messages: plurals, lists that are cut short, one form of names, times."""
 
 from __future__ import annotations
 
@@ -32,6 +32,21 @@ def shortened(names: Sequence[str], most: int = 5) -> str:
     """
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the two largest units that say something.
+
+    >>> duration(0.4), duration(48.6), duration(125), duration(3 * 3600 + 1), duration(200_000)
+    ('0.4 s', '49 s', '2 min 5 s', '3 h 0 min', '2 d 7 h')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for large, small, size, part in (("d", "h", 86_400, 3_600), ("h", "min", 3_600, 60), ("min", "s", 60, 1)):
+        if whole >= size:
+            return f"{whole // size} {large} {whole % size // part} {small}"
+    return f"{whole} s"
 
 
 TRACEBACK = "Traceback (most recent call last)"

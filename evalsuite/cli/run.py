@@ -17,7 +17,7 @@ from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
 from evalsuite.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, options_of
-from evalsuite.text import counted
+from evalsuite.text import counted, duration
 
 if TYPE_CHECKING:
     from evalsuite.records import Result
@@ -99,7 +99,7 @@ def run(
     if absent := index.without_file(choices):
         reporter.note(f"No task file yet for {counted(len(absent), 'task')} of the chosen groups: {', '.join(absent)}.")
     if dry_run:
-        return _show_plan(jobs)
+        return _show_plan(jobs, options, place)
     with reporter:
         results = run_jobs(jobs, options, reporter)
     return _summarise(results, options, first_time=not models)
@@ -118,18 +118,28 @@ def _assignments(settings: tuple[str, ...]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _show_plan(jobs: list[ModelTaskJob]) -> int:
+def _show_plan(jobs: list[ModelTaskJob], options: RunOptions, place: DataPlace) -> int:
     from tabulate import tabulate
 
     from evalsuite.runner.plan import plan
+    from evalsuite.speed.forecast import forecast
 
     lines = plan(jobs)
-    rows = [[p.model, p.task, p.protocol, p.state, _count(p.images), _count(p.total), p.note] for p in lines]
-    headers = ["model", "task", "protocol", "state", "to encode", "images", ""]
-    click.echo(tabulate(rows, headers, tablefmt="simple", colalign=("left",) * 4 + ("right",) * 2 + ("left",)))
+    seconds, unmeasured = forecast(jobs, lines, options, place.cache_dir)
+    expected = ["" if time is None else duration(time) for time in seconds]
+    rows = [
+        [p.model, p.task, p.protocol, p.state, _count(p.images), _count(p.total), time, p.note]
+        for p, time in zip(lines, expected, strict=True)
+    ]
+    headers = ["model", "task", "protocol", "state", "to encode", "images", "expected", ""]
+    aligned = ("left",) * 4 + ("right",) * 3 + ("left",)
+    click.echo(tabulate(rows, headers, tablefmt="simple", colalign=aligned, disable_numparse=True))
     todo = sum(line.state == "to do" for line in lines)
     blocked = sum(line.state == "blocked" for line in lines)
-    click.echo(f"\n{counted(len(lines), 'job')}: {todo} to do, {blocked} blocked. Nothing was done (--dry-run).")
+    known = f"; expected: {duration(sum(time or 0.0 for time in seconds))}" if any(expected) else ""
+    click.echo(f"\n{counted(len(lines), 'job')}: {todo} to do, {blocked} blocked{known}. Nothing was done (--dry-run).")
+    if unmeasured:
+        click.echo(f"How long will it take? evalsuite speed -m {','.join(unmeasured)}", err=True)
     return 0
 
 
