@@ -174,7 +174,11 @@ class ModelTaskJob:
             features,
             prepare,
             PassOptions(
-                self.options.batch_size or BATCH_SIZES[device], self.options.workers, device, self.options.verify
+                self.options.batch_size or BATCH_SIZES[device],
+                self.options.workers,
+                device,
+                self.options.verify,
+                self.model.device_count,
             ),
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
