@@ -52,6 +52,10 @@ class FileReader:
         """Read one file."""
         return read_content(Path(self.root) / self.ids[row], self.ids[row])
 
+    def encoded(self, row: int) -> bytes | None:
+        """Read one image file; of videos None."""
+        return self.content(row) if self.frame is None else None
+
 
 @dataclass(frozen=True)
 class ArrayReader:

@@ -57,7 +57,7 @@ RESTARTS = 3
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer. Ray itself waits for two minutes and then ends the process."""
 
-PATIENCE = 60.0
+PATIENCE = 60
 """Seconds after which waiting for a free node is no longer silent."""
 
 
@@ -94,16 +94,16 @@ class RayExecutor:
             kind = "cuda" if "num_gpus" in places[0] else "cpu"
             self.devices = parse_devices("cpu" if options.device == "cpu" else "auto")[:1]
             self.precisions = choose_precisions(options.precision, torch.device(kind))
-            self._reading = PassOptions(options.batch_size or BATCH_SIZES[kind], options.workers, kind)
+            self._reading = PassOptions(
+                options.batch_size or BATCH_SIZES[kind], options.workers, kind, decoder=options.decoder
+            )
             self._actors = [self._start(place, options.compile) for place in places]
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """End the actors, and the connection or the cluster if it was made here."""
-        for actor in self._actors:
-            self._ray.kill(actor)
+        """Let go of the actors, which ends them, and end the connection or the cluster if it was made here."""
         self._actors, self._sent = [], None
         if self._connected:
             self._ray.shutdown()
@@ -185,21 +185,22 @@ class RayExecutor:
 
     def _first_of(self, waiting: Waiting) -> Any:
         """Wait for one of several answers; say so where no actor has a place yet."""
-        while True:
-            ready, _ = self._ray.wait(list(waiting), timeout=PATIENCE)
-            if ready:
-                return ready[0]
-            if all(number is None for _, number in waiting.values()):
-                _LOG.warning("no node of the Ray cluster has loaded the model yet; `ray status` says what it waits for")
+        seconds = 0
+        # Not longer than a second at a time: a thread can be interrupted only in between.
+        while not (ready := self._ray.wait(list(waiting), timeout=1.0)[0]):
+            seconds += 1
+            if seconds == PATIENCE and all(number is None for _, number in waiting.values()):
+                _LOG.warning("No node of the Ray cluster has loaded the model yet; `ray status` says what it waits for")
+        return ready[0]
 
     def _leave_out(self, actor: Any, error: Exception) -> None:
         """Go on without an actor that Ray cannot start (again); JobError where it is the last one."""
         if actor not in self._actors:
             return  # it had been asked for more than one thing
-        self._actors.remove(actor)
-        if not self._actors:
+        if len(self._actors) == 1:  # and stays, so that the next task is told the same
             raise JobError(f"No node of the Ray cluster is left:\n{_last_line(error)}") from error
-        _LOG.warning("a node of the Ray cluster is left out: %s", _last_line(error))
+        self._actors.remove(actor)
+        _LOG.warning("A node of the Ray cluster is left out: %s", _last_line(error))
 
     def _start(self, place: Mapping[str, Any], compile: bool) -> Any:
         remote = self._ray.remote(NodeEncoder).options(max_restarts=RESTARTS, max_concurrency=AHEAD, **place)

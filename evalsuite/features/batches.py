@@ -22,6 +22,7 @@ from evalsuite.features.samples import Sample, Samples, Unreadable, stamp_with
 from evalsuite.features.workers import CHUNK, SEEN_FIRST, Filled, Workers, packed, start_method
 from evalsuite.models.base import Preprocess
 from evalsuite.models.preprocessing import Finish, understood
+from evalsuite.options import DecoderName
 from evalsuite.processors import processors
 from evalsuite.text import counted
 
@@ -70,6 +71,7 @@ def read_batches(
     workers: int,
     on_unreadable: Callable[[Unreadable], None],
     ahead: int = 2,
+    decoder: DecoderName = "pillow",
     register: Callable[[torch.Tensor], object] = lambda memory: None,
 ) -> Iterator[tuple[list[Batch], ...]]:
     """Yield the samples at `rows` in order, `batch_size` at a time, decoded once and preprocessed in each way.
@@ -80,7 +82,7 @@ def read_batches(
     register: is given the memory that all batches are views of, before the first.
     Raises JobError where a worker dies, or where there is no memory for two batches.
     """
-    samples = Samples(pool, preprocesses)
+    samples = Samples(pool, preprocesses, decoder)
     finishes = [recipe.finish if recipe else None for recipe in map(understood, preprocesses)]
     forked = start_method() == "fork"
     content = packed(samples) if workers and not forked else None

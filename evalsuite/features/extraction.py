@@ -20,6 +20,7 @@ from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
+from evalsuite.options import DecoderName
 from evalsuite.text import counted
 
 SHARD_SAMPLES = 4_096
@@ -48,13 +49,15 @@ class PassReport:
 class PassOptions:
     """How to read: images per batch, decoding processes (None: by the work there is), type of the model's devices.
 
-    verify: the bytes of every sample are compared with what is stored. devices: how many there are.
+    verify: the bytes of every sample are compared with what is stored. decoder: what decodes and resizes.
+    devices: how many there are.
     """
 
     batch_size: int
     workers: int | None = None
     device: str = "cpu"
     verify: bool = False
+    decoder: DecoderName = "pillow"
     devices: int = 1
 
 
@@ -135,6 +138,7 @@ def _read_and_encode(
             batch_size=options.batch_size,
             workers=worker_count(options.workers, len(rows), options.device),
             on_unreadable=on_unreadable,
+            decoder=options.decoder,
             ahead=BATCHES_AHEAD * options.devices,
             register=lambda memory: stack.enter_context(pinned(memory, options.device)),
         )

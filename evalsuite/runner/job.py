@@ -102,14 +102,12 @@ class ModelTaskJob:
         if not known.reusable:
             return None
         key = known.run_key
-        found = self.store.find_value(
-            self.model.slug,
-            key,
-            self.task.task.name,
-            protocol.name,
-            options_hash(changed_options(protocol, self.options)),
-            result_fingerprint(self.task, protocol, key, self.options),
+        task, options = self.task.task.name, options_hash(changed_options(protocol, self.options))
+        fingerprint = result_fingerprint(self.task, protocol, key, self.options)
+        stored = (
+            self.store.find_value(slug, key, task, protocol.name, options, fingerprint) for slug in self.model.slugs
         )
+        found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
         if self.options.log_samples and found.samples is None:
@@ -178,6 +176,7 @@ class ModelTaskJob:
                 self.options.workers,
                 device,
                 self.options.verify,
+                self.options.decoder,
                 self.model.device_count,
             ),
             max_unreadable=self.task.task.max_unreadable,

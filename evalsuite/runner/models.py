@@ -140,6 +140,7 @@ class ModelSession:
         self._seconds_loading = 0.0
         self.name = self._resolved.name
         self.slug = self._resolved.slug
+        self.slugs = tuple(slug for slug in (self.slug, self._resolved.former_slug) if slug)
         self.is_code = self._resolved.is_code
         self._precisions = list(executor.precisions)
         self.device: torch.device = executor.devices[0]
@@ -231,7 +232,10 @@ class ModelSession:
     def info(self) -> ModelInfo:
         """Return what is recorded about the model, from the store where it was loaded before."""
         described = self.identify().description() if self._network is None else None
-        return described.info if described is not None else self._load().info
+        if described is None:
+            return self._load().info
+        # Features are shared by all names of the same weights, and were described under the first.
+        return described.info.model_copy(update={"name": self.name, "slug": self.slug})
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings, from the store where they were computed before."""
@@ -254,7 +258,13 @@ class ModelSession:
         name = f"{file_slug(self.slug)}-{key[:12]}"
         if not_described:
             name = f"{name}-{uuid.uuid4().hex[:12]}"
-        return KnownModel(key, self._place.cache_dir / FEATURES / name, reusable=not not_described)
+        return KnownModel(key, self._folder(name, key), reusable=not not_described)
+
+    def _folder(self, name: str, key: str) -> Path:
+        """Return the folder of features: of another name of the same weights, where that is there already."""
+        features = self._place.cache_dir / FEATURES
+        others = sorted(features.glob(f"*-{key[:12]}")) if not (features / name).is_dir() else []
+        return others[0] if others else features / name
 
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
+import shutil
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,11 +20,12 @@ import torch
 
 import evalsuite
 from evalsuite.api import Results
+from evalsuite.code_files import Portable
 from evalsuite.data.opening import open_task
 from evalsuite.data.place import DataPlace
-from evalsuite.errors import JobError, UsageError
+from evalsuite.errors import DataError, DataMissingError, JobError, UsageError
 from evalsuite.executors.local import LocalExecutor
-from evalsuite.executors.nodes import NodeEncoder, versions
+from evalsuite.executors.nodes import NodeEncoder, PoolMark, Work, versions
 from evalsuite.executors.ray import RayExecutor
 from evalsuite.features.batches import read_batches
 from evalsuite.features.extraction import PassOptions
@@ -66,7 +69,7 @@ def factory():
 
 
 class Hanging(CountingModel):
-    """Never gives back the first batch that a process encodes which finds nobody's name in `victim`."""
+    """Never gives a batch back on the node that is the first to write its name into the file `victim`."""
 
     def __init__(self, victim: Path) -> None:
         super().__init__()
@@ -145,13 +148,13 @@ def from_nowhere() -> CountingModel:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A head that encodes nothing, to which tests join by RAY_ADDRESS."""
+    """A head, where tests join by RAY_ADDRESS, and two nodes that encode."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
-    found = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(3):
-        found.add_node(num_cpus=1, object_store_memory=STORE, include_dashboard=False)
+    node = {"object_store_memory": STORE, "include_dashboard": False}
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **node})
+    for _ in range(2):
+        found.add_node(num_cpus=1, **node)
     yield found
     found.shutdown()
 
@@ -199,9 +202,10 @@ def test_nodes_give_what_this_machine_gives_though_one_is_lost(cluster: Any, add
         (node,) = [node for node in cluster.worker_nodes if node.node_id == victim.read_text()]
         cluster.remove_node(node, allow_graceful=False)
 
-    found = run(tmp_path / "ray", Hanging(victim), task, executor="ray", reporter=Watching(kill))
+    watching = Watching(kill)
+    found = run(tmp_path / "ray", Hanging(victim), task, executor="ray", workers=1, reporter=watching)
     assert measured(found, tmp_path / "ray") == measured(local, tmp_path / "local")
-    assert len(cluster.worker_nodes) == 2
+    assert len(cluster.worker_nodes) == 1
     assert not ray.is_initialized()
 
 
@@ -224,21 +228,23 @@ def test_faults_of_models_are_recorded_in_a_few_lines(
         assert len(record.error.message.splitlines()) <= 6
 
 
-def test_data_that_a_node_has_not_or_has_otherwise_is_an_error(address: str, tmp_path: Path) -> None:
-    absent, other = (write_folder_task(tmp_path / name, name=name) for name in ("absent", "other"))
+def test_data_that_a_node_has_not_or_has_otherwise_is_an_error(tmp_path: Path) -> None:
+    path = write_folder_task(tmp_path / "task")
+    pool = open_task(evalsuite.load_task(path), DataPlace(tmp_path, tmp_path / "cache")).open_pool("train")
+    work = Work(pickle.loads(pickle.dumps(PoolMark.of(pool))), range(2), 2)
 
-    class Moving(Reporter):
-        def job(self, model: str, task: str, protocols: Sequence[str]) -> None:
-            if task == "absent":
-                (tmp_path / "absent").rename(tmp_path / "gone")
-            else:
-                write_folder_task(tmp_path / "other", name="other", test=4)
+    def node() -> NodeEncoder:
+        made = NodeEncoder(PassOptions(2), processors=1, compile=False)
+        made.load("key", pickle.dumps(Portable(CountingModel())), "fp32", versions())
+        return made
 
-    found = run(tmp_path, CountingModel(), absent, other, protocols="zero_shot", executor="ray", reporter=Moving())
-    node = socket.gethostname()
-    assert [record.error.kind for record in found] == ["DataMissingError", "DataError"]
-    assert f"is not on the node {node}" in found[0].error.message
-    assert f"other files on the node {node}" in found[1].error.message
+    assert [list(batch.rows) for batch in node().encode("key", work).batches] == [[0, 1]]
+    write_folder_task(tmp_path / "task", train=7)
+    with pytest.raises(DataError, match=f"has other files on the node {socket.gethostname()}"):
+        node().encode("key", work)
+    shutil.rmtree(tmp_path / "task")
+    with pytest.raises(DataMissingError, match=f"is not on the node {socket.gethostname()}"):
+        node().encode("key", work)
 
 
 def test_another_model_or_precision_takes_the_place_of_the_last(address: str, tmp_path: Path) -> None:

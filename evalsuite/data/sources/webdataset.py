@@ -158,6 +158,10 @@ class ShardReader:
         except OSError as error:
             raise DataError(f"The sample {self.ids[row]!r} cannot be read: {error}.") from error
 
+    def encoded(self, row: int) -> bytes:
+        """Read the bytes of one image: they are its file."""
+        return self.content(row)
+
 
 def _index(shard: Path) -> dict[str, dict[str, _Member]]:
     """Return key -> field -> place of each member; DataError for names that lead out and damaged archives."""
