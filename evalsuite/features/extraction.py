@@ -15,7 +15,7 @@ from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block
 from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, EncodeRows, MapBatches, first_not_finite
-from evalsuite.features.freshness import missing_rows
+from evalsuite.features.freshness import OnBytes, missing_rows
 from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
 from evalsuite.features.store import PoolFeatures
@@ -70,15 +70,17 @@ def ensure_features(
     *,
     max_unreadable: int = 0,
     on_images: Callable[[int, int], None] = lambda done, total: None,
+    on_bytes: OnBytes = lambda done, total: None,
 ) -> PassReport:
     """Compute and store what is missing of `rows`; a second call finds everything and does nothing.
 
     prepare: loads the model and returns its preprocessing and a mapping over batches, or what reads and encodes
-    rows elsewhere; not called when nothing is missing. on_images: told (done, total) images.
+    rows elsewhere; not called when nothing is missing. on_images: told (done, total) images that were encoded;
+    on_bytes: of which the bytes were compared with what is stored.
     Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the first batch with a
     NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
     """
-    missing, touched = missing_rows(pool, rows, store, verify=options.verify)
+    missing, touched = missing_rows(pool, rows, store, verify=options.verify, on_bytes=on_bytes)
     if not missing and not touched and store.is_compact():
         return PassReport()
     with store.lock():
