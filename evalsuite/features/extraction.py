@@ -13,8 +13,9 @@ from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block, Stamp
-from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, first_not_finite
+from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.freshness import OnBytes, missing_rows
+from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
 from evalsuite.features.sharing import Feed, distinct
 from evalsuite.features.store import PoolFeatures
@@ -46,9 +47,10 @@ class PassReport:
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How to read: images per batch, decoding processes (None: by the work there is), type of the model's device.
+    """How to read: images per batch, decoding processes (None: by the work there is), type of the model's devices.
 
     verify: the bytes of every sample are compared with what is stored. decoder: what decodes and resizes.
+    devices: how many there are.
     """
 
     batch_size: int
@@ -56,6 +58,7 @@ class PassOptions:
     device: str = "cpu"
     verify: bool = False
     decoder: DecoderName = "pillow"
+    devices: int = 1
 
 
 Prepare = Callable[[], tuple[Preprocess, MapBatches] | EncodeRows]
@@ -243,16 +246,17 @@ def _encode_rows(
     started = time.perf_counter()
     on_images(0)
     unreadable: list[Unreadable] = []
-    streams, feed = _streams(pool, rows, shares, options, unreadable)
-    try:
-        _take_turns(shares, streams, feed, on_images)
-        for share in shares:
-            share.write()
-    finally:
-        # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command resumes there.
-        for share in shares:
-            share.write()
-        feed.close(streams.values())
+    with ExitStack() as stack:
+        streams, feed = _streams(pool, rows, shares, options, unreadable, stack)
+        try:
+            _take_turns(shares, streams, feed, on_images)
+            for share in shares:
+                share.write()
+        finally:
+            # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command resumes there.
+            for share in shares:
+                share.write()
+            feed.close(streams.values())
     for share in shares:
         share.report.seconds += time.perf_counter() - started
         share.report.written = share.writer.seconds
@@ -260,7 +264,12 @@ def _encode_rows(
 
 
 def _streams(
-    pool: Pool, rows: Sequence[int], shares: Sequence[_Share], options: PassOptions, unreadable: list[Unreadable]
+    pool: Pool,
+    rows: Sequence[int],
+    shares: Sequence[_Share],
+    options: PassOptions,
+    unreadable: list[Unreadable],
+    stack: ExitStack,
 ) -> tuple[dict[int, Iterator[EncodedBatch]], Feed]:
     """Return what each model encodes, by its number, and what feeds them with batches."""
     if shares[0].encode_rows is not None:
@@ -274,6 +283,8 @@ def _streams(
         workers=worker_count(options.workers, len(rows), options.device),
         on_unreadable=unreadable.append,
         decoder=options.decoder,
+        ahead=BATCHES_AHEAD * options.devices,
+        register=lambda memory: stack.enter_context(pinned(memory, options.device)),
     )
     feed = Feed(source, places)
     return {number: share.map_batches(feed.of(number)) for number, share in enumerate(shares)}, feed

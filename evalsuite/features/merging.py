@@ -133,7 +133,7 @@ def _plan_pool(plan: FeaturePlan, target: Path, sources: Sequence[Path]) -> None
             if new:
                 own.new.append((path, new))
         known.append(store)
-    if own.new:
+    if own.new or (there and not known[0].is_compact()):  # a merge that was stopped may have left shards
         plan.pools.append(own)
 
 

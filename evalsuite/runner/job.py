@@ -17,7 +17,7 @@ from evalsuite.features.extraction import Member, PassReport
 from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, remember_touched
 from evalsuite.features.store import PoolFeatures
 from evalsuite.locks import HeldError, Lock
-from evalsuite.models.base import Preprocess
+from evalsuite.models.base import UNKNOWN_LOGITS, Preprocess
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
@@ -140,7 +140,7 @@ class ModelTaskJob:
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
-        if self.options.log_samples and found.samples is None:
+        if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
             return None
         return found if self._same_bytes(found, protocol) else None
 
@@ -249,6 +249,7 @@ class ModelTaskJob:
                 read=self._read,
                 embed_texts=embed,
                 device=self.model.device,
+                logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
                 seed=self.options.seed,
                 on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
             )

@@ -67,7 +67,12 @@ def _one_pass(
             rows,
             members,
             PassOptions(
-                options.batch_size or BATCH_SIZES[device], options.workers, device, options.verify, options.decoder
+                options.batch_size or BATCH_SIZES[device],
+                options.workers,
+                device,
+                options.verify,
+                options.decoder,
+                jobs[0].model.device_count,
             ),
             max_unreadable=task.task.max_unreadable,
             on_images=on_images,
