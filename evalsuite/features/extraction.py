@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,8 +14,9 @@ from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block
-from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, first_not_finite
+from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.freshness import OnBytes, missing_rows
+from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
@@ -45,9 +47,10 @@ class PassReport:
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How to read: images per batch, decoding processes (None: by the work there is), type of the model's device.
+    """How to read: images per batch, decoding processes (None: by the work there is), type of the model's devices.
 
     verify: the bytes of every sample are compared with what is stored. decoder: what decodes and resizes.
+    devices: how many there are.
     """
 
     batch_size: int
@@ -55,6 +58,7 @@ class PassOptions:
     device: str = "cpu"
     verify: bool = False
     decoder: DecoderName = "pillow"
+    devices: int = 1
 
 
 def ensure_features(
@@ -128,16 +132,19 @@ def _read_and_encode(
     rows: Sequence[int],
     on_unreadable: Callable[[Unreadable], None],
 ) -> Iterator[EncodedBatch]:
-    steps = read_batches(
-        pool,
-        rows,
-        [preprocess],
-        batch_size=options.batch_size,
-        workers=worker_count(options.workers, len(rows), options.device),
-        on_unreadable=on_unreadable,
-        decoder=options.decoder,
-    )
-    return map_batches(batch for (made,) in steps for batch in made)
+    with ExitStack() as stack:
+        steps = read_batches(
+            pool,
+            rows,
+            [preprocess],
+            batch_size=options.batch_size,
+            workers=worker_count(options.workers, len(rows), options.device),
+            on_unreadable=on_unreadable,
+            decoder=options.decoder,
+            ahead=BATCHES_AHEAD * options.devices,
+            register=lambda memory: stack.enter_context(pinned(memory, options.device)),
+        )
+        yield from map_batches(batch for (made,) in steps for batch in made)
 
 
 class _ShardWriter:

@@ -178,6 +178,7 @@ class ModelTaskJob:
                 device,
                 self.options.verify,
                 self.options.decoder,
+                self.model.device_count,
             ),
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
