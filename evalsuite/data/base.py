@@ -34,7 +34,10 @@ class SampleReader(Protocol):
 
 @runtime_checkable
 class ContentReader(Protocol):
-    """A reader that also gives the bytes of a sample without decoding them."""
+    """A reader that also gives the bytes of a sample without decoding them.
+
+    Where it has an attribute `reads_in_threads` that is true, several threads may ask it at a time.
+    """
 
     def content(self, row: int) -> bytes:
         """Return what `LoadedSample.content` would be; DataError names a sample that cannot be read."""

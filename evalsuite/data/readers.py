@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ def image_bytes(image: Image.Image) -> bytes:
 @dataclass(frozen=True)
 class FileReader:
     """Read samples that are files under a folder."""
+
+    reads_in_threads: ClassVar[bool] = True
 
     root: str
     ids: tuple[str, ...]

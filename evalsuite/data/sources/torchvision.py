@@ -78,7 +78,7 @@ class TorchvisionSource(Source[TorchvisionSpec]):
             return RawPool(ids, ordered, reader, found.sizes, found.mtimes, groups=groups, states=found.states)
         if self.spec.group:
             raise SpecError(f"{self.title}: `group` needs samples that are files; those of the pool {pool!r} are rows.")
-        content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir)
+        content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir, self.place.progress)
         rows = tuple(row_id(row) for row in range(len(dataset)))
         return RawPool(rows, labels, reader, _memory_sizes(dataset), None, content)
 
@@ -166,6 +166,11 @@ class TorchvisionReader:
         names = [Path(os.path.relpath(file, self._folder)).as_posix() for file in files]
         order = sorted(range(len(names)), key=names.__getitem__)
         return order, tuple(names[row] for row in order)
+
+    @property
+    def reads_in_threads(self) -> bool:
+        """Whether `content` reads files; else it goes through the dataset, which is not made for that."""
+        return self.files is not None
 
     def __call__(self, row: int) -> LoadedSample:
         """Load one sample. Its content is the file's, or the pixels where there is no file."""
