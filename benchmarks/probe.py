@@ -2,12 +2,14 @@
 
     python -m benchmarks.probe --quick
     python -m benchmarks.probe --data ../shared/data --json probe.json
+    python -m benchmarks.probe --problems cifar-4k --busy 1
 
 Timed is the whole sweep of the paper, 15 fits to a suboptimality of 1e-6 and the refit to 1e-8, as it ships. It is
 compared with scikit-learn's `LogisticRegression` at the very lambdas the sweep tried, and the refit: at its default
 stop, and "tight": until it is within 1e-6 of the optimum (credited with the time at which it first was) or, where it
 never is, until it stalls or hits 1,000 iterations. Scikit-learn runs with one or two threads, whichever a short trial
-finds faster. How the two take turns: `race.py`. What F* is: `reference.py`. The problems: `problems.py`.
+finds faster. With `--busy N`, both run next to N busy processes, and the sweep alone in turn. How the two take turns:
+`race.py`. What F* is: `reference.py`. The problems: `problems.py`.
 
 Suboptimality is (F - F*) / max(F*, 1e-3 N) on the sum of the losses + lambda/2 |W|^2, in float64.
 """
@@ -45,6 +47,7 @@ COLUMNS = (
 @click.option("--repeats", type=click.IntRange(1), default=4, show_default=True, help="Sweeps between the fits.")
 @click.option("--fits", type=click.IntRange(2), help="Run scikit-learn at so many of the 15 lambdas only.")
 @click.option("--exhaustive", is_flag=True, help="Search the reference's lambda over all 97, not along the path.")
+@click.option("--busy", type=click.IntRange(0), default=0, help="Busy processes next to what is timed.")
 @click.option("--json", "target", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
 @click.option("--markdown", is_flag=True, help="Print a markdown table at the end.")
 def main(
@@ -54,13 +57,14 @@ def main(
     repeats: int,
     fits: int | None,
     exhaustive: bool,
+    busy: int,
     target: Path | None,
     markdown: bool,
 ) -> None:
     """Compare the whole sweep with scikit-learn's fits at the same lambdas."""
     if target is not None and not target.resolve().parent.is_dir():
         raise click.BadParameter(f"{target.parent} is not a folder.", param_hint="--json")
-    plan = Plan(repeats, QUICK_BUSY_S if quick else BUSY_S, fits, exhaustive)
+    plan = Plan(repeats, QUICK_BUSY_S if quick else BUSY_S, fits, exhaustive, busy)
     figures: dict[str, Any] = {}
     for name in names or (QUICK if quick else [*MAKERS, IMAGENET]):
         try:
@@ -109,6 +113,13 @@ def sentences(found: dict[str, Any]) -> list[str]:
     ]
     if found["limited"]:
         lines.insert(0, f"LIMITED: {found['sklearn_fits']} of scikit-learn's fits against our whole sweep")
+    if found["busy_over_alone"] is not None:
+        low, high = found["busy_over_alone_range"]
+        calm, crowded = min(found["loads"]), max(found["loads"])
+        lines.append(
+            f"next to {found['neighbours']} busy: {found['busy_over_alone']:.2f} x the time alone, "
+            f"{found['ours_alone_s']:.2f} s ({low:.2f} to {high:.2f} x; load {calm:.1f} to {crowded:.1f})"
+        )
     if not found["converged"]:
         lines.append("a fit of ours did NOT converge")
     return lines

@@ -2,7 +2,8 @@
 
 Each side works in a process of its own and waits while the other is busy. Scikit-learn's fits, each at its default
 stop and once more run tight, are dealt into groups, and the project's whole sweep runs before each group: whatever
-else the machine does hits both alike. Small problems go round until scikit-learn has been busy for some seconds.
+else the machine does hits both alike. With busy neighbours, both sides run next to them, and a sweep alone is timed
+before each sweep next to them. Small problems go round until scikit-learn has been busy for some seconds.
 Ratios are of medians: of each of scikit-learn's fits, added up, and of the sweep. The range of the sweeps is told.
 """
 
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from benchmarks import ours, reference, scikit
+from benchmarks.busy import Neighbours, load
 from benchmarks.objective import suboptimality
 from benchmarks.problems import Problem
 
@@ -33,19 +35,28 @@ Job = tuple[float, bool]
 
 @dataclass(frozen=True)
 class Plan:
-    """repeats: sweeps per round; busy_s: how long scikit-learn is timed at least; fits: of the search, None for all."""
+    """repeats: sweeps per round; busy_s: how long scikit-learn is timed at least; fits: of the search, None for all.
+
+    neighbours: busy processes next to what is timed.
+    """
 
     repeats: int
     busy_s: float
     fits: int | None
     exhaustive: bool
+    neighbours: int = 0
 
 
 @dataclass
 class Times:
-    """Everything that was timed: sweeps, and scikit-learn's two fits per job, one per round."""
+    """Everything that was timed: sweeps, and scikit-learn's two fits per job, one per round.
+
+    alone: sweeps without the neighbours, next to which the others ran; loads: of the machine, before each.
+    """
 
     sweeps: list[ours.Sweep] = field(default_factory=list)
+    alone: list[ours.Sweep] = field(default_factory=list)
+    loads: list[float] = field(default_factory=list)
     default: dict[Job, list[scikit.Fit]] = field(default_factory=dict)
     tight: dict[Job, list[scikit.Fit]] = field(default_factory=dict)
 
@@ -64,7 +75,7 @@ class Side:
 def race(problem: Problem, path: Path, plan: Plan, say: Say) -> dict[str, Any]:
     """Return the figures of a problem that lies at `path`, ready for JSON."""
     with ExitStack() as stack:
-        mine, theirs = Side(stack), Side(stack)
+        mine, theirs, neighbours = Side(stack), Side(stack), Neighbours(plan.neighbours, stack)
         mine.call(ours.warm_up)
         threads = theirs.call(scikit.faster_threads, path)
         first = mine.call(ours.run, path)
@@ -73,16 +84,18 @@ def race(problem: Problem, path: Path, plan: Plan, say: Say) -> dict[str, Any]:
         jobs = [*((value, False) for value in chosen(first.lambdas, plan.fits)), (first.best, True)]
         every = [*((value, False) for value in first.lambdas), (first.best, True)]
         best = {job: mine.call(reference.reference, path, *job) for job in every}
-        times = _timed(mine, theirs, path, plan, jobs, threads, {job: best[job].value for job in jobs}, say)
+        values = {job: best[job].value for job in jobs}
+        times = _timed(mine, theirs, neighbours, path, plan, jobs, threads, values, say)
         found = mine.call(ours.judge, path)
         weights, intercepts = mine.call(reference.parameters, path, first.best, True)
         difference = mine.call(ours.probability_difference, path, weights, intercepts)
         rate = mine.call(ours.product_rate)
-    values: dict[Job, float] = {(value, False): f for value, f in found.values.items()}
+    values = {(value, False): f for value, f in found.values.items()}
     values[first.best, True] = found.refit
     return {
         "shape": problem.shape,
         **_speed(times, len(jobs) < len(every), threads),
+        **_next_to_others(times, plan.neighbours),
         **_quality(problem, times, values, best),
         **_choice(first.best, tight_search),
         "probability_difference": difference,
@@ -98,19 +111,31 @@ def chosen(lambdas: tuple[float, ...], count: int | None) -> tuple[float, ...]:
 
 
 def _timed(
-    mine: Side, theirs: Side, path: Path, plan: Plan, jobs: list[Job], threads: int, best: dict[Job, float], say: Say
+    mine: Side,
+    theirs: Side,
+    neighbours: Neighbours,
+    path: Path,
+    plan: Plan,
+    jobs: list[Job],
+    threads: int,
+    best: dict[Job, float],
+    say: Say,
 ) -> Times:
     times = Times()
     busy = 0.0
     for _ in range(MAX_ROUNDS):
         for group in _groups(jobs, plan.repeats):
-            times.sweeps.append(mine.call(ours.run, path))
-            for job in group:
-                default = theirs.call(scikit.default_fit, path, *job, threads)
-                tight = theirs.call(scikit.tight_fit, path, *job, threads, best[job])
-                times.default.setdefault(job, []).append(default)
-                times.tight.setdefault(job, []).append(tight)
-                busy += default.seconds + tight.seconds
+            times.loads.append(load())
+            if plan.neighbours:
+                times.alone.append(mine.call(ours.run, path))
+            with neighbours.busy():
+                times.sweeps.append(mine.call(ours.run, path))
+                for job in group:
+                    default = theirs.call(scikit.default_fit, path, *job, threads)
+                    tight = theirs.call(scikit.tight_fit, path, *job, threads, best[job])
+                    times.default.setdefault(job, []).append(default)
+                    times.tight.setdefault(job, []).append(tight)
+                    busy += default.seconds + tight.seconds
             say(f"  ours {times.sweeps[-1].seconds:.2f} s; scikit-learn {busy:.1f} s so far")
         if busy >= plan.busy_s:
             break
@@ -139,6 +164,18 @@ def _speed(times: Times, limited: bool, threads: int) -> dict[str, Any]:
         "limited": limited,
         "ratio_default": default / middle,
         "ratio_tight": tight / middle,
+    }
+
+
+def _next_to_others(times: Times, neighbours: int) -> dict[str, Any]:
+    """Return the time next to busy processes over the time alone: of each pair of sweeps, and the middle one."""
+    pairs = [busy.seconds / alone.seconds for busy, alone in zip(times.sweeps, times.alone, strict=False)]
+    return {
+        "neighbours": neighbours,
+        "loads": times.loads,
+        "ours_alone_s": statistics.median(sweep.seconds for sweep in times.alone) if pairs else None,
+        "busy_over_alone": statistics.median(pairs) if pairs else None,
+        "busy_over_alone_range": [min(pairs), max(pairs)] if pairs else None,
     }
 
 

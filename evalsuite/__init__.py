@@ -1,12 +1,15 @@
 """evalsuite: benchmark image encoders by zero-shot classification and linear probes.
 
-Names are imported when they are first used, so that `import evalsuite` costs nothing.
+Names are imported when they are first used, so that `import evalsuite` costs nothing. Where torch is not imported yet,
+its threads are set to sleep while they wait (`processors.py`).
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from evalsuite.processors import share_processors
 
 if TYPE_CHECKING:
     from evalsuite.api import Results, evaluate, leaderboard, load_model, load_task, wrap_module
@@ -38,6 +41,9 @@ __all__ = [
     "load_task",
     "wrap_module",
 ]
+
+
+share_processors()
 
 
 def __getattr__(name: str) -> Any:

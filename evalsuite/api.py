@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,9 +12,9 @@ from evalsuite import config
 from evalsuite.atomic import check_writable
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
-from evalsuite.executors.devices import choose_precision, parse_devices
+from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
-from evalsuite.hashing import forget_checksums
+from evalsuite.hashing import read_every_byte
 from evalsuite.models.base import ImageModel
 from evalsuite.models.loading import load_model
 from evalsuite.models.modules import wrap_module
@@ -26,9 +26,15 @@ from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
 from evalsuite.results.library import Library, load_numbers
 from evalsuite.results.store import ResultStore
-from evalsuite.runner.base import Reporter
+from evalsuite.runner.base import Executor, Reporter
+from evalsuite.runner.fingerprints import variant
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
+from evalsuite.runner.models import ModelSession
+from evalsuite.runner.passes import BATCH_SIZES
+from evalsuite.runner.shards import jobs_of, parse_shard
+from evalsuite.speed.measure import measure
+from evalsuite.speed.record import Speed, keep
 from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts, read_prompts
 from evalsuite.text import counted
 
@@ -105,20 +111,54 @@ def prepare(
     """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
     if not models or not tasks:
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
-    devices = parse_devices(options.device)
-    executor = LocalExecutor(devices, choose_precision(options.precision, devices[0]))
-    resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
-    chosen = read_prompts(options.prompts)
-    options = replace(options, prompts=chosen.label)
-    prompted = [apply_prompts(task, chosen) for task in tasks]
-    ResultStore(options.output).check_writable()
-    check_writable(place.cache_dir, "--cache-dir")
-    if options.verify:
-        forget_checksums(place.cache_dir)
-    jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
-    for session in dict.fromkeys(job.model for job in jobs):
-        session.check_name()
+    executor = _executor(options, reporter)
+    try:
+        resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
+        chosen = read_prompts(options.prompts)
+        options = replace(options, prompts=chosen.label)
+        prompted = [apply_prompts(task, chosen) for task in tasks]
+        ResultStore(options.output).check_writable()
+        check_writable(place.cache_dir, "--cache-dir")
+        read_every_byte(place.cache_dir, options.verify)
+        jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
+        if options.shard is not None:
+            shard, count = parse_shard(options.shard), len(jobs)
+            jobs = jobs_of(shard, jobs)
+            reporter.note(f"Shard {shard}: {len(jobs)} of {counted(count, 'pair')} of model and task.")
+        for session in dict.fromkeys(job.model for job in jobs):
+            session.check_name()
+    except BaseException:
+        executor.close()
+        raise
     return jobs
+
+
+def _executor(options: RunOptions, reporter: Reporter) -> Executor:
+    if options.executor == "ray":
+        from evalsuite.executors.ray import RayExecutor
+
+        return RayExecutor(options, reporter.note)
+    devices = parse_devices(options.device)
+    precisions = choose_precisions(options.precision, devices[0])
+    return LocalExecutor(devices, precisions, compile=options.compile, note=reporter.note)
+
+
+def measure_speed(model: str, options: RunOptions, place: DataPlace, say: Callable[[str], None]) -> tuple[Speed, int]:
+    """Measure how fast a model is here, keep that, and return it with the batch size of a run with these options.
+
+    say: told what is being measured. Raises UsageError for a wrong name or device, and what loading a model raises.
+    """
+    check_writable(place.cache_dir, "--cache-dir")
+    devices = parse_devices(options.device)
+    executor = LocalExecutor(
+        devices, choose_precisions(options.precision, devices[0]), compile=options.compile, note=say
+    )
+    session = ModelSession(resolve(model), place, executor, variant(options))
+    batch_size = options.batch_size or BATCH_SIZES[session.device.type]
+    found = measure(session, batch_size, say)
+    keep(found, place.cache_dir)
+    session.close()
+    return found, batch_size
 
 
 def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> TaskSpec:

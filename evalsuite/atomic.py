@@ -68,6 +68,12 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
         writer(temporary)
 
 
+def write_note(path: Path, content: str) -> None:
+    """Write what only processes that now run will read, and can do without: not atomic, and no wait for the disk."""
+    with suppress(OSError):
+        path.write_text(content, "utf-8")
+
+
 def check_writable(folder: Path, option: str) -> None:
     """Make the folder and write into it, so that a wrong place is known before hours of work.
 

@@ -61,14 +61,15 @@ Content = TypeVar("Content")
 class Portable(Generic[Content]):
     """An object that another process can unpickle, although its class or function is from a file that was run here.
 
-    The files are run there first, under the same names. Pickling fails as it does for the object.
+    The files are run there first, under the same names. dumps: pickles the object, and fails as it does.
     """
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Content, dumps: Callable[[Content], bytes] = pickle.dumps) -> None:
         self.content = content
+        self._dumps = dumps
 
     def __reduce__(self) -> tuple[Callable[..., Portable[Any]], tuple[Mapping[str, CodeFile], bytes]]:
-        return _unpacked, (dict(_RUN), pickle.dumps(self.content))
+        return _unpacked, (dict(_RUN), self._dumps(self.content))
 
 
 def _unpacked(files: Mapping[str, CodeFile], content: bytes) -> Portable[Any]:

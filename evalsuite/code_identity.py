@@ -57,6 +57,9 @@ VOLATILE = frozenset(
 """Attributes that change no feature: evaluation has a mode of its own, documentation and types do not run, and what
 torch.compile leaves in a module is another way to compute the same."""
 
+COMPILED_PATTERN = ("_regex", "Pattern")
+"""A pattern of the package `regex` (tokenizers have one): what it is compiled to differs from process to process."""
+
 _CACHE = re.compile(r"_*(cache|\w+_cache)_*", re.IGNORECASE)
 """Names of dictionaries that objects fill while they work (the tokenizers of open_clip and transformers)."""
 
@@ -228,6 +231,8 @@ class _Walk:
         kind = type(thing)
         if hasattr(thing, "__wrapped__") and callable(thing):  # functools.lru_cache and its like
             return _hash("wrapper", kind.__name__, self.digest(thing.__wrapped__))
+        if (kind.__module__, kind.__name__) == COMPILED_PATTERN:
+            return _hash("pattern", *map(self.digest, (thing.pattern, thing.flags)))  # type: ignore[attr-defined]
         values = _values_of(thing)
         if values is not None:
             return _hash("object", self.digest(kind), self._attributes(values))

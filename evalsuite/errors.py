@@ -31,11 +31,19 @@ class ModelError(JobError):
     """The weights of a model are not available, or do not fit the architecture."""
 
 
+class NotFiniteError(JobError):
+    """A model gave a NaN or an infinity; the text says for what, and begins with "gave"."""
+
+
 class MissingExtraError(JobError):
     """An optional package is needed: the text names the extra to install."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
+        super().__init__(package, extra, purpose)  # so that it can be pickled
+
+    def __str__(self) -> str:
+        package, extra, purpose = self.args
+        return (
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'evalsuite[{extra}]'"
         )

@@ -159,6 +159,10 @@ def accepts(*options: Option) -> Callable[[Callable[P, T]], Callable[P, T]]:
     return decorate
 
 
+DecoderName = Literal["pillow", "torchvision"]
+"""What decodes and resizes images."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How to run. command: what the user typed, for the record."""
@@ -169,10 +173,24 @@ class RunOptions:
         metavar="DIR",
         help="Folder of the results. [default: results/runs in a checkout, else $EVALSUITE_HOME/results]",
     )
-    device: str = option("auto", help="auto, cpu, cuda, cuda:N or cuda:0,cuda:1.")
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = option("auto", help="auto: fp32 on CPUs, fp16 on GPUs.")
+    device: str = option("auto", help="auto (all GPUs, else the CPU), cpu, cuda, cuda:N or cuda:0,cuda:1.")
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = option(
+        "auto", help="auto: fp32 on CPUs, fp16 on GPUs; bf16 or fp32 where fp16 overflows."
+    )
     batch_size: int | None = option(None, auto=True, ge=1, help="Images encoded at a time.")
+    compile: bool = option(
+        False, recorded=True, help="Compile networks with torch.compile: minutes first, then faster; other last bits."
+    )
     workers: int | None = option(None, auto=True, ge=0, help="Processes that decode images.")
+    decoder: DecoderName = option(
+        "pillow",
+        recorded=True,
+        help="What decodes and resizes: pillow gives the numbers of everybody else, torchvision takes a third of the "
+        "time, and its pixels differ by a grey level.",
+    )
+    executor: Literal["local", "ray"] = option(
+        "local", help="Where images are encoded: on this machine, or on the Ray cluster at $RAY_ADDRESS."
+    )
     limit: int | None = option(
         None,
         ge=1,
@@ -188,5 +206,11 @@ class RunOptions:
     )
     download: bool = option(False, help="Fetch data that is not there, as `evalsuite download` does.")
     skip_missing: bool = option(False, help="Leave out tasks whose data is not there; no error.")
+    shard: str | None = option(
+        None,
+        metavar="I/N",
+        help="Only the I-th of N parts of the work, of about equal size. [default: the place in a SLURM array, if any]",
+    )
+    no_wait: bool = option(False, help="Leave out what another process works on; exit code 75.")
     log_samples: bool = option(False, help="Store every prediction: one parquet file per result.")
     command: str = ""

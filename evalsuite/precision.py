@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -12,9 +13,35 @@ SETTING = "fp32_precision"
 """Name of the setting that matrix products and convolutions of each backend have since torch 2.9."""
 
 
+_lock = Lock()
+_holders: list[object] = []
+_outer = ExitStack()
+
+
 @contextmanager
 def exact_products() -> Iterator[None]:
     """Keep float32 products and convolutions in float32, and put the settings back afterwards.
+
+    The settings are of the process: the first of several threads that ask for them at a time sets them, the last puts
+    them back.
+    """
+    holder = object()
+    with _lock:
+        if not _holders:
+            _outer.enter_context(_exact())
+        _holders.append(holder)
+    try:
+        yield
+    finally:
+        with _lock:
+            _holders.remove(holder)
+            if not _holders:
+                _outer.close()
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Set what keeps float32 exact.
 
     torch 2.9 brought one setting per backend and operation, and its older flags raise where somebody has used the
     new ones: each is used where it belongs.

@@ -79,6 +79,23 @@ class ErrorRecord(Record):
         return found if self.log else {"kind": self.kind, "message": self.message}
 
 
+@dataclass(frozen=True)
+class PassPhases:
+    """Where the time of a result's image passes went, in seconds.
+
+    total: wall time. decoding: reading, decoding and resizing, added up over the processes that do it. computing:
+    the model, added up over devices. writing: features into the store. device_busy: computing / (total x devices).
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    total: float
+    decoding: float
+    computing: float
+    writing: float
+    device_busy: float
+
+
 class Timings(Record):
     """Seconds by phase. A phase that was read from a store took almost none."""
 
@@ -89,6 +106,14 @@ class Timings(Record):
     total: float = 0.0
     images_per_second: float | None = Field(default=None, description="of this run's image pass; none: all was stored")
     images_encoded: int = 0
+    image_pass: PassPhases | None = Field(default=None, description="what `images` is made of; none: all was stored")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        if self.image_pass is None:
+            found.pop("image_pass", None)
+        return found
 
 
 class SplitFidelity(Strict):
@@ -121,16 +146,20 @@ class ModelInfo(Strict):
     weight_fidelity: WeightFidelity = "unknown"
     preprocessing: str = Field(default="", description="the preprocessing, readable")
     published: str | None = Field(default=None, description="slug of this model's row in the paper's tables")
+    logit_scale: float | None = Field(default=None, description="factor of the cosine of image and text; none: unknown")
+    logit_bias: float | None = Field(default=None, description="what is added to it; only softmax scores ignore it")
     not_described: tuple[str, ...] = Field(
         default=(), description="what the fingerprint does not cover, in words; where there is any, nothing is reused"
     )
+    warnings: tuple[str, ...] = Field(default=(), description="what is doubtful about the model, or was left out")
     details: dict[str, Any] = Field(default_factory=dict)
 
     @model_serializer(mode="wrap")
     def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
         found: dict[str, Any] = serialised(self)
-        if not self.not_described:
-            found.pop("not_described", None)
+        for name in ("not_described", "warnings", "logit_scale", "logit_bias"):
+            if found.get(name) in (None, (), []):
+                found.pop(name, None)
         return found
 
 
@@ -163,7 +192,15 @@ class Provenance(Record):
     platform: str = ""
     device: str = ""
     precision: str = ""
+    decoder: str = Field(default="", description="what decoded and resized, with its version; none: pillow")
     seed: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        if not self.decoder:
+            del found["decoder"]
+        return found
 
 
 class Result(Record):

@@ -1,8 +1,9 @@
-"""Words in messages: plurals, and lists that are cut short."""
+"""Words in messages: plurals, lists that are cut short, one form of names, times."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -33,6 +34,21 @@ def shortened(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the two largest units that say something.
+
+    >>> duration(0.4), duration(48.6), duration(125), duration(3 * 3600 + 1), duration(200_000)
+    ('0.4 s', '49 s', '2 min 5 s', '3 h 0 min', '2 d 7 h')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for large, small, size, part in (("d", "h", 86_400, 3_600), ("h", "min", 3_600, 60), ("min", "s", 60, 1)):
+        if whole >= size:
+            return f"{whole // size} {large} {whole % size // part} {small}"
+    return f"{whole} s"
+
+
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -51,3 +67,12 @@ def brief(message: str, lines: int = 6, letters: int = 1_000) -> str:
     if len(found) > lines:
         found = [*found[: lines - 1], "..."]
     return "\n".join(line if len(line) <= letters else f"{line[: letters - 3]}..." for line in found)
+
+
+def composed(name: str) -> str:
+    """Return a name with its accents in one form (NFC): archives made on a Mac have them apart, and look the same.
+
+    >>> composed("cafe\u0301") == "caf\u00e9"
+    True
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)

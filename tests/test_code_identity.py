@@ -209,17 +209,19 @@ def test_what_a_function_imports_when_it_runs_is_followed(write: Callable[..., M
 
 def test_the_digest_is_the_same_in_every_process(write: Callable[..., ModuleType], tmp_path: Path) -> None:
     names = ("preprocess", "captured", "pipeline", "partial", "instance", "method", "Network")
-    module = write()
+    module, regex = write(), pytest.importorskip("regex")
+    tokens = r"<end>|'s|'re|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # such a pattern has every tokenizer of open_clip
     code = (
-        "import torch; torch.manual_seed(0)\n"
+        "import regex, torch; torch.manual_seed(0)\n"
         "import notebook_of_a_user as n\n"
         "from evalsuite.code_identity import identify\n"
-        f"print(*[identify(getattr(n, name)).digest for name in {names}])"
+        f"print(*[identify(getattr(n, name)).digest for name in {names}], identify(regex.compile({tokens!r})).digest)"
     )
     path = f"{tmp_path}:{Path(__file__).resolve().parents[1]}"
     env = {"PYTHONPATH": path, "PYTHONHASHSEED": "1", "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [identify(getattr(module, name)).digest for name in names]
+    here = [*(getattr(module, name) for name in names), regex.compile(tokens)]
+    assert done.stdout.split() == [identify(thing).digest for thing in here]
 
 
 def test_objects_of_libraries_are_described_by_their_state() -> None:

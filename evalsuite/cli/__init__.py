@@ -12,14 +12,15 @@ import click
 
 from evalsuite import __version__
 from evalsuite.cli.options import Group
+from evalsuite.cli.signals import code_of, end_on_signals
 from evalsuite.errors import EvalsuiteError, UsageError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 COMMANDS = {
     "run": ("evalsuite.cli.run:run", "Evaluate models on tasks."),
+    "speed": ("evalsuite.cli.speed:speed", "Measure this machine and say how long a run will take."),
     "leaderboard": ("evalsuite.cli.leaderboard:leaderboard", "Show results as a table of models and tasks."),
     "import": ("evalsuite.cli.importing:import_results", "Read other people's results, for the leaderboard."),
     "export": ("evalsuite.cli.export:export", "Write results for other programs: csv, parquet, model card."),
@@ -30,6 +31,7 @@ COMMANDS = {
     "download": ("evalsuite.cli.download:download", "Fetch the images of tasks."),
     "validate": ("evalsuite.cli.validate:validate", "Check task files and the data they describe."),
     "new": ("evalsuite.cli.new:new", "Write a commented file to start from."),
+    "merge": ("evalsuite.cli.merge:merge", "Join results and features of several machines."),
     "cache": ("evalsuite.cli.cache:cache", "Look after the stored features."),
 }
 
@@ -53,25 +55,26 @@ def evalsuite() -> None:
 
 def main() -> None:
     """Run the command line; what a user can fix is one message and an exit code, not a traceback."""
+    end_on_signals()
     try:
         code = evalsuite.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        _interrupted()
+    except click.exceptions.Abort as error:
+        _interrupted(error)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except EvalsuiteError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
-    except KeyboardInterrupt:
-        _interrupted()
+    except KeyboardInterrupt as error:
+        _interrupted(error)
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing more to say, and nothing went wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def _interrupted() -> None:
+def _interrupted(error: BaseException) -> None:
     click.echo("\nInterrupted. What is done is stored; the same command resumes the run.", err=True)
-    sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code_of(error))

@@ -73,7 +73,7 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
     if not yes:
         click.confirm(f"Remove {_sum(chosen)}?", abort=True)
     for entry in chosen:
-        remove(entry)
+        remove(entry, lambda text: click.echo(text, err=True))
     click.echo(f"Removed {counted(len(chosen), 'pool')}.")
 
 

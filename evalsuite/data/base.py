@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from evalsuite.data.place import DataPlace
 from evalsuite.tasks.spec import TaskSpec
 
 IGNORED = -1
@@ -33,10 +34,26 @@ class SampleReader(Protocol):
 
 @runtime_checkable
 class ContentReader(Protocol):
-    """A reader that also gives the bytes of a sample without decoding them."""
+    """A reader that also gives the bytes of a sample without decoding them.
+
+    Where it has an attribute `reads_in_threads` that is true, several threads may ask it at a time.
+    """
 
     def content(self, row: int) -> bytes:
         """Return what `LoadedSample.content` would be; DataError names a sample that cannot be read."""
+
+
+@runtime_checkable
+class EncodedReader(Protocol):
+    """A reader of image files, which says so: another decoder than Pillow may then open them."""
+
+    def encoded(self, row: int) -> bytes | None:
+        """Return the bytes of the image file that a sample is; None where it is something else, such as a video."""
+
+
+def encoded_of(read: SampleReader, row: int) -> bytes | None:
+    """Return the bytes of the image file that a sample is, or None where nobody says that it is one."""
+    return read.encoded(row) if isinstance(read, EncodedReader) else None
 
 
 def content_of(read: SampleReader, row: int) -> bytes:
@@ -73,7 +90,8 @@ class RawPool:
     sizes: (n,) int64, bytes of each sample. mtimes: (n,) int64 nanoseconds where each sample is a file
     of its own, else None; states: (n, 2) int64, inode and ctime in nanoseconds of these files. content:
     identity of the files that hold the samples when those are shared (sha256 of an archive, a parquet
-    file ...), "" where each sample is a file of its own. origin: for the record.
+    file ...), "" where each sample is a file of its own. origin: for the record. warnings: what the record should
+    tell of, such as images that were passed over.
     """
 
     ids: Sequence[str]
@@ -85,6 +103,17 @@ class RawPool:
     groups: Sequence[str] | None = None
     origin: PoolOrigin = PoolOrigin()
     states: NDArray[np.int64] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PoolAddress:
+    """What `evalsuite.data.opening.open_at` needs to open a pool, also in another process or on another machine."""
+
+    task: TaskSpec
+    place: DataPlace
+    test_only: bool
+    pool: str
 
 
 @dataclass(frozen=True)
@@ -92,7 +121,8 @@ class Pool:
     """One stored split of a source, its labels in this project's class order.
 
     labels: (n,) int64 class indices, or (n, classes) int8 with 1, 0 and IGNORED for multi-label tasks.
-    fingerprint: changes when the samples of the pool come from other files.
+    fingerprint: changes when the samples of the pool come from other files. address: how it was opened, where it was
+    by the name of a task. warnings: those of the source.
     """
 
     name: str
@@ -104,10 +134,16 @@ class Pool:
     groups: tuple[str, ...] | None
     fingerprint: str
     states: NDArray[np.int64] | None = None
+    address: PoolAddress | None = None
+    warnings: tuple[str, ...] = ()
 
     def content(self, row: int) -> bytes:
         """Return the bytes of a sample, without decoding them where its reader can; DataError where it cannot."""
         return content_of(self.read, row)
+
+    def encoded(self, row: int) -> bytes | None:
+        """Return the bytes of the image file that a sample is, or None where nobody says that it is one."""
+        return encoded_of(self.read, row)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -14,12 +14,12 @@ from evalsuite.errors import DataError, SpecError
 from evalsuite.registry import nearest
 from evalsuite.tasks.label_maps import ByCode, ByIndex, LabelMap, check_label_map
 from evalsuite.tasks.spec import TaskSpec
-from evalsuite.text import shortened
+from evalsuite.text import composed, counted, shortened
 
 
 def plain_form(name: str) -> str:
     """Return the letters and digits of a name in lower case: spellings that differ in the rest are one name."""
-    return "".join(character for character in name.casefold() if character.isalnum())
+    return "".join(character for character in composed(name).casefold() if character.isalnum())
 
 
 def wants_names(labels: LabelMap, names: Sequence[str]) -> bool:
@@ -43,8 +43,8 @@ def map_labels(
     classes = _class_map(task, f"Task {task.name!r}, source {source}", labels)
     if task.multilabel:
         matrix = np.zeros((len(raw), len(task.class_keys)), np.int8)
-        for row, label in enumerate(raw):
-            several = label if isinstance(label, MultiLabel) else MultiLabel((str(label),))
+        labelled = [label if isinstance(label, MultiLabel) else MultiLabel((str(label),)) for label in raw]
+        for row, several in enumerate(_without_vectors(labelled, classes)):
             for names, value in ((several.ignored, IGNORED), (several.present, 1)):
                 for name in names:
                     matrix[row, classes.find(name, ids[row])] = value
@@ -64,6 +64,25 @@ def map_labels(
     return indices
 
 
+def _without_vectors(labels: Sequence[MultiLabel], classes: _ClassMap) -> Sequence[MultiLabel]:
+    """Return the labels; of samples that all have a vector of 0 and 1, a place per class, the numbers of the ones.
+
+    DataError where such a vector has another length, or may be read in two ways.
+    """
+    lengths = {len(label.present) for label in labels}
+    length, count = max(lengths, default=0), len(set(classes.index.values()))
+    alike = len(lengths) == 1 and (length > 2 or length == count == 2)
+    if not alike or any(label.ignored or not set(label.present) <= {"0", "1"} for label in labels):
+        return labels
+    if classes.rule != "by_index" or length != count or count == 2:
+        raise DataError(
+            f"{classes.place}: each sample has {length} labels, all of them 0 or 1. If they are vectors, each needs a "
+            f"place for each of the {counted(count, 'class')}, more than two, and `labels: {{by_index: [...]}}`, the "
+            "classes in their order; else give the numbers of the classes that are there."
+        )
+    return [MultiLabel(tuple(str(k) for k, part in enumerate(label.present) if part == "1")) for label in labels]
+
+
 @dataclass(frozen=True)
 class _ClassMap:
     """Looks up the class index of a raw label.
@@ -76,7 +95,7 @@ class _ClassMap:
     index: dict[str, int]
 
     def find(self, raw: str | int, sample: str) -> int:
-        text = str(raw)
+        text = composed(str(raw))
         if self.rule == "by_name":
             text = plain_form(text)
         elif self.rule == "by_index" and text.strip().isdecimal():
@@ -107,7 +126,7 @@ def _class_map(task: TaskSpec, place: str, labels: LabelMap) -> _ClassMap:
     if labels == "by_key":
         return _ClassMap(place, "by_key", position)
     if isinstance(labels, ByCode):
-        return _ClassMap(place, "by_code", {raw: position[key] for raw, key in labels.by_code.items()})
+        return _ClassMap(place, "by_code", {composed(raw): position[key] for raw, key in labels.by_code.items()})
     if isinstance(labels, ByIndex):
         order = keys if labels.by_index == "classes" else labels.by_index
         return _ClassMap(place, "by_index", {str(row): position[key] for row, key in enumerate(order)})

@@ -16,7 +16,7 @@ from evalsuite.data.labels import plain_form
 from evalsuite.data.readers import report_missing, row_id
 from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.tasks.sources import ListFile
-from evalsuite.text import shortened
+from evalsuite.text import composed, shortened
 
 
 @dataclass(frozen=True)
@@ -118,18 +118,22 @@ def _find(sample_list: SampleList) -> Path:
 
 
 def _finder(sample_list: SampleList, known: Mapping[str, int]) -> Callable[[str], str | None]:
-    """Return what finds the id that a name stands for: the same, or `by_name` the only one with folders spelled so."""
+    """Return what finds the id that a name stands for: the same, or the only one that is spelled alike.
+
+    Accents may be written in another way; `by_name`, the folders of the path in any way.
+    """
+    form = _spelling if sample_list.by_name else composed
     spelled: dict[str, str | None] = {}
-    for sample in known if sample_list.by_name else ():
-        form = _spelling(sample)
-        spelled[form] = None if form in spelled else sample
-    return lambda name: name if name in known else spelled.get(_spelling(name))
+    for sample in known:
+        alike = form(sample)
+        spelled[alike] = None if alike in spelled else sample
+    return lambda name: name if name in known else spelled.get(form(name))
 
 
 def _spelling(sample: str) -> str:
     """Return a path whose folders are spelled plainly."""
     *folders, name = sample.split("/")
-    return "/".join([*map(plain_form, folders), name.casefold()])
+    return "/".join([*map(plain_form, folders), composed(name).casefold()])
 
 
 def _is_sample(line: str, sample_list: SampleList, find: Callable[[str], str | None], known: Mapping[str, int]) -> bool:

@@ -7,9 +7,10 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from evalsuite.data.base import DataState, Fold, Pool, RawPool, TaskData
+from evalsuite.data.base import DataState, Fold, Pool, PoolAddress, RawPool, TaskData
 from evalsuite.data.labels import map_labels
 from evalsuite.data.place import DataPlace
 from evalsuite.data.sources import sources_of
@@ -17,6 +18,7 @@ from evalsuite.data.sources.base import Source
 from evalsuite.data.splits import resolve_folds
 from evalsuite.errors import DataError, DataMissingError, SpecError, UsageError
 from evalsuite.hashing import combined_sha256
+from evalsuite.progress import Progress
 from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import SampledSplits
@@ -34,6 +36,8 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
     Raises DataMissingError that says for every source what is missing, and where to put it; UsageError
     for an adapter that is not trusted.
     """
+    silent = replace(place, data_root=place.data_root.absolute(), progress=Progress())
+    address = PoolAddress(task, silent, test_only, "")
     if test_only:
         task = task.changed(sources=[_of_the_test_split(task, spec) for spec in task.sources])
     source = _choose(task, place)
@@ -52,13 +56,18 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
             resolved.update(repo=raw.origin.repo, revision=raw.origin.revision, commit=raw.origin.commit)
         if raw.origin.files:
             resolved.setdefault("files", {})[name] = dict(raw.origin.files)
-        return _finished(effective, source, name, raw)
+        return replace(_finished(effective, source, name, raw), address=replace(address, pool=name))
 
     @functools.cache
     def folds(*, test_only: bool = test_only) -> tuple[Fold, ...]:
         return resolve_folds(effective, open_pool, source.lists(), test_only=test_only)
 
     return TaskData(effective, source.spec.kind, open_pool, folds, resolved)
+
+
+def open_at(address: PoolAddress) -> Pool:
+    """Open a pool as it was opened elsewhere; raises what `open_task` does."""
+    return open_task(address.task, address.place, test_only=address.test_only).open_pool(address.pool)
 
 
 def _of_the_test_split(task: TaskSpec, spec: SourceSpec) -> SourceSpec:
@@ -143,4 +152,6 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> P
     # It identifies the images of a pool on any machine; the ids and sizes are compared apart from it.
     options = json.dumps(source.image_options(name), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     fingerprint = combined_sha256([task.name, source.spec.kind, options, name, raw.content])
-    return Pool(name, tuple(raw.ids), labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint, raw.states)
+    ids, states = tuple(raw.ids), raw.states
+    pool = Pool(name, ids, labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint, states)
+    return replace(pool, warnings=raw.warnings)

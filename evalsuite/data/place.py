@@ -29,7 +29,7 @@ class DataPlace:
     )
     offline: bool = option(False, help="Touch no network (also HF_HUB_OFFLINE=1).")
     trust_adapters: bool = option(False, help="Run Python adapters that are named by task files outside the package.")
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = field(default_factory=Progress, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_root", self.data_root.expanduser())

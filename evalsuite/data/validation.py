@@ -100,6 +100,9 @@ def check_data(data: TaskData) -> Iterator[Check]:
     for name, split in splits[0].items():
         yield _check_labels(data.task, name, [named[name] for named in splits], data.open_pool)
         yield _check_images(name, data.open_pool(split.pool), split, data.task)
+    for pool in dict.fromkeys(split.pool for split in splits[0].values()):
+        for warning in data.open_pool(pool).warnings:
+            yield Check(f"pool {pool}", "skipped", warning)
 
 
 def _check_sizes(task: TaskSpec, folds: tuple[Fold, ...]) -> Check:

@@ -13,12 +13,13 @@ _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
 def parse_devices(text: str) -> list[torch.device]:
-    """Return the devices of `auto`, `cpu`, `cuda`, `cuda:1` or `cuda:0,cuda:1`.
+    """Return the devices of `auto` (all GPUs, else the CPU), `cpu`, `cuda`, `cuda:1` or `cuda:0,cuda:1`.
 
     Raises UsageError for a device that this machine does not have.
     """
     if text == "auto":
-        return [torch.device("cuda:0" if torch.cuda.is_available() else "cpu")]
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return [torch.device("cuda", index) for index in range(gpus)] or [torch.device("cpu")]
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if not _DEVICE.fullmatch(name):
@@ -30,13 +31,17 @@ def parse_devices(text: str) -> list[torch.device]:
     return [torch.device("cuda:0" if name == "cuda" else name) for name in names]
 
 
-def choose_precision(asked: str, device: torch.device) -> Precision:
-    """Return the precision for `auto`: fp32 on CPUs, where half precisions are slower, fp16 on GPUs."""
+def choose_precisions(asked: str, device: torch.device) -> tuple[Precision, ...]:
+    """Return the precisions to try, in order.
+
+    `auto` is fp32 on CPUs, where half precisions are slower. On GPUs it is fp16, and where that overflows bf16, whose
+    range is that of fp32, then fp32.
+    """
     if asked == "auto":
-        return "fp16" if device.type == "cuda" else "fp32"
+        return ("fp16", "bf16", "fp32") if device.type == "cuda" else ("fp32",)
     if asked not in ("fp32", "fp16", "bf16"):
         raise UsageError(f"--precision {asked}: choose auto, fp32, fp16 or bf16.")
-    return asked  # type: ignore[return-value]
+    return (asked,)  # type: ignore[return-value]
 
 
 def _check_cuda(text: str, index: int) -> None:

@@ -3,50 +3,47 @@
 from __future__ import annotations
 
 import copy
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
-from evalsuite.features.batches import Batch
-from evalsuite.features.encoding import EncodedBatch, MapBatches, Precision, encode_batch, encode_batches
+from evalsuite.features.encoding import Encoder, MapBatches, Precision, Room, encode_over
 from evalsuite.models.base import ImageModel, move
-
-BATCHES_AHEAD = 2
-"""Batches in flight per device: one being encoded, one ready."""
+from evalsuite.models.modules import compiled
 
 
 class LocalExecutor:
-    """Maps batches over the devices of this machine, results in the order of the batches."""
+    """Maps batches over the devices of this machine, results in the order of the batches.
 
-    def __init__(self, devices: Sequence[torch.device], precision: Precision) -> None:
-        self.devices = list(devices)
-        self.precision = precision
+    precisions: what models run at; where one gives values that are not finite, the next is taken.
+    compile: whether networks are compiled. note: told what the user should know.
+    """
 
-    def mapping(self, model: ImageModel) -> MapBatches:
+    def __init__(
+        self,
+        devices: Sequence[torch.device],
+        precisions: Sequence[Precision],
+        *,
+        compile: bool = False,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.devices = tuple(devices)
+        self.precisions = tuple(precisions)
+        self._compile = compile
+        self._note = note
+
+    def mapping(self, model: ImageModel, precision: Precision) -> MapBatches:
         """Return the function that encodes batches with `model`, which is on the first device."""
-        if len(self.devices) == 1:
-            return partial(encode_batches, model, self.devices[0], self.precision)
         replicas = [model, *(_copy_to(model, device) for device in self.devices[1:])]
-        return partial(self._map, replicas)
+        if self._compile:
+            replicas = [compiled(replica) for replica in replicas]
+        room = Room(self._note)
+        placed = zip(replicas, self.devices, strict=True)
+        return partial(encode_over, [Encoder(replica, device, precision, room) for replica, device in placed])
 
-    def _map(self, replicas: Sequence[ImageModel], batches: Iterable[Batch]) -> Iterator[EncodedBatch]:
-        pools = [ThreadPoolExecutor(1) for _ in replicas]  # one thread per device keeps its batches in order
-        waiting: deque[Future[EncodedBatch]] = deque()
-        try:
-            for number, batch in enumerate(batches):
-                turn = number % len(replicas)
-                work = partial(encode_batch, replicas[turn], self.devices[turn], self.precision, batch)
-                waiting.append(pools[turn].submit(work))
-                if len(waiting) >= BATCHES_AHEAD * len(replicas):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for pool in pools:
-                pool.shutdown(wait=True, cancel_futures=True)
+    def close(self) -> None:
+        """Nothing is held between passes."""
 
 
 def _copy_to(model: ImageModel, device: torch.device) -> ImageModel:

@@ -1,23 +1,30 @@
-"""From sample rows to batches of preprocessed images: decoding in worker processes."""
+"""From sample rows to batches of preprocessed images, decoded in this process or in several."""
 
 from __future__ import annotations
 
-import hashlib
-import multiprocessing
-import os
-import pickle
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import logging
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
-from evalsuite.code_files import Portable
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
+from evalsuite.features.arena import FEWEST_SLOTS, Form, Layout, aligned, fitting
 from evalsuite.features.blocks import Stamp
+from evalsuite.features.samples import Sample, Samples, Unreadable, stamp_with
+from evalsuite.features.workers import CHUNK, SEEN_FIRST, Filled, Workers, packed, start_method
 from evalsuite.models.base import Preprocess
+from evalsuite.models.preprocessing import Finish, understood
+from evalsuite.options import DecoderName
+from evalsuite.processors import processors
+from evalsuite.text import counted
 
 WORKERS_PAY_FROM = 2_000
 """Samples below which starting worker processes takes longer than decoding in this one."""
@@ -25,100 +32,127 @@ WORKERS_PAY_FROM = 2_000
 MOST_WORKERS = 16
 """More decoding processes than this seldom make one GPU faster, and each takes memory."""
 
-
-@dataclass(frozen=True)
-class Item:
-    """One preprocessed sample, (channels, height, width) float32."""
-
-    row: int
-    stamp: Stamp
-    image: torch.Tensor
+_LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """A sample that cannot be read, and why."""
-
-    identifier: str
-    problem: str
+def _nothing() -> None:
+    """Release memory that is the batch's own."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Preprocessed images of one shape, (n, channels, height, width) float32, and what they are."""
+    """Images of one shape, and what they are.
+
+    images: (n, channels, height, width) on the CPU, float32 or uint8; it may be a view of memory that is used again
+    after `release`, which the consumer calls once, from any thread, when the images have been copied away.
+    finish: what makes float32 of uint8 images, to be called on the device.
+    seconds: what reading, decoding and preprocessing took; of samples with several preprocessings, once.
+    """
 
     images: torch.Tensor
     rows: list[int]
     stamps: list[Stamp]
+    finish: Finish | None = None
+    release: Callable[[], None] = _nothing
+    seconds: float = 0.0
 
-
-class _Samples(Dataset[Item | Unreadable]):
-    """The samples of a pool at some rows, for a DataLoader."""
-
-    def __init__(self, pool: Pool, rows: Sequence[int], preprocess: Preprocess) -> None:
-        self._pool = pool
-        self._rows = rows
-        self._preprocess = Portable(preprocess)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Item | Unreadable:
-        row = self._rows[index]
-        try:
-            sample = self._pool.read(row)
-        except DataError as error:
-            return Unreadable(self._pool.ids[row], str(error))
-        return Item(row, stamp_of(self._pool, row, sample.content), self._preprocess.content(sample.image))
-
-
-def stamp_of(pool: Pool, row: int, content: bytes) -> Stamp:
-    """Return what identifies the bytes of a sample."""
-    size, mtime, inode, ctime = key_of(pool, row)
-    return Stamp(size, mtime, hashlib.sha256(content).hexdigest(), inode, ctime)
-
-
-def key_of(pool: Pool, row: int) -> tuple[int, int, int, int]:
-    """Return what changes with the file of a sample: size, mtime, inode, ctime; zeros where it has none of its own."""
-    mtime = 0 if pool.mtimes is None else int(pool.mtimes[row])
-    inode, ctime = (0, 0) if pool.states is None else (int(value) for value in pool.states[row])
-    return int(pool.sizes[row]), mtime, inode, ctime
+    def on(self, device: torch.device) -> torch.Tensor:
+        """Return the float32 images on a device."""
+        images = self.images.to(device, non_blocking=True)
+        return images if self.finish is None else self.finish(images)
 
 
 def read_batches(
     pool: Pool,
     rows: Sequence[int],
-    preprocess: Preprocess,
+    preprocesses: Sequence[Preprocess],
     *,
     batch_size: int,
     workers: int,
     on_unreadable: Callable[[Unreadable], None],
-) -> Iterator[Batch]:
-    """Yield the samples at `rows` in order, in batches of one shape each.
+    ahead: int = 2,
+    decoder: DecoderName = "pillow",
+    register: Callable[[torch.Tensor], object] = lambda memory: None,
+) -> Iterator[tuple[list[Batch], ...]]:
+    """Yield the samples at `rows` in order, `batch_size` at a time, decoded once and preprocessed in each way.
 
-    Images of several shapes (only models without a fixed input size see them) make several batches.
+    What is yielded has one list of batches per preprocessing: one batch, or one per shape where images of several
+    shapes come out of it (only models without a fixed input size see them); none where no sample could be read.
+    ahead: batches that the consumer holds at a time before it releases one; where it holds more, they are copies.
+    register: is given the memory that all batches are views of, before the first.
+    Raises JobError where a worker dies, or where there is no memory for two batches.
     """
-    samples = _Samples(pool, rows, preprocess)
-    workers = workers if _can_be_sent(samples) else 0
-    loader = DataLoader(
-        samples,
-        batch_size=batch_size,
-        num_workers=workers,
-        collate_fn=list,
-        prefetch_factor=2 if workers else None,
-        worker_init_fn=_one_thread if workers else None,
-        generator=torch.Generator(),  # of its own: the global one is the caller's
+    samples = Samples(pool, preprocesses, decoder)
+    finishes = [recipe.finish if recipe else None for recipe in map(understood, preprocesses)]
+    forked = start_method() == "fork"
+    content = packed(samples) if workers and not forked else None
+    if not workers or (content is None and not forked):
+        for start in range(0, len(rows), batch_size):
+            yield _read_here(samples, rows[start : start + batch_size], finishes, on_unreadable)
+        return
+    count = min(workers, -(-len(rows) // CHUNK))
+    processes = Workers(samples, content, count)
+    try:
+        prefetch = _Prefetch(samples, processes, rows, batch_size, finishes, on_unreadable, register)
+        yield from prefetch.batches(count, ahead)
+    finally:
+        processes.close()
+
+
+def _read_here(
+    samples: Samples,
+    rows: Sequence[int],
+    finishes: Sequence[Finish | None],
+    on_unreadable: Callable[[Unreadable], None],
+) -> tuple[list[Batch], ...]:
+    found: list[tuple[int, Stamp, Sample]] = []
+    since = time.perf_counter()
+    for row in map(int, rows):
+        sample = samples.read(row)
+        if isinstance(sample, Unreadable):
+            on_unreadable(sample)
+        else:
+            found.append((row, stamp_with(samples.pool, row, sample.digest), sample))
+    # torch takes no array whose rows run backwards, nor one that may not be written.
+    parts = tuple(
+        _by_shape([_Image(row, stamp, torch.tensor(sample.images[number])) for row, stamp, sample in found], finish)
+        for number, finish in enumerate(finishes)
     )
-    for items in loader:
-        by_shape: dict[torch.Size, list[Item]] = {}
-        for item in items:
-            if isinstance(item, Unreadable):
-                on_unreadable(item)
-            else:
-                by_shape.setdefault(item.image.shape, []).append(item)
-        for group in by_shape.values():
-            images = torch.stack([item.image for item in group])
-            yield Batch(images, [item.row for item in group], [item.stamp for item in group])
+    return _timed(parts, time.perf_counter() - since)
+
+
+def _timed(parts: tuple[list[Batch], ...], seconds: float) -> tuple[list[Batch], ...]:
+    """Note in the first batch what all of them took."""
+    if parts[0]:
+        parts[0][0] = replace(parts[0][0], seconds=seconds)
+    return parts
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One sample in one preprocessing."""
+
+    row: int
+    stamp: Stamp
+    pixels: torch.Tensor
+
+
+def _by_shape(images: Sequence[_Image], finish: Finish | None) -> list[Batch]:
+    """Return batches of one shape each, in memory of their own."""
+    groups: dict[torch.Size, list[_Image]] = {}
+    for image in images:
+        groups.setdefault(image.pixels.shape, []).append(image)
+    return [_stacked(group, finish) for group in groups.values()]
+
+
+def _stacked(group: Sequence[_Image], finish: Finish | None) -> Batch:
+    pixels = [image.pixels for image in group]
+    rows, stamps = [image.row for image in group], [image.stamp for image in group]
+    if finish is None or all(image.dtype == torch.uint8 for image in pixels):
+        return Batch(torch.stack(pixels), rows, stamps, finish)
+    # An image that is not 8-bit (a 16-bit PNG, say) came whole out of its preprocessing.
+    whole = [finish(image) if image.dtype == torch.uint8 else image for image in pixels]
+    return Batch(torch.stack(whole), rows, stamps)
 
 
 def worker_count(asked: int | None, samples: int, device: str) -> int:
@@ -130,23 +164,157 @@ def worker_count(asked: int | None, samples: int, device: str) -> int:
         return asked
     if samples < WORKERS_PAY_FROM:
         return 0
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return processors // 4 if device == "cpu" else min(processors, MOST_WORKERS)
+    return processors() // 4 if device == "cpu" else min(processors(), MOST_WORKERS)
 
 
-def _can_be_sent(samples: _Samples) -> bool:
-    """Say whether workers can have the samples: forked ones have everything, others only what can be pickled.
+class _Slot:
+    """A part of the arena. It is free again when every batch that is a view of it has been released."""
 
-    A preprocessing with a lambda, or one that was typed in a notebook, is no fault: this process decodes then.
-    """
-    if multiprocessing.get_start_method() == "fork":
-        return True
-    try:
-        content = pickle.dumps(samples)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return False
-    return hasattr(sys.modules["__main__"], "__file__") or b"__main__" not in content
+    def __init__(self, number: int, free: deque[int]) -> None:
+        self._number = number
+        self._free = free
+        self._lock = threading.Lock()
+        self._held = 1  # by whoever makes the batches
+
+    def hold(self) -> Callable[[], None]:
+        """Count one more user, and return what it calls in the end."""
+        with self._lock:
+            self._held += 1
+        return self.release
+
+    def release(self) -> None:
+        """Count one user less."""
+        with self._lock:
+            self._held -= 1
+            if self._held == 0:
+                self._free.append(self._number)
 
 
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
+@dataclass(frozen=True)
+class _Flight:
+    """A batch that is being read into a slot: its rows, and its chunks by their first place in it."""
+
+    slot: int
+    rows: Sequence[int]
+    chunks: Mapping[int, Future[Filled]]
+
+
+@dataclass
+class _Prefetch:
+    """Reads batches ahead into the arena, as many as it has slots for."""
+
+    samples: Samples
+    processes: Workers
+    rows: Sequence[int]
+    batch_size: int
+    finishes: Sequence[Finish | None]
+    on_unreadable: Callable[[Unreadable], None]
+    register: Callable[[torch.Tensor], object]
+
+    def batches(self, workers: int, ahead: int) -> Iterator[tuple[list[Batch], ...]]:
+        """Yield batches in order. The memory is taken when the first samples have told what form they have."""
+        layout = self._layout(workers, ahead)
+        self.processes.arena.reserve(layout.size)
+        memory = torch.frombuffer(self.processes.arena.memory(), dtype=torch.uint8)
+        self.register(memory)
+        free: deque[int] = deque(range(layout.slots))
+        flights: deque[_Flight] = deque()
+        starts = deque(range(0, len(self.rows), self.batch_size))
+        while starts or flights:
+            while starts and free:
+                start = starts.popleft()
+                flights.append(self._begin(layout, free.popleft(), self.rows[start : start + self.batch_size]))
+            flight = flights.popleft()
+            # One slot at least must come back without the consumer, or nobody would ever read again.
+            last = layout.slots - len(free) - len(flights) > min(ahead, layout.slots - 1)
+            slot = _Slot(flight.slot, free)
+            found = self._land(layout, memory, flight, slot, copies=last)
+            slot.release()
+            yield found
+
+    def _layout(self, workers: int, ahead: int) -> Layout:
+        """Choose how many batches are read ahead: two chunks per process, and what the consumer holds."""
+        step = max(1, len(self.rows) // (SEEN_FIRST * workers))
+        seen = self.processes.look([int(row) for row in self.rows[::step]][: SEEN_FIRST * workers])
+        forms = [_common(forms) for forms in zip(*seen, strict=True)] or [Form((), "|u1", 1) for _ in self.finishes]
+        rows = min(self.batch_size, len(self.rows))
+        wanted = max(FEWEST_SLOTS, min(-(-2 * workers * CHUNK // rows) + 1 + ahead, -(-len(self.rows) // rows)))
+        layout = fitting(Layout(tuple(forms), rows), wanted)
+        if layout.slots < wanted:
+            _LOG.warning(
+                "There is memory for %s of %s ahead of the model, not for %d: decoding may wait for it.",
+                counted(layout.slots, "batch"),
+                counted(rows, "image"),
+                wanted,
+            )
+        return layout
+
+    def _begin(self, layout: Layout, slot: int, rows: Sequence[int]) -> _Flight:
+        chunks = {
+            start: self.processes.fill(layout, slot, start, [int(row) for row in rows[start : start + CHUNK]])
+            for start in range(0, len(rows), CHUNK)
+        }
+        return _Flight(slot, [int(row) for row in rows], chunks)
+
+    def _land(
+        self, layout: Layout, memory: torch.Tensor, flight: _Flight, slot: _Slot, *, copies: bool
+    ) -> tuple[list[Batch], ...]:
+        """Wait for a batch, and return it as a view of its slot where all images of it are as the layout says."""
+        filled = {start: self.processes.result(future) for start, future in flight.chunks.items()}
+        digests = [digest for chunk in filled.values() for digest in chunk.digests]
+        unreadable = {start + at: what for start, chunk in filled.items() for at, what in chunk.unreadable.items()}
+        odd = {(start + at, k): form for start, chunk in filled.items() for (at, k), form in chunk.forms.items()}
+        for place in sorted(unreadable):
+            self.on_unreadable(unreadable[place])
+        readable = [place for place in range(len(flight.rows)) if place not in unreadable]
+        rows = [flight.rows[place] for place in readable]
+        stamps = [stamp_with(self.samples.pool, row, digests[place]) for row, place in zip(rows, readable, strict=True)]
+        parts: list[list[Batch]] = []
+        for number, finish in enumerate(self.finishes):
+            if unreadable or any(k == number for _, k in odd):
+                images = [
+                    _Image(row, stamp, self._image(layout, memory, flight, place, number, odd))
+                    for row, stamp, place in zip(rows, stamps, readable, strict=True)
+                ]
+                parts.append(_by_shape(images, finish))
+                continue
+            start = layout.start(flight.slot, number)
+            block = _seen(memory, start, len(rows), layout.forms[number])
+            if copies:
+                parts.append([Batch(block.clone(), rows, stamps, finish)])
+            else:
+                parts.append([Batch(block, rows, stamps, finish, slot.hold())])
+        return _timed(tuple(parts), math.fsum(chunk.seconds for chunk in filled.values()))
+
+    def _image(
+        self,
+        layout: Layout,
+        memory: torch.Tensor,
+        flight: _Flight,
+        place: int,
+        number: int,
+        odd: Mapping[tuple[int, int], Form | None],
+    ) -> torch.Tensor:
+        """Return one image out of a slot; what had no room there is read again here."""
+        form = odd.get((place, number), layout.forms[number])
+        if form is not None:
+            return _seen(memory, layout.start(flight.slot, number, place), 1, form)[0]
+        sample = self.samples.read(flight.rows[place])
+        if isinstance(sample, Unreadable):
+            raise DataError(sample.problem)
+        return torch.tensor(sample.images[number])
+
+
+def _common(forms: Sequence[Form]) -> Form:
+    """Return the form that most samples have, with room for the largest; twice that where they differ."""
+    counts = Counter(forms)
+    form, most = counts.most_common(1)[0]
+    largest = max(item.room for item in counts)
+    return Form(form.shape, form.dtype, largest if most == len(forms) else aligned(2 * largest))
+
+
+def _seen(memory: torch.Tensor, start: int, count: int, form: Form) -> torch.Tensor:
+    """Return `count` images that lie in the arena one after the other, without a copy."""
+    kind = torch.from_numpy(np.empty(0, form.dtype)).dtype
+    values = memory[start : start + count * form.room].view(count, form.room)
+    return values[:, : form.nbytes].view(kind).view(count, *form.shape)

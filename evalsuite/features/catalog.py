@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,12 +55,12 @@ def entries(cache_dir: Path) -> Iterator[Entry]:
         yield Entry(path.parent, origin, size)
 
 
-def remove(entry: Entry) -> None:
-    """Delete a folder of the store, and its model's folder when nothing else is in it."""
+def remove(entry: Entry, tell: Callable[[str], None] | None = None) -> None:
+    """Delete a folder of the store, and its model's folder when nothing else is in it. tell: see `Lock`."""
     from evalsuite.features.store import PoolFeatures
 
     features = PoolFeatures(entry.folder)
-    with features.lock():
+    with features.lock(tell):
         shutil.rmtree(entry.folder)
     model = entry.folder.parent
     if not any(model.glob(f"*/{ENTRY_FILE}")):
@@ -88,7 +88,7 @@ def verify(entry: Entry, pool: Pool | None) -> list[str]:
 
 
 def _changed(features: PoolFeatures, pool: Pool) -> Iterator[str]:
-    from evalsuite.features.batches import stamp_of
+    from evalsuite.features.samples import stamp_of
 
     row_of = {identifier: row for row, identifier in enumerate(pool.ids)}
     for identifier in features.ids():

@@ -9,6 +9,7 @@ Any other network with `encode_image`: the embedding serves as both. Any other n
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +22,11 @@ from torch import nn
 from evalsuite.errors import ModelError
 from evalsuite.models.base import EMBEDDING, PENULTIMATE
 
-LayerFunction = Callable[[nn.Module, torch.Tensor], dict[str, torch.Tensor]]
-"""(module, (n, channels, height, width)) -> layer name -> (n, dim)."""
+ReadLayers = Callable[[torch.Tensor], dict[str, torch.Tensor]]
+"""(n, channels, height, width) -> layer name -> (n, dim)."""
+
+LayerFunction = Callable[[nn.Module], ReadLayers]
+"""Returns what reads the layers of a module as it is now. Nothing is changed in the module, so threads may share it."""
 
 PROJECTING_TOWERS = frozenset({("open_clip.transformer", "VisionTransformer"), ("clip.model", "VisionTransformer")})
 """Towers (open_clip's and OpenAI's own) that return what they would project when `proj` is None."""
@@ -56,52 +60,58 @@ def layer_function(module: nn.Module) -> tuple[LayerFunction, str]:
     return embedding_layers, "the embedding: this tower has no separate projection"
 
 
-def projected_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Read a CLIP ViT; the last product is the one the tower itself computes.
-
-    The tower is changed for the time of the pass, so two threads must not encode with one module.
-    """
+def projected_layers(module: nn.Module) -> ReadLayers:
+    """Read a CLIP ViT; the last product is the one the tower itself computes."""
     tower: Any = module.visual
-    projection = tower.proj
-    tower.proj = None
-    try:
-        pooled = _pooled(tower(batch))
-    finally:
-        tower.proj = projection
-    return {PENULTIMATE: pooled, EMBEDDING: pooled @ projection}
+    headless = copy.copy(tower)  # the same parts and weights, without the projection
+    headless._parameters = {**tower._parameters, "proj": None}
+
+    def read(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        pooled = _pooled(headless(batch))
+        return {PENULTIMATE: pooled, EMBEDDING: pooled @ tower.proj}
+
+    return read
 
 
-def trunk_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+def trunk_layers(module: nn.Module) -> ReadLayers:
     """Read a CLIP model whose image tower is a timm network followed by a projection head."""
     tower: Any = module.visual
-    trunk = tower.trunk(batch)
-    embedding = tower.head(trunk)
-    # With open_clip's own attention pooling the head pools as well, and the trunk returns a map.
-    return {PENULTIMATE: trunk if trunk.ndim == 2 else embedding, EMBEDDING: embedding}
+
+    def read(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        trunk = tower.trunk(batch)
+        embedding = tower.head(trunk)
+        # With open_clip's own attention pooling the head pools as well, and the trunk returns a map.
+        return {PENULTIMATE: trunk if trunk.ndim == 2 else embedding, EMBEDDING: embedding}
+
+    return read
 
 
-def embedding_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+def embedding_layers(module: nn.Module) -> ReadLayers:
     """Read a network that offers nothing but `encode_image`."""
-    embedding = unnormalised(module.encode_image, batch)
-    return {PENULTIMATE: embedding, EMBEDDING: embedding}
+    encode = unnormalised(module.encode_image)
+
+    def read(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        embedding = encode(batch)
+        return {PENULTIMATE: embedding, EMBEDDING: embedding}
+
+    return read
 
 
-def timm_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+def timm_layers(module: nn.Module) -> ReadLayers:
     """Read a timm network."""
     network: Any = module
-    return {PENULTIMATE: network.forward_head(network.forward_features(batch), pre_logits=True)}
+    return lambda batch: {PENULTIMATE: network.forward_head(network.forward_features(batch), pre_logits=True)}
 
 
-def plain_layers(module: nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+def plain_layers(module: nn.Module) -> ReadLayers:
     """Read a network whose output is the features."""
-    return {PENULTIMATE: _pooled(module(batch))}
+    return lambda batch: {PENULTIMATE: _pooled(module(batch))}
 
 
-def unnormalised(encode: Any, inputs: torch.Tensor) -> torch.Tensor:
-    """Call `encode_image` or `encode_text` without L2 normalisation; CoCa normalises unless told not to."""
-    if "normalize" in inspect.signature(encode).parameters:
-        return _pooled(encode(inputs, normalize=False))
-    return _pooled(encode(inputs))
+def unnormalised(encode: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return `encode_image` or `encode_text` without L2 normalisation; CoCa normalises unless told not to."""
+    keywords = {"normalize": False} if "normalize" in inspect.signature(encode).parameters else {}
+    return lambda inputs: _pooled(encode(inputs, **keywords))
 
 
 def layer_sizes(features: Mapping[str, Any], name: str) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import torch
@@ -12,10 +12,11 @@ from torch import nn
 
 from evalsuite.code_identity import identify
 from evalsuite.errors import ModelError, UsageError
-from evalsuite.models.base import EMBEDDING, ModelInfo, Preprocess
+from evalsuite.models.base import EMBEDDING, ImageModel, ModelInfo, Preprocess
 from evalsuite.models.identity import fingerprint, glance, readable, state_digest
 from evalsuite.models.layers import (
     LayerFunction,
+    ReadLayers,
     activations,
     chosen_activation,
     layer_function,
@@ -23,7 +24,9 @@ from evalsuite.models.layers import (
     undisturbed,
     unnormalised,
 )
+from evalsuite.models.logits import logits_of
 from evalsuite.models.names import BackendName, ResolvedModel, slugify
+from evalsuite.models.text_rules import text_faults, text_rules
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 """texts -> (n, context length) token numbers, as open_clip's tokenizers do."""
@@ -37,13 +40,17 @@ GREY_SIZE = (224, 224)
 
 @dataclass(eq=False)
 class TorchImageModel:
-    """An image encoder that is a torch module. layers: the function that reads its features."""
+    """An image encoder that is a torch module.
+
+    layers: how its features are read; compiled: the same, compiled by torch.
+    """
 
     module: nn.Module
     preprocess: Preprocess
     info: ModelInfo
     layers: LayerFunction
     mark: Mark | None = field(default=None, kw_only=True)
+    compiled: ReadLayers | None = field(default=None, kw_only=True)
 
     def refresh(self) -> None:
         """Bring the fingerprint up to date: weights move while a network is trained, and code while it is written."""
@@ -58,7 +65,8 @@ class TorchImageModel:
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Encode (n, channels, height, width): layer name -> (n, dim), unnormalised."""
         with undisturbed(self.module):
-            return self.layers(self.module, _as_parameters(batch, self.module))
+            read = self.layers(self.module) if self.compiled is None else self.compiled
+            return read(_as_parameters(batch, self.module))
 
 
 @dataclass(eq=False)
@@ -67,15 +75,19 @@ class TorchImageTextModel(TorchImageModel):
 
     tokenizer: Tokenizer
 
+    def text_faults(self) -> list[str]:
+        """Return what is wrong with how texts are read, in words."""
+        return text_faults(self.module, self.tokenizer, self.encode_texts)
+
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode texts: (n, dim of `embedding`), unnormalised, a few hundred at a time."""
-        encode: Any = self.module.encode_text
+        encode = unnormalised(self.module.encode_text)
         device = _device(self.module)
         chunks: list[torch.Tensor] = []
         with undisturbed(self.module):
             for start in range(0, len(texts), TEXTS_AT_ONCE):
                 tokens = self.tokenizer(list(texts[start : start + TEXTS_AT_ONCE]))
-                chunks.append(unnormalised(encode, tokens.to(device)))
+                chunks.append(encode(tokens.to(device)))
         if not chunks:
             return torch.empty((0, self.info.layers[EMBEDDING]), device=device)
         return torch.cat(chunks)
@@ -110,7 +122,11 @@ class Mark:
         digests = {name: part.digest for name, part in parts.items()}
         now = fingerprint(backend="module", weights=self._values, layers=self.rule, source=self.source, **digests)
         unknown = dict.fromkeys(what for part in parts.values() for what in part.unknown)
-        return info.model_copy(update={"fingerprint": now, "weights": self._weights, "not_described": tuple(unknown)})
+        logits = logits_of(self.module) if self.tokenizer is not None else None
+        scale = {"logit_scale": logits.scale, "logit_bias": logits.bias or None} if logits else {}
+        return info.model_copy(
+            update=scale | {"fingerprint": now, "weights": self._weights, "not_described": tuple(unknown)}
+        )
 
 
 @dataclass(frozen=True)
@@ -135,10 +151,12 @@ class Network:
         fingerprint: str,
         weights: str,
         preprocessing: str,
+        warnings: Sequence[str] = (),
         **details: Any,
     ) -> TorchImageModel:
         """Return the model, with texts if it has a tokenizer and an embedding. The keywords: fields of ModelInfo."""
         found, alias = activations(self.module), resolved.alias
+        logits = logits_of(self.module) if tokenizer is not None else None
         info = ModelInfo(
             name=resolved.name,
             slug=resolved.slug,
@@ -153,11 +171,19 @@ class Network:
             weight_fidelity=alias.weight_fidelity if alias else "unknown",
             preprocessing=preprocessing,
             published=alias.published if alias else None,
-            details={"penultimate": self.rule, "activations": found, **details},
+            logit_scale=logits.scale if logits else None,
+            logit_bias=logits.bias if logits and logits.bias else None,
+            warnings=tuple(warnings),
+            details={"penultimate": self.rule, "activations": found, **_texts(tokenizer), **details},
         )
         if tokenizer is None or EMBEDDING not in self.layers:
             return TorchImageModel(self.module, self.preprocess, info, self.read)
         return TorchImageTextModel(self.module, self.preprocess, info, self.read, tokenizer)
+
+
+def _texts(tokenizer: Tokenizer | None) -> dict[str, Any]:
+    rules = text_rules(tokenizer) if tokenizer is not None else None
+    return {"texts": asdict(rules)} if rules else {}
 
 
 def examine(module: nn.Module, preprocess: Preprocess, name: str) -> Network:
@@ -170,7 +196,7 @@ def examine(module: nn.Module, preprocess: Preprocess, name: str) -> Network:
             f"the model {name!r}: preprocess must turn an image into a (channels, height, width) tensor, not {found}."
         )
     with undisturbed(module):
-        layers = layer_sizes(read(module, _as_parameters(image[None], module)), name)
+        layers = layer_sizes(read(module)(_as_parameters(image[None], module)), name)
     return Network(module, preprocess, read, rule, layers, max(image.shape[-2:]))
 
 
@@ -205,6 +231,14 @@ def wrap_module(
     model.mark = Mark(module, preprocess, texts, network.rule, source)
     model.refresh()
     return model
+
+
+def compiled(model: ImageModel) -> ImageModel:
+    """Return the model with its network compiled by torch; one that is no torch module stays as it is."""
+    if not isinstance(model, TorchImageModel):
+        return model
+    # Not the network itself: what is compiled keeps the modules, and the caller's own stays as it was.
+    return replace(model, compiled=torch.compile(model.layers(model.module)))
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

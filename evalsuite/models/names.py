@@ -33,11 +33,21 @@ QUICKGELU_OPTION = "?quickgelu"
 FORMS = """\
   ViT-B/32, resnet/50 ...                  a model of the paper (evalsuite ls models)
   open_clip:ARCH/TAG                       e.g. open_clip:ViT-B-32/laion2b_s34b_b79k
+  open_clip:ARCH/TAG@path/to/weights.pt    a checkpoint with the QuickGELU and preprocessing of TAG
   open_clip:ARCH/path/to/weights.pt        a checkpoint; add ?quickgelu if it was trained with QuickGELU
   timm:NAME                                e.g. timm:resnet50.tv_in1k
   timm:NAME@path/to/weights.safetensors    a checkpoint
   path/to/my_model.py:factory              a function that returns a model
   pixels, pocket                           built in, need no download"""
+
+_GENERIC = re.compile(
+    r"((epoch|step|iter|ckpt|checkpoint|model|state|version)[-_=]?)?(\d+|last|best|final|latest)?|"
+    r"(pytorch_|open_clip_)*(model|weights)|consolidated|epoch.*step.*"
+)
+"""Names of files that every training gives, and that tell nothing of the model."""
+
+_FOLDERS = re.compile(r"checkpoints?|ckpts?|weights|models?|snapshots|blobs|[0-9a-f]{40}|epoch[-_]?\d+")
+"""Names of folders that tell as little."""
 
 _FACTORY = re.compile(r"(?P<path>.+\.py):(?P<factory>[A-Za-z_]\w*)")
 
@@ -48,7 +58,8 @@ class ResolvedModel:
 
     name: as typed. slug: `family/model`, safe as a relative path. target: the name within the backend
     (`ViT-B-32/openai`, `resnet50.tv_in1k`, `my_model.py:factory`). checkpoint: the weights file, where one was
-    given. quickgelu: asked for with `?quickgelu`.
+    given. tag: the published weights it was trained like. quickgelu: asked for with `?quickgelu`. former_slug: under
+    which older results of it are stored, where that is another.
     """
 
     name: str
@@ -57,7 +68,9 @@ class ResolvedModel:
     target: str
     alias: Alias | None = None
     checkpoint: Path | None = None
+    tag: str = ""
     quickgelu: bool = False
+    former_slug: str | None = None
 
     @property
     def is_code(self) -> bool:
@@ -122,8 +135,22 @@ def open_clip_slug(arch: str, weights: str) -> str:
     weights: a tag, or the path of a checkpoint, which need not be on this machine.
     """
     if _is_path(weights):
-        return slugify(f"open_clip/{arch}-{Path(weights).stem}")
+        return slugify(f"open_clip/{arch}-{file_label(Path(weights))}")
     return _published("", "open_clip", f"{arch}/{weights}").slug
+
+
+def file_label(path: Path) -> str:
+    """Return what tells a weight file from others: its name, after its folder's where every training gives this name.
+
+    >>> file_label(Path("logs/run-1/checkpoints/epoch_32.pt")), file_label(Path("logs/run-1/tuned.pt"))
+    ('run-1-epoch_32', 'tuned')
+    """
+    if not _GENERIC.fullmatch(path.stem.casefold()):
+        return path.stem
+    folders = (
+        part for part in reversed(path.parent.parts) if part.strip("/.") and not _FOLDERS.fullmatch(part.casefold())
+    )
+    return "-".join([*list(folders)[:1], path.stem])
 
 
 def open_clip_architectures() -> list[str]:
@@ -146,16 +173,34 @@ def _resolve_open_clip(name: str, rest: str) -> ResolvedModel:
     known = open_clip_architectures()
     if known and arch not in known:
         raise UsageError(f"open_clip has no architecture {arch!r} (in {name!r}).{did_you_mean(arch, known)}")
+    tag, weights = _split_tag(weights)
     weights, question, option = weights.partition("?")
     if question and f"?{option}" != QUICKGELU_OPTION:
         raise UsageError(f"Unknown option {question + option!r} in {name!r}; known: {QUICKGELU_OPTION}.")
-    if not _is_path(weights):
+    if not tag and not _is_path(weights):
         if question:
             raise UsageError(f"{name!r}: {QUICKGELU_OPTION} is for checkpoint files; a tag has its own setting.")
         return _published(name, "open_clip", rest)
+    if tag and question:
+        raise UsageError(f"{name!r}: leave out {QUICKGELU_OPTION}: the tag {tag!r} says whether there is QuickGELU.")
     checkpoint = _existing(weights, name)
-    slug, target = open_clip_slug(arch, str(checkpoint)), f"{arch}/{weights}"
-    return ResolvedModel(name, slug, "open_clip", target, None, checkpoint, quickgelu=bool(question))
+    slugs = _file_slugs(f"open_clip/{arch}", checkpoint)
+    target = f"{arch}/{weights}"
+    return ResolvedModel(name, slugs[0], "open_clip", target, None, checkpoint, tag, bool(question), slugs[1])
+
+
+def _file_slugs(model: str, checkpoint: Path) -> tuple[str, str | None]:
+    """Return the slug of a checkpoint, and the one under which 0.1.0 stored its results, where that is another."""
+    slug, former = slugify(f"{model}-{file_label(checkpoint)}"), slugify(f"{model}-{checkpoint.resolve().stem}")
+    return slug, former if former != slug else None
+
+
+def _split_tag(weights: str) -> tuple[str, str]:
+    """Return the tag and the path of `TAG@PATH`; of anything else, no tag."""
+    tag, at, path = weights.partition("@")
+    if not at or not tag or not path or _is_path(tag) or Path(weights.partition("?")[0]).is_file():
+        return "", weights
+    return tag, path
 
 
 def _resolve_timm(name: str, rest: str) -> ResolvedModel:
@@ -165,12 +210,17 @@ def _resolve_timm(name: str, rest: str) -> ResolvedModel:
     if not at:
         return _published(name, "timm", target)
     checkpoint = _existing(path, name)
-    return ResolvedModel(name, slugify(f"timm/{target}-{checkpoint.stem}"), "timm", target, None, checkpoint)
+    slug, former = _file_slugs(f"timm/{target}", checkpoint)
+    return ResolvedModel(name, slug, "timm", target, None, checkpoint, former_slug=former)
 
 
 def _published(name: str, backend: BackendName, target: str) -> ResolvedModel:
-    alias = alias_of_target(backend, target)
-    return ResolvedModel(name, alias.slug if alias else slugify(f"{backend}/{target}"), backend, target, alias)
+    own = slugify(f"{backend}/{target}")
+    # What open_clip calls ARCH-quickgelu is ARCH with the setting that a tag brings with it anyway.
+    alias = alias_of_target(backend, target) or alias_of_target(backend, target.replace("-quickgelu/", "/"))
+    if alias is None:
+        return ResolvedModel(name, own, backend, target)
+    return ResolvedModel(name, alias.slug, backend, alias.target, alias, former_slug=own if own != alias.slug else None)
 
 
 def _resolve_file(name: str, path: Path, factory: str) -> ResolvedModel:
@@ -194,7 +244,7 @@ def _existing(path: str, name: str) -> Path:
     checkpoint = Path(path).expanduser()
     if not checkpoint.is_file():
         raise UsageError(f"The model {name!r} names the checkpoint {str(checkpoint)!r}, which is not a file.")
-    return checkpoint.resolve()
+    return checkpoint.absolute()
 
 
 def _unknown(name: str) -> str:

@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
 from evalsuite.models.base import PENULTIMATE, ModelInfo
 from evalsuite.models.identity import fingerprint
 from evalsuite.models.names import ResolvedModel
-from evalsuite.models.preprocessing import SIXTEEN_BIT, to_grey, to_rgb
+from evalsuite.models.preprocessing import SIXTEEN_BIT, Finish, Recipe, to_grey, to_rgb
 
 if TYPE_CHECKING:
     import torch
@@ -68,15 +67,13 @@ def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> s
     return fingerprint(backend="pixels", preprocessing=PREPROCESSING)
 
 
-def preprocess_pixels(image: Image.Image) -> torch.Tensor:
-    """Turn an image into (1 or 3, height, width) float32 in [0, 1]; at most 32 x 32."""
-    import torch  # here, so that a plan can ask for the fingerprint without it
-
+def small_image(image: Image.Image) -> Image.Image:
+    """Return an image of at most 32 x 32 pixels, in mode L or RGB."""
     if image.mode in GREY_MODES and max(image.size) <= SIDE:
-        values = np.asarray(to_grey(image))[None]
-    else:
-        colour = to_rgb(image)
-        if colour.size != (SIDE, SIDE):
-            colour = colour.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-        values = np.moveaxis(np.asarray(colour), -1, 0)
-    return torch.from_numpy(values.astype(np.float32) / 255)
+        return to_grey(image)
+    colour = to_rgb(image)
+    return colour if colour.size == (SIDE, SIDE) else colour.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+
+
+preprocess_pixels = Recipe((small_image,), Finish())
+"""Turns an image into (1 or 3, height, width) float32 in [0, 1]."""

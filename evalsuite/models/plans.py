@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from evalsuite.errors import ModelError
+from evalsuite.hashing import file_key
 from evalsuite.models.base import Preprocess
+from evalsuite.models.checkpoints import read_checkpoint
+from evalsuite.models.file_kinds import kind_of
 from evalsuite.models.identity import describe_config, fingerprint
 from evalsuite.models.modules import Tokenizer, TorchImageModel, examine
 from evalsuite.models.names import ResolvedModel
@@ -23,7 +27,7 @@ class Plan:
     """What loading a network will do, known without loading it.
 
     architecture, preprocessing, layers: as they enter the fingerprint. checkpoint_form: how the user names a checkpoint
-    of this architecture.
+    of this architecture. warnings: what is doubtful about it. details: what was found next to the weights.
     """
 
     resolved: ResolvedModel
@@ -32,6 +36,13 @@ class Plan:
     layers: Sequence[str]
     place: WeightsPlace
     checkpoint_form: str
+    warnings: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def quickgelu(self) -> bool:
+        """Whether the network is built with QuickGELU."""
+        return isinstance(self.architecture, Mapping) and bool(self.architecture.get("quick_gelu"))
 
     def fingerprint(self, cache_dir: Path | None) -> str | None:
         """Return the fingerprint of the model, or None while its weights are not on this machine."""
@@ -63,6 +74,8 @@ class Plan:
         transform: Preprocess,
         weights: WeightsFile,
         tokenizer: Tokenizer | None = None,
+        *,
+        warnings: Sequence[str] = (),
         **details: Any,
     ) -> TorchImageModel:
         """Return the model of a network with its weights in it. transform: sees images in RGB."""
@@ -72,14 +85,28 @@ class Plan:
             fingerprint=self._fingerprint(weights),
             weights=weights.source,
             preprocessing=f"RGB, {describe_config(self.preprocessing)}",
+            warnings=(*self.warnings, *warnings),
+            **self.details,
             **details,
         )
 
     def _fingerprint(self, weights: WeightsFile) -> str:
+        part = _part_read(weights.path) if self.resolved.checkpoint else None
         return fingerprint(
             backend=self.resolved.backend,
             weights=weights.digest,
             architecture=self.architecture,
             preprocessing=self.preprocessing,
             layers=self.layers,
+            **({"part": part} if part else {}),
         )
+
+
+def _part_read(path: Path) -> str | None:
+    """Return which part of a checkpoint is read, where it has several and the choice decides the features."""
+    return _part(path, file_key(path.stat())) if kind_of(path) == "pickle" else None
+
+
+@lru_cache
+def _part(path: Path, state: tuple[int, ...]) -> str | None:
+    return read_checkpoint(path).mark

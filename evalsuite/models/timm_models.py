@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalsuite.errors import UsageError
+from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import PENULTIMATE
-from evalsuite.models.checkpoints import misfit, read_state_dict
+from evalsuite.models.checkpoints import Checkpoint, misfit, read_checkpoint
+from evalsuite.models.fitting import Fit, fit
 from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.plans import Plan
+from evalsuite.models.sidecars import read_sidecar
 from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, hub_candidates
 from evalsuite.registry import did_you_mean
+
+CONFIG_FILE = "config.json"
+"""What timm writes next to weights for the hub: architecture and pretrained_cfg."""
+
+PREPROCESS_KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+"""The fields of timm's PretrainedCfg that decide the inference transform."""
 
 DEFAULT_FILE = "pytorch_model.bin"
 """What a hub entry of timm means when it names no file: its HF_WEIGHTS_NAME."""
@@ -25,7 +34,11 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> T
     plan = make_plan(resolved)
     weights = plan.weights(offline=offline, cache_dir=cache_dir)
     transform = _timm().data.create_transform(**plan.preprocessing, is_training=False)
-    return plan.model(_build(resolved, weights.path), transform, weights)
+    if resolved.checkpoint is None:
+        return plan.model(_published_network(resolved, weights.path), transform, weights)
+    checkpoint = read_checkpoint(weights.path)
+    module, found = _network(resolved, checkpoint)
+    return plan.model(module, transform, weights, warnings=found.said(checkpoint), **found.details(checkpoint))
 
 
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str | None:
@@ -37,10 +50,26 @@ def make_plan(resolved: ResolvedModel) -> Plan:
     """Look up what timm knows of the weights; UsageError for a name that it does not have."""
     architecture = resolved.target.partition(".")[0]
     config = _published_config(resolved)
-    preprocessing = dict(_timm().data.resolve_data_config(pretrained_cfg=config))
+    own, warnings = _own_config(resolved, architecture)
+    preprocessing = dict(_timm().data.resolve_data_config(pretrained_cfg={**config, **own}))
     place = resolved.checkpoint or _published(config)
-    form = f"timm:{resolved.target}@path/to/weights.safetensors"
-    return Plan(resolved, architecture, preprocessing, [PENULTIMATE], place, form)
+    form = f"timm:{resolved.target}@/path/to/weights.safetensors"
+    details = {"config": CONFIG_FILE} if own else {}
+    return Plan(resolved, architecture, preprocessing, [PENULTIMATE], place, form, warnings, details)
+
+
+def _own_config(resolved: ResolvedModel, architecture: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return how the images of a checkpoint are prepared by the file next to it, and a warning where it is not its."""
+    found = (
+        read_sidecar(resolved.checkpoint, CONFIG_FILE) if resolved.checkpoint and "." not in resolved.target else None
+    )
+    if found is None or "architecture" not in found.content:  # config.json is a common name: not every one is timm's
+        return {}, ()
+    if found.content["architecture"] != architecture:
+        of = found.content["architecture"]
+        return {}, (f"The {CONFIG_FILE} next to it is of {of}, not of {architecture}, and was not read.",)
+    config = {**found.content, **found.part("pretrained_cfg")}
+    return {key: config[key] for key in PREPROCESS_KEYS if config.get(key) is not None}, ()
 
 
 def _published_config(resolved: ResolvedModel) -> dict[str, Any]:
@@ -76,25 +105,57 @@ def _published(config: Mapping[str, Any]) -> WeightsPlace:
     return UrlFile(url, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2])  # TORCH_HOME is honoured
 
 
-def _build(resolved: ResolvedModel, path: Path) -> Any:
-    state = read_state_dict(path)
+def _published_network(resolved: ResolvedModel, path: Path) -> Any:
+    """Build a network with published weights, which timm brings into its form."""
+    # The weights go in by hand: older timm reads files with weights_only=False. timm still applies the
+    # conversions that some architectures need.
+    overlay = {"state_dict": dict(read_checkpoint(path).state)}
     try:
-        if resolved.checkpoint is None:
-            # The weights go in by hand: older timm reads files with weights_only=False. timm still applies the
-            # conversions that some architectures need.
-            overlay = {"state_dict": state}
-            module = _timm().create_model(resolved.target, pretrained=True, pretrained_cfg_overlay=overlay)
-            module.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
-        else:
-            # A network trained on other classes than the published one is as good an encoder: take the size
-            # of its classifier from the file.
-            head = state.get(f"{_published_config(resolved).get('classifier')}.weight")
-            classes = {"num_classes": int(head.shape[0])} if head is not None else {}
-            module = _timm().create_model(resolved.target, pretrained=False, **classes)
-            module.load_state_dict(state, strict=True)
+        module = _timm().create_model(resolved.target, pretrained=True, pretrained_cfg_overlay=overlay)
     except RuntimeError as error:
         raise misfit(path, f"timm {resolved.target}", error) from error
+    module.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
     return module
+
+
+def _network(resolved: ResolvedModel, checkpoint: Checkpoint) -> tuple[Any, Fit]:
+    """Build a network with the weights of a checkpoint.
+
+    Its classifier need not be there, nor have the classes of the published one: the probe does not read it.
+    """
+    module = _timm().create_model(resolved.target, pretrained=False)
+    named = module.pretrained_cfg.get("classifier") or ()
+    heads = tuple(f"{name}." for name in ([named] if isinstance(named, str) else named))
+    found = fit(
+        module,
+        checkpoint,
+        f"timm {resolved.target}",
+        convert=lambda state: _converted(module, state, heads, checkpoint.path),
+        optional=heads,
+    )
+    return module, found
+
+
+def _converted(module: Any, state: dict[str, Any], heads: tuple[str, ...], path: Path) -> dict[str, Any]:
+    """Return weights as this release of timm names them, by the function it has for files of older and other origin.
+
+    It is asked where they do not fit as they are. It may rename and reshape, not stretch: ModelError says so.
+    """
+    wanted = {name: value.shape for name, value in module.state_dict().items() if not name.startswith(heads or ("-",))}
+    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    if convert is None or all(name in state and state[name].shape == shape for name, shape in wanted.items()):
+        return state
+    try:
+        made: dict[str, Any] = convert(dict(state), module)
+    except (KeyError, IndexError, ValueError, AttributeError, RuntimeError, TypeError):  # of another architecture
+        return state
+    for name, value in made.items():
+        if name in state and name in wanted and state[name].numel() != value.numel():
+            raise ModelError(
+                f"{path}: {name} has the shape {tuple(state[name].shape)} and the network's has {tuple(wanted[name])}: "
+                "the weights are of another image or patch size. Name the architecture that they were trained with."
+            )
+    return made
 
 
 def _timm() -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
-from evalsuite.features.encoding import MapBatches, Precision
+from evalsuite.features.encoding import EncodeRows, MapBatches, Precision
 from evalsuite.models.base import ImageModel
 from evalsuite.progress import Progress
 from evalsuite.records import Result
@@ -21,11 +21,22 @@ class Executor(Protocol):
         """The devices, the first of which everything else runs on."""
 
     @property
-    def precision(self) -> Precision:
-        """The precision models run at."""
+    def precisions(self) -> Sequence[Precision]:
+        """The precision models run at, then those to take where values are not finite."""
 
-    def mapping(self, model: ImageModel) -> MapBatches:
+    def mapping(self, model: ImageModel, precision: Precision) -> MapBatches:
         """Return a function that encodes batches, in order, with a model on the first device."""
+
+    def close(self) -> None:
+        """Give back what was taken for the run."""
+
+
+@runtime_checkable
+class RowsExecutor(Executor, Protocol):
+    """One that reads the images itself, elsewhere."""
+
+    def reading(self, model: ImageModel, precision: Precision) -> EncodeRows:
+        """Return a function that reads and encodes rows with a model."""
 
 
 class Reporter(Progress):

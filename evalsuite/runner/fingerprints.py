@@ -19,7 +19,7 @@ def result_fingerprint(session: TaskSession, protocol: EvaluationProtocol, model
     splits = session.splits(protocol)
     parts = {
         "task": session.definition(with_prompts=protocol.needs_text),
-        "protocol": [protocol.name, protocol.version, asdict(protocol.options)],
+        "protocol": [protocol.name, protocol.version_for(session.task), asdict(protocol.options)],
         "seed": options.seed,
         "model": model_key,
         "samples": [session.split_digest(split) for split in splits],
@@ -45,3 +45,9 @@ def changed_options(protocol: EvaluationProtocol, options: RunOptions) -> Mappin
 def options_hash(changed: Mapping[str, Any]) -> str | None:
     """Return eight digits for non-default options, None when there are none."""
     return hash8(json.dumps(changed, sort_keys=True)) if changed else None
+
+
+def variant(options: RunOptions) -> tuple[str, ...]:
+    """Return what decides features next to model and precision, where it is not the default: parts of the run key."""
+    compiled = ("compile",) if options.compile else ()
+    return compiled if options.decoder == "pillow" else (*compiled, f"decoder {options.decoder}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -16,17 +18,19 @@ from pydantic import BaseModel
 
 from evalsuite import atomic
 from evalsuite.data.place import DataPlace
-from evalsuite.errors import EvalsuiteError, ModelError, UsageError
+from evalsuite.errors import EvalsuiteError, ModelError, NotFiniteError, UsageError
 from evalsuite.features.catalog import FEATURES
-from evalsuite.features.encoding import MapBatches, Precision, inference
+from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
-from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, move
-from evalsuite.models.loading import load_model, weights_fingerprint
-from evalsuite.models.modules import TEXTS_AT_ONCE
+from evalsuite.models.base import UNKNOWN_LOGITS, ImageModel, ImageTextModel, Logits, ModelInfo, move
+from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
+from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
-from evalsuite.runner.base import Executor
+from evalsuite.runner.base import Executor, RowsExecutor
+
+TEXT_TEST_FILE = "text_test.json"
 
 
 class Description(BaseModel):
@@ -40,8 +44,9 @@ class Description(BaseModel):
 class KnownModel:
     """A model whose fingerprint is known: enough to find what is stored of it; nothing is loaded.
 
-    run_key: the fingerprint of model and precision. folder: of its features; it need not be there yet. reusable:
-    whether the fingerprint covers all that decides the features; if not, the folder is of this session alone.
+    run_key: the fingerprint of model, precision and what else decides features (`variant`). folder: of its features;
+    it need not be there yet. reusable: whether the fingerprint covers all that decides the features; if not, the
+    folder is of this session alone.
     """
 
     run_key: str
@@ -63,8 +68,30 @@ class KnownModel:
         atomic.write_json(self._description_file, found.model_dump(mode="json"))
 
     @property
+    def overflows(self) -> bool:
+        """Whether this precision is known to be too narrow for the model."""
+        return self._overflow_file.is_file()
+
+    def note_overflow(self, why: str) -> None:
+        """Remember that this precision is too narrow for the model, so that the next run does not try it again."""
+        atomic.write_json(self._overflow_file, {"why": why})
+
+    def text_warnings(self) -> list[str] | None:
+        """Return what the test of the text encoder said; None: it was not tested."""
+        path = self.folder / TEXT_TEST_FILE
+        return list(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+    def note_text_warnings(self, warnings: Sequence[str]) -> None:
+        """Store what the test of the text encoder said, for the next run."""
+        atomic.write_json(self.folder / TEXT_TEST_FILE, list(warnings))
+
+    @property
     def _description_file(self) -> Path:
         return self.folder / "model.json"
+
+    @property
+    def _overflow_file(self) -> Path:
+        return self.folder / "overflow.json"
 
 
 @dataclass(frozen=True)
@@ -73,43 +100,103 @@ class LoadedModel:
 
     model: ImageModel
     executor: Executor
+    precision: Precision
 
     @cached_property
     def encode_batches(self) -> MapBatches:
         """The executor's mapping over batches of images."""
-        return self.executor.mapping(self.model)
+        return self.executor.mapping(self.model, self.precision)
+
+    @cached_property
+    def encode_rows(self) -> EncodeRows | None:
+        """What reads and encodes rows elsewhere, where the executor does that."""
+        if isinstance(self.executor, RowsExecutor):
+            return self.executor.reading(self.model, self.precision)
+        return None
+
+    def text_faults(self) -> list[str]:
+        """Test how the model reads texts; a model that is no torch module cannot be asked."""
+        if not isinstance(self.model, TorchImageTextModel):
+            return []
+        with inference(self.executor.devices[0], self.precision):
+            return self.model.text_faults()
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Return the (len(texts), dim) float32 embeddings on the CPU; ModelError without a text encoder."""
+        """Return the (len(texts), dim) float32 embeddings on the CPU.
+
+        Raises ModelError without a text encoder, NotFiniteError for a NaN or an infinity.
+        """
         model = self.model
         if not isinstance(model, ImageTextModel):
             raise ModelError(f"The model {model.info.name!r} has no `encode_texts`.")
         parts = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
-            with inference(self.executor.devices[0], self.executor.precision):
+            with inference(self.executor.devices[0], self.precision):
                 parts.append(model.encode_texts(texts[start : start + TEXTS_AT_ONCE]).float().cpu())
-        return torch.cat(parts)
+        found = torch.cat(parts)
+        row = first_not_finite(found)
+        if row is not None:
+            raise NotFiniteError(f"gave the text {texts[row]!r} a value that is not finite (NaN or infinity).")
+        return found
 
 
 class ModelSession:
     """One model of a run, which becomes known and then loaded as the jobs need it, once for all of them.
 
-    given: what a name resolved to, or a ready model (as a training loop has it).
+    given: what a name resolved to, or a ready model (as a training loop has it). variant: what else than model and
+    precision decides its features and is not the default. too_narrow: what showed that it must `fall_back`.
     """
 
-    def __init__(self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor) -> None:
+    too_narrow: NotFiniteError | None = None
+
+    def __init__(
+        self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor, variant: Sequence[str] = ()
+    ) -> None:
         self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else _refreshed(given)
         self._resolved = given if isinstance(given, ResolvedModel) else _ready(given)
         self._place = place
-        self._executor = executor
+        self.executor = executor
+        self._variant = tuple(variant)
         self._failure: Exception | None = None
         self._known: KnownModel | None = None
         self._seconds_loading = 0.0
+        self._loading = threading.RLock()
         self.name = self._resolved.name
         self.slug = self._resolved.slug
+        self.slugs = tuple(slug for slug in (self.slug, self._resolved.former_slug) if slug)
         self.is_code = self._resolved.is_code
-        self.precision: Precision = executor.precision
+        self._precisions = list(executor.precisions)
         self.device: torch.device = executor.devices[0]
+        self.device_count = len(executor.devices)
+        self.devices = len(executor.devices)
+
+    @property
+    def precision(self) -> Precision:
+        """What the model runs at; known for sure once the model is known."""
+        return self._precisions[0]
+
+    @property
+    def fallback(self) -> str | None:
+        """What a record says where the precision is not the one that is taken first."""
+        first = self.executor.precisions[0]
+        if self.precision == first:
+            return None
+        return f"{self.precision} was used: at {first} this model gives values that are not finite (NaN or infinity)."
+
+    @property
+    def can_fall_back(self) -> bool:
+        """Whether there is another precision to take."""
+        return len(self._precisions) > 1
+
+    def fall_back(self, why: str) -> None:
+        """Take the next precision, from now on and in later runs."""
+        known = self.identify()
+        if known.reusable:
+            known.note_overflow(why)
+        self.close()
+        del self._precisions[0]
+        self._known = self.too_narrow = None
+        self.__dict__.pop("loaded", None)
 
     def check_name(self) -> None:
         """Raise UsageError for weights or an architecture that do not exist; what else is wrong is for the job."""
@@ -150,7 +237,7 @@ class ModelSession:
         model = self._load()
         move(model, self.device)
         self.identify().describe(model)
-        return LoadedModel(model, self._executor)
+        return LoadedModel(model, self.executor, self.precision)
 
     def known_text(self) -> bool | None:
         """Tell whether it can encode texts; None where only loading tells."""
@@ -170,11 +257,32 @@ class ModelSession:
     def info(self) -> ModelInfo:
         """Return what is recorded about the model, from the store where it was loaded before."""
         described = self.identify().description() if self._network is None else None
-        return described.info if described is not None else self._load().info
+        if described is None:
+            return self._load().info
+        # Features are shared by all names of the same weights, and were described under the first.
+        return described.info.model_copy(update={"name": self.name, "slug": self.slug})
+
+    def logits(self) -> Logits:
+        """Return how the model makes a logit of a cosine."""
+        found = _logits_of(self.info())
+        if not found.assumed or self._network is not None:
+            return found
+        # 0.1.0 described models without it.
+        return known_logits(self._resolved, cache_dir=self._place.cache_dir) or _logits_of(self._load().info)
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings, from the store where they were computed before."""
-        return text_embeddings(self.identify().folder / "texts", texts, lambda new: self.loaded.encode_texts(new))
+        return text_embeddings(self.identify().folder / "texts", texts, self._encode_texts)
+
+    def text_warnings(self) -> list[str]:
+        """Return what the test of the text encoder said, at the first run that used it."""
+        return self.identify().text_warnings() or []
+
+    def _encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        known, loaded = self.identify(), self.loaded
+        if known.text_warnings() is None:
+            known.note_text_warnings(loaded.text_faults())
+        return loaded.encode_texts(texts)
 
     def take_loading_seconds(self) -> float:
         """Return how long loading took, once: it belongs to the first job that needed it."""
@@ -182,16 +290,33 @@ class ModelSession:
         return seconds
 
     def _known_by(self, fingerprint: str, not_described: Sequence[str] = ()) -> KnownModel:
-        key = hashlib.sha256(f"{fingerprint}:{self.precision}".encode()).hexdigest()
+        known = self._known_at(self.precision, fingerprint, not_described)
+        while known.overflows and len(self._precisions) > 1:
+            del self._precisions[0]
+            known = self._known_at(self.precision, fingerprint, not_described)
+        return known
+
+    def _known_at(self, precision: Precision, fingerprint: str, not_described: Sequence[str]) -> KnownModel:
+        key = hashlib.sha256(":".join((fingerprint, precision, *self._variant)).encode()).hexdigest()
         name = f"{file_slug(self.slug)}-{key[:12]}"
         if not_described:
             name = f"{name}-{uuid.uuid4().hex[:12]}"
-        return KnownModel(key, self._place.cache_dir / FEATURES / name, reusable=not not_described)
+        return KnownModel(key, self._folder(name, key), reusable=not not_described)
+
+    def _folder(self, name: str, key: str) -> Path:
+        """Return the folder of features: of another name of the same weights, where that is there already."""
+        features = self._place.cache_dir / FEATURES
+        others = sorted(features.glob(f"*-{key[:12]}")) if not (features / name).is_dir() else []
+        return others[0] if others else features / name
 
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""
+        with self._loading:
+            return self._load_once()
+
+    def _load_once(self) -> ImageModel:
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)  # each raise would add to it
         if self._network is None:
             started = time.perf_counter()
             try:
@@ -201,6 +326,12 @@ class ModelSession:
                 raise
             self._seconds_loading = time.perf_counter() - started
         return self._network
+
+
+def _logits_of(info: ModelInfo) -> Logits:
+    if info.logit_scale is None:
+        return UNKNOWN_LOGITS
+    return Logits(info.logit_scale, info.logit_bias or 0.0)
 
 
 def _refreshed(model: ImageModel) -> ImageModel:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome
 from evalsuite.protocols.scoring import further_metrics, main_metric
-from evalsuite.records import DataRecord, ModelInfo, Result, Status, Timings
+from evalsuite.records import DataRecord, ModelInfo, PassPhases, Result, Status, Timings
 from evalsuite.results.provenance import collect
 from evalsuite.results.samples import with_classes
 from evalsuite.runner.fingerprints import changed_options, result_fingerprint
@@ -54,7 +55,7 @@ def base_result(
         fingerprint="",
         options={**asdict(protocol.options), **changed},
         changed_options=changed,
-        provenance=collect(device, model.precision, options.seed, options.command),
+        provenance=collect(device, model.precision, options.seed, options.command, options.decoder),
     )
 
 
@@ -71,14 +72,20 @@ def measured_result(
     # Through JSON, so that a result in memory equals the one read back.
     info = ModelInfo.model_validate(model.info().model_dump(mode="json"))
     encoded = sum(report.encoded for report in measured.passes.values())
-    seconds = sum(report.seconds for report in measured.passes.values())
+    phases = _phases(measured.passes.values(), model.devices)
     return base.model_copy(
         update={
             "fingerprint": result_fingerprint(session, protocol, model.identify().run_key, options),
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [*outcome.warnings, *_not_reusable(info)],
+            "warnings": [
+                *outcome.warnings,
+                *_of_the_data(session, measured),
+                *info.warnings,
+                *(model.text_warnings() if protocol.needs_text else ()),
+                *_of_the_model(model, info),
+            ],
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -88,19 +95,41 @@ def measured_result(
                 text=measured.text,
                 fit=measured.fit,
                 total=measured.load + measured.images + measured.text + measured.fit,
-                images_per_second=encoded / seconds if encoded and seconds else None,
+                images_per_second=encoded / phases.total if phases else None,
                 images_encoded=encoded,
+                image_pass=phases,
             ),
         }
     )
 
 
-def _not_reusable(info: ModelInfo) -> list[str]:
+def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
+    return [warning for name in measured.passes for warning in session.pool(name).warnings]
+
+
+def _phases(passes: Iterable[PassReport], devices: int) -> PassPhases | None:
+    """Add up what image passes took; None where nothing was encoded."""
+    made = [report for report in passes if report.encoded]
+    if not made:
+        return None
+    total, computing = math.fsum(report.seconds for report in made), math.fsum(report.computed for report in made)
+    return PassPhases(
+        total=total,
+        decoding=math.fsum(report.decoded for report in made),
+        computing=computing,
+        writing=math.fsum(report.written for report in made),
+        device_busy=computing / (total * devices),
+    )
+
+
+def _of_the_model(model: ModelSession, info: ModelInfo) -> list[str]:
+    fallback = [model.fallback] if model.fallback else []
     if not info.not_described:
-        return []
+        return fallback
     return [
+        *fallback,
         f"Nothing of this model is reused: its fingerprint cannot cover {', '.join(info.not_described)}. "
-        "Features and results are computed anew by every run."
+        "Features and results are computed anew by every run.",
     ]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from evalsuite.errors import SpecError
 from evalsuite.registry import nearest
 from evalsuite.tasks.parts import Strict
-from evalsuite.text import shortened
+from evalsuite.text import composed, shortened
 
 
 class ByCode(Strict):
@@ -22,7 +22,7 @@ class ByCode(Strict):
     @classmethod
     def _codes_are_text(cls, value: Any) -> Any:
         if isinstance(value, dict) and isinstance(value.get("by_code"), dict):
-            return {**value, "by_code": {str(raw): str(key) for raw, key in value["by_code"].items()}}
+            return {**value, "by_code": {str(raw): composed(str(key)) for raw, key in value["by_code"].items()}}
         return value
 
 
@@ -33,6 +33,11 @@ class ByIndex(Strict):
     """
 
     by_index: Literal["classes"] | list[str]
+
+    @field_validator("by_index")
+    @classmethod
+    def _one_form(cls, value: Literal["classes"] | list[str]) -> Literal["classes"] | list[str]:
+        return [composed(key) for key in value] if isinstance(value, list) else value
 
 
 LabelMap = Literal["by_key", "by_name"] | ByCode | ByIndex

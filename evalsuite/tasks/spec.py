@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -13,6 +13,7 @@ from evalsuite.registry import did_you_mean
 from evalsuite.tasks.parts import Strict
 from evalsuite.tasks.sources import AnySource, SourceSpec
 from evalsuite.tasks.split_rules import OfficialSplits, Sizes, SplitRule
+from evalsuite.text import composed
 
 PLACEHOLDER = "{}"
 
@@ -32,8 +33,25 @@ class TaskClass(Strict):
         if isinstance(value, dict) and len(value) == 1 and "key" not in value:
             ((key, names),) = value.items()
             listed = names if isinstance(names, list) else [names]
+            for part in (key, *listed):
+                if part is None or isinstance(part, bool):
+                    raise ValueError(f"a class needs a name, not {part} (words such as no and null need quotes)")
             return {"key": str(key), "names": [str(name) for name in listed]}
         return value
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        """Refuse what would make a prompt without a class, or a class that no label can name."""
+        if not self.key.strip():
+            raise ValueError("a class has an empty key")
+        if not all(name.strip() for name in self.names):
+            raise ValueError(f"the class {self.key!r} has an empty name: no prompt could tell of it")
+        return self
+
+    @field_validator("key")
+    @classmethod
+    def _one_form(cls, key: str) -> str:
+        return composed(key)
 
 
 class PromptSpec(Strict):

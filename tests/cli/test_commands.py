@@ -24,6 +24,7 @@ STORES = ("-o", "out", "--cache-dir", "cache")
 COMMANDS = [
     [],
     ["run"],
+    ["speed"],
     ["leaderboard"],
     ["import"],
     ["export"],

@@ -62,20 +62,25 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def video() -> Callable[..., bytes]:
-    """Encode a video of uniform grey frames: frame i is 10 * i."""
+    """Encode a video of uniform grey frames: frame i is 10 * i (up to 250), with a sound as long as so many frames."""
 
-    def build(frames: int, suffix: str = "avi") -> bytes:
+    def build(frames: int, suffix: str = "avi", sound: int = 0) -> bytes:
         av = pytest.importorskip("av")
         buffer = io.BytesIO()
         with av.open(buffer, "w", format=suffix) as container:
-            stream = container.add_stream("mpeg4", rate=10)
+            stream = container.add_stream("libvpx" if suffix == "webm" else "mpeg4", rate=10)
+            voice = container.add_stream("pcm_s16le", rate=8000, layout="mono") if sound else None
             stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
             for index in range(frames):
-                pixels = np.full((32, 32, 3), 10 * index, np.uint8)
+                pixels = np.full((32, 32, 3), min(10 * index, 250), np.uint8)
                 for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
                     container.mux(packet)
             for packet in stream.encode():
                 container.mux(packet)
+            for index in range(sound):
+                part = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+                part.sample_rate, part.pts = 8000, 800 * index
+                container.mux(voice.encode(part))
         return buffer.getvalue()
 
     return build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import io
 import json
 import os
@@ -11,11 +12,19 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from evalsuite.data.decoding import decode_image, decode_middle_frame
-from evalsuite.errors import DataError, MissingExtraError
-from evalsuite.hashing import CACHE_NAME, combined_sha256, file_sha256, tree_sha256
+from evalsuite.errors import DataError, JobError, MissingExtraError
+from evalsuite.hashing import (
+    CACHE_NAME,
+    combined_sha256,
+    file_sha256,
+    files_sha256,
+    read_every_byte,
+    tree_sha256,
+)
+from evalsuite.progress import Progress
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
@@ -51,6 +60,31 @@ def test_a_decompression_bomb_is_refused():
     content += struct.pack(">I", 8) + b"IDAT" + bytes(8)
     with pytest.raises(DataError, match="decompression bomb"):
         decode_image(content, "a")
+
+
+@pytest.mark.parametrize("where", ["text", "international text", "profile", "after the pixels"])
+def test_a_long_text_in_a_png_says_nothing_of_its_pixels(encode, where):
+    image, long = Image.open(io.BytesIO(encode())), "x" * (3 << 20)
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    if where == "international text":
+        info.add_itxt("history", long, zip=True)
+    elif where == "text":
+        info.add_text("history", long, zip=True)
+    elif where == "after the pixels":
+        info.add(b"zTXt", b"history\0\0" + zlib.compress(long.encode()), after_idat=True)
+    image.save(buffer, "PNG", pnginfo=info, icc_profile=long.encode() if where == "profile" else None)
+    limits = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    assert decode_image(buffer.getvalue(), "a.png").tobytes() == image.tobytes()
+    assert limits == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
+
+
+def test_a_text_that_unpacks_without_end_is_refused(encode, monkeypatch):
+    monkeypatch.setattr("evalsuite.data.decoding.MAX_TEXT", 2 << 20)
+    info, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_text("history", "x" * (3 << 20), zip=True)
+    Image.open(io.BytesIO(encode())).save(buffer, "PNG", pnginfo=info)
+    with pytest.raises(DataError, match="too large"):
+        decode_image(buffer.getvalue(), "a.png")
 
 
 def test_postscript_is_never_handed_to_an_interpreter(encode):
@@ -96,10 +130,17 @@ def test_a_bad_packet_does_harm_only_up_to_the_middle_frame(video):
 
 
 @pytest.mark.parametrize("left", [8, 14, 20])
-def test_a_video_that_was_cut_off_is_refused(video, left):
-    content = video(24)
+@pytest.mark.parametrize(("container", "suffix"), [("avi", "avi"), ("matroska", "mkv"), ("webm", "webm")])
+def test_a_video_that_was_cut_off_is_refused(video, container, suffix, left):
+    content = video(24, container)
     with pytest.raises(DataError, match=r"cut off: it has \d+ of the 24 frames"):
-        decode_middle_frame(content[: place_of_packet(content, left)[0]], "a/b.avi")
+        decode_middle_frame(content[: place_of_packet(content, left)[0]], f"a/b.{suffix}")
+
+
+@pytest.mark.parametrize("frames", [1, 2, 9, 60])
+def test_a_whole_video_with_sound_that_goes_on_is_read(video, frames):
+    image = decode_middle_frame(video(frames, "matroska", sound=2 * frames), "a/b.mkv")
+    assert abs(float(np.asarray(image).mean()) - min(10 * (frames // 2), 250)) < 3
 
 
 def test_broken_videos_are_data_errors(video):
@@ -180,6 +221,42 @@ def test_a_hub_blob_is_its_own_checksum(tmp_path):
     blob.write_bytes(b"anything")
     (tmp_path / "link.parquet").symlink_to(blob)
     assert file_sha256(tmp_path / "link.parquet") == "ab" * 32
+
+
+def test_a_hub_blob_is_compared_with_its_name_where_every_byte_is_read(tmp_path):
+    blob, link = tmp_path / "blobs" / hashlib.sha256(b"weights").hexdigest(), tmp_path / "model.safetensors"
+    blob.parent.mkdir()
+    link.symlink_to(blob)
+    try:
+        for wanted, content in ((False, b"w3ights"), (True, b"weights"), (False, b"w3ights"), (True, b"w3ights")):
+            blob.write_bytes(content)
+            read_every_byte(tmp_path, wanted)
+            if wanted and content == b"w3ights":
+                with pytest.raises(JobError, match=f"{blob.name} is damaged"):
+                    file_sha256(link, tmp_path)
+            else:
+                assert file_sha256(link, tmp_path) == blob.name
+    finally:
+        read_every_byte(tmp_path, False)
+
+
+def test_hashing_of_large_files_tells_how_far_it_is(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("evalsuite.hashing.SHOWN_FROM", 7)
+    monkeypatch.setattr("evalsuite.hashing.PIECE", 3)
+
+    class Told(Progress):
+        def progress(self, what, done, total, unit):
+            told.append((what, done, total, unit))
+
+    for name, content in (("a", b"1234"), ("b", b"567")):
+        (tmp_path / name).write_bytes(content)
+    paths = [tmp_path / "a", tmp_path / "b"]
+    digests = files_sha256(paths, tmp_path, Told())
+    assert digests == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert told == [("checksums of 2 files", done, 7, "bytes") for done in (3, 4, 7)]
+    files_sha256(paths, tmp_path, Told())
+    assert len(told) == 3
 
 
 def test_trees_are_equal_wherever_they_are(tmp_path):

@@ -196,3 +196,20 @@ def test_a_corrupt_image_names_its_file(root, make_task):
     path.unlink()
     with pytest.raises(DataError, match=r"cat/2\.png"):
         pool.read(1)
+
+
+def test_images_of_other_kinds_are_passed_over_with_a_warning(root, make_task):
+    folder = root / "pets/train/cat"
+    (folder / "2.png").rename(folder / "2.JFIF")
+    (folder / "10.png").rename(folder / "10.heic")
+    (folder / "notes.txt").write_text("x")
+    data = open_task(make_task(SOURCE), DataPlace(root))
+    (warning,) = data.open_pool("train").warnings
+    assert "1 x .heic, 1 x .jfif" in warning and str(root / "pets/train") in warning and ".txt" not in warning
+    assert data.open_pool("test").warnings == ()
+
+
+def test_images_outside_of_class_folders_are_passed_over_with_a_warning(root, make_task):
+    shutil.copy(root / "pets/train/cat/2.png", root / "pets/train/2.png")
+    (warning,) = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").warnings
+    assert "1 image directly in it" in warning

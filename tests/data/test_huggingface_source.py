@@ -220,3 +220,45 @@ def test_the_real_cifar10(shared_data, tmp_path, make_task, no_network):
     pool = open_task(task, DataPlace(shared_data, cache_dir=tmp_path)).open_pool("test")
     assert np.bincount(pool.labels).tolist() == [1000] * 10
     assert pool.read(9999).image.size == (32, 32)
+
+
+def test_hidden_files_are_no_parquet_files(tmp_path, make_task, encode):
+    for split in ("train", "test"):
+        plain_parquet(tmp_path / f"pets/{split}/0.parquet", encode, [1])
+        (tmp_path / f"pets/{split}/._0.parquet").write_bytes(b"Mac OS X")
+    data = open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c"))
+    assert data.open_pool("train").labels.tolist() == [1]
+
+
+def test_an_arrow_stream_that_was_cut_off_is_refused(tmp_path, make_task, encode):
+    (tmp_path / "pets").mkdir()
+    table = hub_dataset(encode, [0, 1, 1, 0]).data.table
+    for split in ("train", "test"):
+        with pa.OSFile(str(tmp_path / f"pets/{split}.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as w:
+            w.write_table(table, max_chunksize=2)
+    path = tmp_path / "pets/train.arrow"
+    path.write_bytes(path.read_bytes()[:-8])  # without the mark of its end; a reader takes it for whole
+    data = open_task(make_task({**SOURCE, "labels": "by_key"}), DataPlace(tmp_path, cache_dir=tmp_path / "c"))
+    assert len(data.open_pool("test")) == 4
+    with pytest.raises(DataError, match=r"train\.arrow is cut off"):
+        data.open_pool("train")
+
+
+@pytest.mark.parametrize(
+    "labels", [[1.0, 0.0], [True, False], ["1", "00"], pa.array([1, 0], pa.uint8()), pa.array([1, 0], pa.float32())]
+)
+def test_whole_numbers_of_any_type_are_labels(tmp_path, make_task, encode, labels):
+    for split in ("train", "test"):
+        plain_parquet(tmp_path / f"pets/{split}.parquet", encode, labels)
+    data = open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c"))
+    assert data.open_pool("train").labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.bool_(), pa.int64()])
+def test_vectors_of_0_and_1(tmp_path, make_task, encode, kind):
+    for split in ("train", "test"):
+        vectors = pa.array([[0, 1, 1], [1, 0, 0]], pa.list_(pa.int64())).cast(pa.list_(kind))
+        plain_parquet(tmp_path / f"pets/{split}.parquet", encode, vectors)
+    task = make_task(SOURCE, classes=["a", "b", "c"], multilabel=True, metric="map_11_point")
+    pool = open_task(task, DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
+    assert pool.labels.tolist() == [[0, 1, 1], [1, 0, 0]]

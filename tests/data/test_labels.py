@@ -111,3 +111,47 @@ def test_sources_with_names_and_integers_give_what_the_map_speaks_of():
     assert wants_names(ByCode(by_code={"airplane": "plane"}), names)
     assert not wants_names(ByCode(by_code={"0": "plane"}), names)
     assert not wants_names(ByIndex(by_index="classes"), names)
+
+
+SEVERAL = {"multilabel": True, "metric": "map_11_point"}
+VECTORS = [("0", "1", "1"), ("1", "0", "0"), ("0", "0", "0")]
+
+
+def several(*labels):
+    return [MultiLabel(tuple(label)) for label in labels]
+
+
+def test_a_vector_of_0_and_1_has_a_place_for_each_class(make_task):
+    task = make_task(SOURCE, classes=KEYS, **SEVERAL)
+    order = ByIndex(by_index=["bird", "cat", "dog"])
+    assert mapped(task, order, several(*VECTORS)).tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "labels", [[("0", "1"), ("1",)], [("0", "1"), ("0", "1")], [("1", "0"), ("2", "0")], [("0", "1", "2"), ("1",), ()]]
+)
+def test_numbers_of_classes_stay_numbers(make_task, labels):
+    task = make_task(SOURCE, classes=KEYS, **SEVERAL)
+    found = mapped(task, ByIndex(by_index="classes"), several(*labels))
+    assert found.tolist() == [[int(str(k) in label) for k in range(3)] for label in labels]
+
+
+@pytest.mark.parametrize(
+    ("classes", "rule", "labels"),
+    [
+        (KEYS, ByIndex(by_index="classes"), [("0", "1", "1", "0"), ("1", "0", "0", "0")]),
+        (["dog", "cat"], ByIndex(by_index="classes"), [("0", "1"), ("1", "0")]),
+        (["0", "1", "2"], "by_key", VECTORS),
+        (KEYS, ByCode(by_code={"0": "dog", "1": "cat", "2": "bird"}), VECTORS),
+    ],
+)
+def test_vectors_that_may_be_numbers_are_refused(make_task, classes, rule, labels):
+    with pytest.raises(DataError, match="all of them 0 or 1"):
+        mapped(make_task(SOURCE, classes=classes, **SEVERAL), rule, several(*labels))
+
+
+@pytest.mark.parametrize("rule", ["by_key", "by_name", ByCode(by_code={"caf\u00e9": "caf\u00e9", "2": "o\u0308l"})])
+def test_accents_may_be_written_apart(make_task, rule):
+    task = make_task(SOURCE, classes=["cafe\u0301", "\u00f6l"])
+    raw = ["caf\u00e9", "cafe\u0301", "2" if isinstance(rule, ByCode) else "o\u0308l"]
+    assert mapped(task, rule, raw).tolist() == [0, 0, 1]

@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -293,6 +294,16 @@ def test_folders_that_are_accepted_by_name_match_in_lists(root, make_task):
     (root / "pets/all/CAT/0.png").write_bytes((root / "pets/all/dog/0.png").read_bytes())
     with pytest.raises(DataMissingError, match=r"'Cat/0\.png'"):  # which of the two is not known
         open_task(make_task(with_complement(labels="by_name")), DataPlace(root)).folds()
+
+
+def test_accents_in_lists_may_be_written_apart(root, make_task):
+    listed_name, name = (unicodedata.normalize(form, "\u00e9.png") for form in ("NFC", "NFD"))
+    (root / "pets/all/cat/0.png").rename(root / "pets/all/cat" / name)
+    (root / "pets/one.txt").write_text(f"cat/{listed_name}\n", encoding="utf-8")
+    source = {**ALL, "lists": {"one": {"file": "one.txt", "pool": "all"}}}
+    task = make_task(source, splits={"train": "all", "test": "one"})
+    (fold,) = open_task(task, DataPlace(root)).folds(test_only=True)
+    assert len(fold.test) == 1
 
 
 def test_lists_next_to_a_folder_that_is_a_link_are_found_and_others_are_not(root, make_task):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import unicodedata
 
 import numpy as np
 import pandas
@@ -164,3 +165,44 @@ def test_states(root, make_task):
         open_task(make_task(source), DataPlace(root))
     write(root, "test.csv", "image,label\na/0.png,cat\n")
     assert data_state(make_task(source), DataPlace(root)).state == "ready"
+
+
+@pytest.mark.parametrize("cells", [[1, 0], [1.0, 0.0], [True, False], ["1", "0"]])
+def test_whole_numbers_of_any_type_are_labels(root, make_task, cells):
+    rows = [{"image": f"a/{number}.png", "label": cell} for number, cell in enumerate(cells)]
+    write(root, "all.jsonl", "\n".join(map(json.dumps, rows)))
+    source = {"pools": {"all": "all.jsonl"}, "labels": {"by_index": "classes"}}
+    assert opened(make_task, root, source).labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("cell", [0.5, float("nan"), None, -1, 2, {"a": 1}, "", [0.5]])
+def test_what_is_no_label_is_refused(root, make_task, cell):
+    write(root, "all.jsonl", json.dumps({"image": "a/0.png", "label": cell}))
+    source = {"pools": {"all": "all.jsonl"}, "labels": {"by_index": "classes"}}
+    with pytest.raises(DataError, match=r"row 0, column 'label'|has no class"):
+        opened(make_task, root, source)
+
+
+@pytest.mark.parametrize("one", [1, 1.0, True])
+def test_vectors_of_0_and_1(root, make_task, one):
+    zero = type(one)(0)
+    rows = [{"image": f"a/{k}.png", "label": [one if j == k else zero for j in range(3)]} for k in (2, 0)]
+    write(root, "all.jsonl", "\n".join(map(json.dumps, rows)))
+    source = {"pools": {"all": "all.jsonl"}, "labels": {"by_index": "classes"}}
+    pool = opened(make_task, root, source, classes=["a", "b", "c"], multilabel=True, metric="map_11_point")
+    assert pool.labels.tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_of_file_names_may_be_written_apart(root, make_task, forms):
+    in_table, on_disk = (unicodedata.normalize(form, "caf\u00e9.png") for form in forms)
+    (root / "pets/img/a/0.png").rename(root / "pets/img" / on_disk)
+    write(root, "all.csv", f"image,label\n{in_table},cat\n")
+    pool = opened(make_task, root)
+    assert pool.ids == (on_disk,) and pool.read(0).content
+
+
+def test_images_that_may_be_missing_are_a_warning(root, make_task):
+    write(root, "all.csv", "image,label\na/0.png,cat\na/gone.png,dog\n")
+    pool = opened(make_task, root, max_unreadable=1)
+    assert len(pool) == 1 and "1 of 2 images are not under" in pool.warnings[0]

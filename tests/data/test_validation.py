@@ -70,3 +70,10 @@ def test_classes_that_no_decoded_image_shows_are_not_called_shown(root, make_tas
     (root / "pets/train/dog/2.png").write_bytes(b"")
     _, text = checks(make_task(SOURCE, max_unreadable=3), root)["train images"]
     assert text.startswith("1 decoded, for 1 of 2 classes; 3 could not be read")
+
+
+def test_images_that_are_passed_over_are_told(root, make_task):
+    (root / "pets/test/dog/0.png").rename(root / "pets/test/dog/0.JFIF")
+    found = checks(make_task(SOURCE), root)
+    assert found["pool test"][0] == "skipped" and "(1 x .jfif)" in found["pool test"][1]
+    assert "pool train" not in found

@@ -105,7 +105,7 @@ def test_links_are_no_images(tmp_path, make_task):
         link = tarfile.TarInfo("x.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    with pytest.raises(DataError, match="has no image"):
+    with pytest.raises(DataError, match=r"'x\.png' is a link, a device or has holes"):
         open_task(make_task({**SOURCE, "path": ".", "pools": {"all": "*.tar"}}), DataPlace(tmp_path)).open_pool("all")
 
 
@@ -122,7 +122,7 @@ def test_members_with_holes_are_no_images(tmp_path, make_task):
         label = tarfile.TarInfo("x.cls")
         label.size = 1
         archive.addfile(label, io.BytesIO(b"0"))
-    with pytest.raises(DataError, match="has no image"):
+    with pytest.raises(DataError, match=r"'x\.png' is a link, a device or has holes"):
         open_task(make_task({**SOURCE, "path": ".", "pools": {"all": "*.tar"}}), DataPlace(tmp_path)).open_pool("all")
 
 
@@ -178,3 +178,46 @@ def test_missing_shards(root, make_task):
     with pytest.raises(DataMissingError, match=r"wds/test/\*\.tar"):
         open_task(task, DataPlace(root))
     assert data_state(task, DataPlace(root / "x")).state == "absent"
+
+
+def member_starts(path):
+    with tarfile.open(path) as archive:
+        return [member.offset for member in archive]
+
+
+@pytest.mark.parametrize("damage", ["between members", "in a header", "a header overwritten", "at the end"])
+def test_a_shard_that_was_cut_off_is_refused(root, make_task, damage):
+    path = root / "wds/train/1.tar"
+    content, start = path.read_bytes(), member_starts(path)[2]
+    path.write_bytes(
+        {
+            "between members": content[:start],
+            "in a header": content[: start + 200],
+            "a header overwritten": content[:start] + b"x" * 512 + content[start + 512 :],
+            "at the end": content[: -(-len(content.rstrip(b"\0")) // 512) * 512],
+        }[damage]
+    )
+    with pytest.raises(DataError, match=r"1\.tar is no whole, uncompressed tar file"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+
+
+def test_two_archives_in_one_file_are_refused(root, make_task):
+    first, second = root / "wds/train/0.tar", root / "wds/train/1.tar"
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    with pytest.raises(DataError, match=r"0\.tar .*goes on after its end"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+
+
+def test_hidden_files_are_no_shards(root, make_task):
+    (root / "wds/train/._0.tar").write_bytes(b"Mac OS X")
+    assert len(open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")) == 4
+
+
+@pytest.mark.parametrize("vector", [[3, 7], [0, 1, 0], [0, -1], [0.5, 1], [[0, 1]], 1, ["0", "1"]])
+def test_what_is_no_vector_of_0_and_1_is_refused(tmp_path, make_task, encode, vector):
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(vector))
+    write_tar(tmp_path / "wds/a.tar", [("x.npy", buffer.getvalue()), ("x.png", encode())])
+    task = make_task({**SOURCE, "pools": {"all": "*.tar"}, "label": "npy"}, multilabel=True, metric="map_11_point")
+    with pytest.raises(DataError, match="a vector of 0 and 1 with a place for each of the 2 classes"):
+        open_task(task, DataPlace(tmp_path)).open_pool("all")

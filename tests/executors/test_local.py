@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from evalsuite.errors import UsageError
-from evalsuite.executors.devices import choose_precision, parse_devices
+from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.features.batches import Batch
+from evalsuite.features.encoding import MapBatches, Precision
+from evalsuite.models.base import ImageModel
 from tests.models_for_tests import CountingModel
 
 CPU = torch.device("cpu")
@@ -21,11 +23,16 @@ def batches(count: int) -> list[Batch]:
     return [Batch(torch.full((2, 3, 4, 4), float(number)), [2 * number, 2 * number + 1], []) for number in range(count)]
 
 
+def mapping_on(devices: list[torch.device], model: ImageModel, precision: Precision = "fp32") -> MapBatches:
+    """Return what encodes batches with a model on these devices."""
+    return LocalExecutor(devices, [precision]).mapping(model, precision)
+
+
 @pytest.mark.parametrize("devices", [1, 3])
 def test_batches_come_back_in_order_whatever_the_number_of_devices(devices: int) -> None:
-    mapping = LocalExecutor([CPU] * devices, "fp32").mapping(CountingModel())
+    mapping = mapping_on([CPU] * devices, CountingModel())
     encoded = list(mapping(batches(11)))
-    assert [item.batch.rows[0] for item in encoded] == list(range(0, 22, 2))
+    assert [item.rows[0] for item in encoded] == list(range(0, 22, 2))
     for number, item in enumerate(encoded):
         assert torch.equal(item.layers["penultimate"], torch.full((2, 3), float(number)))
 
@@ -38,28 +45,28 @@ def test_an_error_on_one_device_reaches_the_caller() -> None:
             return super().encode_images(batch)
 
     with pytest.raises(ValueError, match="batch 4"):
-        list(LocalExecutor([CPU, CPU], "fp32").mapping(Broken())(batches(9)))
+        list(mapping_on([CPU, CPU], Broken())(batches(9)))
 
 
 @pytest.mark.parametrize(
     ("precision", "stored"), [("fp32", torch.float32), ("bf16", torch.float32), ("fp16", torch.float16)]
 )
-def test_features_are_kept_in_the_precision_they_were_computed_in(precision: str, stored: torch.dtype) -> None:
+def test_features_are_kept_in_the_precision_they_were_computed_in(precision: Precision, stored: torch.dtype) -> None:
     class Linear(CountingModel):
         layer = torch.nn.Linear(48, 5)
 
         def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
             return {"penultimate": self.layer(batch.flatten(1))}
 
-    (item,) = LocalExecutor([CPU], precision).mapping(Linear())(batches(1))  # type: ignore[arg-type]
+    (item,) = mapping_on([CPU], Linear(), precision)(batches(1))
     assert item.layers["penultimate"].dtype == stored
     assert not item.layers["penultimate"].requires_grad
 
 
-def test_auto_is_fp32_on_a_cpu_and_fp16_on_a_gpu() -> None:
-    assert choose_precision("auto", CPU) == "fp32"
-    assert choose_precision("auto", torch.device("cuda:0")) == "fp16"
-    assert choose_precision("bf16", CPU) == "bf16"
+def test_auto_is_fp32_on_a_cpu_and_fp16_on_a_gpu_with_a_way_back() -> None:
+    assert choose_precisions("auto", CPU) == ("fp32",)
+    assert choose_precisions("auto", torch.device("cuda:0")) == ("fp16", "bf16", "fp32")
+    assert choose_precisions("bf16", CPU) == ("bf16",)
 
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:x", "cpu,cpu", "cpu,cuda:0", "", "cuda:9999"])
@@ -71,7 +78,7 @@ def test_devices_that_are_not_there_are_refused_by_name(text: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_gives_the_features_of_the_cpu() -> None:
-    expected = list(LocalExecutor([CPU], "fp32").mapping(CountingModel())(batches(5)))
-    found = list(LocalExecutor(parse_devices("cuda"), "fp32").mapping(CountingModel())(batches(5)))
+    expected = list(mapping_on([CPU], CountingModel())(batches(5)))
+    found = list(mapping_on(parse_devices("cuda"), CountingModel())(batches(5)))
     for one, other in zip(expected, found, strict=True):
         torch.testing.assert_close(one.layers["penultimate"], other.layers["penultimate"])

@@ -164,7 +164,7 @@ def test_no_network_fails_in_seconds_with_a_remedy(tmp_path: Path) -> None:
     out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
     seconds, _, text = out.stdout.strip().splitlines()[-1].partition(" ")
     assert float(seconds) < 10
-    for words in (str(tmp_path), "refused", "HF_HOME", f"{NAME}@path/to/weights.safetensors"):
+    for words in (str(tmp_path), "refused", "HF_HOME", f"{NAME}@/path/to/weights.safetensors"):
         assert words in text
 
 

@@ -277,7 +277,7 @@ def test_no_network_is_an_answer_within_seconds(tmp_path: Path, monkeypatch: pyt
         "the weights of RN101 (open_clip RN101/openai, hub repository timm/resnet101_clip.openai)",
         "not in the local cache",
         "HF_HOME",
-        "open_clip:RN101/path",
+        "open_clip:RN101/openai@/path/to/weights.safetensors",
     ):
         assert words in str(caught.value)
 

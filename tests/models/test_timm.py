@@ -91,6 +91,6 @@ def test_unknown_names_offer_the_nearest(name: str, said: str) -> None:
 
 
 def test_a_model_without_published_weights_says_so() -> None:
-    with pytest.raises(ModelError, match=r"no pretrained weights for resnet50t\. .*timm:resnet50t@path"):
+    with pytest.raises(ModelError, match=r"no pretrained weights for resnet50t\. .*timm:resnet50t@/path"):
         load_model("timm:resnet50t", offline=True)
     assert weights_fingerprint("timm:resnet50t") is None

@@ -82,7 +82,7 @@ def test_the_table_of_clip_benchmark(write: Callable[[str, str], Path]) -> None:
     assert rows == {
         ("clip/vit-b-16", "zero_shot"): {"mnist": 0.5, "oxford_pets": 0.87, "cifar10": 0.7},
         ("clip/vit-b-16", "linear_probe_adamw"): {"mnist": 0.97},
-        ("open_clip/vit-b-16-epoch_3", "zero_shot"): {"cifar10": 0.7},
+        ("open_clip/vit-b-16-data-epoch_3", "zero_shot"): {"cifar10": 0.7},
     }
     assert table.name == "lab" and set(table.notes) == {"zero_shot", "linear_probe_adamw"}
     assert list(skipped) == [

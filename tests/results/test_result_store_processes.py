@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.errors import JobError
+from evalsuite.locks import Lock
 from evalsuite.records import ErrorRecord, MetricRecord, Result
 from evalsuite.results import store as store_module
 from evalsuite.results.store import ResultStore
@@ -98,7 +100,7 @@ def test_a_writer_between_look_and_write_makes_the_other_wait(tmp_path: Path, mo
     main = store.path("m", "weights", "digits", "zero_shot")
     main.parent.mkdir(parents=True)
     monkeypatch.setattr(store_module, "_LOCK_SECONDS", 0.2)
-    with store_module.FileLock(main.parent / ".lock"), pytest.raises(JobError, match="held by another process"):
+    with Lock(main.parent / ".lock"), pytest.raises(JobError, match=f"held by process {os.getpid()} on "):
         store.write(make("digits", "ok"), "weights")
     assert not main.exists()
     store.write(make("digits", "ok"), "weights")

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -61,6 +62,21 @@ def test_both_protocols_share_one_image_pass_and_the_record_is_complete(tmp_path
     assert probe.model_info is not None and probe.model_info.fingerprint == probe.model_fingerprint == "counting"
     assert probe.run_key not in ("", probe.model_fingerprint)
     assert len(probe.details["folds"][0]["tried"]) >= 7
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_record_says_where_the_time_of_its_image_pass_went(tmp_path: Path, task: str, workers: int) -> None:
+    zero_shot, probe = evaluate(tmp_path, CountingModel(), task, workers=workers)
+    for result, images in ((zero_shot, 9), (probe, 18)):
+        timings = result.timings
+        assert timings.image_pass is not None
+        phases = timings.image_pass
+        assert min(phases.decoding, phases.computing, phases.writing) > 0
+        assert phases.computing + phases.writing < phases.total
+        assert phases.device_busy == pytest.approx(phases.computing / phases.total)
+        assert timings.images_per_second == pytest.approx(images / phases.total)
+    (again,) = evaluate(tmp_path, CountingModel(), task, "linear_probe", overwrite=True)
+    assert again.timings.image_pass is None and "image_pass" not in again.model_dump()["timings"]
 
 
 def test_a_second_run_does_nothing_and_gives_the_same(tmp_path: Path, task: str) -> None:
@@ -255,6 +271,21 @@ def test_features_that_are_not_finite_are_refused_with_sample_and_model(
     assert result.status == "error" and result.error.kind == "EvalsuiteError"
     assert repr(result.model) in result.error.message and ".png" in result.error.message
     assert "(row 0 of " in result.error.message and "not finite" in result.error.message
+    assert "--precision fp32" in result.error.message
+    assert not list(tmp_path.rglob("*.npy")) and not list(tmp_path.rglob("*.safetensors"))  # nothing of it is kept
+
+
+def test_stored_features_that_are_not_finite_are_refused_with_the_command_that_removes_them(
+    tmp_path: Path, task: str
+) -> None:
+    evaluate(tmp_path, CountingModel(), task, "linear_probe")
+    for path in tmp_path.rglob("penultimate.npy"):
+        features = np.load(path)
+        features[0] = np.nan
+        np.save(path, features)
+    (result,) = evaluate(tmp_path, CountingModel(), task, "linear_probe", overwrite=True)
+    assert result.status == "error" and result.error.kind == "EvalsuiteError"
+    assert repr(result.model) in result.error.message and ".png" in result.error.message
     (named,) = re.findall(r"`evalsuite cache (\w+)`", result.error.message)
     assert named in cache.commands
 

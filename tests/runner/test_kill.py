@@ -68,14 +68,15 @@ def measured(folder: Path) -> dict[str, Any]:
     the system's BLAS finds its operands in memory, which is another matter than losing something.
     """
     found: dict[str, Any] = {}
-    for path in sorted((folder / "results").rglob("*.json")):
+    for path in sorted((folder / "results").rglob("[!.]*.json")):  # not what a kill left unfinished
         record = json.loads(path.read_text())
-        found[path.name] = [record[key] for key in ("status", "metric", "metrics", "fingerprint")]
+        name = f"{path.parent.name}/{path.name}"
+        found[name] = [record[key] for key in ("status", "metric", "metrics", "fingerprint")]
         for fold in record["details"].get("folds", []):
             tried = [(trial["lambda"], trial["score"], f"{trial['objective']:.9g}") for trial in fold["tried"]]
-            found[path.name] += [fold["lambda"], fold["plateau"], tried, f"{fold['refit']['objective']:.9g}"]
+            found[name] += [fold["lambda"], fold["plateau"], tried, f"{fold['refit']['objective']:.9g}"]
     for path in sorted((folder / "cache").rglob("*.npy")):
-        found[f"{path.parent.parent.name}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        found["/".join([*path.parts[-4:-2], path.name])] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 
@@ -119,11 +120,13 @@ def test_run_killed_while_it_fits_finishes_with_the_same_results(setting: Settin
     setting.finish(out)
 
 
-def test_ctrl_c_exits_130_keeps_what_is_done_and_says_how_to_go_on(setting: Setting) -> None:
-    process = setting.start("interrupted")
-    process.stop_at(after(5), signal.SIGINT)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_signals_keep_what_is_done_say_how_to_go_on_and_have_exit_codes(setting: Setting, name: str) -> None:
+    number = signal.Signals[name]
+    process = setting.start(name)
+    process.stop_at(after(5), number)
     stopped = process.finish()
-    assert stopped.returncode == 130
+    assert stopped.returncode == 128 + number
     assert "same command" in stopped.stderr and "Traceback" not in stopped.stderr
-    done = setting.finish("interrupted")
+    done = setting.finish(name)
     assert done.stdout.count("batch\n") < 28  # of 28 batches in all, some were kept

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from evalsuite.errors import DataMissingError
 
@@ -79,6 +80,23 @@ def leads_out(name: str) -> bool:
     return path.startswith("/") or ".." in path.split("/") or path[1:2] == ":"  # C:
 
 
+def check_end(archive: tarfile.TarFile, *, alone: bool) -> None:
+    """Raise tarfile.ReadError where a tar file of which all members were read does not end there.
+
+    The standard library takes the end of the file, and a damaged header, for the end of the archive, which is a block
+    of zeros (POSIX.1-2017, pax, "ustar Interchange Format"), and reads only the first of several archives in one file.
+    alone: nothing but zeros may follow.
+    """
+    file: IO[bytes] = archive.fileobj  # type: ignore[assignment]
+    file.seek(archive.offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE or any(block):
+        raise tarfile.ReadError(f"it is cut off or damaged at byte {archive.offset:,}: there is no member, and no end")
+    while alone and (block := file.read(1 << 20)):
+        if any(block):
+            raise tarfile.ReadError(f"it goes on after its end at byte {archive.offset:,}, as two archives in one file")
+
+
 def checked_name(name: str, archive: str) -> PurePosixPath:
     """Return the path of a member; DamagedArchiveError for one that leads out of the archive."""
     if leads_out(name):
@@ -132,6 +150,7 @@ def _extract_tar(archive: Path, shown: str, folder: Path) -> None:
             elif not (member.isreg() or member.isdir()):
                 raise DamagedArchiveError(f"{shown}: the member {member.name!r} is a device; it is not unpacked.")
             opened.extract(member, folder, filter="data")
+        check_end(opened, alone=False)
 
 
 def _check_link(path: PurePosixPath, link: str, shown: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from evalsuite.data.base import DataState, RawPool
+from evalsuite.data.decoding import VIDEO_FORMATS, image_extensions
 from evalsuite.data.readers import raw_pool_from_files
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
@@ -41,7 +43,8 @@ class FolderSource(Source[FolderSpec]):
     def open(self, pool: str) -> RawPool:
         """Index the files of a pool: sorted paths relative to the pool's folder.
 
-        Hidden files and empty class folders are passed over. DataError when no image is left.
+        Hidden files and empty class folders are passed over, and what is no image by its name; of other images that are
+        passed over the pool warns. DataError when no image is left.
         """
         spec, root = self.spec, self.folder / self.spec.pools[pool]
         if not root.is_dir():
@@ -63,7 +66,19 @@ class FolderSource(Source[FolderSpec]):
             self.found_in_paths("label", spec.label, ids) if spec.label else [path.split("/", 1)[0] for path in ids]
         )
         groups = self.found_in_paths("group", spec.group, ids) if spec.group else None
-        return raw_pool_from_files(root, ids, labels, groups, spec.frame)
+        raw = raw_pool_from_files(root, ids, labels, groups, spec.frame)
+        return replace(raw, warnings=self._passed_over(root, loose, others))
+
+    def _passed_over(self, root: Path, loose: int, others: Counter[str]) -> tuple[str, ...]:
+        """Return warnings of images that are no samples, though their names are those of images (or videos)."""
+        alike = image_extensions() if self.spec.frame is None else VIDEO_FORMATS.keys()
+        kinds = ", ".join(f"{count} x {extension}" for extension, count in sorted(others.items()) if extension in alike)
+        warnings = []
+        if kinds:
+            warnings.append(f"{root}: files are passed over that seem to be images ({kinds}); `extensions` has others.")
+        if loose:
+            warnings.append(f"{root}: {counted(loose, 'image')} directly in it, in no class folder, passed over.")
+        return tuple(warnings)
 
     def _nothing_found(self, root: Path, named: str, loose: int, others: Counter[str]) -> str:
         text = f"{self.title}: {root} holds no image{f' named {named}' if named != '*' else ''} in a class folder."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
             return self._indexed(pool, dataset, content, origin)
         for part, shortage in _short(found).items():
             raise DataMissingError(f"{self.title}: the split {part!r} is incomplete: {shortage}.")
-        digests = files_sha256(files, self.place.cache_dir)
+        digests = files_sha256(files, self.place.cache_dir, self.place.progress)
         origin = PoolOrigin({path.name: digest for path, digest in zip(files, digests, strict=True)})
         content = combined_sha256(digests)
         # What `datasets` makes of parquet files it knows again by path and time: other bytes go to another folder.
@@ -128,7 +129,7 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
                 for pattern in (f"{name}-[0-9]*.{extension}", f"{name}.{extension}")
             ]
             for folder, pattern in [*patterns, (base / split, f"*.{extension}")]:
-                if files := sorted(folder.glob(pattern)):
+                if files := sorted(path for path in folder.glob(pattern) if not path.name.startswith(".")):
                     return files
         return []
 
@@ -193,6 +194,10 @@ class ColumnReader:
             )
         return content
 
+    def encoded(self, row: int) -> bytes:
+        """Read the bytes of one image: they are its file."""
+        return self.content(row)
+
 
 def _short(found: Mapping[str, Sequence[Path]]) -> dict[str, str]:
     """Return what is missing of the splits that are not complete."""
@@ -217,6 +222,8 @@ def _open_local(files: Sequence[Path], cache: str) -> Any:
     try:
         if files[0].suffix == ".parquet":
             return datasets.Dataset.from_parquet(names, cache_dir=cache)
+        if cut := [path.name for path in files if not _has_end(path)]:
+            raise ValueError(f"{cut[0]} is cut off: it has no end")
         try:
             return datasets.concatenate_datasets([datasets.Dataset.from_file(name) for name in names])
         except ValueError:  # arrow's file format rather than its stream format: copied to the cache
@@ -228,6 +235,19 @@ def _open_local(files: Sequence[Path], cache: str) -> Any:
         raise DataError(
             f"{names[0]}{' and its like' if len(names) > 1 else ''} cannot be read ({reason}). Fetch it again."
         ) from error
+
+
+def _has_end(path: Path) -> bool:
+    """Say whether an arrow stream ends with its mark: a reader takes the end of the file for one.
+
+    Each part begins with FFFFFFFF and its length, which is 0 at the end (arrow.apache.org/docs/format/Columnar.html);
+    files in the file format, and streams from before Arrow 0.15, begin otherwise.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"\xff" * 4:
+            return True
+        file.seek(-8, os.SEEK_END)
+        return file.read() == b"\xff" * 4 + bytes(4)
 
 
 def _image_column(dataset: Any, wanted: str, place: str) -> str:

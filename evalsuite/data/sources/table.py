@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -83,8 +84,10 @@ class TableSource(Source[TableSpec]):
     def _open_files(self, table: _Table) -> RawPool:
         root = self.folder / self.spec.images
         column = self.spec.image or "image"
-        ids = [_safe_path(cell, table.place(number, column)) for number, cell in table.items(column)]
+        paths = [_safe_path(cell, table.place(number, column)) for number, cell in table.items(column)]
+        ids = [_as_on_disk(root, path) for path in paths]
         there = [(root / name).is_file() for name in ids]
+        warnings = []
         absent = [
             f"row {number}: {name!r}"
             for number, name, found in zip(table.numbers, ids, there, strict=True)
@@ -95,9 +98,10 @@ class TableSource(Source[TableSpec]):
                 f"{table.path}, column {column!r}: {len(absent)} of {len(ids)} images are not under {root} "
                 f"({shortened(absent, 3)})"
             )
-            report_missing(text, len(absent), self.task.max_unreadable, DataError)
+            warnings.append(report_missing(text, len(absent), self.task.max_unreadable, DataError))
             table, ids = table.where(there), [name for name, found in zip(ids, there, strict=True) if found]
-        return raw_pool_from_files(root, ids, self._labels(table), self._groups(table))
+        raw = raw_pool_from_files(root, ids, self._labels(table), self._groups(table))
+        return replace(raw, warnings=tuple(warnings))
 
     def _open_pixels(self, table: _Table, column: str) -> RawPool:
         height, width = self.spec.shape or (0, 0)
@@ -121,14 +125,14 @@ class TableSource(Source[TableSpec]):
         ]
 
     def _label(self, cell: Any, place: str) -> RawLabel:
-        if isinstance(cell, bool | int):
+        if _is_whole(cell):
             return int(cell)
         if isinstance(cell, str) and self.spec.separator is not None:
             return MultiLabel(tuple(part.strip() for part in cell.split(self.spec.separator) if part.strip()))
         if isinstance(cell, str) and cell.strip():
             return cell.strip()
-        if isinstance(cell, list) and all(isinstance(part, str | int) for part in cell):
-            return MultiLabel(tuple(str(part) for part in cell))
+        if isinstance(cell, list) and all(isinstance(part, str) or _is_whole(part) for part in cell):
+            return MultiLabel(tuple(part if isinstance(part, str) else str(int(part)) for part in cell))
         raise DataError(f"{place}: {cell!r} is no label.")
 
     def _groups(self, table: _Table) -> list[str] | None:
@@ -217,6 +221,19 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
                 raise ValueError(f"line {number} is no JSON object")
             rows.append(row)
     return rows
+
+
+def _is_whole(value: Any) -> bool:
+    """Say whether a value is a whole number, also written as 3.0, or as true and false."""
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+
+
+def _as_on_disk(root: Path, path: str) -> str:
+    """Return a path with its accents as the files have them, where they have them in another form (NFC or NFD)."""
+    if path.isascii() or (root / path).is_file():
+        return path
+    forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    return next((form for form in forms if (root / form).is_file()), path)
 
 
 def _safe_path(cell: Any, place: str) -> str:

@@ -7,18 +7,19 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from evalsuite.data.base import DataState, LoadedSample, MultiLabel, PoolOrigin, RawLabel, RawPool
 from evalsuite.data.decoding import decode_image
 from evalsuite.data.download.hub import Repository
-from evalsuite.data.download.unpacking import leads_out
+from evalsuite.data.download.unpacking import check_end, leads_out
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
 from evalsuite.tasks.sources import WebDatasetSpec
+from evalsuite.text import counted
 
 _COUNT_FILE = "nshards.txt"
 _Member = tuple[int, int]
@@ -67,7 +68,7 @@ class WebDatasetSource(Source[WebDatasetSpec]):
                     ids.append(f"{name}/{key}")
         if not ids:
             raise DataError(f"{self.title}: the shards of the pool {pool!r} hold no sample.")
-        digests = files_sha256(shards, self.place.cache_dir)
+        digests = files_sha256(shards, self.place.cache_dir, self.place.progress)
         reader = ShardReader(tuple(map(str, shards)), np.array(members, np.int64), tuple(ids))
         origin = PoolOrigin(dict(zip(names, digests, strict=True)))
         return RawPool(
@@ -99,19 +100,28 @@ class WebDatasetSource(Source[WebDatasetSpec]):
     def _shards(self, pool: str) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        return sorted(path for path in self.folder.glob(self.spec.pools[pool]) if path.is_file())
+        found = self.folder.glob(self.spec.pools[pool])
+        return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
     def _label(self, content: bytes, place: str) -> RawLabel:
-        """Return text, or of an array of 0 and 1 the positions of the ones; objects in it are not unpickled."""
+        """Return text, or of a vector of 0 and 1, a place per class, the places of the ones.
+
+        Objects in an array are not unpickled.
+        """
         try:
             if not self.spec.label.endswith("npy"):
                 return content.decode("utf-8").strip()
             vector = np.load(io.BytesIO(content), allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise DataError(f"{place} has a label {self.spec.label!r} that cannot be read ({error}).") from error
-        if vector.ndim != 1:
-            raise DataError(f"{place} has labels that are {vector.ndim}-dimensional, not a vector.")
-        return MultiLabel(tuple(str(index) for index in np.flatnonzero(vector > 0).tolist()))
+        count = len(self.task.class_list)
+        if vector.shape != (count,) or not np.isin(vector, (0, 1)).all():
+            shown = np.array2string(vector, threshold=8, edgeitems=3, separator=", ")
+            raise DataError(
+                f"{place} has the array {shown} of shape {vector.shape} as labels; it must be a vector of 0 and 1 "
+                f"with a place for each of the {counted(count, 'class')}."
+            )
+        return MultiLabel(tuple(str(index) for index in np.flatnonzero(vector).tolist()))
 
     def _what_is_missing(self, pools: Sequence[str]) -> str:
         return (
@@ -128,6 +138,8 @@ class ShardReader:
 
     members: (n, 3) int64: number of the shard, offset and size in bytes.
     """
+
+    reads_in_threads: ClassVar[bool] = True
 
     shards: tuple[str, ...]
     members: np.ndarray[Any, np.dtype[np.int64]]
@@ -148,6 +160,10 @@ class ShardReader:
         except OSError as error:
             raise DataError(f"The sample {self.ids[row]!r} cannot be read: {error}.") from error
 
+    def encoded(self, row: int) -> bytes:
+        """Read the bytes of one image: they are its file."""
+        return self.content(row)
+
 
 def _index(shard: Path) -> dict[str, dict[str, _Member]]:
     """Return key -> field -> place of each member; DataError for names that lead out and damaged archives."""
@@ -159,14 +175,18 @@ def _index(shard: Path) -> dict[str, dict[str, _Member]]:
                     raise DataError(
                         f"{shard}: the member {member.name!r} leads out of the archive; such an archive is not read."
                     )
-                plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
                 key, field = _split_name(member.name)
-                if not plain or not field or PurePosixPath(key).name.startswith(("__", ".")):
+                if member.isdir() or not field or PurePosixPath(key).name.startswith(("__", ".")):
                     continue
+                if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+                    raise DataError(
+                        f"{shard}: the member {member.name!r} is a link, a device or has holes, and is not read."
+                    )
                 fields = samples.setdefault(key, {})
                 if field in fields:
                     raise DataError(f"{shard}: the sample {key!r} has two members {field!r}.")
                 fields[field] = (member.offset_data, member.size)
+            check_end(archive, alone=True)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(
             f"{shard} is no whole, uncompressed tar file ({error}). Fetch it again; decompress it if it is compressed."

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from open_clip import SimpleTokenizer
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
@@ -21,6 +19,7 @@ from evalsuite.models.base import EMBEDDING, PENULTIMATE, ModelInfo
 from evalsuite.models.layers import embedding_layers
 from evalsuite.models.modules import TorchImageTextModel
 from evalsuite.models.pocket import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, pocket_fingerprint, read_part
+from evalsuite.models.preprocessing import Finish, Recipe, RgbSquare
 
 
 class PocketConfig(BaseModel):
@@ -44,19 +43,9 @@ class PocketConfig(BaseModel):
         return int(self.vision_cfg["image_size"])
 
 
-class PocketPreprocess:
-    """Turn one PIL image of any mode into a (3, side, side) float32 tensor: RGB, resize, normalise."""
-
-    def __init__(self, config: PocketConfig) -> None:
-        self._side, self._mean, self._std = config.image_size, config.mean, config.std
-
-    def __call__(self, image: Image.Image) -> torch.Tensor:
-        square = image.convert("RGB").resize((self._side, self._side), Image.Resampling.BILINEAR)
-        values = torch.from_numpy(np.array(square, dtype=np.float32) / 255).permute(2, 0, 1)
-        return (values - self._mean) / self._std
-
-    def __str__(self) -> str:
-        return f"RGB, {self._side} x {self._side} bilinear, (x / 255 - {self._mean}) / {self._std}"
+def pocket_preprocess(config: PocketConfig) -> Recipe:
+    """Make the preprocessing, of which (3, side, side) float32 tensors come: RGB, resize, normalise."""
+    return Recipe((RgbSquare(config.image_size),), Finish((config.mean,), (config.std,)))
 
 
 def build_clip(config: PocketConfig) -> CLIP:
@@ -90,9 +79,8 @@ def load_from(folder: Path) -> TorchImageTextModel:
         )
     weights = read_part(folder, WEIGHTS_FILE)
     clip = _load_weights(build_clip(config), weights, folder)
-    preprocess = PocketPreprocess(config)
-    info = _describe(config, clip, str(preprocess), pocket_fingerprint(folder), weights)
-    return TorchImageTextModel(clip, preprocess, info, embedding_layers, tokenizer)
+    info = _describe(config, clip, pocket_fingerprint(folder), weights)
+    return TorchImageTextModel(clip, pocket_preprocess(config), info, embedding_layers, tokenizer)
 
 
 def _read_config(folder: Path) -> PocketConfig:
@@ -115,7 +103,8 @@ def _load_weights(clip: CLIP, weights: bytes, folder: Path) -> CLIP:
     return clip.eval().requires_grad_(False)
 
 
-def _describe(config: PocketConfig, clip: CLIP, preprocessing: str, fingerprint: str, weights: bytes) -> ModelInfo:
+def _describe(config: PocketConfig, clip: CLIP, fingerprint: str, weights: bytes) -> ModelInfo:
+    side = config.image_size
     return ModelInfo(
         name="pocket",
         slug="pocket",
@@ -128,6 +117,7 @@ def _describe(config: PocketConfig, clip: CLIP, preprocessing: str, fingerprint:
         activation="relu",
         weights=f"sha256:{hashlib.sha256(weights).hexdigest()[:12]}",
         weight_fidelity="exact",
-        preprocessing=preprocessing,
+        logit_scale=math.exp(float(clip.logit_scale.detach())),
+        preprocessing=f"RGB, {side} x {side} bilinear, (x / 255 - {config.mean}) / {config.std}",
         details={"text_activation": "gelu"},
     )

@@ -1,0 +1,180 @@
+"""The project's side of the benchmark of the image pass: passes as `evaluate` makes them, and what bounds them."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evalsuite import evaluate, load_task
+from evalsuite.data.opening import open_task
+from evalsuite.data.place import DataPlace
+from evalsuite.executors.devices import choose_precisions
+from evalsuite.features.batches import read_batches
+from evalsuite.features.encoding import inference
+from evalsuite.models.base import EMBEDDING, ImageTextModel, ModelInfo
+from evalsuite.options import DecoderName
+from evalsuite.speed.measure import rate
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one zero-shot run over a test split took, loading apart.
+
+    images: seconds of decoding and encoding; total: with the texts and the scores.
+    """
+
+    images: float
+    total: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task's name or file, its data, how many images, and further keywords of `evaluate`."""
+
+    task: str
+    data_root: Path
+    limit: int
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Kept:
+    """A model that keeps the batches it is given."""
+
+    model: ImageTextModel
+    batches: list[Tensor] = field(default_factory=list)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model's own."""
+        return self.model.info
+
+    @property
+    def preprocess(self) -> Any:
+        """The model's own."""
+        return self.model.preprocess
+
+    def encode_images(self, batch: Tensor) -> Mapping[str, Tensor]:
+        """Keep the batch and encode it."""
+        self.batches.append(batch.clone())
+        return self.model.encode_images(batch)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Do what the model does."""
+        return self.model.encode_texts(texts)
+
+
+@dataclass
+class Free:
+    """A model that costs nearly nothing: its features are a few pixels. `like`: whose preprocessing it has."""
+
+    like: ImageTextModel
+
+    @property
+    def info(self) -> ModelInfo:
+        """Two models of another cost are two models."""
+        return self.like.info.model_copy(update={"fingerprint": "free", "layers": {EMBEDDING: 147}})
+
+    @property
+    def preprocess(self) -> Any:
+        """That of the other model."""
+        return self.like.preprocess
+
+    def encode_images(self, batch: Tensor) -> Mapping[str, Tensor]:
+        """Return each 32nd pixel of each 32nd row."""
+        return {EMBEDDING: batch[:, :, ::32, ::32].flatten(1)}
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return anything."""
+        return torch.ones(len(texts), 147)
+
+
+def run(model: Any, asked: Asked) -> Pass:
+    """Evaluate a model zero-shot with stores of its own, so that nothing is there yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        (result,) = evaluate(
+            [model],
+            [asked.task],
+            "zero_shot",
+            data_root=asked.data_root,
+            limit=asked.limit,
+            prompts="simple",
+            output=Path(folder) / "results",
+            cache_dir=Path(folder) / "cache",
+            **asked.keywords,
+        )
+    if result.error is not None:
+        raise RuntimeError(result.error.message)
+    timings = result.timings
+    return Pass(timings.images, timings.total - timings.load, timings.images_encoded)
+
+
+def bare(model: ImageTextModel, batches: Sequence[Tensor], device: torch.device) -> float:
+    """Return the seconds of the forward passes alone, over batches that are on the device."""
+    started = time.perf_counter()
+    with inference(device, choose_precisions("auto", device)[0]):
+        for batch in batches:
+            model.encode_images(batch)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def bare_rate(model: Any, image: Tensor, finish: Any, device: torch.device, size: int) -> float:
+    """Return images per second of the network alone: weights and images on the device, in its usual precision."""
+    half = device.type == "cuda"
+    network = copy.deepcopy(model.module).to(device).eval()
+    images = image.expand(size, *image.shape).contiguous().to(device)
+    images = images if finish is None else finish(images)
+    if half:
+        network, images = network.half(), images.half()
+
+    def once() -> int:
+        network.encode_image(images)
+        if half:
+            torch.cuda.synchronize(device)
+        return size
+
+    with torch.inference_mode():
+        return rate(once)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What reading and preprocessing alone took, in seconds of wall time and CPU seconds of this process."""
+
+    seconds: float
+    main: float
+    count: int
+
+
+def read(preprocess: Any, asked: Asked, workers: int, batch_size: int, decoder: DecoderName = "pillow") -> Reading:
+    """Read the first images of a task's test pool as a pass does, and do nothing with them."""
+    task = load_task(asked.task)
+    place = DataPlace(data_root=asked.data_root)
+    pool = open_task(task, place, test_only=True).open_pool("test")
+    rows = range(min(asked.limit, len(pool)))
+    before, started = time.process_time(), time.perf_counter()
+    count = 0
+    for (batches,) in read_batches(
+        pool,
+        rows,
+        [preprocess],
+        batch_size=batch_size,
+        workers=workers,
+        on_unreadable=lambda item: None,
+        decoder=decoder,
+    ):
+        for batch in batches:
+            count += len(batch.rows)
+            batch.release()
+    return Reading(time.perf_counter() - started, time.process_time() - before, count)

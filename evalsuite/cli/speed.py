@@ -1,0 +1,102 @@
+"""evalsuite speed: measure this machine with a model and say how long a run will take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalsuite.cli.options import Command, as_flags, include_path_option, models_option, split_commas, tasks_option
+from evalsuite.data.place import DataPlace
+from evalsuite.options import RunOptions, build, declared
+from evalsuite.text import counted, duration
+
+if TYPE_CHECKING:
+    from evalsuite.speed.estimate import Reading
+    from evalsuite.speed.record import Speed
+    from evalsuite.tasks.spec import TaskSpec
+
+DEFAULT_MODELS = ("pocket",)
+DEFAULT_TASKS = ("all",)
+OF_A_RUN = ("device", "precision", "batch_size", "decoder", "compile")
+"""Options of a run that decide how fast it is."""
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+    evalsuite speed -m ViT-B/32                     about a minute; then the time of each of the 27 tasks
+    evalsuite speed -m ViT-B/32 -t imagenet,mnist   the time of some tasks
+    evalsuite speed -m ViT-B/32 --device cuda:1     as `run` with the same option will take
+    evalsuite run -m ViT-B/32 -t all --dry-run      what is to be done, with its expected time
+    """,
+)
+@models_option
+@tasks_option
+@as_flags(*declared(DataPlace), *(option for option in declared(RunOptions) if option.name in OF_A_RUN))
+@include_path_option
+def speed(models: tuple[str, ...], tasks: tuple[str, ...], include_paths: tuple[Path, ...], **keywords: Any) -> None:
+    """Measure how fast models are on this machine, and say what a run waits for and how long it will take.
+
+    What was measured is kept: `evalsuite run --dry-run` with the same model and device shows the same estimate.
+    """
+    if keywords["offline"]:
+        # Libraries below read it when they are imported.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from evalsuite.api import measure_speed
+    from evalsuite.speed.estimate import Reading
+    from evalsuite.tasks import TaskIndex
+
+    specs = TaskIndex(include_paths).select(split_commas(tasks) if tasks else DEFAULT_TASKS)
+    options, place = build(RunOptions, keywords), build(DataPlace, keywords)
+    for name in split_commas(models) if models else DEFAULT_MODELS:
+        found, batch_size = measure_speed(name, options, place, lambda text: click.echo(text, err=True))
+        _show(found, Reading(batch_size, options.decoder), specs)
+
+
+def _show(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> None:
+    from evalsuite.speed.estimate import bottleneck
+
+    machine = found.machine
+    per_core = ", ".join(f"{decoder} {rate:,.0f}" for decoder, rate in found.decode.items())
+    lines = {
+        "decoding": f"{per_core} photographs/s per processor",
+        "encoding": ", ".join(f"{size}: {rate:,.1f}" for size, rate in found.encode.items())
+        + " images/s, by batch size",
+        "copies": None if found.copied is None else f"{found.copied:,.0f} images/s to a device",
+        "texts": None if found.texts is None else f"{found.texts:,.0f} texts/s",
+        "probe": f"{found.probe / 1e9:,.1f} GFLOP/s",
+        "bottleneck": bottleneck(found, reading),
+    }
+    devices = f"{machine.devices} x {machine.device}" if machine.devices > 1 else machine.device
+    click.echo(f"{found.model} at {found.precision} on {devices} with {counted(machine.processors, 'processor')}")
+    for name, text in lines.items():
+        if text is not None:
+            click.echo(f"  {name:10}  {text}")
+    click.echo("\n" + _times(found, reading, specs) + "\n")
+
+
+def _times(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> str:
+    from tabulate import tabulate
+
+    from evalsuite.speed.estimate import expected, work_of
+
+    rows, whole = [], [0, 0.0, 0.0, 0.0]
+    for task in specs:
+        work = work_of(task, zero_shot=found.texts is not None, probe=True)
+        if work is None:
+            rows.append([task.name, "?", "?", "?", "?", "?"])
+            continue
+        parts = expected(found, work, reading)
+        whole = [a + b for a, b in zip(whole, (work.images, parts.images, parts.texts, parts.probe), strict=True)]
+        rows.append([task.name, *_row(work.images, parts.images, parts.texts, parts.probe)])
+    rows.append([f"all of these {len(specs)}", *_row(*whole)])
+    headers = ["task", "images", "image pass", "texts", "probe", "expected"]
+    return tabulate(rows, headers, tablefmt="simple", colalign=("left",) + ("right",) * 5, disable_numparse=True)
+
+
+def _row(images: float, *seconds: float) -> list[str]:
+    return [f"{images:,.0f}", *(duration(part) for part in (*seconds, sum(seconds)))]

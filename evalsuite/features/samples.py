@@ -1,0 +1,86 @@
+"""Read, decode and preprocess the samples of a pool: in this process, or in one of those that only do that."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from evalsuite.code_files import Portable
+from evalsuite.data.base import Pool
+from evalsuite.errors import DataError, EvalsuiteError, ModelError
+from evalsuite.features.blocks import Stamp
+from evalsuite.features.decoders import DECODERS, Opened
+from evalsuite.models.base import Preprocess
+from evalsuite.options import DecoderName
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A sample that cannot be read, and why."""
+
+    identifier: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample: the sha256 of its bytes, and (channels, height, width) of each preprocessing.
+
+    Images are uint8 where the preprocessing is understood: the device does the rest.
+    """
+
+    digest: bytes
+    images: Sequence[NDArray[Any]]
+
+
+class Samples:
+    """The samples of a pool under some preprocessings. Another process can have it where it can be pickled."""
+
+    def __init__(self, pool: Pool, preprocesses: Sequence[Preprocess], decoder: DecoderName = "pillow") -> None:
+        self.pool = pool
+        self._decoder = decoder
+        self._preprocesses = Portable(tuple(preprocesses))
+
+    def read(self, row: int) -> Sample | Unreadable:
+        """Read one sample; ModelError where a preprocessing fails on it."""
+        try:
+            opened = DECODERS[self._decoder].open(self.pool, row)
+        except DataError as error:
+            return Unreadable(self.pool.ids[row], str(error))
+        digest = hashlib.sha256(opened.content).digest()
+        return Sample(digest, [self._pixels(opened, preprocess, row) for preprocess in self._preprocesses.content])
+
+    def _pixels(self, opened: Opened, preprocess: Preprocess, row: int) -> NDArray[Any]:
+        try:
+            return DECODERS[self._decoder].pixels(opened, preprocess)
+        except EvalsuiteError:
+            raise
+        except Exception as error:
+            last, image = traceback.extract_tb(error.__traceback__)[-1], opened.shown()
+            raise ModelError(
+                f"The preprocessing of the model fails on {self.pool.ids[row]!r} ({image.mode}, {image.width} x "
+                f"{image.height}): {type(error).__name__}: {error} (at {last.filename}, line {last.lineno})."
+            ) from error
+
+
+def stamp_of(pool: Pool, row: int, content: bytes) -> Stamp:
+    """Return what identifies the bytes of a sample."""
+    return stamp_with(pool, row, hashlib.sha256(content).digest())
+
+
+def stamp_with(pool: Pool, row: int, digest: bytes) -> Stamp:
+    """Return what identifies the bytes of a sample, of which the sha256 is known."""
+    size, mtime, inode, ctime = key_of(pool, row)
+    return Stamp(size, mtime, digest.hex(), inode, ctime)
+
+
+def key_of(pool: Pool, row: int) -> tuple[int, int, int, int]:
+    """Return what changes with the file of a sample: size, mtime, inode, ctime; zeros where it has none of its own."""
+    mtime = 0 if pool.mtimes is None else int(pool.mtimes[row])
+    inode, ctime = (0, 0) if pool.states is None else (int(value) for value in pool.states[row])
+    return int(pool.sizes[row]), mtime, inode, ctime

@@ -1,0 +1,206 @@
+"""Processes that decode: they write samples into shared memory and send no more than what they are."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.errors import JobError
+from evalsuite.features.arena import Arena, Form, Layout
+from evalsuite.features.samples import Samples, Unreadable
+
+CHUNK = 16
+"""Samples that a process is asked for at a time: several fill one batch, and none waits long for the others."""
+
+SEEN_FIRST = 4
+"""Samples per process that are looked at to learn what form samples have."""
+
+IGNORED = ("SIGINT", "SIGHUP", "SIGUSR1")
+"""Signals that a terminal or SLURM sends to every process of a run; the one that started the others answers."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a process did with a chunk: under 4,096 bytes, which a pipe takes whole or not at all, whoever dies.
+
+    digests: the sha256 of each sample. forms: of images that are not as the layout says, by place in the chunk and
+    preprocessing; None: there is no room for it, and the memory was not written. seconds: that it took.
+    """
+
+    digests: Sequence[bytes]
+    unreadable: dict[int, Unreadable]
+    forms: dict[tuple[int, int], Form | None]
+    seconds: float
+
+
+@dataclass
+class _Context:
+    """The context of multiprocessing that starts the processes, and remembers them for their exit codes."""
+
+    context: Any
+    started: list[Any] = field(default_factory=list)
+
+    def Process(self, *arguments: Any, **keywords: Any) -> Any:  # noqa: N802 - the name that an executor calls
+        process = self.context.Process(*arguments, **keywords)
+        self.started.append(process)
+        return process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.context, name)
+
+
+class Workers:
+    """Processes that read samples of one pool into one arena."""
+
+    def __init__(self, samples: Samples, packed: bytes | None, count: int) -> None:
+        self.arena = Arena()
+        self._pool_name = samples.pool.name
+        context: Any = _Context(multiprocessing.get_context(start_method()))
+        self._started: list[Any] = context.started
+        # A forked process has what this one has; for others it is pickled once, and not once per process.
+        given = samples if packed is None else packed
+        self._executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(given, self.arena))
+
+    def look(self, rows: Sequence[int]) -> list[tuple[Form, ...]]:
+        """Return the forms of samples, of each preprocessing; of those that cannot be read none."""
+        with self._failures():
+            found = [future.result() for future in [self._executor.submit(_look, row) for row in rows]]
+        return [forms for forms in found if forms is not None]
+
+    def fill(self, layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Future[Filled]:
+        """Begin to read a chunk into a slot, from its sample `start` on."""
+        with self._failures():
+            return self._executor.submit(_fill, layout, slot, start, rows)
+
+    def result(self, future: Future[Filled]) -> Filled:
+        """Wait for a chunk; JobError where a process has died."""
+        with self._failures():
+            return future.result()
+
+    def close(self) -> None:
+        """End the processes; each finishes the sample that it is at."""
+        self.arena.stop()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self.arena.close()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenProcessPool as error:
+            self._executor.shutdown(wait=True)
+            codes = [process.exitcode for process in self._started]
+            # The others were told to end when the first had died.
+            code = next((code for code in codes if code not in (None, 0, -signal.SIGTERM)), -signal.SIGTERM)
+            raise JobError(f"A process that decoded images of the pool {self._pool_name!r} {_death(code)}") from error
+
+
+def start_method() -> str:
+    """Return how processes are started. Asking multiprocessing itself would settle it for the caller's program."""
+    return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+
+
+def packed(samples: Samples) -> bytes | None:
+    """Return the samples for a process that is not forked, or None where they cannot be sent.
+
+    A preprocessing with a lambda, or one that was typed in a notebook, is no fault: this process decodes then.
+    """
+    try:
+        content = pickle.dumps(samples)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+    return content if hasattr(sys.modules["__main__"], "__file__") or b"__main__" not in content else None
+
+
+def _death(code: int) -> str:
+    kept = "What was encoded is kept."
+    if code >= 0:
+        return f"ended with the exit code {code}; what it said is above. {kept}"
+    name = signal.Signals(-code).name
+    remedies = {
+        "SIGKILL": "which is what the system does when memory runs out: use fewer --workers or a smaller --batch-size",
+        "SIGBUS": "there is no memory left for the images: use fewer --workers or a smaller --batch-size",
+        "SIGSEGV": "a library crashed: --workers 0 decodes in this process and shows at which image",
+    }
+    return f"was ended by {name}; {remedies.get(name, 'run the same command again')}. {kept}"
+
+
+@dataclass
+class _Here:
+    """What a decoding process works on."""
+
+    samples: Samples
+    arena: Arena
+
+
+_HERE: list[_Here] = []
+
+
+def _begin(given: Samples | bytes, arena: Arena) -> None:
+    """Make this process ready; it ends with the one that started it, however that ends."""
+    for name in IGNORED:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+    _HERE[:] = [_Here(pickle.loads(given) if isinstance(given, bytes) else given, arena)]
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _look(row: int) -> tuple[Form, ...] | None:
+    sample = _HERE[0].samples.read(row)
+    return None if isinstance(sample, Unreadable) else tuple(Form.of(image) for image in sample.images)
+
+
+def _fill(layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Filled:
+    since = time.perf_counter()
+    samples, memory = _HERE[0].samples, _HERE[0].arena.memory()
+    digests: list[bytes] = []
+    unreadable: dict[int, Unreadable] = {}
+    forms: dict[tuple[int, int], Form | None] = {}
+    for place, row in enumerate(rows):
+        if memory[0]:
+            break
+        sample = samples.read(row)
+        if isinstance(sample, Unreadable):
+            unreadable[place] = sample
+            digests.append(b"")
+            continue
+        digests.append(sample.digest)
+        for number, image in enumerate(sample.images):
+            offset = layout.start(slot, number, start + place)
+            form = _write(image, memory, offset, layout.forms[number].room)
+            if form != layout.forms[number]:
+                forms[place, number] = form
+    return Filled(digests, unreadable, forms, time.perf_counter() - since)
+
+
+def _write(image: NDArray[Any], memory: Any, offset: int, room: int) -> Form | None:
+    """Write an image to its place and return its form; None where it does not fit there."""
+    if image.nbytes > room or offset % image.itemsize:
+        return None
+    np.ndarray(image.shape, image.dtype, memory, offset)[...] = image
+    return Form(image.shape, image.dtype.str, room)

@@ -1,0 +1,316 @@
+"""A Ray cluster of three nodes on one machine: its numbers, a node that is lost in the middle, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import evalsuite
+from evalsuite.api import Results
+from evalsuite.code_files import Portable
+from evalsuite.data.opening import open_task
+from evalsuite.data.place import DataPlace
+from evalsuite.errors import DataError, DataMissingError, JobError, UsageError
+from evalsuite.executors.local import LocalExecutor
+from evalsuite.executors.nodes import NodeEncoder, PoolMark, Work, versions
+from evalsuite.executors.ray import RayExecutor
+from evalsuite.features.batches import read_batches
+from evalsuite.features.extraction import PassOptions
+from evalsuite.options import RunOptions
+from evalsuite.runner.base import Reporter
+from tests.datasets import write_folder_task
+from tests.models_for_tests import CountingModel
+from tests.processes import WarmCli, Zygote
+
+ray = pytest.importorskip("ray", reason="there is no Ray for this Python")
+
+STORE = 80 * 2**20
+"""Bytes of the store of a node: as little as Ray allows."""
+
+STOPPING = '''
+"""Whoever encodes the fifth batch sends Ctrl-C to the process that made the model, once."""
+
+import os
+import signal
+from pathlib import Path
+from tests.models_for_tests import CountingModel
+
+DRIVER, ONCE = (Path(__file__).with_suffix(suffix) for suffix in (".driver", ".once"))
+
+
+class Stopping(CountingModel):
+    def encode_images(self, batch):
+        found = super().encode_images(batch)
+        if len(self.batches) == 5 and DRIVER.exists():
+            os.kill(int(DRIVER.read_text()), signal.SIGINT)
+            DRIVER.unlink()
+        return found
+
+
+def factory():
+    if not ONCE.exists():
+        DRIVER.write_text(str(os.getpid()))
+        ONCE.touch()
+    return Stopping()
+'''
+
+
+class Hanging(CountingModel):
+    """Never gives a batch back on the node that is the first to write its name into the file `victim`."""
+
+    def __init__(self, victim: Path) -> None:
+        super().__init__()
+        self.victim = victim
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Write down the node and wait for its end, or encode."""
+        node = ray.get_runtime_context().get_node_id()
+        try:
+            descriptor = os.open(self.victim, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            return super().encode_images(batch)
+        os.write(descriptor, node.encode())
+        threading.Event().wait()
+        raise AssertionError("never")
+
+
+class Watching(Reporter):
+    """Calls a function when images have come back for the first time."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.then = [then]
+
+    def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
+        """Look at what came."""
+        if unit == "images" and done and self.then:
+            self.then.pop()()
+
+
+class Locked(CountingModel):
+    """Holds what no process can send to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Broken(CountingModel):
+    """Raises when it encodes."""
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Raise."""
+        raise ValueError("no weights today")
+
+
+class Deadly(CountingModel):
+    """Takes its process with it."""
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Die as of too little memory."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("never")
+
+
+class Linear(CountingModel):
+    """Gives other features at other precisions."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(fingerprint=f"linear {seed}")
+        self.layer = torch.nn.Linear(3 * 16 * 16, 5)
+        torch.nn.init.normal_(self.layer.weight, generator=torch.Generator().manual_seed(seed))
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Return five random projections."""
+        return {"penultimate": self.layer(batch.flatten(1))}
+
+
+def from_nowhere() -> CountingModel:
+    """Return a model of a class whose module only this process has."""
+    module = ModuleType("module_from_nowhere")
+    exec("from tests.models_for_tests import CountingModel\nclass Here(CountingModel): pass", vars(module))
+    sys.modules[module.__name__] = module
+    found: CountingModel = vars(module)["Here"]()
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head, where tests join by RAY_ADDRESS, and two nodes that encode."""
+    from ray.cluster_utils import Cluster
+
+    node = {"object_store_memory": STORE, "include_dashboard": False}
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **node})
+    for _ in range(2):
+        found.add_node(num_cpus=1, **node)
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture
+def address(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of the cluster, where it is looked for."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    return str(cluster.address)
+
+
+def run(folder: Path, model: Any, *tasks: Path, **options: Any) -> Results:
+    """Evaluate into a folder, two images at a time."""
+    return evalsuite.evaluate(
+        model,
+        [str(task) for task in tasks],
+        output=folder / "results",
+        cache_dir=folder / "cache",
+        batch_size=2,
+        **options,
+    )
+
+
+def measured(results: Results, folder: Path) -> dict[str, Any]:
+    """Return what records say that is not about time or machines, and the bytes of the stored features."""
+    found: dict[str, Any] = {
+        record.protocol: [record.status, record.metric, record.metrics, record.fingerprint, record.data, record.details]
+        for record in results
+    }
+    for path in sorted((folder / "cache").rglob("*.npy")):
+        found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(found) == 6, found
+    return found
+
+
+def test_nodes_give_what_this_machine_gives_though_one_is_lost(cluster: Any, address: str, tmp_path: Path) -> None:
+    task = write_folder_task(tmp_path / "task", train=12, test=4)
+    (tmp_path / "task" / "train" / "red" / "003.png").write_bytes(b"no image")
+    (tmp_path / "task" / "train" / "blue" / "001.png").write_bytes(b"none either")
+    task.write_text(task.read_text() + "max_unreadable: 2\n")
+    local = run(tmp_path / "local", CountingModel(), task)
+    victim = tmp_path / "victim"
+
+    def kill() -> None:
+        (node,) = [node for node in cluster.worker_nodes if node.node_id == victim.read_text()]
+        cluster.remove_node(node, allow_graceful=False)
+
+    watching = Watching(kill)
+    found = run(tmp_path / "ray", Hanging(victim), task, executor="ray", workers=1, reporter=watching)
+    assert measured(found, tmp_path / "ray") == measured(local, tmp_path / "local")
+    assert len(cluster.worker_nodes) == 1
+    assert not ray.is_initialized()
+
+
+def test_faults_of_models_are_recorded_in_a_few_lines(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evalsuite.executors.ray.RESTARTS", 0)
+    task = write_folder_task(tmp_path / "task")
+    models = [Locked(), from_nowhere(), Broken(), Deadly()]
+    locked, nowhere, broken, deadly = run(
+        tmp_path, models, task, protocols="linear_probe", executor="ray", overwrite=True
+    )
+    assert locked.error.kind == "ModelError" and "cannot be sent" in locked.error.message
+    assert "_thread.lock" in locked.error.message
+    assert nowhere.error.kind == "ModelError" and "cannot be loaded on the node" in nowhere.error.message
+    assert "module_from_nowhere" in nowhere.error.message
+    assert broken.error.kind == "ValueError" and "no weights today" in broken.error.message
+    assert deadly.error.kind == "JobError" and "--batch-size" in deadly.error.message
+    for record in (locked, nowhere, broken, deadly):
+        assert len(record.error.message.splitlines()) <= 6
+
+
+def test_data_that_a_node_has_not_or_has_otherwise_is_an_error(tmp_path: Path) -> None:
+    path = write_folder_task(tmp_path / "task")
+    pool = open_task(evalsuite.load_task(path), DataPlace(tmp_path, tmp_path / "cache")).open_pool("train")
+    work = Work(pickle.loads(pickle.dumps(PoolMark.of(pool))), range(2), 2)
+
+    def node() -> NodeEncoder:
+        made = NodeEncoder(PassOptions(2), processors=1, compile=False)
+        made.load("key", pickle.dumps(Portable(CountingModel())), "fp32", versions())
+        return made
+
+    assert [list(batch.rows) for batch in node().encode("key", work).batches] == [[0, 1]]
+    write_folder_task(tmp_path / "task", train=7)
+    with pytest.raises(DataError, match=f"has other files on the node {socket.gethostname()}"):
+        node().encode("key", work)
+    shutil.rmtree(tmp_path / "task")
+    with pytest.raises(DataMissingError, match=f"is not on the node {socket.gethostname()}"):
+        node().encode("key", work)
+
+
+def test_another_model_or_precision_takes_the_place_of_the_last(address: str, tmp_path: Path) -> None:
+    task = evalsuite.load_task(write_folder_task(tmp_path / "task"))
+    pool = open_task(task, DataPlace(tmp_path, tmp_path / "cache")).open_pool("train")
+    rows = range(len(pool))
+    first, second = Linear(0), Linear(1)
+    executor = RayExecutor(RunOptions(batch_size=4))
+    for model, precision in ((first, "fp32"), (second, "fp32"), (first, "bf16"), (first, "fp32")):
+        found = list(executor.reading(model, precision)(pool, rows, pytest.fail))
+        batches = read_batches(pool, rows, [model.preprocess], batch_size=4, workers=0, on_unreadable=pytest.fail)
+        expected = LocalExecutor([torch.device("cpu")], [precision]).mapping(model, precision)(
+            batch for (made,) in batches for batch in made
+        )
+        for one, here in zip(sorted(found, key=lambda batch: batch.rows[0]), expected, strict=True):
+            assert (one.rows, one.stamps) == (here.rows, here.stamps)
+            assert torch.equal(one.layers["penultimate"], here.layers["penultimate"])
+    executor.close()
+
+
+def test_ctrl_c_ends_a_run_and_the_cluster_that_it_started(zygote: Zygote, tmp_path: Path) -> None:
+    task = write_folder_task(tmp_path / "task", train=12)
+    model = tmp_path / "model.py"
+    model.write_text(STOPPING)
+    arguments = [
+        "run", "-m", f"{model}:factory", "-t", task, "-o", tmp_path / "ray" / "results",
+        "--cache-dir", tmp_path / "ray" / "cache", "--batch-size", "2", "--executor", "ray",
+    ]  # fmt: skip
+    environment = zygote.environment(tmp_path)
+    environment.pop("RAY_ADDRESS", None)
+    stopped = zygote.run(arguments, environment, tmp_path)
+    assert stopped.returncode == 130 and "same command" in stopped.stderr, stopped.stderr
+    assert len(stopped.stderr.splitlines()) <= 4
+    finished = run(tmp_path / "ray", f"{model}:factory", task)
+    undisturbed = run(tmp_path / "local", f"{model}:factory", task)
+    assert measured(finished, tmp_path / "ray") == measured(undisturbed, tmp_path / "local")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("127.0.0.1:9", "no Ray cluster at RAY_ADDRESS=127.0.0.1:9"),
+        ("127.0.0.1:port", "no Ray cluster at RAY_ADDRESS=127.0.0.1:port"),
+        ("nonsense", "no Ray cluster at RAY_ADDRESS=nonsense"),
+    ],
+)
+def test_no_cluster_at_the_address_is_said_at_once(cli: WarmCli, tmp_path: Path, given: str, message: str) -> None:
+    done = cli("run", "-m", "pixels", "-t", "digits", "--executor", "ray", env={"RAY_ADDRESS": given})
+    assert done.returncode == 2 and message in done.output
+    assert len(done.stderr.splitlines()) <= 4
+
+
+def test_missing_package_and_devices_that_ray_chooses_are_said_before_any_work(cli: WarmCli) -> None:
+    without = cli("run", "-m", "pixels", "-t", "digits", "--executor", "ray", without=["ray"])
+    assert without.returncode == 2 and "pip install 'evalsuite[ray]'" in without.output
+    chosen = cli("run", "-m", "pixels", "-t", "digits", "--executor", "ray", "--device", "cuda:1")
+    assert chosen.returncode == 2 and "auto, cpu or cuda" in chosen.output
+
+
+def test_cluster_without_a_gpu_says_so(address: str) -> None:
+    with pytest.raises(UsageError, match="no node of the Ray cluster has a GPU"):
+        RayExecutor(RunOptions(device="cuda"))
+    assert not ray.is_initialized()
+
+
+def test_node_with_other_versions_is_refused() -> None:
+    encoder = NodeEncoder(PassOptions(2), processors=1, compile=False)
+    with pytest.raises(JobError, match=r"torch .*, not 0\.1\b"):
+        encoder.load("key", b"", "fp32", {**versions(), "torch": "0.1"})

@@ -1,0 +1,257 @@
+"""What devices do with batches: several at a time, features fetched late, memory found once, images released."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from evalsuite.errors import JobError
+from evalsuite.features import encoding
+from evalsuite.features.batches import Batch
+from evalsuite.features.encoding import EncodedBatch, Encoder, Room, encode_batches, encode_over
+from evalsuite.features.lanes import HostLane
+from evalsuite.models.preprocessing import Finish
+from evalsuite.precision import exact_products
+from tests.models_for_tests import CountingModel
+
+CPU = torch.device("cpu")
+PATIENCE = 60.0
+"""Seconds after which a test that waits for another thread gives up: it has failed then."""
+
+
+def batches(count: int, size: int = 2) -> list[Batch]:
+    """Return batches of `size` images; each image is its row number."""
+    rows = [list(range(size * number, size * (number + 1))) for number in range(count)]
+    return [Batch(torch.tensor(row).float().view(-1, 1, 1, 1).expand(-1, 3, 4, 4).clone(), row, []) for row in rows]
+
+
+def check(encoded: Sequence[EncodedBatch], samples: int) -> None:
+    """All rows are there, in order, with features of their own."""
+    assert [row for item in encoded for row in item.rows] == list(range(samples))
+    found = torch.cat([item.layers["penultimate"] for item in encoded])
+    assert torch.equal(found, torch.arange(samples).float()[:, None].expand(-1, 3))
+
+
+class Small(CountingModel):
+    """A model on a device whose memory holds a few images."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.refused = 0
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Encode, if there is memory."""
+        if len(batch) > self.most:
+            self.refused += 1
+            raise torch.OutOfMemoryError("no memory")
+        return super().encode_images(batch)
+
+
+def test_several_devices_compute_at_the_same_time() -> None:
+    together = threading.Barrier(3)
+
+    class Gpu(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            together.wait(PATIENCE)  # until the two other devices compute too
+            return super().encode_images(batch)
+
+    model = Gpu()
+    check(list(encode_over([Encoder(model, CPU, "fp32") for _ in range(3)], batches(12))), 24)
+    assert model.encoded == 24 and not together.broken
+
+
+def test_a_fast_device_takes_the_batches_that_a_slow_one_has_no_time_for() -> None:
+    slow_has_one, rest_is_done = threading.Event(), threading.Event()
+
+    class Slow(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            slow_has_one.set()
+            assert rest_is_done.wait(PATIENCE)
+            return super().encode_images(batch)
+
+    class Fast(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            assert slow_has_one.wait(PATIENCE)
+            found = super().encode_images(batch)
+            if self.encoded >= 10:
+                rest_is_done.set()
+            return found
+
+    slow, fast = Slow(), Fast()
+    check(list(encode_over([Encoder(slow, CPU, "fp32"), Encoder(fast, CPU, "fp32")], batches(6))), 12)
+    assert slow.encoded == 2 and fast.encoded == 10
+
+
+def test_the_next_batch_is_launched_before_the_last_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "BATCHES_AHEAD", 4)  # all three are there before the first is encoded
+    events: list[str] = []
+    three_are_there = threading.Event()
+
+    class Late(HostLane):
+        def landing(self) -> Any:
+            events.append("launched")
+            return super().landing()
+
+        def arrived(self, mark: Any) -> None:
+            events.append("fetched")
+
+    class Model(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            assert three_are_there.wait(PATIENCE)
+            return super().encode_images(batch)
+
+    def source() -> Iterator[Batch]:
+        yield from batches(3)
+        three_are_there.set()
+
+    encoder = Encoder(Model(), CPU, "fp32", lane=Late())
+    check(list(encode_over([encoder], source())), 6)
+    assert events == ["launched", "launched", "fetched", "launched", "fetched", "fetched"]
+
+
+def test_what_fits_is_found_once_for_all_devices_and_told() -> None:
+    notes: list[str] = []
+    room = Room(notes.append)
+    models = [Small(5), Small(5)]
+    check(list(encode_over([Encoder(model, CPU, "fp32", room) for model in models], batches(20, size=16))), 320)
+    assert max(size for model in models for size in model.batches) == 4
+    assert 2 <= sum(model.refused for model in models) <= 4  # 16 and 8, by either device or by both at once
+    (note,) = notes
+    assert "16 images" in note and "4 images at a time" in note
+
+
+def test_batches_that_fit_are_encoded_whole() -> None:
+    model = Small(16)
+    list(encode_over([Encoder(model, CPU, "fp32", Room(pytest.fail))], batches(3, size=16)))
+    assert model.batches == [16, 16, 16]
+
+
+def test_a_single_image_that_does_not_fit_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(JobError, match=r"One image of shape \(3, 4, 4\) .* --precision fp16"):
+        list(encode_batches(Small(0), CPU, "fp32", batches(2)))
+
+
+def test_images_are_released_once_and_may_be_overwritten_then() -> None:
+    class Views(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            return {"penultimate": batch[:, :, 0, 0], "whole": batch.flatten(1)}
+
+    released: list[int] = []
+
+    def overwrite(batch: Batch) -> Callable[[], None]:
+        def release() -> None:
+            released.append(batch.rows[0])
+            batch.images.fill_(-1)
+
+        return release
+
+    given = [Batch(batch.images, batch.rows, [], release=overwrite(batch)) for batch in batches(5)]
+    encoded = list(encode_batches(Views(), CPU, "fp32", given))
+    check(encoded, 10)
+    assert torch.equal(encoded[4].layers["whole"][1], torch.full((48,), 9.0))
+    assert released == [0, 2, 4, 6, 8]
+
+
+def test_features_of_one_token_do_not_keep_all_tokens_in_memory() -> None:
+    class Tokens(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            return {"penultimate": batch.mean(dim=(2, 3))[:, None].repeat(1, 50, 1)[:, 0]}
+
+    encoded = list(encode_batches(Tokens(), CPU, "fp32", batches(2)))
+    check(encoded, 4)
+    assert all(item.layers["penultimate"].untyped_storage().nbytes() == 2 * 3 * 4 for item in encoded)
+
+
+def test_the_device_makes_float_of_pixels() -> None:
+    pixels = torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8)
+    finish = Finish((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    (item,) = encode_batches(CountingModel(), CPU, "fp32", [Batch(pixels, [0, 1, 2, 3], [], finish)])
+    assert torch.equal(item.layers["penultimate"], finish(pixels).mean(dim=(2, 3)))
+
+
+def test_seconds_that_the_device_computed_are_told() -> None:
+    assert all(item.seconds > 0 for item in encode_batches(CountingModel(), CPU, "fp32", batches(3)))
+
+
+def test_a_device_that_cannot_be_used_is_an_error_and_no_hang() -> None:
+    class Gone(HostLane):
+        def used(self) -> Any:
+            raise RuntimeError("the device is gone")
+
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        list(encode_over([Encoder(CountingModel(), CPU, "fp32", lane=Gone())], batches(9)))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_no_thread_is_left_by_whoever_stops_early(devices: int) -> None:
+    before = threading.active_count()
+    encoded = encode_over([Encoder(CountingModel(), CPU, "fp32") for _ in range(devices)], batches(50))
+    next(encoded)
+    encoded.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def test_half_precision_casts_the_weights_once_per_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleared: list[int] = []
+    clear = torch.clear_autocast_cache
+    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: (cleared.append(1), clear()))
+    list(encode_batches(CountingModel(), CPU, "bf16", batches(7)))
+    assert len(cleared) == 1  # autocast forgets its casts when the last context ends
+
+
+def test_a_network_that_stores_what_it_computes_can_be_trained_afterwards() -> None:
+    class Rotary(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(3))
+            self.table: torch.Tensor | None = None
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            if self.table is None:
+                self.table = torch.arange(3.0).cos()
+            return batch.mean(dim=(2, 3)) * self.table * self.weight
+
+    class Model(CountingModel):
+        network = Rotary()
+
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            return {"penultimate": self.network(batch)}
+
+    list(encode_batches(Model(), CPU, "fp32", batches(2)))
+    Model.network(torch.ones(1, 3, 2, 2)).sum().backward()
+    assert Model.network.weight.grad is not None
+
+
+def test_products_stay_exact_until_the_last_of_several_threads_has_finished() -> None:
+    settings = torch.backends.mkldnn.matmul if hasattr(torch.backends.mkldnn, "matmul") else None
+    if settings is None:
+        pytest.skip("torch before 2.9 has one setting for all")
+    before = settings.fp32_precision
+    try:
+        settings.fp32_precision = "tf32"
+        first, second = exact_products(), exact_products()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert settings.fp32_precision == "ieee"
+        second.__exit__(None, None, None)
+        assert settings.fp32_precision == "tf32"
+    finally:
+        settings.fp32_precision = before
+
+
+def test_not_more_batches_are_read_ahead_than_devices_can_use() -> None:
+    read: list[int] = []
+
+    def source() -> Iterator[Batch]:
+        for batch in batches(40):
+            read.append(batch.rows[0])
+            yield batch
+
+    for number, _ in enumerate(encode_batches(CountingModel(), CPU, "fp32", source())):
+        assert len(read) <= number + 1 + encoding.BATCHES_AHEAD
