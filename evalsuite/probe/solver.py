@@ -2,8 +2,8 @@
 
     minimise  sum_n loss(W x_n + b, y_n) + lambda / 2 |W|^2        (scikit-learn's objective, lambda = 1 / C)
 
-for several lambdas, one after the other, on the features' device. The method is full-batch L-BFGS with a strong Wolfe line
-search (`optimiser/`) and a preconditioner (`preconditioner/`). Parameters, line search and sums are float64;
+for several lambdas, one after the other, on the features' device. The method is full-batch L-BFGS with a strong Wolfe
+line search (`optimiser/`) and a preconditioner (`preconditioner/`). Parameters, line search and sums are float64;
 matrix products are float32, or float64 for float64 features. Nothing is left to chance (the one sketch of random
 numbers is seeded): equal inputs give equal bits on the same machine with the same number of threads.
 """
@@ -24,7 +24,7 @@ from evalsuite.probe.mechanisms import ALL, Mechanisms
 from evalsuite.probe.objective import Design
 from evalsuite.probe.optimiser.lbfgs import Descent, Options
 from evalsuite.probe.preconditioner.problem import PreconditionedProblem
-from evalsuite.probe.reduction import Reduction, reduce_targets
+from evalsuite.probe.reduction import reduce_targets
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
 from evalsuite.probe.warm_start import WarmStarts
@@ -87,7 +87,8 @@ class Prepared:
         self._mechanisms, self._warm = mechanisms, WarmStarts(mechanisms)
         with torch.no_grad(), exact_products(), threads_for(features.numel()):
             design = Design.of(features, rows)
-            self._reduction = _reduction(targets, rows, features.device)
+            values = targets.values.to(features.device)
+            self._reduction = reduce_targets(targets.kind, values if rows is None else values[rows], targets.n_classes)
             self._space = Space.of(design)
         self._floors = [FLOOR_PER_ROW * count for count in self._reduction.counts.tolist()]
         self._operations = 4.0 * len(design) * self._space.design.width * len(self._reduction.encode)
@@ -157,13 +158,6 @@ class Prepared:
         )
 
 
-def _reduction(targets: Targets, rows: Tensor | None, device: torch.device) -> Reduction:
-    values = targets.values.to(device)
-    if rows is not None:
-        values = values[rows]
-    return reduce_targets(targets.kind, values, targets.n_classes)
-
-
 def _check_stop(lambdas: Sequence[float], tolerance: float, max_iterations: int) -> None:
     if not lambdas or not all(math.isfinite(value) and value > 0 for value in lambdas):
         raise EvalsuiteError(f"Every lambda must be a positive number; got {list(lambdas)}.")
@@ -189,13 +183,13 @@ def _check(features: Tensor, targets: Targets, rows: Tensor | None) -> None:
 
 def _check_targets(targets: Targets, n_rows: int) -> None:
     values = targets.values
-    expected: tuple[int, ...]
-    if targets.kind == "multinomial":
-        expected, dtype, low, high = (n_rows,), torch.int64, 0, targets.n_classes - 1
-    elif targets.kind == "one_vs_rest":
-        expected, dtype, low, high = (n_rows, targets.n_classes), torch.int8, -1, 1
-    else:
+    kinds: dict[str, tuple[tuple[int, ...], torch.dtype, int, int]] = {
+        "multinomial": ((n_rows,), torch.int64, 0, targets.n_classes - 1),
+        "one_vs_rest": ((n_rows, targets.n_classes), torch.int8, -1, 1),
+    }
+    if targets.kind not in kinds:
         raise EvalsuiteError(f"Targets are 'multinomial' or 'one_vs_rest', not {targets.kind!r}.")
+    expected, dtype, low, high = kinds[targets.kind]
     if tuple(values.shape) != expected or values.dtype != dtype:
         raise EvalsuiteError(
             f"{targets.kind} targets for these features must be {expected} of {dtype}; got "

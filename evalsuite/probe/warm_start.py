@@ -39,7 +39,7 @@ class WarmStarts:
     def keep(self, lambda_: float, blocks: ClassBlocks) -> None:
         """Keep the blocks that a fit ended with, as long as there is room."""
         self._blocks[lambda_] = blocks
-        while sum(one.nbytes for one in self._blocks.values()) > KEPT_BYTES:
+        while sum(one.inverses.nbytes for one in self._blocks.values()) > KEPT_BYTES:
             del self._blocks[next(iter(self._blocks))]
 
     def blocks(self, lambda_: float) -> ClassBlocks | None:

@@ -43,20 +43,15 @@ class ClassBlocks:
         design = self._design = objective.design
         added = torch.full((design.width + 1,), objective.lambda_, dtype=torch.float64, device=theta.device)
         added[-1] = 0  # intercepts are free
-        self._inverses = Symmetric(len(theta), len(added), design.dtype, theta.device)
+        self.inverses = Symmetric(len(theta), len(added), design.dtype, theta.device)
         weights = objective.curvature_weights(theta)
         for index, matrix in enumerate(leverage.covariances(design, weights, added, by_leverage)):
-            self._inverses.put(index, inverted(matrix.double(), added))
-
-    @property
-    def nbytes(self) -> int:
-        """Return how much memory they take."""
-        return self._inverses.nbytes
+            self.inverses.put(index, inverted(matrix.double(), added))
 
     def times(self, vectors: Tensor) -> Tensor:
         """Return the inverses times vectors (R, K, r + 1)."""
         if self._design.basis is None:
-            return self._inverses.times(vectors)
+            return self.inverses.times(vectors)
         outside = torch.cat([self._design.outside(vectors[..., :-1]), vectors[..., -1:]], dim=2)
-        found = self._inverses.times(outside)
+        found = self.inverses.times(outside)
         return torch.cat([self._design.inside(found[..., :-1]), found[..., -1:]], dim=2)
