@@ -26,7 +26,7 @@ import os
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -173,36 +173,56 @@ def main_process(plan: Plan) -> dict[str, Any]:
 
 
 def peer(plan: Plan) -> dict[str, Any]:
-    """(d) CLIP_benchmark on the same checkpoint and images; `amp` is its default, half precision also on a CPU."""
+    """(d) CLIP_benchmark on the same checkpoint and images. Its default is bf16 on CPUs."""
     if plan.peer is None:
         return {}
     model: Any = load_model(model_name())
-    asked = Asked("mnist", plan.data, plan.images)
-    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}  # as it ships
-    command = [plan.peer / "bin" / "python", "-O", Path(__file__).with_name("peer.py"), checkpoint(FOLDER)]
-    command += [plan.data / "MNIST" / "..", str(plan.images)]
-    pipe = subprocess.PIPE
+    ratios: dict[str, list[float]] = {}
     mine: list[Any] = []
-    theirs: dict[str, list[float]] = {}
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=kept) as process:
-        assert process.stdin is not None and process.stdout is not None
-        for _ in range(plan.repeats):
-            for amp in (False, True):
-                for what in ("zero_shot", "features"):
-                    with plan.neighbours.busy():
-                        mine.append(run(model, asked))
-                        process.stdin.write(json.dumps({"what": what, "amp": amp}) + "\n")
-                        process.stdin.flush()
-                        answer = process.stdout.readline()
-                    if not answer:
-                        raise click.ClickException("CLIP_benchmark has ended; what it said is above.")
-                    own = mine[-1].total if what == "zero_shot" else mine[-1].images
-                    theirs.setdefault(f"{what}{'_amp' if amp else ''}", []).append(float(answer) / own)
-        process.stdin.close()
-    for name, ratios in theirs.items():
-        plan.say(f"  {name}: {shown(ratios)} x our time")
-    found = {key: value for name, ratios in theirs.items() for key, value in summary(name, ratios).items()}
-    return {**found, "ours": [asdict(item) for item in mine]}
+    with closing(Peer(plan.peer, plan.data)) as other:
+        for repeat in range(plan.repeats + 1):
+            count = plan.images if repeat else BATCH  # the first time is to warm up
+            for precision in ("fp32", "bf16"):
+                asked = Asked("mnist", plan.data, count, {"precision": precision})
+                with plan.neighbours.busy():
+                    own = run(model, asked)
+                    theirs = {what: other.ask(what, precision, count) for what in ("zero_shot", "features")}
+                if repeat:
+                    mine.append(asdict(own))
+                    ratios.setdefault(f"zero_shot_{precision}", []).append(theirs["zero_shot"] / own.total)
+                    ratios.setdefault(f"features_{precision}", []).append(theirs["features"] / own.images)
+    for name, values in ratios.items():
+        plan.say(f"  {name}: CLIP_benchmark takes {shown(values)} x our time")
+    found = {key: value for name, values in ratios.items() for key, value in summary(name, values).items()}
+    return {**found, "ours": mine}
+
+
+class Peer:
+    """CLIP_benchmark in a process of its environment, with the settings of threads that it ships with."""
+
+    def __init__(self, environment: Path, data: Path) -> None:
+        kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        script = Path(__file__).with_name("peer.py")
+        command = [environment / "bin" / "python", "-O", script, checkpoint(FOLDER), data]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=kept)
+
+    def ask(self, what: str, precision: str, images: int) -> float:
+        """Return the seconds it takes."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        request = {"what": what, "amp": precision != "fp32", "images": images}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise click.ClickException("CLIP_benchmark has ended; what it said is above.")
+        return float(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
 
 
 def device(plan: Plan) -> dict[str, Any]:
