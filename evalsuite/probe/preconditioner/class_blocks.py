@@ -24,6 +24,9 @@ MAX_BYTES = 128 << 20
 MIN_PASSES = 8
 """Passes between two makings of the blocks at least: L-BFGS needs a few to profit from them."""
 
+READING = 17
+"""A pass takes the time of so many logits more: that of reading the rows."""
+
 
 def passes_worth(objective: Objective) -> float:
     """Return how many passes over the rows blocks cost, and no less than pay off; infinity where they do not fit the
@@ -31,9 +34,10 @@ def passes_worth(objective: Objective) -> float:
     design, size = objective.design, objective.design.width + 1
     if Symmetric.bytes_for(objective.n_logits, size, design.dtype) > MAX_BYTES:
         return math.inf
-    # Per logit: the lower half of the products of the rows read, a float64 Cholesky factor and inverse, each at the
-    # rate that they are made at, against 4 N D.
-    return max(MIN_PASSES, (0.14 * leverage.rows_read(design) + 0.5 * size) * size / len(design))
+    # The lower half of the products of the rows read, a float64 Cholesky factor and inverse, each at the rate that it
+    # is made at on one core, against 4 N D.
+    per_logit = (0.38 * leverage.rows_read(design) + 1.4 * size) * size / len(design)
+    return max(MIN_PASSES, per_logit * objective.n_logits / (objective.n_logits + READING))
 
 
 class ClassBlocks:
