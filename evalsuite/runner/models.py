@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
 import uuid
@@ -23,10 +24,12 @@ from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
 from evalsuite.models.base import UNKNOWN_LOGITS, ImageModel, ImageTextModel, Logits, ModelInfo, move
 from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
-from evalsuite.models.modules import TEXTS_AT_ONCE
+from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
 from evalsuite.runner.base import Executor, RowsExecutor
+
+TEXT_TEST_FILE = "text_test.json"
 
 
 class Description(BaseModel):
@@ -72,6 +75,15 @@ class KnownModel:
         """Remember that this precision is too narrow for the model, so that the next run does not try it again."""
         atomic.write_json(self._overflow_file, {"why": why})
 
+    def text_warnings(self) -> list[str] | None:
+        """Return what the test of the text encoder said; None: it was not tested."""
+        path = self.folder / TEXT_TEST_FILE
+        return list(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+    def note_text_warnings(self, warnings: Sequence[str]) -> None:
+        """Store what the test of the text encoder said, for the next run."""
+        atomic.write_json(self.folder / TEXT_TEST_FILE, list(warnings))
+
     @property
     def _description_file(self) -> Path:
         return self.folder / "model.json"
@@ -100,6 +112,13 @@ class LoadedModel:
         if isinstance(self.executor, RowsExecutor):
             return self.executor.reading(self.model, self.precision)
         return None
+
+    def text_faults(self) -> list[str]:
+        """Test how the model reads texts; a model that is no torch module cannot be asked."""
+        if not isinstance(self.model, TorchImageTextModel):
+            return []
+        with inference(self.executor.devices[0], self.precision):
+            return self.model.text_faults()
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings on the CPU.
@@ -247,7 +266,17 @@ class ModelSession:
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings, from the store where they were computed before."""
-        return text_embeddings(self.identify().folder / "texts", texts, lambda new: self.loaded.encode_texts(new))
+        return text_embeddings(self.identify().folder / "texts", texts, self._encode_texts)
+
+    def text_warnings(self) -> list[str]:
+        """Return what the test of the text encoder said, at the first run that used it."""
+        return self.identify().text_warnings() or []
+
+    def _encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        known, loaded = self.identify(), self.loaded
+        if known.text_warnings() is None:
+            known.note_text_warnings(loaded.text_faults())
+        return loaded.encode_texts(texts)
 
     def take_loading_seconds(self) -> float:
         """Return how long loading took, once: it belongs to the first job that needed it."""
