@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -143,8 +144,10 @@ class ModelSession:
     """One model of a run, which becomes known and then loaded as the jobs need it, once for all of them.
 
     given: what a name resolved to, or a ready model (as a training loop has it). variant: what else than model and
-    precision decides its features and is not the default.
+    precision decides its features and is not the default. too_narrow: what showed that it must `fall_back`.
     """
+
+    too_narrow: NotFiniteError | None = None
 
     def __init__(
         self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor, variant: Sequence[str] = ()
@@ -157,6 +160,7 @@ class ModelSession:
         self._failure: Exception | None = None
         self._known: KnownModel | None = None
         self._seconds_loading = 0.0
+        self._loading = threading.RLock()
         self.name = self._resolved.name
         self.slug = self._resolved.slug
         self.slugs = tuple(slug for slug in (self.slug, self._resolved.former_slug) if slug)
@@ -179,18 +183,20 @@ class ModelSession:
             return None
         return f"{self.precision} was used: at {first} this model gives values that are not finite (NaN or infinity)."
 
-    def fall_back(self, why: str) -> bool:
-        """Take the next precision, from now on and in later runs; False where there is none."""
-        if len(self._precisions) == 1:
-            return False
+    @property
+    def can_fall_back(self) -> bool:
+        """Whether there is another precision to take."""
+        return len(self._precisions) > 1
+
+    def fall_back(self, why: str) -> None:
+        """Take the next precision, from now on and in later runs."""
         known = self.identify()
         if known.reusable:
             known.note_overflow(why)
         self.close()
         del self._precisions[0]
-        self._known = None
+        self._known = self.too_narrow = None
         self.__dict__.pop("loaded", None)
-        return True
 
     def check_name(self) -> None:
         """Raise UsageError for weights or an architecture that do not exist; what else is wrong is for the job."""
@@ -305,6 +311,10 @@ class ModelSession:
 
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""
+        with self._loading:
+            return self._load_once()
+
+    def _load_once(self) -> ImageModel:
         if self._failure is not None:
             raise self._failure.with_traceback(None)  # each raise would add to it
         if self._network is None:
