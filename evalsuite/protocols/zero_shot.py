@@ -58,7 +58,7 @@ class ZeroShot(EvaluationProtocol):
     multilabel_scores = "probabilities"
 
     def version_for(self, task: TaskSpec) -> int:
-        """Return one less for tasks of one label: version 2 changed the scale, and their scores are ranks of cosines."""
+        """Return one less for tasks of one label: version 2 changed the scale, which does not change their scores."""
         return self.version if task.multilabel else self.version - 1
 
     def temperature(self, details: Mapping[str, Any]) -> float | None:
