@@ -80,7 +80,7 @@ class NodeEncoder:
 
     def __init__(self, options: PassOptions, processors: int, compile: bool) -> None:
         self._notes: list[str] = []
-        self._device = torch.device(options.device)
+        self._device = torch.device(options.device, 0) if options.device == "cuda" else torch.device("cpu")
         self._compile = compile
         self._options = options
         self._processors = processors

@@ -90,7 +90,7 @@ class RayExecutor:
         self._actors: list[Any] = []
         self._connected = _connect(self._ray)
         try:
-            places = _places(self._ray, options.device)
+            places = places_on(self._ray.nodes(), options.device)
             kind = "cuda" if "num_gpus" in places[0] else "cpu"
             self.devices = parse_devices("cpu" if options.device == "cpu" else "auto")[:1]
             self.precisions = choose_precisions(options.precision, torch.device(kind))
@@ -270,13 +270,16 @@ def _sigterm_as_it_is() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _places(ray: Any, device: str) -> list[dict[str, Any]]:
-    """Return what each actor occupies: a GPU with its share of the node's processors, or a node's processors."""
+def places_on(nodes: Sequence[Mapping[str, Any]], device: str) -> list[dict[str, Any]]:
+    """Return what each actor occupies: a GPU with its share of the node's processors, or a node's processors.
+
+    nodes: as `ray.nodes()` describes them. Raises UsageError where none has the device.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     with_gpu: list[dict[str, Any]] = []
     without: list[dict[str, Any]] = []
-    for node in ray.nodes():
+    for node in nodes:
         if not node["Alive"]:
             continue
         cpus, gpus = (int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU"))

@@ -26,7 +26,7 @@ from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, JobError, UsageError
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.executors.nodes import NodeEncoder, PoolMark, Work, versions
-from evalsuite.executors.ray import RayExecutor
+from evalsuite.executors.ray import RayExecutor, places_on
 from evalsuite.features.batches import read_batches
 from evalsuite.features.extraction import PassOptions
 from evalsuite.options import RunOptions
@@ -308,6 +308,23 @@ def test_cluster_without_a_gpu_says_so(address: str) -> None:
     with pytest.raises(UsageError, match="no node of the Ray cluster has a GPU"):
         RayExecutor(RunOptions(device="cuda"))
     assert not ray.is_initialized()
+
+
+def test_each_gpu_has_its_share_of_the_processors_of_its_node() -> None:
+    nodes = [
+        {"NodeID": "a" * 56, "Alive": True, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+        {"NodeID": "b" * 56, "Alive": True, "Resources": {"CPU": 16.0, "GPU": 1.0}},
+        {"NodeID": "c" * 56, "Alive": True, "Resources": {"CPU": 32.0}},
+        {"NodeID": "d" * 56, "Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+        {"NodeID": "e" * 56, "Alive": True, "Resources": {"memory": 1e9}},
+    ]
+    places = {device: places_on(nodes, device) for device in ("auto", "cuda", "cpu")}
+    shown = {
+        device: [(place["scheduling_strategy"].node_id[0], place.get("num_gpus"), place["num_cpus"]) for place in found]
+        for device, found in places.items()
+    }
+    assert shown["auto"] == shown["cuda"] == [("a", 1, 8)] * 8 + [("b", 1, 16)]
+    assert shown["cpu"] == [("a", None, 64), ("b", None, 16), ("c", None, 32)]
 
 
 def test_node_with_other_versions_is_refused() -> None:
