@@ -14,7 +14,7 @@ from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
-from evalsuite.hashing import forget_checksums
+from evalsuite.hashing import read_every_byte
 from evalsuite.models.base import ImageModel
 from evalsuite.models.loading import load_model
 from evalsuite.models.modules import wrap_module
@@ -117,8 +117,7 @@ def prepare(
         prompted = [apply_prompts(task, chosen) for task in tasks]
         ResultStore(options.output).check_writable()
         check_writable(place.cache_dir, "--cache-dir")
-        if options.verify:
-            forget_checksums(place.cache_dir)
+        read_every_byte(place.cache_dir, options.verify)
         jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
         for session in dict.fromkeys(job.model for job in jobs):
             session.check_name()

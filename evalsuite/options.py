@@ -159,6 +159,10 @@ def accepts(*options: Option) -> Callable[[Callable[P, T]], Callable[P, T]]:
     return decorate
 
 
+DecoderName = Literal["pillow", "torchvision"]
+"""What decodes and resizes images."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How to run. command: what the user typed, for the record."""
@@ -178,6 +182,12 @@ class RunOptions:
         False, recorded=True, help="Compile networks with torch.compile: minutes first, then faster; other last bits."
     )
     workers: int | None = option(None, auto=True, ge=0, help="Processes that decode images.")
+    decoder: DecoderName = option(
+        "pillow",
+        recorded=True,
+        help="What decodes and resizes: pillow gives the numbers of everybody else, torchvision takes a third of the "
+        "time, and its pixels differ by a grey level.",
+    )
     executor: Literal["local", "ray"] = option(
         "local", help="Where images are encoded: on this machine, or on the Ray cluster at $RAY_ADDRESS."
     )

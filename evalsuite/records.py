@@ -190,7 +190,15 @@ class Provenance(Record):
     platform: str = ""
     device: str = ""
     precision: str = ""
+    decoder: str = Field(default="", description="what decoded and resized, with its version; none: pillow")
     seed: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        if not self.decoder:
+            del found["decoder"]
+        return found
 
 
 class Result(Record):

@@ -34,10 +34,26 @@ class SampleReader(Protocol):
 
 @runtime_checkable
 class ContentReader(Protocol):
-    """A reader that also gives the bytes of a sample without decoding them."""
+    """A reader that also gives the bytes of a sample without decoding them.
+
+    Where it has an attribute `reads_in_threads` that is true, several threads may ask it at a time.
+    """
 
     def content(self, row: int) -> bytes:
         """Return what `LoadedSample.content` would be; DataError names a sample that cannot be read."""
+
+
+@runtime_checkable
+class EncodedReader(Protocol):
+    """A reader of image files, which says so: another decoder than Pillow may then open them."""
+
+    def encoded(self, row: int) -> bytes | None:
+        """Return the bytes of the image file that a sample is; None where it is something else, such as a video."""
+
+
+def encoded_of(read: SampleReader, row: int) -> bytes | None:
+    """Return the bytes of the image file that a sample is, or None where nobody says that it is one."""
+    return read.encoded(row) if isinstance(read, EncodedReader) else None
 
 
 def content_of(read: SampleReader, row: int) -> bytes:
@@ -124,6 +140,10 @@ class Pool:
     def content(self, row: int) -> bytes:
         """Return the bytes of a sample, without decoding them where its reader can; DataError where it cannot."""
         return content_of(self.read, row)
+
+    def encoded(self, row: int) -> bytes | None:
+        """Return the bytes of the image file that a sample is, or None where nobody says that it is one."""
+        return encoded_of(self.read, row)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ def image_bytes(image: Image.Image) -> bytes:
 class FileReader:
     """Read samples that are files under a folder."""
 
+    reads_in_threads: ClassVar[bool] = True
+
     root: str
     ids: tuple[str, ...]
     frame: Frame = None
@@ -51,6 +53,10 @@ class FileReader:
     def content(self, row: int) -> bytes:
         """Read one file."""
         return read_content(Path(self.root) / self.ids[row], self.ids[row])
+
+    def encoded(self, row: int) -> bytes | None:
+        """Read one image file; of videos None."""
+        return self.content(row) if self.frame is None else None
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ class NodeEncoder:
             batch_size=options.batch_size,
             workers=workers if options.workers is not None else min(workers, self._processors),
             on_unreadable=unreadable.append,
+            decoder=options.decoder,
         )
         batches = _begun(batch for (made,) in steps for batch in made)
         with self._encoding:

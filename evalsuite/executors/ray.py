@@ -94,7 +94,9 @@ class RayExecutor:
             kind = "cuda" if "num_gpus" in places[0] else "cpu"
             self.devices = parse_devices("cpu" if options.device == "cpu" else "auto")[:1]
             self.precisions = choose_precisions(options.precision, torch.device(kind))
-            self._reading = PassOptions(options.batch_size or BATCH_SIZES[kind], options.workers, kind)
+            self._reading = PassOptions(
+                options.batch_size or BATCH_SIZES[kind], options.workers, kind, decoder=options.decoder
+            )
             self._actors = [self._start(place, options.compile) for place in places]
         except BaseException:
             self.close()

@@ -22,6 +22,7 @@ from evalsuite.features.samples import Sample, Samples, Unreadable, stamp_with
 from evalsuite.features.workers import CHUNK, SEEN_FIRST, Filled, Workers, packed, start_method
 from evalsuite.models.base import Preprocess
 from evalsuite.models.preprocessing import Finish, understood
+from evalsuite.options import DecoderName
 from evalsuite.processors import processors
 from evalsuite.text import counted
 
@@ -70,15 +71,18 @@ def read_batches(
     workers: int,
     on_unreadable: Callable[[Unreadable], None],
     ahead: int = 2,
+    decoder: DecoderName = "pillow",
+    register: Callable[[torch.Tensor], object] = lambda memory: None,
 ) -> Iterator[tuple[list[Batch], ...]]:
     """Yield the samples at `rows` in order, `batch_size` at a time, decoded once and preprocessed in each way.
 
     What is yielded has one list of batches per preprocessing: one batch, or one per shape where images of several
     shapes come out of it (only models without a fixed input size see them); none where no sample could be read.
     ahead: batches that the consumer holds at a time before it releases one; where it holds more, they are copies.
+    register: is given the memory that all batches are views of, before the first.
     Raises JobError where a worker dies, or where there is no memory for two batches.
     """
-    samples = Samples(pool, preprocesses)
+    samples = Samples(pool, preprocesses, decoder)
     finishes = [recipe.finish if recipe else None for recipe in map(understood, preprocesses)]
     forked = start_method() == "fork"
     content = packed(samples) if workers and not forked else None
@@ -89,7 +93,7 @@ def read_batches(
     count = min(workers, -(-len(rows) // CHUNK))
     processes = Workers(samples, content, count)
     try:
-        prefetch = _Prefetch(samples, processes, rows, batch_size, finishes, on_unreadable)
+        prefetch = _Prefetch(samples, processes, rows, batch_size, finishes, on_unreadable, register)
         yield from prefetch.batches(count, ahead)
     finally:
         processes.close()
@@ -205,12 +209,14 @@ class _Prefetch:
     batch_size: int
     finishes: Sequence[Finish | None]
     on_unreadable: Callable[[Unreadable], None]
+    register: Callable[[torch.Tensor], object]
 
     def batches(self, workers: int, ahead: int) -> Iterator[tuple[list[Batch], ...]]:
         """Yield batches in order. The memory is taken when the first samples have told what form they have."""
         layout = self._layout(workers, ahead)
         self.processes.arena.reserve(layout.size)
         memory = torch.frombuffer(self.processes.arena.memory(), dtype=torch.uint8)
+        self.register(memory)
         free: deque[int] = deque(range(layout.slots))
         flights: deque[_Flight] = deque()
         starts = deque(range(0, len(self.rows), self.batch_size))

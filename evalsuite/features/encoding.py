@@ -28,8 +28,8 @@ from evalsuite.text import counted
 Precision = Literal["fp32", "fp16", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-BATCHES_AHEAD = 4
-"""Batches per device between reading and storing: one computed, one launched, two for while a shard is written."""
+BATCHES_AHEAD = 3
+"""Batches per device between reading and storing: one computed, one launched, one ready."""
 
 ROWS_CHECKED = 65_536
 """Rows of features that are looked at together for values that are not finite."""
@@ -124,13 +124,19 @@ class Encoder:
 
         Raises JobError when a single image does not fit.
         """
+        try:
+            return self._in_parts(batch)
+        finally:
+            self._lane.uploaded()
+            batch.release()
+
+    def _in_parts(self, batch: Batch) -> list[_Flight]:
         total = len(batch.rows)
         while True:
             size = min(self._room.most or total, total)
             try:
                 parts = [slice(start, start + size) for start in range(0, total, size)]
-                flights = [self._encode(batch.images[part], batch.finish) for part in parts]
-                break
+                return [self._encode(batch.images[part], batch.finish) for part in parts]
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise JobError(
@@ -140,9 +146,6 @@ class Encoder:
             # Only here are the tensors gone that the error had kept alive.
             self._room.shrink(size)
             self._lane.clear()
-        self._lane.uploaded()
-        batch.release()
-        return flights
 
     def fetch(self, batch: Batch, flights: Sequence[_Flight]) -> EncodedBatch:
         """Wait for the features of a batch."""

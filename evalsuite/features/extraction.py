@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,11 +14,13 @@ from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block
-from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, first_not_finite
-from evalsuite.features.freshness import missing_rows
+from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, EncodeRows, MapBatches, first_not_finite
+from evalsuite.features.freshness import OnBytes, missing_rows
+from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
+from evalsuite.options import DecoderName
 from evalsuite.text import counted
 
 SHARD_SAMPLES = 4_096
@@ -44,15 +47,18 @@ class PassReport:
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How to read: images per batch, decoding processes (None: by the work there is), type of the model's device.
+    """How to read: images per batch, decoding processes (None: by the work there is), type of the model's devices.
 
-    verify: the bytes of every sample are compared with what is stored.
+    verify: the bytes of every sample are compared with what is stored. decoder: what decodes and resizes.
+    devices: how many there are.
     """
 
     batch_size: int
     workers: int | None = None
     device: str = "cpu"
     verify: bool = False
+    decoder: DecoderName = "pillow"
+    devices: int = 1
 
 
 def ensure_features(
@@ -64,15 +70,17 @@ def ensure_features(
     *,
     max_unreadable: int = 0,
     on_images: Callable[[int, int], None] = lambda done, total: None,
+    on_bytes: OnBytes = lambda done, total: None,
 ) -> PassReport:
     """Compute and store what is missing of `rows`; a second call finds everything and does nothing.
 
     prepare: loads the model and returns its preprocessing and a mapping over batches, or what reads and encodes
-    rows elsewhere; not called when nothing is missing. on_images: told (done, total) images.
+    rows elsewhere; not called when nothing is missing. on_images: told (done, total) images that were encoded;
+    on_bytes: of which the bytes were compared with what is stored.
     Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the first batch with a
     NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
     """
-    missing, touched = missing_rows(pool, rows, store, verify=options.verify)
+    missing, touched = missing_rows(pool, rows, store, verify=options.verify, on_bytes=on_bytes)
     if not missing and not touched and store.is_compact():
         return PassReport()
     with store.lock():
@@ -124,15 +132,19 @@ def _read_and_encode(
     rows: Sequence[int],
     on_unreadable: Callable[[Unreadable], None],
 ) -> Iterator[EncodedBatch]:
-    steps = read_batches(
-        pool,
-        rows,
-        [preprocess],
-        batch_size=options.batch_size,
-        workers=worker_count(options.workers, len(rows), options.device),
-        on_unreadable=on_unreadable,
-    )
-    return map_batches(batch for (made,) in steps for batch in made)
+    with ExitStack() as stack:
+        steps = read_batches(
+            pool,
+            rows,
+            [preprocess],
+            batch_size=options.batch_size,
+            workers=worker_count(options.workers, len(rows), options.device),
+            on_unreadable=on_unreadable,
+            decoder=options.decoder,
+            ahead=BATCHES_AHEAD * options.devices,
+            register=lambda memory: stack.enter_context(pinned(memory, options.device)),
+        )
+        yield from map_batches(batch for (made,) in steps for batch in made)
 
 
 class _ShardWriter:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
@@ -11,15 +12,33 @@ from evalsuite.features.blocks import Stamp
 from evalsuite.features.samples import key_of, stamp_of
 from evalsuite.features.store import PoolFeatures
 
+READERS = 8
+"""Files that are read at the same time where their reader allows it: on a network each waits for its answer."""
+
+PIECE_ROWS = 1_024
+"""Samples that wait for a thread at the same time."""
+
+OnBytes = Callable[[int, int], None]
+"""Is told of how many samples the bytes were read, and of how many they will be."""
+
 
 def missing_rows(
-    pool: Pool, rows: Sequence[int], store: PoolFeatures, *, verify: bool = False
+    pool: Pool,
+    rows: Sequence[int],
+    store: PoolFeatures,
+    *,
+    verify: bool = False,
+    on_bytes: OnBytes = lambda done, total: None,
 ) -> tuple[list[int], dict[str, Stamp]]:
     """Return the rows whose features must be computed, and new stamps of touched but unchanged samples.
 
     A row is there if its id is stored for a sample of the same size, modification time, inode and ctime; where only
     the size is the same the bytes decide. verify: the bytes decide for every row, once per store.
     """
+    stored_rows = [row for row in rows if pool.ids[row] in store]
+    doubtful = [row for row in stored_rows if verify or store.stamp(pool.ids[row]).key != key_of(pool, row)]
+    same_size = [row for row in doubtful if store.stamp(pool.ids[row]).size == pool.sizes[row]]
+    _read_stamps(pool, same_size, store, on_bytes)
     missing: list[int] = []
     touched: dict[str, Stamp] = {}
     for row in rows:
@@ -51,13 +70,21 @@ def content_digest(ids: Sequence[str], store: PoolFeatures) -> str:
     return _digest_of_pairs(ids, (store.stamp(identifier).sha256 for identifier in ids))
 
 
-def content_now(pool: Pool, rows: Sequence[int], store: PoolFeatures, unreadable: Collection[str]) -> str:
+def content_now(
+    pool: Pool,
+    rows: Sequence[int],
+    store: PoolFeatures,
+    unreadable: Collection[str],
+    on_bytes: OnBytes = lambda done, total: None,
+) -> str:
     """Return the `content_digest` of samples whose features may be gone: their files are read, not decoded.
 
     unreadable: ids that were left out. Returns "" where a sample cannot be read, or can be read that could not.
     """
     digests: list[str] = []
     ids = [pool.ids[row] for row in rows]
+    gone = [row for row in rows if pool.ids[row] not in store and pool.ids[row] not in unreadable]
+    _read_stamps(pool, gone, store, on_bytes)
     for row, identifier in zip(rows, ids, strict=True):
         if identifier in unreadable:
             if _can_be_read(pool, row):
@@ -73,6 +100,20 @@ def content_now(pool: Pool, rows: Sequence[int], store: PoolFeatures, unreadable
 def samples_digest(ids: Sequence[str], sizes: Sequence[int]) -> str:
     """Return a fingerprint of a list of samples: ids and sizes, in order."""
     return _digest_of_pairs(ids, sizes)
+
+
+def _read_stamps(pool: Pool, rows: Sequence[int], store: PoolFeatures, on_bytes: OnBytes) -> None:
+    """Read the bytes of samples, several at a time where the reader allows it, and keep their stamps in `fresh`."""
+    if not getattr(pool.read, "reads_in_threads", False) or len(rows) < 2 * READERS:
+        for done, row in enumerate(rows, 1):
+            _fresh_stamp(pool, row, store)
+            on_bytes(done, len(rows))
+        return
+    with ThreadPoolExecutor(READERS) as readers:
+        for start in range(0, len(rows), PIECE_ROWS):
+            piece = rows[start : start + PIECE_ROWS]
+            for done, _ in enumerate(readers.map(lambda row: _fresh_stamp(pool, row, store), piece), start + 1):
+                on_bytes(done, len(rows))
 
 
 def _fresh_stamp(pool: Pool, row: int, store: PoolFeatures) -> Stamp | None:

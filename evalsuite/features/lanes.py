@@ -10,6 +10,9 @@ from typing import Any, Protocol
 
 import torch
 
+PORTABLE = 1
+"""CUDA's cudaHostRegisterPortable: the memory is pinned for all devices of the process."""
+
 
 class Lane(Protocol):
     """Brings images to a device and features back. A mark is a point in the work of the device."""
@@ -150,6 +153,24 @@ class CudaLane:
         """Empty torch's cache of the device, once the streams are done."""
         torch.cuda.synchronize(self._device)
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def pinned(memory: torch.Tensor, kind: str) -> Iterator[None]:
+    """Pin memory for the time of the context, so that devices of a kind ("cuda") copy from it while they compute.
+
+    Where that is not possible, copies go through pinned memory of torch's own.
+    """
+    if kind != "cuda":
+        yield
+        return
+    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+    done = int(runtime.cudaHostRegister(memory.data_ptr(), memory.nbytes, PORTABLE)) == 0
+    try:
+        yield
+    finally:
+        if done:
+            runtime.cudaHostUnregister(memory.data_ptr())
 
 
 def _recorded(stream: Any) -> Any:

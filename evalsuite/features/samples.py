@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from evalsuite.code_files import Portable
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, EvalsuiteError, ModelError
 from evalsuite.features.blocks import Stamp
+from evalsuite.features.decoders import DECODERS, Opened
 from evalsuite.models.base import Preprocess
-from evalsuite.models.preprocessing import understood
+from evalsuite.options import DecoderName
 
 
 @dataclass(frozen=True)
@@ -42,29 +41,27 @@ class Sample:
 class Samples:
     """The samples of a pool under some preprocessings. Another process can have it where it can be pickled."""
 
-    def __init__(self, pool: Pool, preprocesses: Sequence[Preprocess]) -> None:
+    def __init__(self, pool: Pool, preprocesses: Sequence[Preprocess], decoder: DecoderName = "pillow") -> None:
         self.pool = pool
+        self._decoder = decoder
         self._preprocesses = Portable(tuple(preprocesses))
 
     def read(self, row: int) -> Sample | Unreadable:
         """Read one sample; ModelError where a preprocessing fails on it."""
         try:
-            sample = self.pool.read(row)
+            opened = DECODERS[self._decoder].open(self.pool, row)
         except DataError as error:
             return Unreadable(self.pool.ids[row], str(error))
-        digest = hashlib.sha256(sample.content).digest()
-        images = [self._image(preprocess, sample.image, row) for preprocess in self._preprocesses.content]
-        return Sample(digest, images)
+        digest = hashlib.sha256(opened.content).digest()
+        return Sample(digest, [self._pixels(opened, preprocess, row) for preprocess in self._preprocesses.content])
 
-    def _image(self, preprocess: Preprocess, image: Image.Image, row: int) -> NDArray[Any]:
+    def _pixels(self, opened: Opened, preprocess: Preprocess, row: int) -> NDArray[Any]:
         try:
-            recipe = understood(preprocess)
-            pixels = None if recipe is None else recipe.pixels(image)
-            return _array(preprocess(image)) if pixels is None else pixels
+            return DECODERS[self._decoder].pixels(opened, preprocess)
         except EvalsuiteError:
             raise
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
+            last, image = traceback.extract_tb(error.__traceback__)[-1], opened.shown()
             raise ModelError(
                 f"The preprocessing of the model fails on {self.pool.ids[row]!r} ({image.mode}, {image.width} x "
                 f"{image.height}): {type(error).__name__}: {error} (at {last.filename}, line {last.lineno})."
@@ -87,14 +84,3 @@ def key_of(pool: Pool, row: int) -> tuple[int, int, int, int]:
     mtime = 0 if pool.mtimes is None else int(pool.mtimes[row])
     inode, ctime = (0, 0) if pool.states is None else (int(value) for value in pool.states[row])
     return int(pool.sizes[row]), mtime, inode, ctime
-
-
-def _array(image: Any) -> NDArray[Any]:
-    if not isinstance(image, torch.Tensor) or image.ndim != 3:
-        found = tuple(image.shape) if isinstance(image, torch.Tensor) else type(image).__name__
-        raise ModelError(
-            f"The preprocessing of the model gave {found}; it must give a (channels, height, width) tensor."
-        )
-    # numpy has no bfloat16.
-    values: NDArray[Any] = (image.float() if image.dtype == torch.bfloat16 else image).detach().cpu().numpy()
-    return values

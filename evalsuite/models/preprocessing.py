@@ -85,11 +85,56 @@ def _constants(finish: Finish, device: torch.device) -> tuple[torch.Tensor, torc
 
 
 @dataclass(frozen=True)
+class Resizing:
+    """What steps do to an image where it is no more than this: RGB, resize with antialias, cut out the middle.
+
+    size: one number: of the shorter side; two: height and width; none: it stays. interpolation: torchvision's name.
+    """
+
+    to_rgb: bool
+    size: tuple[int, ...]
+    interpolation: str
+    crop: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class RgbSquare:
+    """Turn an image into RGB, side x side, bilinear."""
+
+    side: int
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the square."""
+        return image.convert("RGB").resize((self.side, self.side), Image.Resampling.BILINEAR)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A preprocessing in two parts: steps that make 8-bit pixels of an image, and the end that a device can do."""
 
     steps: tuple[Callable[[Any], Any], ...]
     finish: Finish
+
+    @property
+    def resizing(self) -> Resizing | None:
+        """What the steps do, where another library can do it too; else None."""
+        steps: list[Any] = list(self.steps)
+        if len(steps) == 1 and isinstance(steps[0], RgbSquare):
+            return Resizing(True, (steps[0].side,) * 2, "bilinear", None)
+        rgb = bool(steps) and steps[0] is to_rgb
+        size: tuple[int, ...] = ()
+        interpolation, crop = "", None
+        steps = steps[1:] if rgb else steps
+        if steps and _kind(steps[0]) == RESIZE and steps[0].max_size is None:
+            resize = steps.pop(0)
+            size, interpolation = _sizes(resize.size), resize.interpolation.value
+        if steps and _kind(steps[0]) == CENTER_CROP:
+            cut = _sizes(steps.pop(0).size)
+            crop = (cut[0], cut[-1])
+        if rgb and steps and _kind(steps[0]) in CONVERT:
+            steps.pop(0)
+        known = not steps and interpolation in ("", "bilinear", "bicubic")
+        return Resizing(rgb, size, interpolation, crop) if known else None
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8] | None:
         """Return the (channels, height, width) uint8 pixels of an image; None where the steps give no 8-bit image."""
@@ -118,6 +163,13 @@ TO_TENSOR = frozenset(
     }
 )
 """Transforms that divide 8-bit pixels by 255."""
+
+RESIZE = ("torchvision.transforms.transforms", "Resize")
+
+CENTER_CROP = ("torchvision.transforms.transforms", "CenterCrop")
+
+CONVERT = frozenset({("open_clip.transform", "MaybeConvertMode"), ("timm.data.transforms", "MaybeConvertMode")})
+"""Transforms that leave an image alone that is RGB already."""
 
 COMPOSE = ("torchvision.transforms.transforms", "Compose")
 
@@ -154,6 +206,10 @@ def _steps(preprocess: Any) -> Iterator[Any]:
 
 def _kind(thing: object) -> tuple[str, str]:
     return type(thing).__module__, type(thing).__qualname__
+
+
+def _sizes(size: Any) -> tuple[int, ...]:
+    return tuple(size) if hasattr(size, "__iter__") else (int(size),)
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

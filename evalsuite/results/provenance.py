@@ -36,7 +36,7 @@ PACKAGES = (
 _GIT_TIMEOUT = 10.0
 
 
-def collect(device: str, precision: str, seed: int, command: str) -> Provenance:
+def collect(device: str, precision: str, seed: int, command: str, decoder: str = "pillow") -> Provenance:
     """Return the provenance of a measurement made now in this process."""
     checkout = checkout_dir()
     commit, dirty = git_state(checkout) if checkout else (None, None)
@@ -51,6 +51,7 @@ def collect(device: str, precision: str, seed: int, command: str) -> Provenance:
         platform=platform.platform(),
         device=device,
         precision=precision,
+        decoder=f"{decoder} {_version(decoder)}",
         seed=seed,
     )
 

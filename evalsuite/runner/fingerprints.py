@@ -49,4 +49,5 @@ def options_hash(changed: Mapping[str, Any]) -> str | None:
 
 def variant(options: RunOptions) -> tuple[str, ...]:
     """Return what decides features next to model and precision, where it is not the default: parts of the run key."""
-    return ("compile",) if options.compile else ()
+    compiled = ("compile",) if options.compile else ()
+    return compiled if options.decoder == "pillow" else (*compiled, f"decoder {options.decoder}")

@@ -14,7 +14,7 @@ from evalsuite.errors import EvalsuiteError, NotFiniteError
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import PassOptions, PassReport, ensure_features
-from evalsuite.features.freshness import content_digest, content_now, missing_rows, remember_touched
+from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, remember_touched
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
 from evalsuite.options import RunOptions
@@ -124,11 +124,12 @@ class ModelTaskJob:
         digests: list[str] = []
         for name, rows in rows_by_pool(self.task.splits(protocol)).items():
             pool, features = self.task.pool(name), self.features(name)
-            missing, touched = missing_rows(pool, rows, features, verify=self.options.verify)
+            on_bytes = self._checking(name)
+            missing, touched = missing_rows(pool, rows, features, verify=self.options.verify, on_bytes=on_bytes)
             if any(pool.ids[row] in features for row in missing):
                 return False
             remember_touched(features, touched)
-            digests.append(content_now(pool, rows, features, left_out.get(name, ())))
+            digests.append(content_now(pool, rows, features, left_out.get(name, ()), on_bytes))
         return found.data is not None and all(digests) and found.data.content == _joined(digests)
 
     def _content(self, protocol: EvaluationProtocol) -> str:
@@ -172,11 +173,22 @@ class ModelTaskJob:
             features,
             prepare,
             PassOptions(
-                self.options.batch_size or BATCH_SIZES[device], self.options.workers, device, self.options.verify
+                self.options.batch_size or BATCH_SIZES[device],
+                self.options.workers,
+                device,
+                self.options.verify,
+                self.options.decoder,
+                self.model.device_count,
             ),
             max_unreadable=self.task.task.max_unreadable,
             on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
+            on_bytes=self._checking(name),
         )
+
+    def _checking(self, pool: str) -> OnBytes:
+        """Return what tells of how many images of a pool the bytes were read again."""
+        what = f"bytes of {self.task.task.name}/{pool}"
+        return lambda done, total: self.reporter.progress(what, done, total, "images")
 
     def _evaluate_finite(self, protocol: EvaluationProtocol) -> None:
         """Evaluate; where the precision is too narrow for the model, again with the next one."""

@@ -144,6 +144,7 @@ class ModelSession:
         self.is_code = self._resolved.is_code
         self._precisions = list(executor.precisions)
         self.device: torch.device = executor.devices[0]
+        self.device_count = len(executor.devices)
         self.devices = len(executor.devices)
 
     @property

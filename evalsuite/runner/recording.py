@@ -55,7 +55,7 @@ def base_result(
         fingerprint="",
         options={**asdict(protocol.options), **changed},
         changed_options=changed,
-        provenance=collect(device, model.precision, options.seed, options.command),
+        provenance=collect(device, model.precision, options.seed, options.command, options.decoder),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import io
 import json
 import os
@@ -14,8 +15,16 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from evalsuite.data.decoding import decode_image, decode_middle_frame
-from evalsuite.errors import DataError, MissingExtraError
-from evalsuite.hashing import CACHE_NAME, combined_sha256, file_sha256, tree_sha256
+from evalsuite.errors import DataError, JobError, MissingExtraError
+from evalsuite.hashing import (
+    CACHE_NAME,
+    combined_sha256,
+    file_sha256,
+    files_sha256,
+    read_every_byte,
+    tree_sha256,
+)
+from evalsuite.progress import Progress
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
@@ -212,6 +221,42 @@ def test_a_hub_blob_is_its_own_checksum(tmp_path):
     blob.write_bytes(b"anything")
     (tmp_path / "link.parquet").symlink_to(blob)
     assert file_sha256(tmp_path / "link.parquet") == "ab" * 32
+
+
+def test_a_hub_blob_is_compared_with_its_name_where_every_byte_is_read(tmp_path):
+    blob, link = tmp_path / "blobs" / hashlib.sha256(b"weights").hexdigest(), tmp_path / "model.safetensors"
+    blob.parent.mkdir()
+    link.symlink_to(blob)
+    try:
+        for wanted, content in ((False, b"w3ights"), (True, b"weights"), (False, b"w3ights"), (True, b"w3ights")):
+            blob.write_bytes(content)
+            read_every_byte(tmp_path, wanted)
+            if wanted and content == b"w3ights":
+                with pytest.raises(JobError, match=f"{blob.name} is damaged"):
+                    file_sha256(link, tmp_path)
+            else:
+                assert file_sha256(link, tmp_path) == blob.name
+    finally:
+        read_every_byte(tmp_path, False)
+
+
+def test_hashing_of_large_files_tells_how_far_it_is(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("evalsuite.hashing.SHOWN_FROM", 7)
+    monkeypatch.setattr("evalsuite.hashing.PIECE", 3)
+
+    class Told(Progress):
+        def progress(self, what, done, total, unit):
+            told.append((what, done, total, unit))
+
+    for name, content in (("a", b"1234"), ("b", b"567")):
+        (tmp_path / name).write_bytes(content)
+    paths = [tmp_path / "a", tmp_path / "b"]
+    digests = files_sha256(paths, tmp_path, Told())
+    assert digests == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert told == [("checksums of 2 files", done, 7, "bytes") for done in (3, 4, 7)]
+    files_sha256(paths, tmp_path, Told())
+    assert len(told) == 3
 
 
 def test_trees_are_equal_wherever_they_are(tmp_path):

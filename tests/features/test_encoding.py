@@ -87,7 +87,8 @@ def test_a_fast_device_takes_the_batches_that_a_slow_one_has_no_time_for() -> No
     assert slow.encoded == 2 and fast.encoded == 10
 
 
-def test_the_next_batch_is_launched_before_the_last_is_waited_for() -> None:
+def test_the_next_batch_is_launched_before_the_last_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "BATCHES_AHEAD", 4)  # all three are there before the first is encoded
     events: list[str] = []
     three_are_there = threading.Event()
 

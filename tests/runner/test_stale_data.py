@@ -19,6 +19,7 @@ from PIL import Image
 
 import evalsuite
 from evalsuite.records import Result
+from evalsuite.runner.base import Reporter
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
 
@@ -185,6 +186,26 @@ def test_verify_finds_what_the_file_system_does_not_tell(
     assert value(evaluate(tmp_path, task)) == 1.0
     again = evaluate(tmp_path, task, verify=True)
     assert (value(again), again.timings.images_encoded) == (pytest.approx(8 / 9), 1)
+
+
+@pytest.mark.parametrize("readers", [2, 1_000])
+def test_reading_all_bytes_tells_how_far_it_is(
+    tmp_path: Path, task: Path, monkeypatch: pytest.MonkeyPatch, readers: int
+) -> None:
+    monkeypatch.setattr("evalsuite.features.freshness.READERS", readers)
+    monkeypatch.setattr("evalsuite.features.freshness.PIECE_ROWS", 3)
+
+    class Told(Reporter):
+        def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
+            if what.startswith("bytes of"):
+                told.append((what, done, total, unit))
+
+    told: list[tuple[str, int, int | None, str]] = []
+    count = len(list((task.parent / "test").rglob("*.png")))
+    evaluate(tmp_path, task, reporter=Told())
+    assert not told
+    evaluate(tmp_path, task, reporter=Told(), verify=True)
+    assert told == [(f"bytes of {task.stem}/test", done, count, "images") for done in range(1, count + 1)]
 
 
 def test_verify_reads_files_whose_checksums_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
             return self._indexed(pool, dataset, content, origin)
         for part, shortage in _short(found).items():
             raise DataMissingError(f"{self.title}: the split {part!r} is incomplete: {shortage}.")
-        digests = files_sha256(files, self.place.cache_dir)
+        digests = files_sha256(files, self.place.cache_dir, self.place.progress)
         origin = PoolOrigin({path.name: digest for path, digest in zip(files, digests, strict=True)})
         content = combined_sha256(digests)
         # What `datasets` makes of parquet files it knows again by path and time: other bytes go to another folder.
@@ -193,6 +193,10 @@ class ColumnReader:
                 "which is not followed)."
             )
         return content
+
+    def encoded(self, row: int) -> bytes:
+        """Read the bytes of one image: they are its file."""
+        return self.content(row)
 
 
 def _short(found: Mapping[str, Sequence[Path]]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from evalsuite import resources
 from evalsuite.code_files import CodeFile, without_compiled_code
-from evalsuite.data.base import DataState, LoadedSample, RawPool, content_of
+from evalsuite.data.base import DataState, LoadedSample, RawPool, content_of, encoded_of
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, EvalsuiteError, SpecError, UsageError
 from evalsuite.hashing import combined_sha256
@@ -151,6 +151,11 @@ class AdapterReader:
         """Read the bytes of one sample."""
         with self._blaming(row):
             return content_of(self.open().read, row)
+
+    def encoded(self, row: int) -> bytes | None:
+        """Read the image file that one sample is, where the adapter's reader says that it is one."""
+        with self._blaming(row):
+            return encoded_of(self.open().read, row)
 
     @contextmanager
     def _blaming(self, row: int) -> Iterator[None]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, LoadedSample, RawLabel, RawPool
-from evalsuite.data.decoding import with_long_texts
+from evalsuite.data.decoding import decode_image, with_long_texts
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import image_bytes, read_content, row_id, stat_files
 from evalsuite.data.sources.base import Source
@@ -78,7 +78,7 @@ class TorchvisionSource(Source[TorchvisionSpec]):
             return RawPool(ids, ordered, reader, found.sizes, found.mtimes, groups=groups, states=found.states)
         if self.spec.group:
             raise SpecError(f"{self.title}: `group` needs samples that are files; those of the pool {pool!r} are rows.")
-        content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir)
+        content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir, self.place.progress)
         rows = tuple(row_id(row) for row in range(len(dataset)))
         return RawPool(rows, labels, reader, _memory_sizes(dataset), None, content)
 
@@ -167,6 +167,11 @@ class TorchvisionReader:
         order = sorted(range(len(names)), key=names.__getitem__)
         return order, tuple(names[row] for row in order)
 
+    @property
+    def reads_in_threads(self) -> bool:
+        """Whether `content` reads files; else it goes through the dataset, which is not made for that."""
+        return self.files is not None
+
     def __call__(self, row: int) -> LoadedSample:
         """Load one sample. Its content is the file's, or the pixels where there is no file."""
         if self.files is None:
@@ -185,6 +190,20 @@ class TorchvisionReader:
             return self(row).content
         _, ids = self.files
         return read_content(self._folder / ids[row], ids[row])
+
+    def encoded(self, row: int) -> bytes | None:
+        """Read the image file that one sample is; None where samples are no files, or not these images as they are."""
+        return self.content(row) if self.files is not None and self._gives_files else None
+
+    @functools.cached_property
+    def _gives_files(self) -> bool:
+        """Whether the first sample is what its file shows: a class might cut something out."""
+        try:
+            sample = self(0)
+            shown = decode_image(sample.content, row_id(0))
+        except DataError:  # whoever reads that sample is told
+            return False
+        return bool(shown.convert("RGB") == sample.image.convert("RGB"))
 
     def _load(self, index: int, sample: str) -> Any:
         from PIL import Image

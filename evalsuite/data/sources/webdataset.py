@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class WebDatasetSource(Source[WebDatasetSpec]):
                     ids.append(f"{name}/{key}")
         if not ids:
             raise DataError(f"{self.title}: the shards of the pool {pool!r} hold no sample.")
-        digests = files_sha256(shards, self.place.cache_dir)
+        digests = files_sha256(shards, self.place.cache_dir, self.place.progress)
         reader = ShardReader(tuple(map(str, shards)), np.array(members, np.int64), tuple(ids))
         origin = PoolOrigin(dict(zip(names, digests, strict=True)))
         return RawPool(
@@ -139,6 +139,8 @@ class ShardReader:
     members: (n, 3) int64: number of the shard, offset and size in bytes.
     """
 
+    reads_in_threads: ClassVar[bool] = True
+
     shards: tuple[str, ...]
     members: np.ndarray[Any, np.dtype[np.int64]]
     ids: tuple[str, ...]
@@ -157,6 +159,10 @@ class ShardReader:
                 return file.read(size)
         except OSError as error:
             raise DataError(f"The sample {self.ids[row]!r} cannot be read: {error}.") from error
+
+    def encoded(self, row: int) -> bytes:
+        """Read the bytes of one image: they are its file."""
+        return self.content(row)
 
 
 def _index(shard: Path) -> dict[str, dict[str, _Member]]:

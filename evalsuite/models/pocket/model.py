@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from open_clip import SimpleTokenizer
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
@@ -20,7 +18,7 @@ from evalsuite.models.base import EMBEDDING, PENULTIMATE, ModelInfo
 from evalsuite.models.layers import embedding_layers
 from evalsuite.models.modules import TorchImageTextModel
 from evalsuite.models.pocket import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, pocket_fingerprint, read_part
-from evalsuite.models.preprocessing import Finish, Recipe
+from evalsuite.models.preprocessing import Finish, Recipe, RgbSquare
 
 
 class PocketConfig(BaseModel):
@@ -44,19 +42,9 @@ class PocketConfig(BaseModel):
         return int(self.vision_cfg["image_size"])
 
 
-@dataclass(frozen=True)
-class Square:
-    """Turn an image of any mode into RGB, side x side."""
-
-    side: int
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        return image.convert("RGB").resize((self.side, self.side), Image.Resampling.BILINEAR)
-
-
 def pocket_preprocess(config: PocketConfig) -> Recipe:
     """Make the preprocessing, of which (3, side, side) float32 tensors come: RGB, resize, normalise."""
-    return Recipe((Square(config.image_size),), Finish((config.mean,), (config.std,)))
+    return Recipe((RgbSquare(config.image_size),), Finish((config.mean,), (config.std,)))
 
 
 def build_clip(config: PocketConfig) -> CLIP:
