@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -88,7 +88,7 @@ class RayExecutor:
         self._note, self._told = note, set[str]()
         self._sent: _Sent | None = None
         self._actors: list[Any] = []
-        self._connected = _connect(self._ray)
+        self._connection = _connect(self._ray)
         try:
             places = places_on(self._ray.nodes(), options.device)
             kind = "cuda" if "num_gpus" in places[0] else "cpu"
@@ -105,8 +105,7 @@ class RayExecutor:
     def close(self) -> None:
         """Let go of the actors, which ends them, and end the connection or the cluster if it was made here."""
         self._actors, self._sent = [], None
-        if self._connected:
-            self._ray.shutdown()
+        self._connection.close()
 
     def mapping(self, model: ImageModel, precision: Precision) -> MapBatches:
         """Refuse: images are decoded on the nodes, by `reading`."""
@@ -236,20 +235,34 @@ def _import_ray() -> Any:
     return ray
 
 
-def _connect(ray: Any) -> bool:
-    """Join the cluster at $RAY_ADDRESS or start one on this machine; return whether there was no connection before."""
+def _connect(ray: Any) -> ExitStack:
+    """Join the cluster at $RAY_ADDRESS or start one on this machine; return what undoes that, if it was done here."""
+    made = ExitStack()
     if ray.is_initialized():
-        return False
+        return made
     address = os.environ.get(ADDRESS, "")
     options = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    made.callback(_restore, {name: value for name, value in os.environ.items() if name.startswith("RAY_")})
+    made.callback(ray.shutdown)
     try:
         _check_answers(address)
         with _sigterm_as_it_is():
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises this very type, too
+        made.close()
         where = f"There is no Ray cluster at {ADDRESS}={address}" if address else "No Ray cluster can be started here"
         raise UsageError(f"{where}: {_last_line(error)}\nStart one with `ray start`, or unset {ADDRESS}.") from error
-    return True
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _restore(variables: Mapping[str, str]) -> None:
+    """Take back what Ray has set in the environment of this process."""
+    for name in [name for name in os.environ if name.startswith("RAY_") and name not in variables]:
+        del os.environ[name]
+    os.environ.update(variables)
 
 
 def _check_answers(address: str) -> None:
