@@ -12,6 +12,10 @@ its own, whose folder is --peer:
 
     python -m venv DIR && DIR/bin/pip install clip_benchmark==1.6.2 'numpy<2.4' requests
 
+(e) `device`: on a GPU, random ViT-B/32, B/16 and L/14 from batches in memory against the bare forward pass in half
+precision, and from photographs against the lower of that and what the processors decode. Elsewhere it runs with
+--architecture, in the device's own precision.
+
 With `--busy N`, what is timed runs next to N busy processes, and the passes of (a) alone in turn.
 """
 
@@ -31,15 +35,22 @@ import click
 import torch
 
 from benchmarks.busy import Neighbours, load
-from benchmarks.passes import Asked, Free, Kept, bare, read, run
+from benchmarks.passes import Asked, Free, Kept, bare, bare_rate, read, run
 from benchmarks.pictures import ARCHITECTURE, checkpoint, photographs
 from evalsuite import load_model
-from evalsuite.executors.devices import parse_devices
+from evalsuite.executors.devices import choose_precisions, parse_devices
+from evalsuite.executors.local import LocalExecutor
+from evalsuite.features.batches import MOST_WORKERS
+from evalsuite.features.decoders import DECODERS
+from evalsuite.models.base import move
 from evalsuite.processors import processors
+from evalsuite.runner.job import BATCH_SIZES
+from evalsuite.speed.measure import decode_rate, encode_rates, prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "benchmark"
 BATCH = 64
+GPU_ARCHITECTURES = ("ViT-B-32", "ViT-B-16", "ViT-L-14")
 Say = Callable[[str], None]
 
 
@@ -51,6 +62,7 @@ class Plan:
     images: int
     repeats: int
     peer: Path | None
+    architectures: Sequence[str]
     neighbours: Neighbours
     say: Say
 
@@ -58,24 +70,36 @@ class Plan:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=ROOT.parent / "shared" / "data",
               help="Folder with MNIST/raw and cifar10.  [default: ../shared/data next to the checkout]")  # fmt: skip
-@click.option("--part", "parts", type=click.Choice(["forward", "decode", "main", "peer"]), multiple=True,
+@click.option("--part", "parts", type=click.Choice(["forward", "decode", "main", "peer", "device"]), multiple=True,
               help="One part; may be given several times.  [default: all]")  # fmt: skip
-@click.option("--images", type=click.IntRange(64), default=2_000, show_default=True, help="Images per task.")
+@click.option("--images", type=click.IntRange(2), default=2_000, show_default=True, help="Images per task.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="How often each pair is timed.")
 @click.option("--peer", type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="Folder of CLIP_benchmark's environment.")  # fmt: skip
+@click.option("--architecture", "architectures", multiple=True, metavar="NAME",
+              help="Architecture of open_clip for `device`; may be given several times.")  # fmt: skip
 @click.option("--busy", type=click.IntRange(0), default=0, help="Busy processes next to what is timed.")
 @click.option("--json", "target", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
 def main(
-    data: Path, parts: Sequence[str], images: int, repeats: int, peer: Path | None, busy: int, target: Path | None
+    data: Path,
+    parts: Sequence[str],
+    images: int,
+    repeats: int,
+    peer: Path | None,
+    architectures: Sequence[str],
+    busy: int,
+    target: Path | None,
 ) -> None:
     """Compare the image pass with what bounds it, and with CLIP_benchmark."""
     figures: dict[str, Any] = {"processors": processors(), "threads": torch.get_num_threads(), "busy": busy}
     with ExitStack() as stack:
-        plan = Plan(data, images, repeats, peer, Neighbours(busy, stack), click.echo)
+        plan = Plan(data, images, repeats, peer, architectures, Neighbours(busy, stack), click.echo)
         for name in parts or PARTS:
             if name == "peer" and peer is None:
                 click.echo("peer: skipped, --peer is not given.")
+                continue
+            if name == "device" and not (architectures or torch.cuda.is_available()):
+                click.echo("device: skipped, there is no GPU.")
                 continue
             click.echo(f"{name}: load {load():.1f}")
             figures[name] = {"load": load(), **PARTS[name](plan)}
@@ -113,19 +137,28 @@ def decode(plan: Plan) -> dict[str, Any]:
     model = Free(load_model(model_name()))  # type: ignore[arg-type]
     asked = Asked(str(photographs(FOLDER, plan.images)), FOLDER, plan.images)
     cores, threads = processors(), torch.get_num_threads()
-    shares, alone = [], []
+    few = Asked(asked.task, FOLDER, plan.images // cores)
+    found: dict[str, Any] = {}
     for _ in range(plan.repeats):
-        with plan.neighbours.busy():
-            torch.set_num_threads(1)
-            one = read(model.preprocess, Asked(asked.task, FOLDER, plan.images // cores), 0, BATCH)
-            torch.set_num_threads(threads)
-            whole = run(model, Asked(asked.task, FOLDER, plan.images, {"batch_size": BATCH, "workers": cores}))
-        alone.append(one.count / one.seconds)
-        shares.append(whole.count / whole.images / (alone[-1] * cores))
-    plan.say(
-        f"  one core decodes {statistics.median(alone):.0f} images/s; the pass reaches {shown(shares)} x {cores} cores"
-    )
-    return {"one_core_per_s": alone, **summary("share_of_cores", shares)}
+        for decoder in DECODERS:
+            keywords = {"batch_size": BATCH, "workers": cores, "decoder": decoder}
+            with plan.neighbours.busy():
+                torch.set_num_threads(1)
+                one = read(model.preprocess, few, 0, BATCH, decoder)
+                torch.set_num_threads(threads)
+                whole = run(model, Asked(asked.task, FOLDER, plan.images, keywords))
+            rates = found.setdefault(decoder, {"one_core_per_s": [], "shares": []})
+            rates["one_core_per_s"].append(one.count / one.seconds)
+            rates["shares"].append(whole.count / whole.images / (rates["one_core_per_s"][-1] * cores))
+    for decoder, rates in found.items():
+        rates |= summary("share_of_cores", rates["shares"])
+        one_core = statistics.median(rates["one_core_per_s"])
+        reached = shown(rates["shares"])
+        plan.say(f"  {decoder}: one core decodes {one_core:.0f} images/s; the pass reaches {reached} x {cores} cores")
+    quick, usual = (found[decoder]["one_core_per_s"] for decoder in ("torchvision", "pillow"))
+    ratios = [a / b for a, b in zip(quick, usual, strict=True)]
+    plan.say(f"  torchvision decodes {shown(ratios)} x as many as Pillow")
+    return {**found, **summary("torchvision_over_pillow", ratios)}
 
 
 def main_process(plan: Plan) -> dict[str, Any]:
@@ -172,17 +205,46 @@ def peer(plan: Plan) -> dict[str, Any]:
     return {**found, "ours": [asdict(item) for item in mine]}
 
 
+def device(plan: Plan) -> dict[str, Any]:
+    """(e) Architectures from memory against the bare network, and from photographs against what bounds them."""
+    (where, *_) = parse_devices("auto")
+    size, cores = BATCH_SIZES[where.type], min(processors(), MOST_WORKERS)
+    asked = Asked(str(photographs(FOLDER, plan.images)), FOLDER, plan.images)
+    found: dict[str, Any] = {}
+    for architecture in plan.architectures or GPU_ARCHITECTURES:
+        model: Any = load_model(model_name(architecture))
+        image, finish = prepared(model.preprocess)
+        move(model, where)
+        precision = choose_precisions("auto", where)[0]
+        encode = LocalExecutor([where], [precision]).mapping(model, precision)
+        memory, files = [], []
+        for _ in range(plan.repeats):
+            with plan.neighbours.busy():
+                bare_per_s = bare_rate(model, image, finish, where, size)
+                rates, _ = encode_rates(encode, image, finish, [size], 1)
+                decoded = cores * decode_rate(model.preprocess, "pillow")
+                whole = run(model, asked)
+            memory.append(rates[size] / bare_per_s)
+            files.append(whole.count / whole.images / min(bare_per_s, decoded))
+        plan.say(f"  {architecture}: from memory {shown(memory)} x the bare network, {bare_per_s:,.0f} images/s")
+        plan.say(f"  {architecture}: from photographs {shown(files)} x the lower of that and {decoded:,.0f} decoded")
+        found[architecture] = {**summary("memory_over_bare", memory), **summary("files_over_bound", files)}
+        found[architecture] |= {"bare_per_s": bare_per_s, "decoded_per_s": decoded, "device": str(where)}
+    return found
+
+
 PARTS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "forward": forward,
     "decode": decode,
     "main": main_process,
     "peer": peer,
+    "device": device,
 }
 
 
-def model_name() -> str:
-    """Return the name of the random model."""
-    return f"open_clip:{ARCHITECTURE}/{checkpoint(FOLDER)}"
+def model_name(architecture: str = ARCHITECTURE) -> str:
+    """Return the name of the random model of an architecture."""
+    return f"open_clip:{architecture}/{checkpoint(FOLDER, architecture)}"
 
 
 def summary(name: str, values: Sequence[float]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from evalsuite.executors.devices import choose_precisions
 from evalsuite.features.batches import read_batches
 from evalsuite.features.encoding import inference
 from evalsuite.models.base import EMBEDDING, ImageTextModel, ModelInfo
+from evalsuite.options import DecoderName
+from evalsuite.speed.measure import rate
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,25 @@ def bare(model: ImageTextModel, batches: Sequence[Tensor], device: torch.device)
     return time.perf_counter() - started
 
 
+def bare_rate(model: Any, image: Tensor, finish: Any, device: torch.device, size: int) -> float:
+    """Return images per second of the network alone: weights and images on the device, in its usual precision."""
+    half = device.type == "cuda"
+    network = copy.deepcopy(model.module).to(device).eval()
+    images = image.expand(size, *image.shape).contiguous().to(device)
+    images = images if finish is None else finish(images)
+    if half:
+        network, images = network.half(), images.half()
+
+    def once() -> int:
+        network.encode_image(images)
+        if half:
+            torch.cuda.synchronize(device)
+        return size
+
+    with torch.inference_mode():
+        return rate(once)
+
+
 @dataclass(frozen=True)
 class Reading:
     """What reading and preprocessing alone took, in seconds of wall time and CPU seconds of this process."""
@@ -135,7 +157,7 @@ class Reading:
     count: int
 
 
-def read(preprocess: Any, asked: Asked, workers: int, batch_size: int) -> Reading:
+def read(preprocess: Any, asked: Asked, workers: int, batch_size: int, decoder: DecoderName = "pillow") -> Reading:
     """Read the first images of a task's test pool as a pass does, and do nothing with them."""
     task = load_task(asked.task)
     place = DataPlace(data_root=asked.data_root)
@@ -144,7 +166,13 @@ def read(preprocess: Any, asked: Asked, workers: int, batch_size: int) -> Readin
     before, started = time.process_time(), time.perf_counter()
     count = 0
     for (batches,) in read_batches(
-        pool, rows, [preprocess], batch_size=batch_size, workers=workers, on_unreadable=lambda item: None
+        pool,
+        rows,
+        [preprocess],
+        batch_size=batch_size,
+        workers=workers,
+        on_unreadable=lambda item: None,
+        decoder=decoder,
     ):
         for batch in batches:
             count += len(batch.rows)

@@ -21,16 +21,16 @@ sources:
 """
 
 
-def checkpoint(folder: Path) -> Path:
+def checkpoint(folder: Path, architecture: str = ARCHITECTURE) -> Path:
     """Write the random weights of an open_clip model, once, and return the file."""
     import open_clip
     import torch
 
-    path = folder / f"{ARCHITECTURE}.pt"
+    path = folder / f"{architecture}.pt"
     if not path.is_file():
         torch.manual_seed(0)
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(open_clip.create_model(ARCHITECTURE).state_dict(), path)
+        torch.save(open_clip.create_model(architecture).state_dict(), path)
     return path
 
 

@@ -146,6 +146,8 @@ class ModelInfo(Strict):
     weight_fidelity: WeightFidelity = "unknown"
     preprocessing: str = Field(default="", description="the preprocessing, readable")
     published: str | None = Field(default=None, description="slug of this model's row in the paper's tables")
+    logit_scale: float | None = Field(default=None, description="factor of the cosine of image and text; none: unknown")
+    logit_bias: float | None = Field(default=None, description="what is added to it; only softmax scores ignore it")
     not_described: tuple[str, ...] = Field(
         default=(), description="what the fingerprint does not cover, in words; where there is any, nothing is reused"
     )
@@ -155,8 +157,8 @@ class ModelInfo(Strict):
     @model_serializer(mode="wrap")
     def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
         found: dict[str, Any] = serialised(self)
-        for name in ("not_described", "warnings"):
-            if not found.get(name):
+        for name in ("not_described", "warnings", "logit_scale", "logit_bias"):
+            if found.get(name) in (None, (), []):
                 found.pop(name, None)
         return found
 

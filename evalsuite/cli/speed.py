@@ -15,12 +15,13 @@ from evalsuite.options import RunOptions, build, declared
 from evalsuite.text import counted, duration
 
 if TYPE_CHECKING:
+    from evalsuite.speed.estimate import Reading
     from evalsuite.speed.record import Speed
     from evalsuite.tasks.spec import TaskSpec
 
 DEFAULT_MODELS = ("pocket",)
 DEFAULT_TASKS = ("all",)
-OF_A_RUN = ("device", "precision", "batch_size", "compile")
+OF_A_RUN = ("device", "precision", "batch_size", "decoder", "compile")
 """Options of a run that decide how fast it is."""
 
 
@@ -46,16 +47,17 @@ def speed(models: tuple[str, ...], tasks: tuple[str, ...], include_paths: tuple[
         # Libraries below read it when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
     from evalsuite.api import measure_speed
+    from evalsuite.speed.estimate import Reading
     from evalsuite.tasks import TaskIndex
 
     specs = TaskIndex(include_paths).select(split_commas(tasks) if tasks else DEFAULT_TASKS)
     options, place = build(RunOptions, keywords), build(DataPlace, keywords)
     for name in split_commas(models) if models else DEFAULT_MODELS:
         found, batch_size = measure_speed(name, options, place, lambda text: click.echo(text, err=True))
-        _show(found, batch_size, specs)
+        _show(found, Reading(batch_size, options.decoder), specs)
 
 
-def _show(found: Speed, batch_size: int, specs: Sequence[TaskSpec]) -> None:
+def _show(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> None:
     from evalsuite.speed.estimate import bottleneck
 
     machine = found.machine
@@ -67,17 +69,17 @@ def _show(found: Speed, batch_size: int, specs: Sequence[TaskSpec]) -> None:
         "copies": None if found.copied is None else f"{found.copied:,.0f} images/s to a device",
         "texts": None if found.texts is None else f"{found.texts:,.0f} texts/s",
         "probe": f"{found.probe / 1e9:,.1f} GFLOP/s",
-        "bottleneck": bottleneck(found, batch_size),
+        "bottleneck": bottleneck(found, reading),
     }
     devices = f"{machine.devices} x {machine.device}" if machine.devices > 1 else machine.device
     click.echo(f"{found.model} at {found.precision} on {devices} with {counted(machine.processors, 'processor')}")
     for name, text in lines.items():
         if text is not None:
             click.echo(f"  {name:10}  {text}")
-    click.echo("\n" + _times(found, batch_size, specs) + "\n")
+    click.echo("\n" + _times(found, reading, specs) + "\n")
 
 
-def _times(found: Speed, batch_size: int, specs: Sequence[TaskSpec]) -> str:
+def _times(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> str:
     from tabulate import tabulate
 
     from evalsuite.speed.estimate import expected, work_of
@@ -88,7 +90,7 @@ def _times(found: Speed, batch_size: int, specs: Sequence[TaskSpec]) -> str:
         if work is None:
             rows.append([task.name, "?", "?", "?", "?", "?"])
             continue
-        parts = expected(found, work, batch_size)
+        parts = expected(found, work, reading)
         whole = [a + b for a, b in zip(whole, (work.images, parts.images, parts.texts, parts.probe), strict=True)]
         rows.append([task.name, *_row(work.images, parts.images, parts.texts, parts.probe)])
     rows.append([f"all of these {len(specs)}", *_row(*whole)])

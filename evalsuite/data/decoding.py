@@ -6,6 +6,8 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -36,6 +38,12 @@ VIDEO_FORMATS = {
 
 MISSING_FRAMES = 0.02
 """Share of the frames in a video's header that may be missing; more is a file that was cut off."""
+
+ONE_FRAME_CODECS = frozenset({"h264", "mjpeg", "mpeg4"})
+"""Codecs whose packets hold one frame each. Those of VP8, VP9 and AV1 may hold frames that are not shown."""
+
+SMALLEST_FRAME = 20
+"""Bytes of a packet; less may be MPEG-4's mark that nothing is shown, which XviD writes in 7 bytes."""
 
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, EOFError, struct.error, zlib.error)
 
@@ -92,10 +100,10 @@ def _decoded(content: bytes) -> Image.Image:
 def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Image:
     """Return frame n // 2 (counted from 0) of a video of n frames, as RGB.
 
-    The frames are counted by decoding them, because the count in a video's header is often a little wrong; a packet
-    that cannot be decoded counts as one, and does no harm after the frame that is wanted. DataError where some of
-    the frames that the header tells of, by number or by duration, are not there: the middle of what is left is another
-    frame.
+    The frames are counted, because the count in a video's header is often a little wrong: by their packets where each
+    holds one frame, else by decoding them; a packet that cannot be decoded counts as one, and does no harm after the
+    frame that is wanted. DataError where some of the frames that the header tells of, by number or by duration, are
+    not there: the middle of what is left is another frame.
     """
     try:
         import av
@@ -107,47 +115,97 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
         known = ", ".join(sorted(VIDEO_FORMATS))
         raise DataError(f"The video {where} is of an unknown kind {suffix!r}; known: {known}.")
     try:
-        count, packets, stated = _count_frames(av, content, VIDEO_FORMATS[suffix])
-        if packets < stated - max(1, MISSING_FRAMES * stated):
+        form = VIDEO_FORMATS[suffix]
+        track = _survey(av, content, form)
+        if track.packets < track.stated - max(1, MISSING_FRAMES * track.stated):
             raise DataError(
-                f"The video {where} is cut off: it has {packets} of the {stated} frames that its header tells of. "
-                "Fetch or copy this file again."
+                f"The video {where} is cut off: it has {track.packets} of the {track.stated} frames that its header "
+                "tells of. Fetch or copy this file again."
             )
-        for index, frame in enumerate(_frames(av, content, VIDEO_FORMATS[suffix])):
-            if index == count // 2:
-                image: Image.Image = frame.to_image()
-                return image
+        middle = _middle_by_time(av, content, form, track) or _middle_by_count(av, content, form)
+        if middle is not None:
+            image: Image.Image = middle.to_image()
+            return image
     except (av.error.FFmpegError, *_DECODE_ERRORS) as error:
         raise DataError(f"The video {where} cannot be decoded ({error}). Fetch or copy this file again.") from error
     raise DataError(f"The video {where} has no frame. Fetch or copy this file again.")
 
 
-def _count_frames(av: Any, content: bytes, container_format: str) -> tuple[int, int, int]:
-    """Return the number of frames, of packets that hold them, and of frames in the header (0: it tells none).
+@dataclass(frozen=True)
+class _Track:
+    """What a video's packets tell without being decoded.
 
-    Matroska tells the time when the last of its streams ends instead: there are as many at the rate of those found.
+    times: when each packet is shown, in units of the track; empty where packets may hold another number of frames
+    than one. keys: of these, the packets from which decoding can start. stated: frames in the header; 0: it tells none.
     """
-    frames = packets = 0
+
+    packets: int
+    stated: int
+    times: list[int]
+    keys: list[int]
+
+
+def _survey(av: Any, content: bytes, container_format: str) -> _Track:
+    """Read the packets of a video.
+
+    Matroska tells the time when the last of its streams ends instead of a number of frames: there are as many at the
+    rate of those found.
+    """
+    shown: list[tuple[int | None, bool, int]] = []
     end = 0.0
     with av.open(io.BytesIO(content), format=container_format) as container:
         stream = container.streams.video[0]
         for packet in container.demux():
             if packet.size and packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream.index == stream.index:
-                packets += packet.size > 0
-                try:
-                    frames += len(packet.decode())
-                except av.error.InvalidDataError:
-                    frames += 1
+            if packet.size and packet.stream.index == stream.index:
+                whole = not (packet.is_discard or packet.is_corrupt)
+                shown.append((packet.pts if whole else None, packet.is_keyframe, packet.size))
         stated = stream.frames
         if not stated and container.duration and end:
-            stated = round(packets * container.duration / av.time_base / end)
-        return frames, packets, stated
+            stated = round(len(shown) * container.duration / av.time_base / end)
+        times = {time for time, _, size in shown if time is not None and size >= SMALLEST_FRAME}
+        plain = stream.codec_context.name in ONE_FRAME_CODECS and len(times) == len(shown)
+        keys = [time for time, is_key, _ in shown if is_key and time is not None]
+        return _Track(len(shown), stated, sorted(times) if plain else [], keys)
 
 
-def _frames(av: Any, content: bytes, container_format: str) -> Any:
+def _middle_by_time(av: Any, content: bytes, container_format: str, track: _Track) -> Any:
+    """Return the middle frame, decoded from the last key frame before it; None where frames do not fit the packets."""
+    if not track.times:
+        return None
+    wanted = track.times[len(track.times) // 2]
+    start = max((time for time in track.keys if time <= wanted), default=track.times[0])
+    expected = (time for time in track.times if time >= start)
+    for frame in _frames(av, content, container_format, start):
+        if frame.pts is None:
+            return None
+        if frame.pts < start:
+            continue
+        if frame.pts != next(expected):
+            return None
+        if frame.pts == wanted:
+            return frame
+    return None
+
+
+def _middle_by_count(av: Any, content: bytes, container_format: str) -> Any:
+    """Return the middle one of the frames that decoding finds; None where it finds none."""
+    count = 0
     with av.open(io.BytesIO(content), format=container_format) as container:
+        for packet in container.demux(video=0):
+            try:
+                count += len(packet.decode())
+            except av.error.InvalidDataError:
+                count += 1
+    return next(islice(_frames(av, content, container_format), count // 2, None), None)
+
+
+def _frames(av: Any, content: bytes, container_format: str, start: int | None = None) -> Any:
+    """Yield the frames in order, from the key frame at `start` or one before it on."""
+    with av.open(io.BytesIO(content), format=container_format) as container:
+        if start is not None:
+            container.seek(start, stream=container.streams.video[0])
         yield from container.decode(video=0)
 
 

@@ -7,6 +7,7 @@ Nobody needs a base class of ours. Any object that has `info`, `preprocess` and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from evalsuite.records import ModelInfo as ModelInfo  # part of what a model must offer
@@ -20,6 +21,22 @@ PENULTIMATE = "penultimate"
 
 EMBEDDING = "embedding"
 """The joint image-text space that zero-shot classification reads."""
+
+
+@dataclass(frozen=True)
+class Logits:
+    """How a model makes a logit of a cosine: scale x cosine + bias, as it was trained.
+
+    scale: 100 is that of the CLIP models, where it was clipped (paper, section 2.5). assumed: the model says none.
+    """
+
+    scale: float = 100.0
+    bias: float = 0.0
+    assumed: bool = False
+
+
+UNKNOWN_LOGITS = Logits(assumed=True)
+"""Of a model that says none."""
 
 Preprocess: TypeAlias = "Callable[[Image.Image], torch.Tensor]"
 """Turns one PIL image of any mode into a (channels, height, width) float32 tensor."""

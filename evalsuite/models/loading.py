@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from evalsuite.models.base import ImageModel
+from evalsuite.models.base import ImageModel, Logits
 from evalsuite.models.names import BackendName, ResolvedModel, resolve
 
 if TYPE_CHECKING:  # so that mypy sees that each module has the shape of a backend
@@ -56,6 +56,14 @@ def weights_fingerprint(name_or_resolved: str | ResolvedModel, *, cache_dir: Pat
     """
     resolved = _resolved(name_or_resolved)
     return _backend(resolved).weights_fingerprint(resolved, cache_dir=cache_dir)
+
+
+def known_logits(name_or_resolved: str | ResolvedModel, *, cache_dir: Path | None = None) -> Logits | None:
+    """Return the scale and the bias of a model's logits, without loading it; None where only loading tells."""
+    resolved = _resolved(name_or_resolved)
+    find = getattr(_backend(resolved), "known_logits", None)
+    found: Logits | None = find(resolved, cache_dir=cache_dir) if find is not None else None
+    return found
 
 
 def _resolved(model: str | ResolvedModel) -> ResolvedModel:

@@ -24,6 +24,7 @@ from evalsuite.models.layers import (
     undisturbed,
     unnormalised,
 )
+from evalsuite.models.logits import logits_of
 from evalsuite.models.names import BackendName, ResolvedModel, slugify
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
@@ -116,7 +117,11 @@ class Mark:
         digests = {name: part.digest for name, part in parts.items()}
         now = fingerprint(backend="module", weights=self._values, layers=self.rule, source=self.source, **digests)
         unknown = dict.fromkeys(what for part in parts.values() for what in part.unknown)
-        return info.model_copy(update={"fingerprint": now, "weights": self._weights, "not_described": tuple(unknown)})
+        logits = logits_of(self.module) if self.tokenizer is not None else None
+        scale = {"logit_scale": logits.scale, "logit_bias": logits.bias or None} if logits else {}
+        return info.model_copy(
+            update=scale | {"fingerprint": now, "weights": self._weights, "not_described": tuple(unknown)}
+        )
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ class Network:
     ) -> TorchImageModel:
         """Return the model, with texts if it has a tokenizer and an embedding. The keywords: fields of ModelInfo."""
         found, alias = activations(self.module), resolved.alias
+        logits = logits_of(self.module) if tokenizer is not None else None
         info = ModelInfo(
             name=resolved.name,
             slug=resolved.slug,
@@ -160,6 +166,8 @@ class Network:
             weight_fidelity=alias.weight_fidelity if alias else "unknown",
             preprocessing=preprocessing,
             published=alias.published if alias else None,
+            logit_scale=logits.scale if logits else None,
+            logit_bias=logits.bias if logits and logits.bias else None,
             warnings=tuple(warnings),
             details={"penultimate": self.rule, "activations": found, **details},
         )

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 
 from evalsuite.errors import MissingExtraError, ModelError, UsageError
-from evalsuite.models.base import EMBEDDING, PENULTIMATE
+from evalsuite.models.base import EMBEDDING, PENULTIMATE, Logits
 from evalsuite.models.checkpoints import Checkpoint, first_line, read_checkpoint
 from evalsuite.models.file_kinds import kind_of
 from evalsuite.models.fitting import Fit, fit
 from evalsuite.models.identity import describe_config
+from evalsuite.models.logits import stored_logits
 from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.plans import Plan
 from evalsuite.models.sidecars import read_sidecar
-from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, hub_candidates
+from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, find_weights, hub_candidates
 from evalsuite.registry import did_you_mean
 from evalsuite.text import shortened
 
@@ -61,6 +62,12 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> T
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str | None:
     """Return the fingerprint the loaded model will have, or None while its weights are not on this machine."""
     return make_plan(resolved).fingerprint(cache_dir)
+
+
+def known_logits(resolved: ResolvedModel, *, cache_dir: Path | None) -> Logits | None:
+    """Return the scale and the bias in the weights, where these are on this machine and have them."""
+    weights = find_weights(make_plan(resolved).place, cache_dir)
+    return stored_logits(weights.path) if weights and kind_of(weights.path) != "npz" else None
 
 
 def make_plan(resolved: ResolvedModel) -> Plan:

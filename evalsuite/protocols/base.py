@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from evalsuite.models.base import UNKNOWN_LOGITS, Logits
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -30,7 +32,7 @@ class Samples:
 class ProtocolInput:
     """Everything a protocol may use. It sees no image, no file and no model.
 
-    read: (split, layer) -> Samples. embed_texts: texts -> (n, dim) float32, unnormalised.
+    read: (split, layer) -> Samples. embed_texts: texts -> (n, dim) float32, unnormalised. logits: the model's own.
     on_progress: told (what, done, total).
     """
 
@@ -41,6 +43,7 @@ class ProtocolInput:
     device: torch.device
     seed: int = 0
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    logits: Logits = UNKNOWN_LOGITS
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,14 @@ class EvaluationProtocol(ABC):
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
+
+    def version_for(self, task: TaskSpec) -> int:
+        """Return the version that decides whether a stored result of a task still holds."""
+        return self.version
+
+    def temperature(self, details: Mapping[str, Any]) -> float | None:
+        """Return what stored logits are multiplied with to be the model's own; None: the details do not say it."""
+        return 1.0
 
     @abstractmethod
     def splits(self, folds: Sequence[Fold]) -> list[Split]:

@@ -5,7 +5,9 @@ Bins and error as in Guo et al. 2017 (arXiv:1706.04599), section 2: equal widths
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,10 +52,12 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins:
     return Reliability(counts, mean_confidence, accuracy, float(gaps @ counts[there] / counts.sum()))
 
 
-def confidences(protocol: str, multilabel: bool, scores: Scores) -> NDArray[np.float64] | None:
+def confidences(
+    protocol: str, multilabel: bool, scores: Scores, details: Mapping[str, Any] | None = None
+) -> NDArray[np.float64] | None:
     """Return how sure a model is of its best class, (n,) in [0, 1]; None where nobody said what its scores mean.
 
-    scores: (n, C) as the protocol stores them; it says what they mean.
+    scores: (n, C) as the protocol stores them; it says what they mean. details: of the record, for the scale of logits.
     """
     if protocol not in PROTOCOLS:
         return None
@@ -62,7 +66,8 @@ def confidences(protocol: str, multilabel: bool, scores: Scores) -> NDArray[np.f
         return None
     parts = [scores[start : start + ROWS_AT_A_TIME] for start in range(0, len(scores), ROWS_AT_A_TIME)]
     if kind == "logits":
-        return np.concatenate([_best_softmax(part.astype(np.float64)) for part in parts])
+        temperature = PROTOCOLS.get(protocol)().temperature(details or {}) or 1.0
+        return np.concatenate([_best_softmax(part.astype(np.float64) * temperature) for part in parts])
     highest = np.concatenate([part.max(axis=1).astype(np.float64) for part in parts])
     return highest if kind == "probabilities" else 1 / (1 + np.exp(-highest))
 

@@ -12,7 +12,7 @@ from evalsuite.records import Interval
 from evalsuite.report.contenders import FAITHFUL, Contender
 from evalsuite.report.pairing import NotPairedError, paired_difference
 from evalsuite.results.naming import choose_tasks, resolve_names
-from evalsuite.results.numbers import Job, Number
+from evalsuite.results.numbers import PARTIAL, Job, Number
 from evalsuite.stats import LEVEL, holm
 from evalsuite.text import counted, shortened
 
@@ -54,6 +54,11 @@ class TaskDifference:
         return self.first.value - self.second.value
 
     @property
+    def mark(self) -> str:
+        """What stands behind the difference wherever it is written: a star where one of the two values is partial."""
+        return self.first.mark or self.second.mark
+
+    @property
     def test(self) -> str:
         """What decided."""
         return self.interval.method if self.interval else "interval overlap"
@@ -85,7 +90,7 @@ class Comparison:
         return [
             *(f"{name}: {value:+.2f} points on average" for name, value in averages.items() if -value > points),
             *(
-                f"{row.first.job}: {100 * row.difference:+.2f} points"
+                f"{row.first.job}: {100 * row.difference:+.2f}{row.mark} points"
                 for row in self.rows
                 if row.outcome == "loss" and -100 * row.difference > points
             ),
@@ -180,7 +185,8 @@ def _totals(first: Contender, second: Contender, rows: Sequence[TaskDifference])
         average = 100 * math.fsum(row.difference for row in own) / len(own)
         yield (
             f"{protocol}: {first.label} against {second.label}: wins {wins}, ties {ties}, losses {losses}; "
-            f"{average:+.2f} points on average over {counted(len(own), 'task')}."
+            f"{average:+.2f}{next((row.mark for row in own if row.mark), '')} points on average over "
+            f"{counted(len(own), 'task')}."
         )
 
 
@@ -212,12 +218,12 @@ def _data_notes(rows: Sequence[TaskDifference]) -> Iterable[str]:
         contents = {number.record.data.content for number in pair if number.record and number.record.data}
         if len(contents - {""}) > 1:
             other_bytes.append(str(row.first.job))
-        if any(number.partial for number in pair):
+        if row.mark:
             partial.append(str(row.first.job))
     if other_bytes:
         yield f"Not computed from the same images, training images included: {shortened(other_bytes)}."
     if partial:
-        yield f"Partial results, computed from a part of the samples: {shortened(partial)}."
+        yield f"{PARTIAL}: partial results, computed from a part of the samples: {shortened(partial)}."
 
 
 def _published_notes(rows: Sequence[TaskDifference]) -> Iterable[str]:

@@ -29,6 +29,7 @@ COMPARED: Mapping[str, Callable[[TaskDifference], object]] = {
     "outcome": lambda row: row.outcome,
     "test": lambda row: row.test,
     "remark": lambda row: row.remark,
+    "partial": lambda row: " ".join(name for name in ("first", "second") if getattr(row, name).partial),
 }
 REPRODUCED: Mapping[str, Callable[[Reproduction], object]] = {
     "model": lambda row: row.model,
@@ -46,8 +47,9 @@ REPRODUCED: Mapping[str, Callable[[Reproduction], object]] = {
     "verdict": lambda row: row.verdict,
     "why": lambda row: row.why,
     "caveat": lambda row: row.published.caveat,
+    "partial": lambda row: "measured" if row.measured.partial else "",
 }
-"""Columns of the tables for programs, in percent and points."""
+"""Columns of the tables for programs, in percent and points; `partial` names the values of a part of the samples."""
 
 
 def to_markdown(table: Table) -> str:
@@ -106,9 +108,9 @@ def _compared(table: Comparison) -> str:
     numbers = [table.first, table.second, "difference", "interval", "p (Holm)"]
     lines = [
         [
-            row.protocol, row.task, row.outcome, row.test, f"{100 * row.first.value:.2f}",
-            f"{100 * row.second.value:.2f}", f"{100 * row.difference:+.2f}", _interval(row.interval, "+"),
-            _probability(row.p_holm),
+            row.protocol, row.task, row.outcome, row.test, f"{100 * row.first.value:.2f}{row.first.mark}",
+            f"{100 * row.second.value:.2f}{row.second.mark}", f"{100 * row.difference:+.2f}{row.mark}",
+            _interval(row.interval, "+"), _probability(row.p_holm),
         ]
         for row in table.rows
     ]  # fmt: skip
@@ -121,8 +123,8 @@ def _reproduced(table: ReproductionTable) -> str:
     lines = [
         [
             row.model, ours.job.protocol_label, ours.task, row.split_fidelity, ours.weight_fidelity, _verdict(row),
-            f"{100 * ours.value:.2f}", _interval(ours.confidence()), f"{100 * row.published.value:.1f}",
-            f"{100 * row.difference:+.2f}",
+            f"{100 * ours.value:.2f}{ours.mark}", _interval(ours.confidence()), f"{100 * row.published.value:.1f}",
+            f"{100 * row.difference:+.2f}{ours.mark}",
         ]
         for row in table.rows
         if (ours := row.measured)

@@ -19,7 +19,7 @@ def result_fingerprint(session: TaskSession, protocol: EvaluationProtocol, model
     splits = session.splits(protocol)
     parts = {
         "task": session.definition(with_prompts=protocol.needs_text),
-        "protocol": [protocol.name, protocol.version, asdict(protocol.options)],
+        "protocol": [protocol.name, protocol.version_for(session.task), asdict(protocol.options)],
         "seed": options.seed,
         "model": model_key,
         "samples": [session.split_digest(split) for split in splits],

@@ -16,7 +16,7 @@ from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import PassOptions, PassReport, ensure_features
 from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, remember_touched
 from evalsuite.features.store import PoolFeatures
-from evalsuite.models.base import Preprocess
+from evalsuite.models.base import UNKNOWN_LOGITS, Preprocess
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
@@ -110,7 +110,7 @@ class ModelTaskJob:
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
-        if self.options.log_samples and found.samples is None:
+        if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
             return None
         return found if self._same_bytes(found, protocol) else None
 
@@ -232,6 +232,7 @@ class ModelTaskJob:
                 read=self._read,
                 embed_texts=embed,
                 device=self.model.device,
+                logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
                 seed=self.options.seed,
                 on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
             )

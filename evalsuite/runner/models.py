@@ -21,8 +21,8 @@ from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
-from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, move
-from evalsuite.models.loading import load_model, weights_fingerprint
+from evalsuite.models.base import UNKNOWN_LOGITS, ImageModel, ImageTextModel, Logits, ModelInfo, move
+from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
@@ -237,6 +237,14 @@ class ModelSession:
         # Features are shared by all names of the same weights, and were described under the first.
         return described.info.model_copy(update={"name": self.name, "slug": self.slug})
 
+    def logits(self) -> Logits:
+        """Return how the model makes a logit of a cosine."""
+        found = _logits_of(self.info())
+        if not found.assumed or self._network is not None:
+            return found
+        # 0.1.0 described models without it.
+        return known_logits(self._resolved, cache_dir=self._place.cache_dir) or _logits_of(self._load().info)
+
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings, from the store where they were computed before."""
         return text_embeddings(self.identify().folder / "texts", texts, lambda new: self.loaded.encode_texts(new))
@@ -279,6 +287,12 @@ class ModelSession:
                 raise
             self._seconds_loading = time.perf_counter() - started
         return self._network
+
+
+def _logits_of(info: ModelInfo) -> Logits:
+    if info.logit_scale is None:
+        return UNKNOWN_LOGITS
+    return Logits(info.logit_scale, info.logit_bias or 0.0)
 
 
 def _refreshed(model: ImageModel) -> ImageModel:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalsuite.features.batches import MOST_WORKERS
+from evalsuite.options import DecoderName
 from evalsuite.speed.record import Speed
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import FoldSplits
@@ -36,6 +37,14 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a run reads images: how many per batch, and by what."""
+
+    batch_size: int
+    decoder: DecoderName = "pillow"
+
+
+@dataclass(frozen=True)
 class Expected:
     """Seconds that the parts of some work will take."""
 
@@ -49,35 +58,35 @@ class Expected:
         return self.images + self.texts + self.probe
 
 
-def expected(speed: Speed, work: Work, batch_size: int, decoder: str = "pillow") -> Expected:
+def expected(speed: Speed, work: Work, reading: Reading) -> Expected:
     """Return how long some work will take."""
     operations = sum(
         4.0 * (PASSES * fit.searched + REFIT_PASSES * fit.refitted) * speed.dim * fit.classes for fit in work.fits
     )
     return Expected(
-        images=work.images / min(bounds(speed, batch_size, decoder).values()),
+        images=work.images / min(bounds(speed, reading).values()),
         texts=work.texts / speed.texts if speed.texts else 0.0,
         probe=operations / speed.probe,
     )
 
 
-def bounds(speed: Speed, batch_size: int, decoder: str = "pillow") -> dict[str, float]:
+def bounds(speed: Speed, reading: Reading) -> dict[str, float]:
     """Return what bounds an image pass: images per second of each part; the lowest holds.
 
     A CPU does everything itself, one after the other: its only bound is of decoding and encoding together.
     """
     cores = min(speed.machine.processors, MOST_WORKERS)
-    decoded, encoded = speed.decode[decoder] * cores, speed.encoded(batch_size)
+    decoded, encoded = speed.decode[reading.decoder] * cores, speed.encoded(reading.batch_size)
     if speed.copied is None:
         return {"decoding and encoding": 1 / (1 / decoded + 1 / encoded)}
     return {"decoding": decoded, "copying": speed.copied * speed.machine.devices, "encoding": encoded}
 
 
-def bottleneck(speed: Speed, batch_size: int, decoder: str = "pillow") -> str:
+def bottleneck(speed: Speed, reading: Reading) -> str:
     """Say what an image pass waits for, and what would help."""
     cores = min(speed.machine.processors, MOST_WORKERS)
-    decoded, encoded = speed.decode[decoder] * cores, speed.encoded(batch_size)
-    rate = min(bounds(speed, batch_size, decoder).values())
+    decoded, encoded = speed.decode[reading.decoder] * cores, speed.encoded(reading.batch_size)
+    rate = min(bounds(speed, reading).values())
     if speed.copied is not None and speed.copied * speed.machine.devices < min(decoded, encoded):
         return f"copies to the device: {rate:,.0f} images/s"
     if decoded < encoded:

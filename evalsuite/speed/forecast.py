@@ -9,7 +9,7 @@ from evalsuite.options import RunOptions
 from evalsuite.runner.job import BATCH_SIZES, ModelTaskJob
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.plan import PlannedJob
-from evalsuite.speed.estimate import Work, expected, fit, prompts
+from evalsuite.speed.estimate import Reading, Work, expected, fit, prompts
 from evalsuite.speed.record import Speed, find
 
 
@@ -27,10 +27,11 @@ def forecast(
         works = work_left(job, lines[len(seconds) : len(seconds) + len(job.protocols)])
         if any(works) and job.model not in speeds:
             speeds[job.model] = find(job.model, cache_dir)
-        speed, batch_size = speeds.get(job.model), options.batch_size or BATCH_SIZES[job.model.device.type]
+        speed = speeds.get(job.model)
+        reading = Reading(options.batch_size or BATCH_SIZES[job.model.device.type], options.decoder)
         if speed is None and any(works):
             unmeasured[job.model.name] = None
-        seconds += [expected(speed, work, batch_size).total if speed and work else None for work in works]
+        seconds += [expected(speed, work, reading).total if speed and work else None for work in works]
     return seconds, list(unmeasured)
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
 import torch
+from PIL import Image
 
+from evalsuite.data.base import LoadedSample, Pool
 from evalsuite.data.decoding import decode_image
 from evalsuite.features.batches import Batch
 from evalsuite.features.blocks import Stamp
+from evalsuite.features.decoders import DECODERS
 from evalsuite.features.encoding import MapBatches
+from evalsuite.features.samples import Samples, Unreadable
 from evalsuite.models.base import PENULTIMATE, Preprocess
 from evalsuite.models.preprocessing import Finish, understood
+from evalsuite.options import DecoderName
 from evalsuite.probe import Targets, solve
 from evalsuite.runner.models import ModelSession
 from evalsuite.speed.record import Speed, this_machine
@@ -26,7 +31,7 @@ from evalsuite.threads import threads_for
 PHOTOGRAPH = (500, 375)
 """Width and height of the most frequent photographs of ImageNet."""
 
-SECONDS = 3.0
+SECONDS = 2.0
 """How long each thing is measured, about."""
 
 LONGEST = 6.0
@@ -43,8 +48,8 @@ def measure(session: ModelSession, batch_size: int, say: Callable[[str], None]) 
     say(f"{session.slug}: loading the model")
     loaded = session.loaded
     say(f"{session.slug}: decoding")
-    decode = {"pillow": decode_rate(loaded.model.preprocess)}
-    image, finish = prepared(loaded.model.preprocess, photograph())
+    decode = {decoder: decode_rate(loaded.model.preprocess, decoder) for decoder in DECODERS}
+    image, finish = prepared(loaded.model.preprocess)
     say(f"{session.slug}: encoding")
     sizes = sorted({max(1, batch_size // 16), max(1, batch_size // 4), batch_size})
     encode, dim = encode_rates(loaded.encode_batches, image, finish, sizes, session.devices)
@@ -64,22 +69,21 @@ def measure(session: ModelSession, batch_size: int, say: Callable[[str], None]) 
     )
 
 
-def rate(once: Callable[[], int], seconds: float = SECONDS) -> float:
+def rate(once: Callable[[], int]) -> float:
     """Return how many things a function does per second; it returns how many it did. The first time is not counted."""
     once()
     done, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < seconds or not done:
+    while (elapsed := time.perf_counter() - started) < SECONDS or not done:
         done += once()
     return done / elapsed
 
 
-def decode_rate(preprocess: Preprocess) -> float:
-    """Return how many photographs one processor hashes, decodes and preprocesses per second."""
-    content = photograph()
+def decode_rate(preprocess: Preprocess, decoder: DecoderName) -> float:
+    """Return how many photographs one processor decodes, hashes and preprocesses per second, as a worker does."""
+    samples = Samples(photographs(), [preprocess], decoder)
 
     def once() -> int:
-        hashlib.sha256(content).hexdigest()
-        prepared(preprocess, content)
+        samples.read(0)
         return 1
 
     with threads_for(0):
@@ -119,7 +123,7 @@ def copy_rate(image: torch.Tensor, device: torch.device, size: int) -> float | N
         torch.cuda.synchronize(device)
         return size
 
-    return rate(once, seconds=1.0)
+    return rate(once)
 
 
 def probe_rate(dim: int, device: torch.device) -> float:
@@ -134,7 +138,7 @@ def probe_rate(dim: int, device: torch.device) -> float:
         found = solve(features, targets, PROBE_LAMBDAS, max_iterations=PROBE_ITERATIONS)
         return 4 * sum(found.evaluations) * PROBE_ROWS * PROBE_CLASSES * dim
 
-    return rate(once, seconds=1.0)
+    return rate(once)
 
 
 def _encode_texts(session: ModelSession) -> int:
@@ -142,22 +146,34 @@ def _encode_texts(session: ModelSession) -> int:
     return TEXTS
 
 
+def prepared(preprocess: Preprocess) -> tuple[torch.Tensor, Finish | None]:
+    """Return what a worker makes of a photograph, (channels, height, width), and what is left to the device."""
+    sample, recipe = Samples(photographs(), [preprocess]).read(0), understood(preprocess)
+    if isinstance(sample, Unreadable):
+        raise RuntimeError(sample.problem)
+    image = torch.from_numpy(np.array(sample.images[0], order="C"))
+    return image, recipe.finish if recipe and image.dtype == torch.uint8 else None
+
+
 @lru_cache(maxsize=1)
-def photograph() -> bytes:
-    """Return a photograph that scikit-learn ships, as a JPEG file of 500 x 375."""
-    from PIL import Image
+def photographs() -> Pool:
+    """Return a pool of one photograph that scikit-learn ships, as a JPEG file of 500 x 375."""
     from sklearn.datasets import load_sample_image
 
     file = io.BytesIO()
     Image.fromarray(load_sample_image("china.jpg")).resize(PHOTOGRAPH).save(file, "JPEG", quality=90)
-    return file.getvalue()
+    read, sizes = _InMemory(file.getvalue()), np.array([len(file.getvalue())])
+    return Pool("all", ("photograph.jpg",), np.zeros(1, np.int64), read, sizes, None, None, "photograph")
 
 
-def prepared(preprocess: Preprocess, content: bytes) -> tuple[torch.Tensor, Finish | None]:
-    """Return what a worker makes of a file, (channels, height, width), and what is left to the device."""
-    image = decode_image(content, "photograph.jpg")
-    recipe = understood(preprocess)
-    pixels = None if recipe is None else recipe.pixels(image)
-    if recipe is None or pixels is None:
-        return preprocess(image), None
-    return torch.from_numpy(np.array(pixels, order="C")), recipe.finish
+@dataclass(frozen=True)
+class _InMemory:
+    """Reads an image file that is in memory; see `EncodedReader`."""
+
+    file: bytes
+
+    def __call__(self, row: int) -> LoadedSample:
+        return LoadedSample(decode_image(self.file, "photograph.jpg"), self.file)
+
+    def encoded(self, row: int) -> bytes | None:
+        return self.file

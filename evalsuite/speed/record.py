@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from evalsuite import atomic
+from evalsuite.options import DecoderName
 from evalsuite.processors import processors
 from evalsuite.records import Strict
 from evalsuite.runner.models import ModelSession
@@ -38,7 +39,7 @@ class Speed(Strict):
     run_key: str
     precision: str
     machine: Machine
-    decode: dict[str, float]
+    decode: dict[DecoderName, float]
     encode: dict[int, float]
     copied: float | None
     texts: float | None

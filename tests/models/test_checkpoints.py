@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from fractions import Fraction
@@ -18,8 +19,9 @@ import torch
 from safetensors.torch import save, save_file
 
 from evalsuite.errors import ModelError, UsageError
+from evalsuite.models.base import Logits
 from evalsuite.models.checkpoints import read_checkpoint
-from evalsuite.models.loading import load_model, weights_fingerprint
+from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
 from evalsuite.models.names import resolve
 from evalsuite.models.open_clip_models import make_plan
 
@@ -258,6 +260,20 @@ def test_a_bias_of_the_logits_is_kept(bias: torch.Tensor, tmp_path: Path, clip: 
     torch.save({**clip, "logit_bias": bias}, tmp_path / "w.pt")
     model = loaded(f"open_clip:ViT-B-32/{tmp_path / 'w.pt'}")
     assert model.module.logit_bias.item() == -10.0
+    assert model.info.logit_bias == -10.0
+    assert known_logits(f"open_clip:ViT-B-32/{tmp_path / 'w.pt'}") == Logits(model.info.logit_scale, -10.0)
+
+
+def test_the_scale_of_the_logits_is_that_of_the_weights(tmp_path: Path, clip: State) -> None:
+    for name in ("w.pt", "w.safetensors"):
+        state = {**clip, "logit_scale": torch.tensor(3.0)}
+        if name == "w.pt":
+            torch.save(state, tmp_path / name)
+        else:
+            save_file({key: value.clone() for key, value in state.items()}, tmp_path / name)
+        model = loaded(f"open_clip:ViT-B-32/{tmp_path / name}")
+        assert model.info.logit_scale == pytest.approx(math.exp(3.0))
+        assert known_logits(f"open_clip:ViT-B-32/{tmp_path / name}") == Logits(model.info.logit_scale)
 
 
 def test_open_clip_checkpoints_are_unwrapped_too(tmp_path: Path, clip: State) -> None:

@@ -12,8 +12,14 @@ import torch
 from PIL import Image
 
 import evalsuite
-from evalsuite.protocols.zero_shot import class_prompts, class_weights, image_logits
+from evalsuite.data.base import Fold, Split
+from evalsuite.metrics import map_11_point
+from evalsuite.models.base import Logits
+from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
+from evalsuite.protocols.zero_shot import ZeroShot, class_prompts, class_weights, image_logits
+from evalsuite.report.calibration import confidences
 from evalsuite.tasks import TaskClass
+from evalsuite.tasks.loading import load_task_file
 from tests.datasets import write_folder_task
 
 TINY_CLIP = {
@@ -114,6 +120,83 @@ def test_logits_of_a_run_equal_those_of_a_plain_open_clip_script(tmp_path: Path)
     labels = samples["label"].astype(int).to_numpy()
     assert results[0].metric is not None
     assert results[0].metric.value == pytest.approx((plain.argmax(axis=1) == labels).mean())
+
+
+def scored(tmp_path: Path, logits: Logits, *, multilabel: bool = False, texts: torch.Tensor | None = None) -> Outcome:
+    """Run the protocol on 60 random embeddings of three classes that are in memory."""
+    (tmp_path / "t.yaml").write_text(
+        "title: t\nclasses: [a, b, c]\nprompts: {templates: ['{}']}\n"
+        + ("metric: map_11_point\nmultilabel: true\n" if multilabel else "")
+        + "sources: [{kind: folder, path: ., pools: {train: train, test: test}}]\n"
+    )
+    draw = torch.Generator().manual_seed(0)
+    features, prompts = torch.randn(60, 4, generator=draw), torch.randn(3, 4, generator=draw)
+    labels = np.arange(60) % 3
+    truth = (np.arange(3) == labels[:, None]).astype(int) if multilabel else labels
+    split = Split("test", np.arange(60))
+
+    def read(split: Split, layer: str) -> Samples:
+        return Samples(features, truth, [str(row) for row in split.rows])
+
+    given = ProtocolInput(
+        load_task_file(tmp_path / "t.yaml"),
+        [Fold(split, split, split)],
+        read,
+        lambda names: prompts if texts is None else texts,
+        torch.device("cpu"),
+        logits=logits,
+    )
+    return ZeroShot().run(given)
+
+
+def test_scores_of_several_labels_use_the_scale_of_the_model(tmp_path: Path) -> None:
+    hot, cool = (scored(tmp_path, Logits(scale), multilabel=True).folds[0] for scale in (10.0, 1.0))
+    assert np.allclose(hot.scores.sum(axis=1), 1)
+    # Of softmax(s * x), logarithms of ratios are in the proportion of the scales.
+    odds = [np.log(fold.scores[:, 0].astype(float) / fold.scores[:, 1]) for fold in (hot, cool)]
+    near = np.abs(odds[0]) < 10
+    assert near.sum() > 5
+    assert np.allclose(odds[0][near], 10 * odds[1][near], rtol=1e-3)
+    assert map_11_point(hot.scores, hot.labels) != map_11_point(cool.scores, cool.labels)
+
+
+def test_ranks_of_single_labels_are_those_of_the_cosines_whatever_the_scale(tmp_path: Path) -> None:
+    one, other = scored(tmp_path, Logits(100.0)), scored(tmp_path, Logits(21.97, -3.0))
+    assert np.array_equal(one.folds[0].scores, other.folds[0].scores)
+    assert (other.details["logit_scale"], other.details["logit_bias"]) == (21.97, -3.0)
+    sure = [confidences("zero_shot", False, found.folds[0].scores, found.details) for found in (one, other)]
+    exact = torch.from_numpy(one.folds[0].scores).double().mul(0.2197).softmax(dim=1).amax(dim=1)
+    assert np.allclose(sure[1], exact)
+    assert not np.allclose(sure[0], sure[1])
+
+
+def test_results_of_single_labels_stay_those_of_several_are_computed_again(tmp_path: Path) -> None:
+    scored(tmp_path, Logits(), multilabel=False)
+    assert ZeroShot().version_for(load_task_file(tmp_path / "t.yaml")) == 1
+    scored(tmp_path, Logits(), multilabel=True)
+    assert ZeroShot().version_for(load_task_file(tmp_path / "t.yaml")) == ZeroShot.version == 2
+
+
+def test_a_scale_that_nobody_said_is_warned_of_where_it_matters(tmp_path: Path) -> None:
+    (warning,) = scored(tmp_path, Logits(assumed=True), multilabel=True).warnings
+    assert "does not say its logit scale" in warning and "100 was taken" in warning
+    assert scored(tmp_path, Logits(assumed=True)).warnings == []
+
+
+def test_classes_of_one_text_embedding_are_warned_of(tmp_path: Path) -> None:
+    texts = torch.tensor([[1.0, 2.0, 0.0, 1.0], [2.0, 4.0, 0.0, 2.0 + 1e-7], [1.0, 0.0, 0.0, 0.0]])
+    (warning,) = scored(tmp_path, Logits(), texts=texts).warnings
+    assert warning.startswith("2 classes of 3 have the text embedding of another (a, b)")
+
+
+def test_descriptions_that_begin_alike_are_warned_of(tmp_path: Path) -> None:
+    path = write_folder_task(tmp_path)
+    path.write_text(path.read_text().replace("a photo", "one of the many pictures that hang in the hall upstairs " * 4))
+    (result,) = evalsuite.evaluate("pocket", str(path), "zero_shot", output=tmp_path / "o", cache_dir=tmp_path / "c")
+    assert any("have the text embedding of another" in warning for warning in result.warnings), result
+    assert result.details["logit_scale"] == pytest.approx(21.97, abs=0.01)
+    assert result.model_info is not None
+    assert result.model_info.logit_scale == result.details["logit_scale"]
 
 
 def test_several_names_a_class_and_folders_in_another_order(tmp_path: Path) -> None:

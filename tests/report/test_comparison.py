@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,15 @@ def test_partial_results_are_left_out_unless_asked_for(bench: Bench) -> None:
         compared(bench, "m/a", "m/b")
     found = compare(*contenders(["m/a", "m/b"], bench.read(), include_partial=True))
     assert [row.protocol for row in found.rows] == ["linear_probe #abc"]
-    assert any("Partial results, computed from a part of the samples: t" in note for note in found.notes)
+    assert any(note.startswith("*: partial results, computed from a part of the samples: t") for note in found.notes)
+    for model in ("m/a", "m/c"):
+        bench.add(model, "u", 0.25, options_hash="abc", status="partial" if model == "m/c" else "ok")
+    found = compare(*contenders(["m/a", "m/c"], bench.read(), include_partial=True))
+    (line,) = (line for line in to_markdown(found).splitlines() if "| u " in line)
+    assert re.search(r"\| \d\d\.\d\d \| \d\d\.\d\d\* \| +[-+]\d\.\d\d\* \|", line)
+    (row,) = json.loads(to_json(found))["rows"]
+    assert row["partial"] == "second" and to_csv(found).splitlines()[0].endswith("remark,partial")
+    assert "* points on average" in found.notes[0]
     for model in ("m/a", "m/b"):
         bench.add(model, "whole", 0.5)
     assert "Left out: 1 partial result of m/b; --include-partial compares them." in compared(bench, "m/a", "m/b").notes

@@ -80,9 +80,13 @@ def test_features_that_are_encoded_anew_are_the_same_files_and_those_of_pixels_t
     fixed = [
         name
         for name in old
-        if name.endswith(("model.json", "pool.json")) or ("pixels" in name and name.endswith(".npy"))
+        if name.endswith("pool.json") or ("pixels" in name and name.endswith((".npy", "model.json")))
     ]
     assert {name: new[name] for name in fixed} == {name: old[name] for name in fixed}
+    (pocket,) = (name for name in old if "pocket" in name and name.endswith("model.json"))
+    written, before = (json.loads((root / "cache/features" / pocket).read_text()) for root in (store, OLD))
+    assert written["info"].pop("logit_scale") == pytest.approx(21.97, abs=0.01)  # 0.1.0 did not say it
+    assert written == before
 
 
 def test_what_is_stored_is_answered_without_loading_the_model(store: Path, cli: WarmCli) -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from evalsuite.cli import evalsuite
 from evalsuite.speed import measure
-from evalsuite.speed.estimate import Expected, Fit, Work, bottleneck, expected, work_of
+from evalsuite.speed.estimate import Expected, Fit, Reading, Work, bottleneck, expected, work_of
 from evalsuite.speed.record import Machine, Speed
 from evalsuite.tasks import TaskIndex
 
@@ -20,7 +20,7 @@ def speed(*, decode: float, encode: float, copied: float | None, processors: int
     """A speed with round numbers: 10 texts and 1e6 operations per second, 100 features."""
     machine = Machine(name="box", device="cpu" if copied is None else "GPU", devices=1, processors=processors)
     return Speed(
-        model="m", run_key="k", precision="fp32", machine=machine, decode={"pillow": decode},
+        model="m", run_key="k", precision="fp32", machine=machine, decode={"pillow": decode, "torchvision": 3 * decode},
         encode={16: encode / 2, 256: encode}, copied=copied, texts=10.0, probe=1e6, dim=100,
     )  # fmt: skip
 
@@ -28,17 +28,20 @@ def speed(*, decode: float, encode: float, copied: float | None, processors: int
 def test_a_gpu_overlaps_what_a_cpu_does_one_after_the_other() -> None:
     on_cpu, on_gpu = (speed(decode=100.0, encode=300.0, copied=copied) for copied in (None, 5_000.0))
     images = Work(images=600)
-    assert expected(on_gpu, images, 256).images == pytest.approx(600 / 200)  # 2 processors decode 100 each
-    assert expected(on_cpu, images, 256).images == pytest.approx(600 / 200 + 600 / 300)
-    assert expected(on_gpu, images, 8).images == pytest.approx(600 / 150)  # the nearest batch size
-    assert bottleneck(on_gpu, 256).startswith("decoding: 200 images/s")
-    assert bottleneck(speed(decode=100.0, encode=300.0, copied=9.0), 256).startswith("copies to the device: 9 images/s")
-    assert bottleneck(speed(decode=100.0, encode=300.0, copied=5e3, processors=8), 256).startswith("the model: 300")
+    assert expected(on_gpu, images, Reading(256)).images == pytest.approx(600 / 200)  # 2 processors decode 100 each
+    assert expected(on_cpu, images, Reading(256)).images == pytest.approx(600 / 200 + 600 / 300)
+    assert expected(on_gpu, images, Reading(8)).images == pytest.approx(600 / 150)  # the nearest batch size
+    assert expected(on_gpu, images, Reading(256, "torchvision")).images == pytest.approx(600 / 300)
+    assert bottleneck(on_gpu, Reading(256)).startswith("decoding: 200 images/s")
+    slow_copies, processors = speed(decode=100.0, encode=300.0, copied=9.0), 8
+    assert bottleneck(slow_copies, Reading(256)).startswith("copies to the device: 9 images/s")
+    more = speed(decode=100.0, encode=300.0, copied=5_000.0, processors=processors)
+    assert bottleneck(more, Reading(256)).startswith("the model: 300 images/s")
 
 
 def test_texts_and_fits_take_their_time() -> None:
     work = Work(texts=50, fits=(Fit(searched=9, refitted=10, classes=2), Fit(searched=9, refitted=10, classes=2)))
-    found = expected(speed(decode=1.0, encode=1.0, copied=None), work, 256)
+    found = expected(speed(decode=1.0, encode=1.0, copied=None), work, Reading(256))
     # 500 passes of the search and 60 of the last fit, 4 x rows x features x classes operations each
     assert found == Expected(images=0.0, texts=5.0, probe=pytest.approx(2 * 4 * (500 * 9 + 60 * 10) * 100 * 2 / 1e6))
 

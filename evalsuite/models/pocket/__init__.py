@@ -8,10 +8,12 @@ else. Importing this module, and asking for the fingerprint, loads neither torch
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalsuite.errors import ModelError
+from evalsuite.models.base import Logits
 from evalsuite.models.names import ResolvedModel
 
 if TYPE_CHECKING:
@@ -32,6 +34,13 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> T
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str:
     """Return the fingerprint of the shipped model."""
     return pocket_fingerprint()
+
+
+def known_logits(resolved: ResolvedModel, *, cache_dir: Path | None) -> Logits:
+    """Return the scale of the shipped model's logits."""
+    from safetensors.numpy import load
+
+    return Logits(math.exp(float(load(read_part(_FOLDER, WEIGHTS_FILE))["logit_scale"])))
 
 
 def load_pocket(folder: Path = _FOLDER) -> TorchImageTextModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,7 @@ def _describe(config: PocketConfig, clip: CLIP, fingerprint: str, weights: bytes
         activation="relu",
         weights=f"sha256:{hashlib.sha256(weights).hexdigest()[:12]}",
         weight_fidelity="exact",
+        logit_scale=math.exp(float(clip.logit_scale.detach())),
         preprocessing=f"RGB, {side} x {side} bilinear, (x / 255 - {config.mean}) / {config.std}",
         details={"text_activation": "gelu"},
     )

@@ -81,6 +81,7 @@ class Detail:
     classes_title: str = ""
     reliability: Markup | None = None
     calibration_error: float = 0.0
+    logit_scale: str = ""
     mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
 
 
@@ -183,7 +184,9 @@ def _multilabel(empty: Detail, logged: LoggedSamples, names: Sequence[str]) -> D
 def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) -> Detail:
     """Add reliability (single labels) and the most confident mistakes, a sample once."""
     protocol, multilabel = detail.chosen.row.protocol, logged.labels.ndim == 2
-    sure = confidences(protocol, multilabel, logged.scores)
+    stored = detail.chosen.number.stored
+    details = stored.result.details if stored else {}
+    sure = confidences(protocol, multilabel, logged.scores, details)
     if sure is None:
         note = f"Scores of the protocol {protocol} are not known to be logits: there are no confidences."
         return replace(detail, notes=(*detail.notes, note))
@@ -191,7 +194,9 @@ def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) 
     if not multilabel:
         found = reliability(sure, right)
         drawn = reliability_diagram(found, "Reliability: how often it is right when it is this sure")
-        detail = replace(detail, reliability=drawn, calibration_error=found.error)
+        scale = details.get("logit_scale")
+        said = f"{scale:.2f}" if isinstance(scale, float) else ""
+        detail = replace(detail, reliability=drawn, calibration_error=found.error, logit_scale=said)
     mistakes: dict[str, Mistake] = {}
     wrong = np.flatnonzero(~right)
     for row in wrong[np.argsort(-sure[wrong], kind="stable")]:
