@@ -205,6 +205,7 @@ def measured(results: Results, folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_nodes_give_what_this_machine_gives_though_one_is_lost(cluster: Any, address: str, tmp_path: Path) -> None:
     task = write_folder_task(tmp_path / "task", train=12, test=4)
     (tmp_path / "task" / "train" / "red" / "003.png").write_bytes(b"no image")
@@ -224,6 +225,7 @@ def test_nodes_give_what_this_machine_gives_though_one_is_lost(cluster: Any, add
     assert not ray.is_initialized() and dict(os.environ) == before
 
 
+@pytest.mark.slow
 def test_faults_of_models_are_recorded_in_a_few_lines(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +264,7 @@ def test_data_that_a_node_has_not_or_has_otherwise_is_an_error(tmp_path: Path) -
         node().encode("key", work)
 
 
+@pytest.mark.slow
 def test_another_model_or_precision_takes_the_place_of_the_last(address: str, tmp_path: Path) -> None:
     task = evalsuite.load_task(write_folder_task(tmp_path / "task"))
     pool = open_task(task, DataPlace(tmp_path, tmp_path / "cache")).open_pool("train")
@@ -280,6 +283,7 @@ def test_another_model_or_precision_takes_the_place_of_the_last(address: str, tm
     executor.close()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_and_the_cluster_that_it_started(zygote: Zygote, tmp_path: Path) -> None:
     task = write_folder_task(tmp_path / "task", train=12)
     model = tmp_path / "model.py"
@@ -292,7 +296,7 @@ def test_ctrl_c_ends_a_run_and_the_cluster_that_it_started(zygote: Zygote, tmp_p
     environment.pop("RAY_ADDRESS", None)
     stopped = zygote.run(arguments, environment, tmp_path)
     assert stopped.returncode == 130 and "same command" in stopped.stderr, stopped.stderr
-    assert len(stopped.stderr.splitlines()) <= 4
+    assert "Traceback" not in stopped.stderr and "Ray" not in stopped.stderr
     finished = run(tmp_path / "ray", f"{model}:factory", task)
     undisturbed = run(tmp_path / "local", f"{model}:factory", task)
     assert measured(finished, tmp_path / "ray") == measured(undisturbed, tmp_path / "local")
