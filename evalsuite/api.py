@@ -28,9 +28,11 @@ from evalsuite.results.library import Library, load_numbers
 from evalsuite.results.store import ResultStore
 from evalsuite.runner.base import Executor, Reporter
 from evalsuite.runner.fingerprints import variant
-from evalsuite.runner.job import BATCH_SIZES, ModelTaskJob
+from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
 from evalsuite.runner.models import ModelSession
+from evalsuite.runner.passes import BATCH_SIZES
+from evalsuite.runner.shards import jobs_of, parse_shard
 from evalsuite.speed.measure import measure
 from evalsuite.speed.record import Speed, keep
 from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts, read_prompts
@@ -119,6 +121,10 @@ def prepare(
         check_writable(place.cache_dir, "--cache-dir")
         read_every_byte(place.cache_dir, options.verify)
         jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
+        if options.shard is not None:
+            shard, count = parse_shard(options.shard), len(jobs)
+            jobs = jobs_of(shard, jobs)
+            reporter.note(f"Shard {shard}: {len(jobs)} of {counted(count, 'pair')} of model and task.")
         for session in dict.fromkeys(job.model for job in jobs):
             session.check_name()
     except BaseException:

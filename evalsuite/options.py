@@ -206,5 +206,11 @@ class RunOptions:
     )
     download: bool = option(False, help="Fetch data that is not there, as `evalsuite download` does.")
     skip_missing: bool = option(False, help="Leave out tasks whose data is not there; no error.")
+    shard: str | None = option(
+        None,
+        metavar="I/N",
+        help="Only the I-th of N parts of the work, of about equal size. [default: the place in a SLURM array, if any]",
+    )
+    no_wait: bool = option(False, help="Leave out what another process works on; exit code 75.")
     log_samples: bool = option(False, help="Store every prediction: one parquet file per result.")
     command: str = ""

@@ -17,8 +17,6 @@ from evalsuite.errors import EvalsuiteError, UsageError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_LEFT = 75
-"""EX_TEMPFAIL of sysexits.h: nothing failed, and the same command, later, has something left to do."""
 
 COMMANDS = {
     "run": ("evalsuite.cli.run:run", "Evaluate models on tasks."),
@@ -33,6 +31,7 @@ COMMANDS = {
     "download": ("evalsuite.cli.download:download", "Fetch the images of tasks."),
     "validate": ("evalsuite.cli.validate:validate", "Check task files and the data they describe."),
     "new": ("evalsuite.cli.new:new", "Write a commented file to start from."),
+    "merge": ("evalsuite.cli.merge:merge", "Join results and features of several machines."),
     "cache": ("evalsuite.cli.cache:cache", "Look after the stored features."),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def _took(timings: Timings) -> str:
 
 
 class TerminalReporter(ConsoleReporter):
-    """A bar with rate and time left."""
+    """A bar with rate and time left for each thing that goes on."""
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__(console)
@@ -120,32 +121,40 @@ class TerminalReporter(ConsoleReporter):
             console=self.console,
             transient=True,
         )
-        self._bar: tuple[TaskID, Pace] | None = None
+        self._shown: dict[str, TaskID] = {}
+        self._paces: dict[str, Pace] = {}
+        self._lock = threading.RLock()  # images are encoded by one thread while another fits
 
     def note(self, text: str) -> None:
-        """Take the bar away and print a line."""
-        self.close()
-        super().note(text)
+        """Take the bars away and print a line; work that goes on brings its bar back."""
+        with self._lock:
+            self.close()
+            super().note(text)
 
     def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
-        """Move the bar; it goes when everything is done."""
-        if self._bar is None or self._bar[1].what != what:
-            self.close()
-            self._bars.start()
-            self._bar = (self._bars.add_task(what, state="", rate=""), Pace(what, unit, done, time.monotonic()))
-        bar, pace = self._bar
-        rate = pace.rate(done)
-        shown = f"{pace.amount(rate)}/s" if rate > 0 else ""
-        self._bars.update(bar, completed=done, total=total, state=pace.state(done, total), rate=shown)
-        if total is not None and done >= total:
-            self.close()
+        """Move a bar; it goes when everything is done."""
+        with self._lock:
+            if what not in self._shown:
+                self._bars.start()
+                self._shown[what] = self._bars.add_task(what, state="", rate="")
+            pace = self._paces.setdefault(what, Pace(what, unit, done, time.monotonic()))
+            rate = pace.rate(done)
+            shown = f"{pace.amount(rate)}/s" if rate > 0 else ""
+            bar = self._shown[what]
+            self._bars.update(bar, completed=done, total=total, state=pace.state(done, total), rate=shown)
+            if total is not None and done >= total:
+                self._bars.remove_task(bar)
+                del self._shown[what], self._paces[what]
+                if not self._shown:
+                    self._bars.stop()
 
     def close(self) -> None:
-        """Take the bar away."""
-        self._bars.stop()
-        if self._bar is not None:
-            self._bars.remove_task(self._bar[0])
-            self._bar = None
+        """Take the bars away."""
+        with self._lock:
+            self._bars.stop()
+            for bar in self._shown.values():
+                self._bars.remove_task(bar)
+            self._shown.clear()
 
 
 class LogReporter(ConsoleReporter):
@@ -153,22 +162,24 @@ class LogReporter(ConsoleReporter):
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__(console)
-        self._pace: Pace | None = None
-        self._last = 0.0
+        self._paces: dict[str, tuple[Pace, float]] = {}
 
     def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
-        """Print a line if the last one is some time ago."""
+        """Print a line if the last one of this thing is some time ago."""
         now = time.monotonic()
-        pace = self._pace
-        if pace is None or pace.what != what:
-            self._pace, self._last = Pace(what, unit, done, now), now
+        if what not in self._paces:
+            self._paces[what] = (Pace(what, unit, done, now), now)
             if unit == BYTES:
                 kept = f", {decimal(done)} are there already" if done else ""
                 self.note(f"  {what}: {'?' if total is None else decimal(total)}{kept}")
-        elif now - self._last >= SECONDS_BETWEEN_LINES and (rate := pace.rate(done)) > 0:
-            self._last = now
+            return
+        pace, last = self._paces[what]
+        if now - last >= SECONDS_BETWEEN_LINES and (rate := pace.rate(done)) > 0:
+            self._paces[what] = (pace, now)
             left = "" if total is None else f", {(total - done) / rate:,.0f} s left"
             self.note(f"  {what}: {pace.state(done, total)}, {pace.amount(rate)}/s{left}")
+        if total is not None and done >= total:
+            del self._paces[what]
 
 
 def make_reporter() -> ConsoleReporter:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MODELS = ("pocket", "pixels")
 DEFAULT_TASKS = ("embedded",)
+EXIT_LEFT = 75
+"""EX_TEMPFAIL of sysexits.h: nothing failed, and the same command, later, has something left to do."""
+
 NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
 
 
@@ -82,6 +85,7 @@ def run(
     from evalsuite.cli.progress import make_reporter
     from evalsuite.protocols import make_protocols
     from evalsuite.runner.loop import run_jobs
+    from evalsuite.runner.shards import slurm_shard
     from evalsuite.tasks import TaskIndex
 
     reporter = make_reporter()
@@ -89,6 +93,9 @@ def run(
     # An option that is given and empty (`-t "$TASKS"` of an unset variable) does not mean the default.
     choices = split_commas(tasks) if tasks else list(DEFAULT_TASKS)
     specs = index.select(choices)
+    if keywords["shard"] is None and (place_in_array := slurm_shard(os.environ)):
+        keywords["shard"] = place_in_array
+        reporter.note(f"Task {place_in_array} of a SLURM array does its share; --shard 1/1 does everything.")
     options = build(RunOptions, keywords, command=shlex.join(["evalsuite", *sys.argv[1:]]))
     if dry_run:
         options = replace(options, download=False)
@@ -102,7 +109,8 @@ def run(
         return _show_plan(jobs, options, place)
     with reporter:
         results = run_jobs(jobs, options, reporter)
-    return _summarise(results, options, first_time=not models)
+    left = [job for job in jobs if job.held is not None]
+    return _summarise(results, left, options, first_time=not models)
 
 
 def _check_data_root(root: Path | None, options: RunOptions) -> None:
@@ -147,7 +155,7 @@ def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def _summarise(results: list[Result], options: RunOptions, first_time: bool) -> int:
+def _summarise(results: list[Result], left: list[ModelTaskJob], options: RunOptions, first_time: bool) -> int:
     from evalsuite.report.formats import to_markdown
     from evalsuite.report.leaderboard import build_leaderboard
     from evalsuite.results.numbers import Numbers
@@ -165,6 +173,10 @@ def _summarise(results: list[Result], options: RunOptions, first_time: bool) -> 
             "The same command tries the failed ones again; what went wrong is said above and in the records.", err=True
         )
         return 1
+    if left:
+        owners = dict.fromkeys(str(job.held.owner) for job in left if job.held)
+        click.echo(f"{counted(len(left), 'pair')} of model and task left to others: {'; '.join(owners)}.", err=True)
+        return EXIT_LEFT
     if first_time:
         click.echo(f"Next: a real model on real datasets (DIR is where they are):\n  {NEXT_STEP}")
     return 0

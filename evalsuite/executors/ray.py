@@ -33,7 +33,7 @@ from evalsuite.features.extraction import PassOptions
 from evalsuite.features.samples import Unreadable
 from evalsuite.models.base import ImageModel, move
 from evalsuite.options import RunOptions
-from evalsuite.runner.job import BATCH_SIZES
+from evalsuite.runner.passes import BATCH_SIZES
 
 _LOG = logging.getLogger(__name__)
 

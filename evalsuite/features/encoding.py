@@ -212,7 +212,7 @@ def encode_over(encoders: Sequence[Encoder], batches: Iterable[Batch]) -> Iterat
 
 def _started(encoders: Sequence[Encoder], tasks: SimpleQueue[_Task | None]) -> Iterator[Thread]:
     for encoder in encoders:
-        thread = Thread(target=_serve, args=(encoder, tasks), daemon=True)
+        thread = Thread(target=_serve, args=(encoder, tasks, torch.get_num_threads()), daemon=True)
         thread.start()
         yield thread
 
@@ -227,7 +227,8 @@ def _stop(threads: Sequence[Thread], tasks: SimpleQueue[_Task | None]) -> None:
         thread.join()
 
 
-def _serve(encoder: Encoder, tasks: SimpleQueue[_Task | None]) -> None:
+def _serve(encoder: Encoder, tasks: SimpleQueue[_Task | None], threads: int) -> None:
+    torch.set_num_threads(threads)  # a new thread would begin with what any other has set last
     try:
         with encoder.used():
             _work(encoder, tasks)

@@ -1,23 +1,23 @@
-"""One image pass over what the store lacks of a pool."""
+"""One image pass over what the stores of one model, or of several, lack of a pool."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import read_batches, worker_count
-from evalsuite.features.blocks import Block
+from evalsuite.features.blocks import Block, Stamp
 from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.freshness import OnBytes, missing_rows
 from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
+from evalsuite.features.sharing import Feed, distinct
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
 from evalsuite.options import DecoderName
@@ -61,11 +61,28 @@ class PassOptions:
     devices: int = 1
 
 
+Prepare = Callable[[], tuple[Preprocess, MapBatches] | EncodeRows]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model that takes part in a pass.
+
+    store: of its features. prepare: loads it and returns its preprocessing and a mapping over batches, or what reads
+    and encodes rows elsewhere; not called when nothing is missing. on_bytes: told (done, total) images of which the
+    bytes were compared with what is stored.
+    """
+
+    store: PoolFeatures
+    prepare: Prepare
+    on_bytes: OnBytes = lambda done, total: None
+
+
 def ensure_features(
     pool: Pool,
     rows: Sequence[int],
     store: PoolFeatures,
-    prepare: Callable[[], tuple[Preprocess, MapBatches] | EncodeRows],
+    prepare: Prepare,
     options: PassOptions,
     *,
     max_unreadable: int = 0,
@@ -74,77 +91,227 @@ def ensure_features(
 ) -> PassReport:
     """Compute and store what is missing of `rows`; a second call finds everything and does nothing.
 
-    prepare: loads the model and returns its preprocessing and a mapping over batches, or what reads and encodes
-    rows elsewhere; not called when nothing is missing. on_images: told (done, total) images that were encoded;
-    on_bytes: of which the bytes were compared with what is stored.
-    Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the first batch with a
-    NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
+    prepare, on_bytes: see `Member`. on_images: told (done, total) images that were encoded. Where another process adds
+    to the store, it waits. Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the
+    first batch with a NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
     """
-    missing, touched = missing_rows(pool, rows, store, verify=options.verify, on_bytes=on_bytes)
-    if not missing and not touched and store.is_compact():
-        return PassReport()
-    with store.lock():
+    members = [Member(store, prepare, on_bytes)]
+    (report,) = ensure_together(
+        pool, rows, members, options, max_unreadable=max_unreadable, on_images=on_images, wait=True
+    )
+    if isinstance(report, Exception):
+        raise report
+    return report
+
+
+def ensure_together(
+    pool: Pool,
+    rows: Sequence[int],
+    members: Sequence[Member],
+    options: PassOptions,
+    *,
+    max_unreadable: int = 0,
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+    wait: bool = False,
+) -> list[PassReport | Exception]:
+    """Do what `ensure_features` does for several models; each image is decoded once for all that lack it.
+
+    Returns a report for each, or what went wrong with it, which does not stop the others; HeldError where another
+    process adds to its store. wait: for the end of that.
+    """
+    shares = [_Share(pool, member) for member in members]
+    with ExitStack() as locks:
+        for share in shares:
+            with share.guarded():
+                share.begin(rows, options.verify, locks, wait)
+        _encode(pool, [share for share in shares if share.missing and share.failure is None], options, on_images)
+        for share in shares:
+            with share.guarded():
+                share.end(max_unreadable)
+    return [share.failure or share.report for share in shares]
+
+
+class _Share:
+    """What a member has to do with a pass, and what came of it. encode_rows: where it reads the images elsewhere."""
+
+    preprocess: Preprocess
+    map_batches: MapBatches
+    encode_rows: EncodeRows | None = None
+
+    def __init__(self, pool: Pool, member: Member) -> None:
+        self.store = member.store
+        self.report = PassReport()
+        self.failure: Exception | None = None
+        self.missing: list[int] = []
+        self._pool = pool
+        self._prepare = member.prepare
+        self._on_bytes = member.on_bytes
+        self._touched: dict[str, Stamp] = {}
+        self._locked = False
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Keep what goes wrong with this model from the others."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - it is the result of this model
+            self.failure = self.failure or error
+
+    def begin(self, rows: Sequence[int], verify: bool, locks: ExitStack, wait: bool) -> None:
+        """Find out what is missing, and hold the store's lock if anything is."""
+        store = self.store
+        found = missing_rows(self._pool, rows, store, verify=verify, on_bytes=self._on_bytes)
+        self.missing, self._touched = found
+        if not self.missing and not self._touched and store.is_compact():
+            return
+        lock = store.lock()
+        lock.acquire(None if wait else 0)
+        locks.callback(lock.release)
+        self._locked = True
         store.reload()  # another run may have done it while this one waited
-        missing, touched = missing_rows(pool, rows, store, verify=options.verify)
-        report = _encode(pool, missing, store, prepare, options, on_images) if missing else PassReport()
-        _check_readable(pool, report.unreadable, max_unreadable)
-        store.compact(touched)
-    return report
+        self.missing, self._touched = missing_rows(self._pool, rows, store, verify=verify)
+
+    def load(self) -> None:
+        """Get the model ready to encode."""
+        self.store.forget(self._pool.ids[row] for row in self.missing)
+        prepared = self._prepare()
+        if callable(prepared):
+            self.encode_rows = prepared
+        else:
+            self.preprocess, self.map_batches = prepared
+        self.writer = _ShardWriter(self._pool, self.store)
+
+    def add(self, encoded: EncodedBatch) -> None:
+        """Keep the features of a batch."""
+        self.writer.add(encoded)
+        self.report.encoded += len(encoded.rows)
+        self.report.decoded += encoded.decoded
+        self.report.computed += encoded.seconds
+
+    def write(self) -> None:
+        """Write what is kept."""
+        with self.guarded():
+            self.writer.write()
+
+    def end(self, max_unreadable: int) -> None:
+        """Merge what is stored; DataError where too many images could not be read."""
+        if not self._locked or self.failure is not None:
+            return
+        if self.missing:
+            self.store.reload()
+            # What was stored of a sample that has since become unreadable is of other bytes.
+            self.store.forget(item.identifier for item in self.report.unreadable)
+        _check_readable(self._pool, self.report.unreadable, max_unreadable)
+        self.store.compact(self._touched)
 
 
-def _encode(
+def _encode(pool: Pool, shares: Sequence[_Share], options: PassOptions, on_images: Callable[[int, int], None]) -> None:
+    """Encode what each model lacks; rows that the same models lack are read once for all of them."""
+    for share in shares:
+        with share.guarded():
+            share.load()
+    ready = [share for share in shares if share.failure is None]
+    parts = _parts([share for share in ready if share.encode_rows is None])
+    parts += [(share.missing, [share]) for share in ready if share.encode_rows is not None]
+    done, total = 0, sum(len(rows) for rows, _ in parts)
+    for rows, takers in parts:
+        alive = [share for share in takers if share.failure is None]
+        if alive:
+            _encode_rows(pool, rows, alive, options, lambda encoded, done=done: on_images(done + encoded, total))  # type: ignore[misc]
+        done += len(rows)
+
+
+def _parts(shares: Sequence[_Share]) -> list[tuple[list[int], list[_Share]]]:
+    """Return rows, ascending, and the models that lack them: one part where all lack the same."""
+    if all(share.missing == shares[0].missing for share in shares):
+        return [(share.missing, list(shares)) for share in shares[:1]]
+    lacking: dict[int, list[_Share]] = {}
+    for share in shares:
+        for row in share.missing:
+            lacking.setdefault(row, []).append(share)
+    parts: dict[tuple[int, ...], list[int]] = {}
+    for row in sorted(lacking):
+        parts.setdefault(tuple(map(id, lacking[row])), []).append(row)
+    return [(rows, lacking[rows[0]]) for rows in parts.values()]
+
+
+def _encode_rows(
     pool: Pool,
     rows: Sequence[int],
-    store: PoolFeatures,
-    prepare: Callable[[], tuple[Preprocess, MapBatches] | EncodeRows],
+    shares: Sequence[_Share],
     options: PassOptions,
-    on_images: Callable[[int, int], None],
-) -> PassReport:
-    store.forget(pool.ids[row] for row in rows)
-    prepared = prepare()
+    on_images: Callable[[int], None],
+) -> None:
+    """Read rows once and let each of the models encode them."""
     started = time.perf_counter()
-    report, writer = PassReport(), _ShardWriter(pool, store)
-    encode = prepared if callable(prepared) else partial(_read_and_encode, *prepared, options)
-    on_images(0, len(rows))
-    try:
-        for encoded in encode(pool, rows, report.unreadable.append):
-            writer.add(encoded)
-            report.encoded += len(encoded.rows)
-            report.decoded += encoded.decoded
-            report.computed += encoded.seconds
-            on_images(report.encoded, len(rows))
-        writer.write()
-    finally:
-        # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command resumes there.
-        writer.write()
-    report.seconds, report.written = time.perf_counter() - started, writer.seconds
-    store.reload()
-    # What was stored of a sample that has since become unreadable is of other bytes.
-    store.forget(item.identifier for item in report.unreadable)
-    return report
+    on_images(0)
+    unreadable: list[Unreadable] = []
+    with ExitStack() as stack:
+        streams, feed = _streams(pool, rows, shares, options, unreadable, stack)
+        try:
+            _take_turns(shares, streams, feed, on_images)
+            for share in shares:
+                share.write()
+        finally:
+            # Also on Ctrl-C, be it during a write: what is encoded is kept, and the same command resumes there.
+            for share in shares:
+                share.write()
+            feed.close(streams.values())
+    for share in shares:
+        share.report.seconds += time.perf_counter() - started
+        share.report.written = share.writer.seconds
+        share.report.unreadable.extend(unreadable)
 
 
-def _read_and_encode(
-    preprocess: Preprocess,
-    map_batches: MapBatches,
-    options: PassOptions,
+def _streams(
     pool: Pool,
     rows: Sequence[int],
-    on_unreadable: Callable[[Unreadable], None],
-) -> Iterator[EncodedBatch]:
-    with ExitStack() as stack:
-        steps = read_batches(
-            pool,
-            rows,
-            [preprocess],
-            batch_size=options.batch_size,
-            workers=worker_count(options.workers, len(rows), options.device),
-            on_unreadable=on_unreadable,
-            decoder=options.decoder,
-            ahead=BATCHES_AHEAD * options.devices,
-            register=lambda memory: stack.enter_context(pinned(memory, options.device)),
-        )
-        yield from map_batches(batch for (made,) in steps for batch in made)
+    shares: Sequence[_Share],
+    options: PassOptions,
+    unreadable: list[Unreadable],
+    stack: ExitStack,
+) -> tuple[dict[int, Iterator[EncodedBatch]], Feed]:
+    """Return what each model encodes, by its number, and what feeds them with batches."""
+    if shares[0].encode_rows is not None:
+        return {0: shares[0].encode_rows(pool, rows, unreadable.append)}, Feed(iter(()), [0])
+    preprocesses, places = distinct([share.preprocess for share in shares])
+    source = read_batches(
+        pool,
+        rows,
+        preprocesses,
+        batch_size=options.batch_size,
+        workers=worker_count(options.workers, len(rows), options.device),
+        on_unreadable=unreadable.append,
+        decoder=options.decoder,
+        ahead=BATCHES_AHEAD * options.devices,
+        register=lambda memory: stack.enter_context(pinned(memory, options.device)),
+    )
+    feed = Feed(source, places)
+    return {number: share.map_batches(feed.of(number)) for number, share in enumerate(shares)}, feed
+
+
+def _take_turns(
+    shares: Sequence[_Share],
+    streams: dict[int, Iterator[EncodedBatch]],
+    feed: Feed,
+    on_images: Callable[[int], None],
+) -> None:
+    """Encode a batch with each model, then the next; one that fails is left out from there on."""
+    done = dict.fromkeys(streams, 0)
+    while streams:
+        for number, stream in list(streams.items()):
+            share = shares[number]
+            encoded = None
+            with share.guarded():
+                encoded = next(stream, None)
+                if encoded is not None:
+                    share.add(encoded)
+                    done[number] += len(encoded.rows)
+            if encoded is None or share.failure is not None:
+                del streams[number]
+                feed.drop(number)
+        if streams:
+            on_images(min(done[number] for number in streams))
 
 
 class _ShardWriter:

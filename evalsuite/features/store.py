@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,20 @@ RELOAD_ATTEMPTS = 5
 """Compactions of other runs that one look at the folder survives; each takes longer than a look."""
 
 
+class _State(NamedTuple):
+    """What was found in a folder, never changed: one thread may read it while another adds to the folder.
+
+    where: id -> number of the block and row in it.
+    """
+
+    blocks: list[Block]
+    where: dict[str, tuple[int, int]]
+
+    def places(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return (len(ids), 2): block, row."""
+        return np.array([self.where[identifier] for identifier in ids], dtype=np.int64).reshape(-1, 2)
+
+
 class PoolFeatures:
     """The features of one pool under one model and precision.
 
@@ -44,27 +59,25 @@ class PoolFeatures:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.fresh: dict[str, Stamp] = {}
-        self._blocks: list[Block] = []
-        self._where: dict[str, tuple[int, int]] = {}
+        self._state = _State([], {})
         self.reload()
 
     def reload(self) -> None:
         """Read again what is stored; another run may have added to it."""
         for attempts_left in range(RELOAD_ATTEMPTS, 0, -1):
             try:
-                self._blocks = [read_compacted(path) for path in self._compacted()]
-                self._blocks += [read_shard(path) for path in self._shards()]
+                blocks = [read_compacted(path) for path in self._compacted()]
+                blocks += [read_shard(path) for path in self._shards()]
                 break
             except FileNotFoundError:
                 # Another run has just compacted the folder: what was listed is gone, its rows are not.
                 if attempts_left == 1:
                     raise
         # A sample that is stored twice was encoded again because it had changed: the last one counts.
-        self._where = {
-            identifier: (number, row)
-            for number, block in enumerate(self._blocks)
-            for row, identifier in enumerate(block.ids)
+        where = {
+            identifier: (number, row) for number, block in enumerate(blocks) for row, identifier in enumerate(block.ids)
         }
+        self._state = _State(blocks, where)
 
     def lock(self, tell: Callable[[str], None] | None = None) -> Lock:
         """Return the lock that whoever adds to this folder holds. tell: see `Lock`."""
@@ -72,29 +85,32 @@ class PoolFeatures:
         return Lock(self.folder / LOCK_FILE, tell)
 
     def __contains__(self, identifier: object) -> bool:
-        return identifier in self._where
+        return identifier in self._state.where
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._state.where)
 
     def ids(self) -> list[str]:
         """Return the ids of all stored samples."""
-        return list(self._where)
+        return list(self._state.where)
 
     def stamp(self, identifier: str) -> Stamp:
         """Return what is known of the bytes a stored row was computed from."""
-        number, row = self._where[identifier]
-        return self._blocks[number].stamps[row]
+        blocks, where = self._state
+        number, row = where[identifier]
+        return blocks[number].stamps[row]
 
     def layers(self) -> dict[str, int]:
         """Return layer -> dimension; empty when nothing is stored."""
-        return {name: array.shape[1] for name, array in self._blocks[0].layers.items()} if self._blocks else {}
+        blocks = self._state.blocks
+        return {name: array.shape[1] for name, array in blocks[0].layers.items()} if blocks else {}
 
     def read(self, layer: str, ids: Sequence[str]) -> torch.Tensor:
         """Return the rows of `ids` as a (len(ids), dim) tensor in the stored dtype."""
         # Memory of torch's own is aligned, numpy's is here and there; the last bits of a matrix product can
         # depend on that, and the same features must give the same result in every run.
-        return torch.from_numpy(gather(self._blocks, layer, self._places(ids))).clone()
+        state = self._state
+        return torch.from_numpy(gather(state.blocks, layer, state.places(ids))).clone()
 
     def add_shard(self, block: Block) -> None:
         """Write a shard; `reload` makes its rows readable. The caller holds the lock."""
@@ -102,8 +118,10 @@ class PoolFeatures:
 
     def forget(self, ids: Iterable[str]) -> None:
         """Leave out these rows: their samples have changed. `reload` brings them back."""
-        for identifier in ids:
-            self._where.pop(identifier, None)
+        forgotten = set(ids) & self._state.where.keys()
+        if forgotten:
+            blocks, where = self._state
+            self._state = _State(blocks, {name: place for name, place in where.items() if name not in forgotten})
 
     def compact(self, touched: Mapping[str, Stamp] | None = None) -> None:
         """Merge everything stored into one file per layer. The caller holds the lock.
@@ -111,13 +129,14 @@ class PoolFeatures:
         touched: new stamps of samples whose bytes were found unchanged.
         """
         old, shards = self._compacted(), self._shards()
-        forgotten = sum(len(block.ids) for block in self._blocks) > len(self._where)
+        state = self._state
+        forgotten = sum(len(block.ids) for block in state.blocks) > len(state.where)
         if not (shards or len(old) > 1 or touched or forgotten):
             return
-        stamps = {identifier: self.stamp(identifier) for identifier in self._where} | dict(touched or {})
-        order = sorted(self._where)
+        stamps = {identifier: self.stamp(identifier) for identifier in state.where} | dict(touched or {})
+        order = sorted(state.where)
         target = self.folder / f"compacted-{_next(path.name.rpartition('-')[2] for path in old)}"
-        write_compacted(target, order, [stamps[identifier] for identifier in order], self._blocks, self._places(order))
+        write_compacted(target, order, [stamps[identifier] for identifier in order], state.blocks, state.places(order))
         # The new folder holds everything, so a crash from here on leaves only duplicates of it.
         for path in shards:
             path.unlink()
@@ -132,9 +151,6 @@ class PoolFeatures:
     def damaged(self) -> list[str]:
         """Return the files whose bytes are not what was written; files of unfinished passes are not looked at."""
         return [f"{path.name}/{name}" for path in self._compacted() for name in damaged_files(path)]
-
-    def _places(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        return np.array([self._where[identifier] for identifier in ids], dtype=np.int64).reshape(-1, 2)
 
     def _shards(self) -> list[Path]:
         return sorted((self.folder / "shards").glob("[0-9]*.safetensors"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import torch
@@ -26,6 +26,7 @@ from evalsuite.models.layers import (
 )
 from evalsuite.models.logits import logits_of
 from evalsuite.models.names import BackendName, ResolvedModel, slugify
+from evalsuite.models.text_rules import text_faults, text_rules
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 """texts -> (n, context length) token numbers, as open_clip's tokenizers do."""
@@ -73,6 +74,10 @@ class TorchImageTextModel(TorchImageModel):
     """An image encoder with the text encoder of its embedding space."""
 
     tokenizer: Tokenizer
+
+    def text_faults(self) -> list[str]:
+        """Return what is wrong with how texts are read, in words."""
+        return text_faults(self.module, self.tokenizer, self.encode_texts)
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode texts: (n, dim of `embedding`), unnormalised, a few hundred at a time."""
@@ -169,11 +174,16 @@ class Network:
             logit_scale=logits.scale if logits else None,
             logit_bias=logits.bias if logits and logits.bias else None,
             warnings=tuple(warnings),
-            details={"penultimate": self.rule, "activations": found, **details},
+            details={"penultimate": self.rule, "activations": found, **_texts(tokenizer), **details},
         )
         if tokenizer is None or EMBEDDING not in self.layers:
             return TorchImageModel(self.module, self.preprocess, info, self.read)
         return TorchImageTextModel(self.module, self.preprocess, info, self.read, tokenizer)
+
+
+def _texts(tokenizer: Tokenizer | None) -> dict[str, Any]:
+    rules = text_rules(tokenizer) if tokenizer is not None else None
+    return {"texts": asdict(rules)} if rules else {}
 
 
 def examine(module: nn.Module, preprocess: Preprocess, name: str) -> Network:

@@ -26,7 +26,11 @@ from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 
-_RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
+RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
+LOCK_FILE = ".lock"
+JOB_LOCKS = ".jobs"
+"""Folder of the locks of a model's jobs, in its folder."""
+
 _LOCK_SECONDS = 120.0
 _LONGEST_NAME = 80
 
@@ -139,6 +143,12 @@ class ResultStore:
         options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
         return self.root / folder / f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
 
+    def job_lock(self, model: str, run_key: str, task: str) -> Lock:
+        """Return the lock of whoever works on a model and a task. model: its slug."""
+        folder = self.path(model, run_key, task, "").parent / JOB_LOCKS / _unambiguous(task)
+        folder.mkdir(parents=True, exist_ok=True)
+        return Lock(folder / LOCK_FILE)
+
     def write(
         self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None, log: str = ""
     ) -> Path:
@@ -151,7 +161,7 @@ class ResultStore:
         identity = {"run_key": run_key, "options_hash": options_hash}
         try:
             main.parent.mkdir(parents=True, exist_ok=True)
-            lock = Lock(main.parent / ".lock")
+            lock = Lock(main.parent / LOCK_FILE)
             lock.acquire(_LOCK_SECONDS)
             try:
                 return _write_locked(main, result.model_copy(update=identity), samples, log)
@@ -182,7 +192,7 @@ class ResultStore:
         main = self.path(model, run_key, task, protocol, options_hash)
         found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path))]
         matching = [record for record in found if fingerprint in (None, record.fingerprint)]
-        return max(matching, key=lambda record: _RANK[record.status], default=None)
+        return max(matching, key=lambda record: RANK[record.status], default=None)
 
     def find_value(
         self, model: str, run_key: str, task: str, protocol: str, options_hash: str | None, fingerprint: str
@@ -238,7 +248,7 @@ def _json_files(root: Path) -> Iterator[str]:
 def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
     """Write to `main` or to the sibling that keeps a better record; the caller holds the folder's lock."""
     partial, error = _siblings(main)
-    rank = _RANK[result.status]
+    rank = RANK[result.status]
     target = main
     if main.exists() and rank < _rank_of(main):
         target = partial if result.status == "partial" else error
@@ -254,7 +264,7 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
         samples_path(target).unlink(missing_ok=True)
     if not log:
         log_path(target).unlink(missing_ok=True)
-    if rank > _RANK["error"]:
+    if rank > RANK["error"]:
         remove_record(error)
     if result.status == "ok":
         remove_record(partial)
@@ -270,7 +280,7 @@ def remove_record(path: Path) -> None:
 def _rank_of(path: Path) -> int:
     """Return the rank of the record at `path`; one that cannot be read may be ok, and ranks as that."""
     record = _read_or_none(path)
-    return _RANK["ok"] if record is None else _RANK[record.status]
+    return RANK["ok"] if record is None else RANK[record.status]
 
 
 def _siblings(main: Path) -> tuple[Path, Path]:

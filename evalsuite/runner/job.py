@@ -1,11 +1,11 @@
-"""The jobs of one model on one task: one image pass, then every protocol that has no result yet."""
+"""The jobs of one model on one task: what is stored, and a record of each protocol that has no result yet."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,10 @@ from evalsuite.data.base import Split
 from evalsuite.errors import EvalsuiteError, NotFiniteError
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
-from evalsuite.features.extraction import PassOptions, PassReport, ensure_features
+from evalsuite.features.extraction import Member, PassReport
 from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, remember_touched
 from evalsuite.features.store import PoolFeatures
+from evalsuite.locks import HeldError, Lock
 from evalsuite.models.base import UNKNOWN_LOGITS, Preprocess
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
@@ -29,13 +30,13 @@ from evalsuite.runner.recording import Measured, base_result, measured_result, s
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
 from evalsuite.text import brief
 
-BATCH_SIZES = {"cpu": 64, "cuda": 256}
-"""Images a batch for `auto`: enough to keep the device busy; on a GPU a batch that does not fit is halved."""
-
 
 @dataclass
 class ModelTaskJob:
-    """The jobs of one model on one task."""
+    """The jobs of one model on one task.
+
+    held: why it is left alone for now: another process works on it. again: at another precision, see `evaluate`.
+    """
 
     model: ModelSession
     task: TaskSession
@@ -43,32 +44,62 @@ class ModelTaskJob:
     options: RunOptions
     store: ResultStore
     reporter: Reporter
-    results: list[Result] = field(default_factory=list)
+    held: HeldError | None = None
+    again: bool = False
+    _results: dict[str, Result] = field(default_factory=dict)
+    _untold: list[tuple[Result, bool]] = field(default_factory=list)
+    _lock: Lock | None = None
     _opened: dict[str, PoolFeatures] = field(default_factory=dict)
 
-    def run(self) -> list[Result]:
-        """Return a result for each protocol; what goes wrong is a result too, and never stops the run."""
-        try:
-            return self._run()
-        finally:
-            self._opened.clear()  # a run has many jobs, and the manifest of a large pool is large
+    @property
+    def results(self) -> list[Result]:
+        """What there is so far, in the order of the protocols."""
+        return [self._results[item.name] for item in self.protocols if item.name in self._results]
 
-    def _run(self) -> list[Result]:
-        pending = list(self.protocols)
+    def begin(self) -> list[EvaluationProtocol]:
+        """Take what is stored and return the protocols that must be run; `finish` ends what this begins.
+
+        Raises HeldError where another process has begun and not finished. What else goes wrong is a result, and
+        never stops the run.
+        """
+        self.held, self.again = None, False
+        pending = [item for item in self.protocols if item.name not in self._results]
         try:
             pending = self._without_text_jobs(pending)
             pending = self._without_stored(pending)
+            if pending and self._take():
+                pending = self._without_stored(pending)  # another process may just have done it
+        except HeldError as error:
+            self.held = error
+            raise
         except Exception as error:  # noqa: BLE001 - one broken job must not take a night's other jobs with it
-            self._fail(pending, error)
-            return self.results
-        if pending:
-            self.reporter.job(self.model.slug, self.task.task.name, [item.name for item in pending])
-        for protocol in pending:
-            try:
-                self._evaluate_finite(protocol)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._fail([protocol], error)
-        return self.results
+            self.fail(pending, error)
+            return []
+        return pending
+
+    def finish(self) -> None:
+        """Let others have this job, and forget what only it needed; all that it has not told is told."""
+        self.tell()
+        self._opened.clear()  # a run has many jobs, and the manifest of a large pool is large
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def tell(self) -> None:
+        """Tell the reporter of the results it has not heard of."""
+        untold, self._untold = self._untold, []
+        for result, stored in untold:
+            self.reporter.result(result, stored)
+
+    def _take(self) -> bool:
+        """Lock this job against other processes; False where there is nothing to share."""
+        known = self.model.identify()
+        if not known.reusable:
+            return False
+        lock = self.store.job_lock(self.model.slug, known.run_key, self.task.task.name)
+        lock.acquire(timeout=0)
+        self._lock = lock
+        return True
 
     def _without_text_jobs(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
         if not any(protocol.needs_text for protocol in protocols) or self.model.has_text():
@@ -86,14 +117,13 @@ class ModelTaskJob:
             try:
                 self.task.splits(protocol)
             except EvalsuiteError as error:
-                self._fail([protocol], error)
+                self.fail([protocol], error)
                 continue
             found = None if self.options.overwrite else self.stored(protocol)
             if found is None:
                 pending.append(protocol)
             else:
-                self.results.append(found)
-                self.reporter.result(found, stored=True)
+                self._keep(found, protocol, stored=True)
         return pending
 
     def stored(self, protocol: EvaluationProtocol) -> Result | None:
@@ -154,73 +184,60 @@ class ModelTaskJob:
         """Return every split that these protocols read."""
         return [split for protocol in protocols for split in self.task.splits(protocol)]
 
-    def _image_pass(self, name: str, rows: Sequence[int]) -> PassReport:
-        pool = self.task.pool(name)
-        task = self.task.task.name
-        features = self.features(name)
+    def member(self, pool: str) -> Member:
+        """Return what an image pass over a pool needs of the model."""
+        features = self.features(pool)
 
         def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
             loaded = self.model.loaded
-            origin = Origin(self.model.slug, task, name, self.model.precision, pool.fingerprint)
+            fingerprint = self.task.pool(pool).fingerprint
+            origin = Origin(self.model.slug, self.task.task.name, pool, self.model.precision, fingerprint)
             note_origin(features.folder, origin)
             return loaded.encode_rows or (loaded.model.preprocess, loaded.encode_batches)
 
-        what = f"{self.model.slug} {task}/{name}"
-        device = self.model.device.type
-        return ensure_features(
-            pool,
-            rows,
-            features,
-            prepare,
-            PassOptions(
-                self.options.batch_size or BATCH_SIZES[device],
-                self.options.workers,
-                device,
-                self.options.verify,
-                self.options.decoder,
-                self.model.device_count,
-            ),
-            max_unreadable=self.task.task.max_unreadable,
-            on_images=lambda done, total: self.reporter.progress(what, done, total, "images"),
-            on_bytes=self._checking(name),
-        )
+        return Member(features, prepare, self._checking(pool))
 
     def _checking(self, pool: str) -> OnBytes:
         """Return what tells of how many images of a pool the bytes were read again."""
         what = f"bytes of {self.task.task.name}/{pool}"
         return lambda done, total: self.reporter.progress(what, done, total, "images")
 
-    def _evaluate_finite(self, protocol: EvaluationProtocol) -> None:
-        """Evaluate; where the precision is too narrow for the model, again with the next one."""
-        while True:
-            tried = self.model.precision
-            try:
-                self._evaluate(protocol)
-                return
-            except NotFiniteError as error:
-                what = f"The model {self.model.name!r} {error}"
-                if not self.model.fall_back(what):
-                    raise EvalsuiteError(
-                        f"{what} It is not stored. If it overflowed, use --precision fp32; at fp32, the model or its "
-                        "preprocessing is at fault."
-                    ) from error
-            self._opened.clear()  # it holds the features of the other precision
-            self.reporter.note(
-                f"Warning: {what} That was at {tried}; {self.model.precision} is used for it from now on."
-            )
+    def evaluate(
+        self, protocol: EvaluationProtocol, reports: Mapping[str, PassReport] | Exception, ask: Callable[..., Any]
+    ) -> None:
+        """Run a protocol on what is stored. reports: of the passes it needs. ask: lets the owner of the models work.
 
-    def _evaluate(self, protocol: EvaluationProtocol) -> None:
-        """Encode what the store lacks for a protocol and run it; protocols share what is stored."""
-        started = time.perf_counter()
-        wanted = rows_by_pool(self.task.splits(protocol))
-        reports = {pool: self._image_pass(pool, rows) for pool, rows in wanted.items()}
-        images = time.perf_counter() - started
+        Where the precision is too narrow for the model, it is noted there, and from then on jobs of the model are only
+        marked to be done `again`.
+        """
+        try:
+            if self.model.too_narrow is None:
+                if isinstance(reports, Exception):
+                    raise reports
+                self._evaluate(protocol, reports, ask)
+        except NotFiniteError as error:
+            if self.model.can_fall_back:
+                self.model.too_narrow = error
+            else:
+                message = (
+                    f"The model {self.model.name!r} {error} It is not stored. If it overflowed, use --precision fp32; "
+                    "at fp32, the model or its preprocessing is at fault."
+                )
+                self.fail([protocol], EvalsuiteError(message))
+        except Exception as error:  # noqa: BLE001 - as in `begin`
+            self.fail([protocol], error)
+        self.again = self.again or self.model.too_narrow is not None
+        self.tell()
+
+    def _evaluate(
+        self, protocol: EvaluationProtocol, reports: Mapping[str, PassReport], ask: Callable[..., Any]
+    ) -> None:
         load = self.model.take_loading_seconds()
         clock = {"text": 0.0}
 
         def embed(texts: Sequence[str]) -> Any:
             since = time.perf_counter()
-            embedded = self.model.embed_texts(texts)
+            embedded = ask(lambda: self.model.embed_texts(texts))
             clock["text"] += time.perf_counter() - since
             return embedded
 
@@ -239,7 +256,8 @@ class ModelTaskJob:
         )
         fit = time.perf_counter() - started - clock["text"]
         content = self._content(protocol)
-        measured = Measured(outcome, reports, content, max(images - load, 0.0), clock["text"], fit, load)
+        images = sum(report.seconds for report in reports.values())
+        measured = Measured(outcome, reports, content, images, clock["text"], fit, load)
         status = "partial" if self.options.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
         self._write(result, protocol, samples_table(self.task.task, outcome) if self.options.log_samples else None)
@@ -264,7 +282,8 @@ class ModelTaskJob:
     def _base(self, protocol: EvaluationProtocol, status: Any) -> Result:
         return base_result(self.model, self.task.task.name, protocol, status, self.options)
 
-    def _fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
+    def fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
+        """Record what went wrong as the result of these protocols."""
         message = brief(str(error))
         log = str(error) if message != str(error).strip() else ""
         if not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
@@ -288,10 +307,13 @@ class ModelTaskJob:
         if log and result.error is not None:
             named = result.error.model_copy(update={"log": log_path(path).name})
             result = result.model_copy(update={"error": named})
-        self.results.append(result)
-        self.reporter.result(result, stored=False)
+        self._keep(result, protocol, stored=False)
         if log:
             self.reporter.note(f"  all of it: {log_path(path)}")
+
+    def _keep(self, result: Result, protocol: EvaluationProtocol, *, stored: bool) -> None:
+        self._results[protocol.name] = result
+        self._untold.append((result, stored))
 
     def _key_if_known(self) -> str:
         try:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError, EvalsuiteError
+from evalsuite.locks import TELL_AFTER, HeldError
 from evalsuite.models.base import ImageModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.records import Result
 from evalsuite.results.store import ResultStore
+from evalsuite.runner.ahead import Ahead
 from evalsuite.runner.base import Executor, Reporter
 from evalsuite.runner.fingerprints import variant
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.models import ModelSession
+from evalsuite.runner.passes import make_passes
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
+
+SECONDS_BETWEEN_LOOKS = 0.5
+"""How often a run that has nothing else to do looks whether another process has finished."""
+
+Step = Callable[[], None]
 
 
 def make_jobs(
@@ -40,23 +51,120 @@ def make_jobs(
 
 
 def run_jobs(jobs: Sequence[ModelTaskJob], options: RunOptions, reporter: Reporter) -> list[Result]:
-    """Run jobs one after the other and return all results, stored ones included.
+    """Run jobs and return all results, stored ones included, in the order of the jobs.
 
-    With `skip_missing`, tasks whose data is not there are noted and left out.
+    The images of the next task are encoded while the protocols of this one run. A job that another process works on is
+    left for later, and then waited for, or with `no_wait` left out (its `held` says who has it). With `skip_missing`,
+    tasks whose data is not there are noted and left out.
     """
     reporter.start(sum(len(job.protocols) for job in jobs))
-    results: list[Result] = []
-    skipped: set[tuple[str, bool]] = set()
+    run = _Run(jobs, options, reporter)
+    ahead = 1 + max((len(job.protocols) for job in jobs), default=0)  # the protocols of one task, and its end
     try:
-        for job in jobs:
-            if options.skip_missing:
-                job.protocols = [item for item in job.protocols if not _is_missing(job, item, skipped, reporter)]
-            results.extend(job.run())
+        with Ahead(run.steps, ahead) as steps:
+            for step in steps:
+                step()
     finally:
+        for job in jobs:
+            job.finish()
         for session in dict.fromkeys(job.model for job in jobs):
             session.close()
             session.executor.close()
-    return results
+    return [result for job in jobs for result in job.results]
+
+
+class _Run:
+    """What the thread that works ahead does: it makes the passes, and steps for the one who runs the protocols."""
+
+    def __init__(self, jobs: Sequence[ModelTaskJob], options: RunOptions, reporter: Reporter) -> None:
+        self._jobs = jobs
+        self._options = options
+        self._reporter = reporter
+        self._skipped: set[tuple[str, bool]] = set()
+
+    def steps(self, ahead: Ahead[Step]) -> Iterator[Step]:
+        """Yield the steps of all jobs."""
+        for job in self._jobs:
+            if self._options.skip_missing:
+                job.protocols = [
+                    item for item in job.protocols if not _is_missing(job, item, self._skipped, self._reporter)
+                ]
+            yield from self._again(ahead)
+            yield from self._steps_of([job], ahead)
+        yield from self._come_back(ahead)
+
+    def _again(self, ahead: Ahead[Step]) -> Iterator[Step]:
+        """Yield the steps of jobs that were done at a precision too narrow for their model."""
+        models = [model for model in dict.fromkeys(job.model for job in self._jobs) if model.too_narrow is not None]
+        if not models:
+            return
+        ahead.wait_until_used()
+        for model in models:
+            what, tried = f"The model {model.name!r} {model.too_narrow}", model.precision
+            model.fall_back(what)
+            now = model.precision
+            self._reporter.note(f"Warning: {what} That was at {tried}; {now} is used for it from now on.")
+        for job in self._jobs:
+            if job.again:
+                yield from self._steps_of([job], ahead)
+
+    def _come_back(self, ahead: Ahead[Step]) -> Iterator[Step]:
+        """Yield the steps of jobs that were left, when nothing else is to be done; wait for other processes."""
+        ahead.wait_until_used()
+        while any(job.again for job in self._jobs):
+            yield from self._again(ahead)
+            ahead.wait_until_used()  # what this process itself holds is free then
+        held = [job for job in self._jobs if job.held is not None]
+        begun = time.monotonic()
+        told: set[str] = set()
+        while held:
+            for job in held:
+                yield from self._again(ahead)
+                yield from self._steps_of([job], ahead)
+            still = [job for job in held if job.held is not None]
+            if self._options.no_wait:
+                return
+            if len(still) == len(held):
+                if time.monotonic() - begun >= TELL_AFTER:
+                    self._tell(still, told)
+                ahead.wait(SECONDS_BETWEEN_LOOKS)
+            else:
+                begun = time.monotonic()
+            held = still
+
+    def _steps_of(self, jobs: Sequence[ModelTaskJob], ahead: Ahead[Step]) -> Iterator[Step]:
+        """Yield the steps of jobs that are of one task."""
+        pending = {}
+        for number, job in enumerate(jobs):
+            with suppress(HeldError):
+                pending[number] = job.begin()
+                if pending[number]:
+                    self._reporter.job(job.model.slug, job.task.task.name, [item.name for item in pending[number]])
+        for protocol in dict.fromkeys(item for items in pending.values() for item in items):
+            wanting = [jobs[number] for number, items in pending.items() if protocol in items]
+            passes = make_passes(wanting, protocol, ahead.pause)
+            ready = []
+            for job, found in zip(wanting, passes, strict=True):
+                if isinstance(found, HeldError):
+                    job.held = found
+                else:
+                    ready.append(partial(job.evaluate, protocol, found, ahead.ask))
+            yield partial(_all, ready)
+        yield partial(_all, [jobs[number].finish for number in pending])
+
+    def _tell(self, held: Sequence[ModelTaskJob], told: set[str]) -> None:
+        """Say for whom this process waits, once for each."""
+        for job in held:
+            owner = str(job.held.owner if job.held else None)
+            if owner not in told:
+                told.add(owner)
+                work = f"{job.model.slug} on {job.task.task.name}"
+                self._reporter.note(f"Waiting for {work}, held by {owner} (--no-wait leaves it to others).")
+
+
+def _all(calls: Sequence[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
 
 
 def _is_missing(

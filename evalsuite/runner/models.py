@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -23,10 +25,12 @@ from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
 from evalsuite.models.base import UNKNOWN_LOGITS, ImageModel, ImageTextModel, Logits, ModelInfo, move
 from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
-from evalsuite.models.modules import TEXTS_AT_ONCE
+from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
 from evalsuite.runner.base import Executor, RowsExecutor
+
+TEXT_TEST_FILE = "text_test.json"
 
 
 class Description(BaseModel):
@@ -72,6 +76,15 @@ class KnownModel:
         """Remember that this precision is too narrow for the model, so that the next run does not try it again."""
         atomic.write_json(self._overflow_file, {"why": why})
 
+    def text_warnings(self) -> list[str] | None:
+        """Return what the test of the text encoder said; None: it was not tested."""
+        path = self.folder / TEXT_TEST_FILE
+        return list(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+    def note_text_warnings(self, warnings: Sequence[str]) -> None:
+        """Store what the test of the text encoder said, for the next run."""
+        atomic.write_json(self.folder / TEXT_TEST_FILE, list(warnings))
+
     @property
     def _description_file(self) -> Path:
         return self.folder / "model.json"
@@ -101,6 +114,13 @@ class LoadedModel:
             return self.executor.reading(self.model, self.precision)
         return None
 
+    def text_faults(self) -> list[str]:
+        """Test how the model reads texts; a model that is no torch module cannot be asked."""
+        if not isinstance(self.model, TorchImageTextModel):
+            return []
+        with inference(self.executor.devices[0], self.precision):
+            return self.model.text_faults()
+
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings on the CPU.
 
@@ -124,8 +144,10 @@ class ModelSession:
     """One model of a run, which becomes known and then loaded as the jobs need it, once for all of them.
 
     given: what a name resolved to, or a ready model (as a training loop has it). variant: what else than model and
-    precision decides its features and is not the default.
+    precision decides its features and is not the default. too_narrow: what showed that it must `fall_back`.
     """
+
+    too_narrow: NotFiniteError | None = None
 
     def __init__(
         self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor, variant: Sequence[str] = ()
@@ -138,6 +160,7 @@ class ModelSession:
         self._failure: Exception | None = None
         self._known: KnownModel | None = None
         self._seconds_loading = 0.0
+        self._loading = threading.RLock()
         self.name = self._resolved.name
         self.slug = self._resolved.slug
         self.slugs = tuple(slug for slug in (self.slug, self._resolved.former_slug) if slug)
@@ -160,18 +183,20 @@ class ModelSession:
             return None
         return f"{self.precision} was used: at {first} this model gives values that are not finite (NaN or infinity)."
 
-    def fall_back(self, why: str) -> bool:
-        """Take the next precision, from now on and in later runs; False where there is none."""
-        if len(self._precisions) == 1:
-            return False
+    @property
+    def can_fall_back(self) -> bool:
+        """Whether there is another precision to take."""
+        return len(self._precisions) > 1
+
+    def fall_back(self, why: str) -> None:
+        """Take the next precision, from now on and in later runs."""
         known = self.identify()
         if known.reusable:
             known.note_overflow(why)
         self.close()
         del self._precisions[0]
-        self._known = None
+        self._known = self.too_narrow = None
         self.__dict__.pop("loaded", None)
-        return True
 
     def check_name(self) -> None:
         """Raise UsageError for weights or an architecture that do not exist; what else is wrong is for the job."""
@@ -247,7 +272,17 @@ class ModelSession:
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings, from the store where they were computed before."""
-        return text_embeddings(self.identify().folder / "texts", texts, lambda new: self.loaded.encode_texts(new))
+        return text_embeddings(self.identify().folder / "texts", texts, self._encode_texts)
+
+    def text_warnings(self) -> list[str]:
+        """Return what the test of the text encoder said, at the first run that used it."""
+        return self.identify().text_warnings() or []
+
+    def _encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        known, loaded = self.identify(), self.loaded
+        if known.text_warnings() is None:
+            known.note_text_warnings(loaded.text_faults())
+        return loaded.encode_texts(texts)
 
     def take_loading_seconds(self) -> float:
         """Return how long loading took, once: it belongs to the first job that needed it."""
@@ -276,6 +311,10 @@ class ModelSession:
 
     def _load(self) -> ImageModel:
         """Load the network once; a failure is remembered, so that it is not tried again for every task."""
+        with self._loading:
+            return self._load_once()
+
+    def _load_once(self) -> ImageModel:
         if self._failure is not None:
             raise self._failure.with_traceback(None)  # each raise would add to it
         if self._network is None:

@@ -83,6 +83,7 @@ def measured_result(
                 *outcome.warnings,
                 *_of_the_data(session, measured),
                 *info.warnings,
+                *(model.text_warnings() if protocol.needs_text else ()),
                 *_of_the_model(model, info),
             ],
             "data": _data(session, measured),

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalsuite.options import RunOptions
-from evalsuite.runner.job import BATCH_SIZES, ModelTaskJob
+from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.models import ModelSession
+from evalsuite.runner.passes import BATCH_SIZES
 from evalsuite.runner.plan import PlannedJob
 from evalsuite.speed.estimate import Reading, Work, expected, fit, prompts
 from evalsuite.speed.record import Speed, find

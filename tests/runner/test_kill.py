@@ -68,14 +68,15 @@ def measured(folder: Path) -> dict[str, Any]:
     the system's BLAS finds its operands in memory, which is another matter than losing something.
     """
     found: dict[str, Any] = {}
-    for path in sorted((folder / "results").rglob("*.json")):
+    for path in sorted((folder / "results").rglob("[!.]*.json")):  # not what a kill left unfinished
         record = json.loads(path.read_text())
-        found[path.name] = [record[key] for key in ("status", "metric", "metrics", "fingerprint")]
+        name = f"{path.parent.name}/{path.name}"
+        found[name] = [record[key] for key in ("status", "metric", "metrics", "fingerprint")]
         for fold in record["details"].get("folds", []):
             tried = [(trial["lambda"], trial["score"], f"{trial['objective']:.9g}") for trial in fold["tried"]]
-            found[path.name] += [fold["lambda"], fold["plateau"], tried, f"{fold['refit']['objective']:.9g}"]
+            found[name] += [fold["lambda"], fold["plateau"], tried, f"{fold['refit']['objective']:.9g}"]
     for path in sorted((folder / "cache").rglob("*.npy")):
-        found[f"{path.parent.parent.name}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        found["/".join([*path.parts[-4:-2], path.name])] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 

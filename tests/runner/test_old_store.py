@@ -75,7 +75,8 @@ def test_features_that_are_encoded_anew_are_the_same_files_and_those_of_pixels_t
     shutil.rmtree(store / "cache")
     run(store, "elsewhere")
     new, old = digests(store / "cache" / "features"), digests(OLD / "cache" / "features")
-    assert new.keys() == old.keys()
+    # 0.1.0 did not test text encoders.
+    assert {name for name in new if not name.endswith("/text_test.json")} == old.keys()
     # The last bit of what the network of pocket computes depends on the machine, and parquet on its version.
     fixed = [
         name

@@ -1,0 +1,106 @@
+"""What a tokenizer does to texts, found by asking it, and whether the text encoder reads them as it was trained to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from evalsuite.errors import ModelError
+
+TEXTS = ("a photo of a dog", "two red airplanes above a city at night", "the number seven")
+"""Texts that no encoder should take for one another."""
+
+ALIKE = 1 - 1e-6
+"""Cosine from which on two embeddings are one: what rounding leaves of 1."""
+
+CLIP_VOCABULARY = 49_408
+"""Tokens of CLIP's vocabulary, whose words are lower-case (paper, section 2.4)."""
+
+MANY_WORDS = "dog " * 2_000
+"""More than any text encoder reads."""
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """What a tokenizer does. context: tokens per text; lower_case, no_punctuation: whether these make no difference.
+
+    padding: the token after the end of a short text; None: it is not padded to the context.
+    """
+
+    context: int
+    lower_case: bool
+    no_punctuation: bool
+    padding: int | None
+
+
+def text_rules(tokenizer: Callable[[list[str]], Any]) -> TextRules | None:
+    """Ask a tokenizer for its rules; None where it does not return (n, context) numbers, as some of one's own do."""
+    tokens = _tokens(tokenizer, ["a dog", "A Dog", "a dog!", MANY_WORDS])
+    if tokens is None:
+        return None
+    short, capital, marked, _ = tokens
+    padded = bool((short[-1] == short[-2]) and len(short) > 2)
+    same = (bool(torch.equal(short, capital)), bool(torch.equal(short, marked)))
+    return TextRules(tokens.shape[1], *same, int(short[-1]) if padded else None)
+
+
+def text_faults(
+    module: nn.Module, tokenizer: Callable[[list[str]], Any], encode: Callable[[list[str]], torch.Tensor]
+) -> list[str]:
+    """Return what is wrong with how texts are read, in words: nothing, where all is as it was trained.
+
+    encode: texts -> (n, dim) embeddings. Raises ModelError where the encoder cannot read the tokens at all.
+    """
+    rules, trained = text_rules(tokenizer), _trained_context(module)
+    wrong = rules is not None and trained is not None and trained != rules.context
+    context = (
+        f"The tokenizer makes {rules.context if rules else 0} tokens of a text; the encoder was trained with {trained}."
+    )
+    try:
+        unit = functional.normalize(encode(list(TEXTS)).float(), dim=1)
+    except (RuntimeError, IndexError) as error:  # IndexError: a number beyond the vocabulary
+        reason = context if wrong else f"{type(error).__name__}: {error}"
+        raise ModelError(f"The text encoder cannot read what the tokenizer gives. {reason}") from error
+    found = [context] if wrong else []
+    if (unit @ unit.T).fill_diagonal_(-1).max() > ALIKE:
+        found.append("Texts that differ get one embedding: the text encoder or its tokenizer does not work.")
+    if rules is None:
+        return found
+    if getattr(module, "vocab_size", None) == CLIP_VOCABULARY and not rules.lower_case:
+        found.append("The tokenizer keeps capitals; CLIP's vocabulary, which the text encoder has, is lower-case.")
+    if _reads_at_the_highest_token(module) and not _keeps_the_end(tokenizer):
+        found.append("The tokenizer cuts off the end token of long texts, where the text encoder reads them.")
+    return found
+
+
+def _tokens(tokenizer: Callable[[list[str]], Any], texts: list[str]) -> torch.Tensor | None:
+    try:
+        tokens = tokenizer(texts)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError):  # OpenAI's own refuses long texts unless told
+        return None
+    return tokens if isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and tokens.shape[1] > 1 else None
+
+
+def _trained_context(module: nn.Module) -> int | None:
+    """Return the tokens that the positions of a text tower are for, where it has some as CLIP and open_clip do."""
+    positions = getattr(getattr(module, "text", module), "positional_embedding", None)
+    if not isinstance(positions, torch.Tensor) or positions.ndim != 2:
+        return None
+    own_token = isinstance(getattr(getattr(module, "text", module), "cls_emb", None), torch.Tensor)  # CoCa adds it
+    return len(positions) - int(own_token)
+
+
+def _reads_at_the_highest_token(module: nn.Module) -> bool:
+    tower = getattr(module, "text", module)
+    pool = getattr(module, "text_pool_type", getattr(tower, "pool_type", None))
+    return pool == "argmax" or (type(module).__module__, type(module).__name__) == ("clip.model", "CLIP")
+
+
+def _keeps_the_end(tokenizer: Callable[[list[str]], Any]) -> bool:
+    tokens = _tokens(tokenizer, ["a dog", MANY_WORDS])
+    return tokens is None or int(tokens[0].max()) == int(tokens[1].max())
