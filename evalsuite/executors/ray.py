@@ -41,6 +41,8 @@ Waiting = dict[Any, tuple[Any, int | None]]
 """What was asked for -> the actor, and the number of the piece of work; None where it loads the model."""
 
 ADDRESS = "RAY_ADDRESS"
+SET_BY_RAY = ("RAY_", "PYTHONBREAKPOINT")
+"""How the names of variables begin that Ray sets in the environment of a process that joins a cluster."""
 
 BATCHES_AT_ONCE = 16
 """Batches of one piece of work, at most: what a lost node costs."""
@@ -242,7 +244,7 @@ def _connect(ray: Any) -> ExitStack:
         return made
     address = os.environ.get(ADDRESS, "")
     options = {"address": address} if address else {"address": "local", "include_dashboard": False}
-    made.callback(_restore, {name: value for name, value in os.environ.items() if name.startswith("RAY_")})
+    made.callback(_restore, {name: value for name, value in os.environ.items() if name.startswith(SET_BY_RAY)})
     made.callback(ray.shutdown)
     try:
         _check_answers(address)
@@ -260,7 +262,7 @@ def _connect(ray: Any) -> ExitStack:
 
 def _restore(variables: Mapping[str, str]) -> None:
     """Take back what Ray has set in the environment of this process."""
-    for name in [name for name in os.environ if name.startswith("RAY_") and name not in variables]:
+    for name in [name for name in os.environ if name.startswith(SET_BY_RAY) and name not in variables]:
         del os.environ[name]
     os.environ.update(variables)
 
