@@ -109,6 +109,16 @@ class RayExecutor:
         self._actors, self._sent = [], None
         self._connection.close()
 
+    @property
+    def encoders(self) -> int:
+        """How many actors there are."""
+        return len(self._actors)
+
+    @property
+    def where(self) -> str:
+        """What a record calls the devices: `8 x cuda (Ray)`."""
+        return f"{len(self._actors)} x {self._reading.device} (Ray)"
+
     def mapping(self, model: ImageModel, precision: Precision) -> MapBatches:
         """Refuse: images are decoded on the nodes, by `reading`."""
         raise NotImplementedError("A Ray cluster encodes rows of pools, not batches of this process.")

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision import transforms
 
 import evalsuite
 from evalsuite.api import Results
 from evalsuite.code_files import Portable
+from evalsuite.data.base import Pool
 from evalsuite.data.opening import open_task
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, JobError, UsageError
@@ -28,6 +30,7 @@ from evalsuite.executors.local import LocalExecutor
 from evalsuite.executors.nodes import NodeEncoder, PoolMark, Work, versions
 from evalsuite.executors.ray import RayExecutor, places_on
 from evalsuite.features.batches import read_batches
+from evalsuite.features.encoding import EncodedBatch
 from evalsuite.features.extraction import PassOptions
 from evalsuite.options import RunOptions
 from evalsuite.runner.base import Reporter
@@ -125,11 +128,13 @@ class Deadly(CountingModel):
 
 
 class Linear(CountingModel):
-    """Gives other features at other precisions."""
+    """Gives other features at other precisions, and with other decoders."""
+
+    preprocess = transforms.Compose([transforms.Resize(8), transforms.ToTensor()])
 
     def __init__(self, seed: int) -> None:
         super().__init__(fingerprint=f"linear {seed}")
-        self.layer = torch.nn.Linear(3 * 16 * 16, 5)
+        self.layer = torch.nn.Linear(3 * 8 * 8, 5)
         torch.nn.init.normal_(self.layer.weight, generator=torch.Generator().manual_seed(seed))
 
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
@@ -205,6 +210,15 @@ def measured(results: Results, folder: Path) -> dict[str, Any]:
     return found
 
 
+def encoded_here(pool: Pool, model: Any, precision: Any, decoder: Any) -> Iterator[EncodedBatch]:
+    """Encode a pool in this process, four images at a time."""
+    steps = read_batches(
+        pool, range(len(pool)), [model.preprocess], batch_size=4, workers=0, on_unreadable=pytest.fail, decoder=decoder
+    )
+    executor = LocalExecutor([torch.device("cpu")], [precision])
+    return executor.mapping(model, precision)(batch for (made,) in steps for batch in made)
+
+
 @pytest.mark.slow
 def test_nodes_give_what_this_machine_gives_though_one_is_lost(cluster: Any, address: str, tmp_path: Path) -> None:
     task = write_folder_task(tmp_path / "task", train=12, test=4)
@@ -221,6 +235,7 @@ def test_nodes_give_what_this_machine_gives_though_one_is_lost(cluster: Any, add
     watching = Watching(kill)
     found = run(tmp_path / "ray", Hanging(victim), task, executor="ray", workers=1, reporter=watching)
     assert measured(found, tmp_path / "ray") == measured(local, tmp_path / "local")
+    assert [record.provenance.device for record in found] == ["2 x cpu (Ray)"] * 2
     assert len(cluster.worker_nodes) == 1
     assert not ray.is_initialized() and dict(os.environ) == before
 
@@ -270,16 +285,14 @@ def test_another_model_or_precision_takes_the_place_of_the_last(address: str, tm
     pool = open_task(task, DataPlace(tmp_path, tmp_path / "cache")).open_pool("train")
     rows = range(len(pool))
     first, second = Linear(0), Linear(1)
-    executor = RayExecutor(RunOptions(batch_size=4))
+    executor = RayExecutor(RunOptions(batch_size=4, decoder="torchvision"))
     for model, precision in ((first, "fp32"), (second, "fp32"), (first, "bf16"), (first, "fp32")):
-        found = list(executor.reading(model, precision)(pool, rows, pytest.fail))
-        batches = read_batches(pool, rows, [model.preprocess], batch_size=4, workers=0, on_unreadable=pytest.fail)
-        expected = LocalExecutor([torch.device("cpu")], [precision]).mapping(model, precision)(
-            batch for (made,) in batches for batch in made
-        )
-        for one, here in zip(sorted(found, key=lambda batch: batch.rows[0]), expected, strict=True):
-            assert (one.rows, one.stamps) == (here.rows, here.stamps)
-            assert torch.equal(one.layers["penultimate"], here.layers["penultimate"])
+        found = sorted(executor.reading(model, precision)(pool, rows, pytest.fail), key=lambda batch: batch.rows[0])
+        pillow, here = (encoded_here(pool, model, precision, decoder) for decoder in ("pillow", "torchvision"))
+        for there, same, other in zip(found, here, pillow, strict=True):
+            assert (list(there.rows), list(there.stamps)) == (list(same.rows), list(same.stamps))
+            assert torch.equal(there.layers["penultimate"], same.layers["penultimate"])
+            assert not torch.equal(there.layers["penultimate"], other.layers["penultimate"])
     executor.close()
 
 
