@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from torchvision import transforms
+from torchvision.transforms import InterpolationMode
 
 import evalsuite
 from evalsuite.api import Results
@@ -130,11 +132,11 @@ class Deadly(CountingModel):
 class Linear(CountingModel):
     """Gives other features at other precisions, and with other decoders."""
 
-    preprocess = transforms.Compose([transforms.Resize(8), transforms.ToTensor()])
+    preprocess = transforms.Compose([transforms.Resize(24, InterpolationMode.BICUBIC), transforms.ToTensor()])
 
     def __init__(self, seed: int) -> None:
         super().__init__(fingerprint=f"linear {seed}")
-        self.layer = torch.nn.Linear(3 * 8 * 8, 5)
+        self.layer = torch.nn.Linear(3 * 24 * 24, 5)
         torch.nn.init.normal_(self.layer.weight, generator=torch.Generator().manual_seed(seed))
 
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
@@ -285,15 +287,14 @@ def test_another_model_or_precision_takes_the_place_of_the_last(address: str, tm
     pool = open_task(task, DataPlace(tmp_path, tmp_path / "cache")).open_pool("train")
     rows = range(len(pool))
     first, second = Linear(0), Linear(1)
-    executor = RayExecutor(RunOptions(batch_size=4, decoder="torchvision"))
-    for model, precision in ((first, "fp32"), (second, "fp32"), (first, "bf16"), (first, "fp32")):
-        found = sorted(executor.reading(model, precision)(pool, rows, pytest.fail), key=lambda batch: batch.rows[0])
-        pillow, here = (encoded_here(pool, model, precision, decoder) for decoder in ("pillow", "torchvision"))
-        for there, same, other in zip(found, here, pillow, strict=True):
-            assert (list(there.rows), list(there.stamps)) == (list(same.rows), list(same.stamps))
-            assert torch.equal(there.layers["penultimate"], same.layers["penultimate"])
-            assert not torch.equal(there.layers["penultimate"], other.layers["penultimate"])
-    executor.close()
+    with closing(RayExecutor(RunOptions(batch_size=4, decoder="torchvision"))) as executor:
+        for model, precision in ((first, "fp32"), (second, "fp32"), (first, "bf16"), (first, "fp32")):
+            found = sorted(executor.reading(model, precision)(pool, rows, pytest.fail), key=lambda batch: batch.rows[0])
+            pillow, here = (encoded_here(pool, model, precision, decoder) for decoder in ("pillow", "torchvision"))
+            for there, same, other in zip(found, here, pillow, strict=True):
+                assert (list(there.rows), list(there.stamps)) == (list(same.rows), list(same.stamps))
+                assert torch.equal(there.layers["penultimate"], same.layers["penultimate"])
+                assert not torch.equal(there.layers["penultimate"], other.layers["penultimate"])
 
 
 @pytest.mark.slow
