@@ -12,7 +12,9 @@ its own, whose folder is --peer:
 
     python -m venv DIR && DIR/bin/pip install clip_benchmark==1.6.2 'numpy<2.4' requests
 
-(e) `device`: on a GPU, random ViT-B/32, B/16 and L/14 from batches in memory against the bare forward pass in half
+(e) `two`: a run of two random models of equal preprocessing, against decoding once, both forward
+passes and the scores.
+(f) `device`: on a GPU, random ViT-B/32, B/16 and L/14 from batches in memory against the bare forward pass in half
 precision, and from photographs against the lower of that and what the processors decode. Elsewhere it runs with
 --architecture, in the device's own precision.
 
@@ -25,8 +27,9 @@ import json
 import os
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,21 +38,22 @@ import click
 import torch
 
 from benchmarks.busy import Neighbours, load
-from benchmarks.passes import Asked, Free, Kept, bare, bare_rate, read, run
+from benchmarks.passes import Asked, Free, Kept, bare, bare_rate, evaluated, read, run
 from benchmarks.pictures import ARCHITECTURE, checkpoint, photographs
 from evalsuite import load_model
 from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
-from evalsuite.features.batches import MOST_WORKERS
+from evalsuite.features.batches import MOST_WORKERS, worker_count
 from evalsuite.features.decoders import DECODERS
 from evalsuite.models.base import move
 from evalsuite.processors import processors
-from evalsuite.runner.job import BATCH_SIZES
+from evalsuite.runner.passes import BATCH_SIZES
 from evalsuite.speed.measure import decode_rate, encode_rates, prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "benchmark"
 BATCH = 64
+PART_NAMES = ("forward", "decode", "main", "peer", "two", "device")
 GPU_ARCHITECTURES = ("ViT-B-32", "ViT-B-16", "ViT-L-14")
 Say = Callable[[str], None]
 
@@ -70,7 +74,7 @@ class Plan:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=ROOT.parent / "shared" / "data",
               help="Folder with MNIST/raw and cifar10.  [default: ../shared/data next to the checkout]")  # fmt: skip
-@click.option("--part", "parts", type=click.Choice(["forward", "decode", "main", "peer", "device"]), multiple=True,
+@click.option("--part", "parts", multiple=True, type=click.Choice(PART_NAMES),
               help="One part; may be given several times.  [default: all]")  # fmt: skip
 @click.option("--images", type=click.IntRange(2), default=2_000, show_default=True, help="Images per task.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="How often each pair is timed.")
@@ -173,40 +177,81 @@ def main_process(plan: Plan) -> dict[str, Any]:
 
 
 def peer(plan: Plan) -> dict[str, Any]:
-    """(d) CLIP_benchmark on the same checkpoint and images; `amp` is its default, half precision also on a CPU."""
+    """(d) CLIP_benchmark on the same checkpoint and images. Its default is bf16 on CPUs."""
     if plan.peer is None:
         return {}
     model: Any = load_model(model_name())
-    asked = Asked("mnist", plan.data, plan.images)
-    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}  # as it ships
-    command = [plan.peer / "bin" / "python", "-O", Path(__file__).with_name("peer.py"), checkpoint(FOLDER)]
-    command += [plan.data / "MNIST" / "..", str(plan.images)]
-    pipe = subprocess.PIPE
+    ratios: dict[str, list[float]] = {}
     mine: list[Any] = []
-    theirs: dict[str, list[float]] = {}
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=kept) as process:
-        assert process.stdin is not None and process.stdout is not None
-        for _ in range(plan.repeats):
-            for amp in (False, True):
-                for what in ("zero_shot", "features"):
-                    with plan.neighbours.busy():
-                        mine.append(run(model, asked))
-                        process.stdin.write(json.dumps({"what": what, "amp": amp}) + "\n")
-                        process.stdin.flush()
-                        answer = process.stdout.readline()
-                    if not answer:
-                        raise click.ClickException("CLIP_benchmark has ended; what it said is above.")
-                    own = mine[-1].total if what == "zero_shot" else mine[-1].images
-                    theirs.setdefault(f"{what}{'_amp' if amp else ''}", []).append(float(answer) / own)
-        process.stdin.close()
-    for name, ratios in theirs.items():
-        plan.say(f"  {name}: {shown(ratios)} x our time")
-    found = {key: value for name, ratios in theirs.items() for key, value in summary(name, ratios).items()}
-    return {**found, "ours": [asdict(item) for item in mine]}
+    with closing(Peer(plan.peer, plan.data)) as other:
+        for repeat in range(plan.repeats + 1):
+            count = plan.images if repeat else BATCH  # the first time is to warm up
+            for precision in ("fp32", "bf16"):
+                asked = Asked("mnist", plan.data, count, {"precision": precision})
+                with plan.neighbours.busy():
+                    own = run(model, asked)
+                    theirs = {what: other.ask(what, precision, count) for what in ("zero_shot", "features")}
+                if repeat:
+                    mine.append(asdict(own))
+                    ratios.setdefault(f"zero_shot_{precision}", []).append(theirs["zero_shot"] / own.total)
+                    ratios.setdefault(f"features_{precision}", []).append(theirs["features"] / own.images)
+    for name, values in ratios.items():
+        plan.say(f"  {name}: CLIP_benchmark takes {shown(values)} x our time")
+    found = {key: value for name, values in ratios.items() for key, value in summary(name, values).items()}
+    return {**found, "ours": mine}
+
+
+class Peer:
+    """CLIP_benchmark in a process of its environment, with the settings of threads that it ships with."""
+
+    def __init__(self, environment: Path, data: Path) -> None:
+        kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        script = Path(__file__).with_name("peer.py")
+        command = [environment / "bin" / "python", "-O", script, checkpoint(FOLDER), data]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=kept)
+
+    def ask(self, what: str, precision: str, images: int) -> float:
+        """Return the seconds it takes."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        request = {"what": what, "amp": precision != "fp32", "images": images}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise click.ClickException("CLIP_benchmark has ended; what it said is above.")
+        return float(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def two(plan: Plan) -> dict[str, Any]:
+    """(e) Two models of equal preprocessing in one run, against decoding once and both forward passes."""
+    models: list[Any] = [load_model(model_name(seed=seed)) for seed in (0, 1)]
+    (where, *_) = parse_devices("auto")
+    asked = Asked("mnist", plan.data, plan.images, {"batch_size": BATCH})
+    run(kept := Kept(models[0]), asked)
+    workers = worker_count(None, plan.images, where.type)
+    ratios = []
+    for _ in range(plan.repeats):
+        with plan.neighbours.busy():
+            started = time.perf_counter()
+            results = evaluated(models, asked)
+            together = time.perf_counter() - started
+            decoded = read(models[0].preprocess, asked, workers, BATCH).seconds
+            forwards = [bare(model, kept.batches, where) for model in models]
+        scores = sum(result.timings.text + result.timings.fit for result in results)
+        ratios.append(together / (decoded + sum(forwards) + scores))
+    plan.say(f"  both take {shown(ratios)} x decoding once, both forward passes and the scores")
+    return summary("two_over_parts", ratios)
 
 
 def device(plan: Plan) -> dict[str, Any]:
-    """(e) Architectures from memory against the bare network, and from photographs against what bounds them."""
+    """(f) Architectures from memory against the bare network, and from photographs against what bounds them."""
     (where, *_) = parse_devices("auto")
     size, cores = BATCH_SIZES[where.type], min(processors(), MOST_WORKERS)
     asked = Asked(str(photographs(FOLDER, plan.images)), FOLDER, plan.images)
@@ -238,13 +283,14 @@ PARTS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "decode": decode,
     "main": main_process,
     "peer": peer,
+    "two": two,
     "device": device,
 }
 
 
-def model_name(architecture: str = ARCHITECTURE) -> str:
-    """Return the name of the random model of an architecture."""
-    return f"open_clip:{architecture}/{checkpoint(FOLDER, architecture)}"
+def model_name(architecture: str = ARCHITECTURE, seed: int = 0) -> str:
+    """Return the name of a random model of an architecture."""
+    return f"open_clip:{architecture}/{checkpoint(FOLDER, architecture, seed)}"
 
 
 def summary(name: str, values: Sequence[float]) -> dict[str, Any]:

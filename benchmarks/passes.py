@@ -21,6 +21,7 @@ from evalsuite.features.batches import read_batches
 from evalsuite.features.encoding import inference
 from evalsuite.models.base import EMBEDDING, ImageTextModel, ModelInfo
 from evalsuite.options import DecoderName
+from evalsuite.records import Result
 from evalsuite.speed.measure import rate
 
 
@@ -100,9 +101,16 @@ class Free:
 
 def run(model: Any, asked: Asked) -> Pass:
     """Evaluate a model zero-shot with stores of its own, so that nothing is there yet."""
+    (result,) = evaluated([model], asked)
+    timings = result.timings
+    return Pass(timings.images, timings.total - timings.load, timings.images_encoded)
+
+
+def evaluated(models: Sequence[Any], asked: Asked) -> list[Result]:
+    """Return the zero-shot results of models in one run, with new stores; the pass they share counts for each."""
     with tempfile.TemporaryDirectory() as folder:
-        (result,) = evaluate(
-            [model],
+        found = evaluate(
+            models,
             [asked.task],
             "zero_shot",
             data_root=asked.data_root,
@@ -112,10 +120,10 @@ def run(model: Any, asked: Asked) -> Pass:
             cache_dir=Path(folder) / "cache",
             **asked.keywords,
         )
-    if result.error is not None:
-        raise RuntimeError(result.error.message)
-    timings = result.timings
-    return Pass(timings.images, timings.total - timings.load, timings.images_encoded)
+    for result in found:
+        if result.error is not None:
+            raise RuntimeError(result.error.message)
+    return list(found)
 
 
 def bare(model: ImageTextModel, batches: Sequence[Tensor], device: torch.device) -> float:

@@ -1,6 +1,6 @@
 """CLIP_benchmark 1.6.2's side, run by the Python of an environment of its own: a request per line.
 
-    DIR/bin/python -O benchmarks/peer.py CHECKPOINT DATA_ROOT IMAGES
+    DIR/bin/python -O benchmarks/peer.py CHECKPOINT DATA_ROOT
 
 Its own functions do the work, with its own defaults (batches of 64, 4 workers). The feature pass is that of its
 `linear_probe.evaluate`, which ends here where it would start to train. That asserts a GPU; -O leaves assertions out.
@@ -29,12 +29,14 @@ class FeaturesDoneError(Exception):
     """The features are stored; training would follow."""
 
 
-def main(checkpoint: str, root: str, images: int) -> None:
-    """Answer requests `{"what": "zero_shot" | "features", "amp": bool}` until the input ends, each by its seconds."""
+def main(checkpoint: str, root: str) -> None:
+    """Answer requests, each by its seconds, until the input ends.
+
+    `{"what": "zero_shot" | "features", "amp": bool, "images": int}`: the first images of the test split are read.
+    """
     model, transform, tokenizer = load_clip("open_clip", ARCHITECTURE, checkpoint, None, "cpu")
     model.eval()
     whole = build_dataset("mnist", root, transform, "test", download=False)
-    count = min(images, len(whole))
 
     def loader(start: int, stop: int) -> Any:
         part = torch.utils.data.Subset(whole, range(start, stop))
@@ -42,11 +44,11 @@ def main(checkpoint: str, root: str, images: int) -> None:
         collate = get_dataset_collate_fn("mnist")
         return torch.utils.data.DataLoader(part, BATCH, num_workers=WORKERS, collate_fn=collate)
 
-    def zero_shot(amp: bool) -> None:
+    def zero_shot(amp: bool, count: int) -> None:
         batches = loader(0, count)
         zeroshot_classification.evaluate(model, batches, tokenizer, whole.classes, whole.templates, "cpu", amp)
 
-    def features(amp: bool) -> None:
+    def features(amp: bool, count: int) -> None:
         halves = loader(0, count // 2), loader(count // 2, count)
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(FeaturesDoneError):
             linear_probe.evaluate(
@@ -63,10 +65,10 @@ def main(checkpoint: str, root: str, images: int) -> None:
         asked = json.loads(line)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             started = time.perf_counter()
-            work[asked["what"]](asked["amp"])
+            work[asked["what"]](asked["amp"], min(asked["images"], len(whole)))
             seconds = time.perf_counter() - started
         print(json.dumps(seconds), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2])

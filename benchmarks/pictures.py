@@ -21,14 +21,14 @@ sources:
 """
 
 
-def checkpoint(folder: Path, architecture: str = ARCHITECTURE) -> Path:
+def checkpoint(folder: Path, architecture: str = ARCHITECTURE, seed: int = 0) -> Path:
     """Write the random weights of an open_clip model, once, and return the file."""
     import open_clip
     import torch
 
-    path = folder / f"{architecture}.pt"
+    path = folder / f"{architecture}-{seed}.pt"
     if not path.is_file():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(open_clip.create_model(architecture).state_dict(), path)
     return path

@@ -85,6 +85,7 @@ class PassPhases:
 
     total: wall time. decoding: reading, decoding and resizing, added up over the processes that do it. computing:
     the model, added up over devices. writing: features into the store. device_busy: computing / (total x devices).
+    A pass that several models share counts whole for each, with the computing of that model alone.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
