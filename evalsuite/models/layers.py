@@ -140,6 +140,15 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
+def convolutional(module: nn.Module) -> bool:
+    """Tell whether a network convolves more than its image into patches: a patch is as large as the step to the next.
+
+    A network has such convolutions in its image tower only.
+    """
+    found = (part for part in module.modules() if isinstance(part, nn.Conv2d))
+    return any(max(part.kernel_size) > 1 and part.kernel_size != part.stride for part in found)
+
+
 def activations(module: nn.Module) -> dict[str, int]:
     """Count the activation modules of a network by kind, as they were really built."""
     kinds = (ACTIVATIONS.get(type(part).__name__) for part in module.modules())

@@ -19,6 +19,7 @@ from evalsuite.models.layers import (
     ReadLayers,
     activations,
     chosen_activation,
+    convolutional,
     layer_function,
     layer_sizes,
     undisturbed,
@@ -58,8 +59,11 @@ class TorchImageModel:
             self.info = self.mark.update(self.info)
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the network."""
+        """Move the network. On a GPU, the weights of a convolutional one are laid out as its kernels want them."""
         self.module.to(device)
+        # A live network stays as its owner laid it out, and on a CPU the layout would change last bits.
+        if self.mark is None and torch.device(device).type == "cuda" and convolutional(self.module):
+            self.module.to(memory_format=torch.channels_last)
         return self
 
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
