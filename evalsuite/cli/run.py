@@ -43,6 +43,12 @@ NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
     """,
 )
 @models_option
+@click.option(
+    "--pretrained",
+    multiple=True,
+    metavar="WEIGHTS",
+    help="Tag or file of the weights, where --model names an architecture of open_clip alone.",
+)
 @tasks_option
 @click.option(
     "--protocol",
@@ -66,6 +72,7 @@ NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
 @click.option("--dry-run", is_flag=True, help="Show what would be done and stop; loads no model.")
 def run(
     models: tuple[str, ...],
+    pretrained: tuple[str, ...],
     tasks: tuple[str, ...],
     protocols: tuple[str, ...],
     settings: tuple[str, ...],
@@ -102,7 +109,7 @@ def run(
     place = build(DataPlace, keywords, progress=reporter)
     _check_data_root(keywords["data_root"], options)
     chosen = make_protocols(split_commas(protocols) or DEFAULT_PROTOCOLS, keywords, _assignments(settings))
-    jobs = prepare(split_commas(models) if models else DEFAULT_MODELS, specs, chosen, options, place, reporter)
+    jobs = prepare(_models(models, pretrained), specs, chosen, options, place, reporter)
     if absent := index.without_file(choices):
         reporter.note(f"No task file yet for {counted(len(absent), 'task')} of the chosen groups: {', '.join(absent)}.")
     if dry_run:
@@ -111,6 +118,17 @@ def run(
         results = run_jobs(jobs, options, reporter)
     left = [job for job in jobs if job.held is not None]
     return _summarise(results, left, options, first_time=not models)
+
+
+def _models(given: tuple[str, ...], pretrained: tuple[str, ...]) -> list[str]:
+    from evalsuite.models.names import known_names, open_clip_architectures
+    from evalsuite.models.spellings import paired, with_weights
+
+    if not given and not pretrained:
+        return list(DEFAULT_MODELS)
+    if pretrained:
+        return with_weights(split_commas(given), pretrained)
+    return paired(split_commas(given), open_clip_architectures(), known_names())
 
 
 def _check_data_root(root: Path | None, options: RunOptions) -> None:

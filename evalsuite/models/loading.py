@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from evalsuite.models.base import ImageModel, Logits
 from evalsuite.models.names import BackendName, ResolvedModel, resolve
@@ -45,7 +47,28 @@ def load_model(
     Raises UsageError for an unknown name and ModelError where the weights are not available or do not fit.
     """
     resolved = _resolved(name_or_resolved)
-    return _backend(resolved).load(resolved, offline=offline, cache_dir=cache_dir)
+    with _without_network(offline):
+        return _backend(resolved).load(resolved, offline=offline, cache_dir=cache_dir)
+
+
+@contextmanager
+def _without_network(asked: bool) -> Iterator[None]:
+    """Let no library below ask the hub, if that is asked for: they read the setting when they are imported."""
+    if not asked:
+        yield
+        return
+    from huggingface_hub import constants
+
+    transformers: Any = sys.modules.get("transformers.utils.hub")  # older ones keep a copy
+    places = [(constants, "HF_HUB_OFFLINE"), (transformers, "_is_offline_mode")]
+    before = [(place, name, getattr(place, name)) for place, name in places if hasattr(place, name)]
+    for place, name, _ in before:
+        setattr(place, name, True)
+    try:
+        yield
+    finally:
+        for place, name, value in before:
+            setattr(place, name, value)
 
 
 def weights_fingerprint(name_or_resolved: str | ResolvedModel, *, cache_dir: Path | None = None) -> str | None:

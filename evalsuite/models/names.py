@@ -10,13 +10,14 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal
 
 from evalsuite.errors import UsageError
 from evalsuite.models.aliases import Alias, alias_names, alias_of_target, find_alias
+from evalsuite.models.spellings import HUB_PREFIXES, instead, respelled
 from evalsuite.registry import did_you_mean
 
 BackendName = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_point", "module"]
@@ -95,7 +96,7 @@ def resolve(name: str) -> ResolvedModel:
     if alias is not None:
         return ResolvedModel(name, alias.slug, alias.backend, alias.target, alias)
     prefix, colon, rest = name.partition(":")
-    if colon and prefix in _PREFIXES:
+    if colon and prefix in _PREFIXES and not HUB_PREFIXES.match(name):
         return _PREFIXES[prefix](name, rest)
     factory = _FACTORY.fullmatch(name)
     if factory is not None:
@@ -105,6 +106,9 @@ def resolve(name: str) -> ResolvedModel:
     installed = plugins()
     if name in installed:
         return ResolvedModel(name, slugify(f"plugin/{name}"), "entry_point", installed[name])
+    here = respelled(name, open_clip_architectures())
+    if here is not None:
+        return replace(resolve(here), name=name)
     raise UsageError(_unknown(name))
 
 
@@ -248,7 +252,11 @@ def _existing(path: str, name: str) -> Path:
 
 
 def _unknown(name: str) -> str:
-    lines = [f"Unknown model {name!r}.{did_you_mean(name, known_names())}"]
+    near = did_you_mean(name, known_names())
+    lines = [f"Unknown model {name!r}.{near}"]
+    hint = instead(name, CHECKPOINT_SUFFIXES, guess=not near)
+    if hint is not None:
+        return "\n".join([*lines, hint])
     dashed = name.replace("/", "-")
     if dashed in open_clip_architectures():
         lines.append(f"open_clip has this architecture: say which weights, open_clip:{dashed}/TAG.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -285,7 +286,7 @@ def test_a_checkpoint_of_another_architecture(cli: WarmCli, shapes: Path, tmp_pa
 
 
 def test_a_checkpoint_that_would_run_code(cli: WarmCli, shapes: Path, tmp_path: Path) -> None:
-    torch.save({"state_dict": {"weight": torch.zeros(2)}, "options": Path("x")}, tmp_path / "evil.pt")
+    torch.save({"state_dict": {"weight": torch.zeros(2)}, "options": Fraction(1, 2)}, tmp_path / "evil.pt")
     finished = cli("run", "-m", "timm:resnet10t@evil.pt", "-t", shapes, *STORES)
     check_recorded(finished, tmp_path / "out", "ModelError", "evil.pt", "refused", "torch.save")
 
@@ -293,7 +294,7 @@ def test_a_checkpoint_that_would_run_code(cli: WarmCli, shapes: Path, tmp_path: 
 @pytest.mark.parametrize("options", [[], ["--offline"]], ids=["no network", "offline"])
 def test_weights_that_cannot_be_had(cli: WarmCli, shapes: Path, tmp_path: Path, options: list[str]) -> None:
     finished = cli("run", "-m", "ViT-B/32", "-t", shapes, *options, *STORES)
-    check_recorded(finished, tmp_path / "out", "ModelError", "ViT-B/32", "HF_HOME", "open_clip:ViT-B-32/path/to")
+    check_recorded(finished, tmp_path / "out", "ModelError", "ViT-B/32", "HF_HOME", "ViT-B-32/openai@/path/to")
     assert ("offline was asked for" in finished.output) == bool(options)
 
 

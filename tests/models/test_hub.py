@@ -20,7 +20,7 @@ import torch
 from huggingface_hub import constants, file_download
 from safetensors.torch import save
 
-from evalsuite.errors import ModelError
+from evalsuite.errors import MissingExtraError, ModelError
 from evalsuite.models import weights as weights_module
 from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.weights import hub_candidates
@@ -31,7 +31,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 SCRIPT = """
 import sys, time
-from evalsuite.errors import ModelError
+from evalsuite.errors import MissingExtraError, ModelError
 from evalsuite.models.loading import load_model
 import timm
 started = time.monotonic()
@@ -179,3 +179,27 @@ def test_no_network_fails_in_seconds_with_a_remedy(tmp_path: Path) -> None:
 )
 def test_safetensors_come_first(filename: str, candidates: tuple[str, ...]) -> None:
     assert hub_candidates(filename) == candidates
+
+
+def test_offline_in_python_asks_nobody_whatever_library_would(hub: Hub, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from huggingface_hub import hf_hub_download\n"
+        "def make():\n    return hf_hub_download('org/model', 'config.json')\n"
+    )
+    before = constants.HF_HUB_OFFLINE
+    with pytest.raises(ModelError):
+        load_model(f"{tmp_path / 'mine.py'}:make", offline=True)
+    assert hub.asked == []
+    assert before == constants.HF_HUB_OFFLINE
+    with pytest.raises(ModelError):
+        load_model(f"{tmp_path / 'mine.py'}:make")
+    assert hub.asked != []  # the test could fail
+
+
+def test_a_missing_extra_is_said_before_any_weights_are_fetched(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evalsuite.models.open_clip_models.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="transformers"):
+        load_model("open_clip:ViT-B-16-SigLIP/webli")
+    assert hub.asked == []
