@@ -35,6 +35,14 @@ class Executor(Protocol):
 class RowsExecutor(Executor, Protocol):
     """One that reads the images itself, elsewhere."""
 
+    @property
+    def encoders(self) -> int:
+        """How many devices encode there."""
+
+    @property
+    def where(self) -> str:
+        """What a record calls them."""
+
     def reading(self, model: ImageModel, precision: Precision) -> EncodeRows:
         """Return a function that reads and encodes rows with a model."""
 
