@@ -48,7 +48,10 @@ class RowsExecutor(Executor, Protocol):
 
 
 class Reporter(Progress):
-    """Is told what a run does; this one stays silent. The command line shows it."""
+    """Is told what a run does; this one stays silent. The command line shows it.
+
+    `note`, `progress` and `job` may be called by the thread that encodes while another fits.
+    """
 
     def start(self, jobs: int) -> None:
         """A run of so many jobs begins."""
