@@ -185,8 +185,8 @@ class RunOptions:
     decoder: DecoderName = option(
         "pillow",
         recorded=True,
-        help="What decodes and resizes: pillow gives the numbers of everybody else, torchvision takes a third of the "
-        "time, and its pixels differ by a grey level.",
+        help="What decodes and resizes: pillow gives everybody else's numbers; torchvision takes a third of the time, "
+        "and some of its pixels are a grey level off.",
     )
     executor: Literal["local", "ray"] = option(
         "local", help="Where images are encoded: on this machine, or on the Ray cluster at $RAY_ADDRESS."

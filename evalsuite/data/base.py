@@ -122,7 +122,8 @@ class Pool:
 
     labels: (n,) int64 class indices, or (n, classes) int8 with 1, 0 and IGNORED for multi-label tasks.
     fingerprint: changes when the samples of the pool come from other files. address: how it was opened, where it was
-    by the name of a task. warnings: those of the source.
+    by the name of a task. warnings: those of the source. rows_of: equal for pools whose ids name the same rows of the
+    same files, "" where ids are no rows.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Pool:
     states: NDArray[np.int64] | None = None
     address: PoolAddress | None = None
     warnings: tuple[str, ...] = ()
+    rows_of: str = ""
 
     def content(self, row: int) -> bytes:
         """Return the bytes of a sample, without decoding them where its reader can; DataError where it cannot."""

@@ -57,7 +57,7 @@ def decode_image(content: bytes, sample: str, file: str = "") -> Image.Image:
     where = _where(sample, file)
     try:
         image = with_long_texts(lambda: _decoded(content))
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
             f"The image {where} says it has more than {MAX_PIXELS:,} pixels ({error}), which looks like a "
             "decompression bomb. Replace it by a smaller copy if it is meant to be so large."

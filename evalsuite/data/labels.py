@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from evalsuite.registry import nearest
 from evalsuite.tasks.label_maps import ByCode, ByIndex, LabelMap, check_label_map
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.text import composed, counted, shortened
+
+_WHOLE = re.compile(r"\s*(\d+)(\.0*)?\s*")
 
 
 def plain_form(name: str) -> str:
@@ -98,8 +101,8 @@ class _ClassMap:
         text = composed(str(raw))
         if self.rule == "by_name":
             text = plain_form(text)
-        elif self.rule == "by_index" and text.strip().isdecimal():
-            text = str(int(text))  # labels of archives and tables are text: "7" and "07" are the number 7
+        elif self.rule == "by_index" and (number := _WHOLE.fullmatch(text)):
+            text = str(int(number[1]))  # labels of archives and tables are text: "7", "07" and "7.0" are the number 7
         if text not in self.index:
             problem = self._why_unknown(raw)
             raise DataError(f"{self.place}: the label {raw!r} of the sample {sample!r} has no class. {problem}")

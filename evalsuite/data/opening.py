@@ -24,6 +24,7 @@ from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import SampledSplits
 
 _LOG = logging.getLogger(__name__)
+_LOOK = "Look at the rights of that file or folder, at its disk, and at the encoding of a text, which must be UTF-8."
 
 
 def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> TaskData:
@@ -51,7 +52,11 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
                 f"Task {task.name!r}: there is no pool (nor list) {name!r} in the source {source.title}; "
                 f"its pools: {', '.join(known)}."
             )
-        raw = source.open(name)
+        place = f"Task {task.name!r}, source {source.title}, pool {name!r}"
+        try:
+            raw = source.open(name)
+        except (OSError, UnicodeError) as error:
+            raise DataError(f"{place} cannot be opened: {error}. {_LOOK}") from error
         if raw.origin.commit:
             resolved.update(repo=raw.origin.repo, revision=raw.origin.revision, commit=raw.origin.commit)
         if raw.origin.files:
@@ -147,6 +152,11 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> P
     if len(set(raw.ids)) != count:
         twice = Counter(raw.ids).most_common(1)[0][0]
         raise DataError(f"{place}: the sample {twice!r} is there more than once.")
+    try:
+        "".join(raw.ids).encode()
+    except UnicodeEncodeError:
+        strange = next(sample for sample in raw.ids if not _is_unicode(sample))
+        raise DataError(f"{place}: the name of the sample {strange!r} is no UTF-8. Rename the file.") from None
     labels = map_labels(task, source.title, source.spec.labels, raw.labels, raw.ids)
     groups = None if raw.groups is None else tuple(raw.groups)
     # It identifies the images of a pool on any machine; the ids and sizes are compared apart from it.
@@ -154,4 +164,13 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> P
     fingerprint = combined_sha256([task.name, source.spec.kind, options, name, raw.content])
     ids, states = tuple(raw.ids), raw.states
     pool = Pool(name, ids, labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint, states)
-    return replace(pool, warnings=raw.warnings)
+    named = raw.content and isinstance(source.spec.pools, dict)  # an adapter may have one content for all of its pools
+    return replace(pool, warnings=raw.warnings, rows_of=combined_sha256([options, raw.content]) if named else "")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

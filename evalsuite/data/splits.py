@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evalsuite.data.base import Fold, Pool, Split
 from evalsuite.data.drawing import Amount, draw_some, draw_split
@@ -133,13 +134,32 @@ def _check_disjoint(task: TaskSpec, fold: Fold, number: int | None, open_pool: C
         if len(split) == 0:
             raise DataMissingError(f"Task {task.name!r}: the split {name!r}{where} has no sample.")
     for (name, split), (other_name, other) in combinations(fold.splits.items(), 2):
-        if split.pool != other.pool:
-            continue
-        common = np.intersect1d(split.rows, other.rows)
-        if len(common):
-            sample = open_pool(split.pool).ids[int(common[0])]
+        common = _common(split, other, open_pool)
+        if common:
             shared = counted(len(common), "sample")
             raise DataError(
-                f"Task {task.name!r}: splits {name!r} and {other_name!r}{where} share {shared}, such as {sample!r}; "
-                "a score on them would be worth nothing. Correct the lists."
+                f"Task {task.name!r}: splits {name!r} and {other_name!r}{where} share {shared}, such as {common[0]!r}; "
+                "a score on them would be worth nothing. Correct the lists, or the pools."
             )
+
+
+def _common(split: Split, other: Split, open_pool: Callable[[str], Pool]) -> list[str]:
+    """Return the ids of samples of a split that are in another one, too, be it as a link, or by another pool."""
+    pool, other_pool = open_pool(split.pool), open_pool(other.pool)
+    if split.pool == other.pool:
+        rows = np.intersect1d(split.rows, other.rows)
+    elif pool.rows_of and pool.rows_of == other_pool.rows_of:
+        known = {other_pool.ids[row] for row in other.rows}
+        rows = np.array([row for row in split.rows if pool.ids[row] in known], np.int64)
+    else:
+        files, known_files = _files(pool, split.rows), _files(other_pool, other.rows)
+        rows = np.array(sorted(files[key] for key in files.keys() & known_files.keys()), np.int64)
+    return [pool.ids[row] for row in rows]
+
+
+def _files(pool: Pool, rows: NDArray[np.int64]) -> dict[tuple[int, ...], int]:
+    """Return what the file system knows the files of samples by -> row; empty where it does not number files."""
+    if pool.states is None or pool.mtimes is None:
+        return {}
+    keys = np.column_stack([pool.states[rows], pool.mtimes[rows], pool.sizes[rows]])
+    return {tuple(key): row for key, row in zip(keys.tolist(), rows.tolist(), strict=True) if key[0]}

@@ -1,7 +1,7 @@
 """How a sample becomes pixels: by Pillow, whose numbers are everybody's, or by torchvision, in a third of the time.
 
-The two decode JPEG files to the same bytes. Resizing differs: Pillow rounds after each of its two passes in another
-way than torchvision does, so that a pixel may be one grey level off.
+The two decode JPEG files to the same bytes. Resizing differs by rounding: a pixel in some hundreds is one grey level
+off, two where small images are enlarged (docs/speed.md).
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ class ZeroShot(EvaluationProtocol):
     multilabel_scores = "probabilities"
 
     def version_for(self, task: TaskSpec) -> int:
-        """Return 1 for tasks of one label: their scores are ranks of cosines, which no scale changes."""
-        return self.version if task.multilabel else 1
+        """Return one less for tasks of one label: version 2 changed the scale, which does not change their scores."""
+        return self.version if task.multilabel else self.version - 1
 
     def temperature(self, details: Mapping[str, Any]) -> float | None:
         """Return the scale of the model relative to that of the scores."""

@@ -213,3 +213,36 @@ def test_images_outside_of_class_folders_are_passed_over_with_a_warning(root, ma
     shutil.copy(root / "pets/train/cat/2.png", root / "pets/train/2.png")
     (warning,) = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").warnings
     assert "1 image directly in it" in warning
+
+
+def test_a_folder_that_may_not_be_read_is_named(root, make_task, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("train/dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"pool 'train' cannot be opened.*Permission denied.*train/dog.*rights"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+
+
+def test_a_folder_that_cannot_be_looked_at_is_no_traceback(root, make_task, monkeypatch):
+    def refuse(path):
+        raise OSError(116, "Stale file handle", str(path))
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    state = data_state(make_task(SOURCE), DataPlace(root))
+    assert state.state == "partial" and "Stale file handle" in state.missing
+
+
+def test_a_link_to_itself_and_a_name_that_is_no_text_are_named(root, make_task):
+    link = root / "pets/train/cat/self"
+    link.symlink_to("self")
+    with pytest.raises(DataError, match="Too many levels of symbolic links"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+    link.unlink()
+    (root / "pets/train/cat/2.png").rename(root / "pets/train/cat" / os.fsdecode(b"\xff.png"))
+    with pytest.raises(DataError, match=r"is no UTF-8\. Rename the file"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")

@@ -165,6 +165,9 @@ def test_hub_offline_equals_offline(tmp_path, make_task, monkeypatch, no_network
         ([0, -1], {}, "row 1 has no label"),
         ([0, None], {}, "row 1 has no label"),
         ([0, 5], {}, "from 0 to 1"),
+        ([0.0, 0.5], {}, "row 1 has no label"),
+        ([0.0, float("nan")], {}, "row 1 has no label"),
+        (["0", "0.5"], {}, "from 0 to 1"),
     ],
 )
 def test_labels_that_are_none(tmp_path, make_task, encode, labels, columns, reason):
@@ -252,6 +255,14 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path, make_task, encode, label
         plain_parquet(tmp_path / f"pets/{split}.parquet", encode, labels)
     data = open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c"))
     assert data.open_pool("train").labels.tolist() == [1, 0]
+
+
+def test_true_and_false_are_labels_of_two_classes(tmp_path, make_task, encode):
+    for split in ("train", "test"):
+        plain_parquet(tmp_path / f"pets/{split}.parquet", encode, [True, False])
+    data = open_task(make_task(SOURCE, classes=["a", "b", "c"]), DataPlace(tmp_path, cache_dir=tmp_path / "c"))
+    with pytest.raises(DataError, match="true and false, but the task has not two classes"):
+        data.open_pool("train")
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.bool_(), pa.int64()])

@@ -29,8 +29,10 @@ def test_by_key_follows_the_class_list_not_the_alphabet(make_task):
 
 
 def test_by_index_has_the_sources_own_order(make_task):
-    labels = mapped(make_task(SOURCE, classes=KEYS), ByIndex(by_index=["bird", "cat", "dog"]), [0, 1, 2, "2", "00"])
-    assert labels.tolist() == [2, 1, 0, 0, 2]
+    labels = mapped(
+        make_task(SOURCE, classes=KEYS), ByIndex(by_index=["bird", "cat", "dog"]), [0, 1, 2, "2", "00", "1.0", " 2 "]
+    )
+    assert labels.tolist() == [2, 1, 0, 0, 2, 1, 0]
 
 
 def test_by_index_classes_is_the_identity(make_task):

@@ -354,3 +354,27 @@ def test_importing_the_package_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("leak", ["one folder", "a link", "a hard link"])
+def test_pools_that_share_files_are_an_error(root, make_task, leak):
+    source = {**SPLIT, "pools": {"train": "train", "val": "val", "test": "train" if leak == "one folder" else "test"}}
+    if leak == "a link":
+        (root / "pets/test/cat/linked.png").symlink_to(root / "pets/train/cat/3.png")
+    elif leak == "a hard link":
+        (root / "pets/test/cat/linked.png").hardlink_to(root / "pets/train/cat/3.png")
+    data = open_task(make_task(source), DataPlace(root))
+    with pytest.raises(DataError, match=r"splits 'train' and 'test' share (1|16) samples?, such as 'cat/"):
+        data.folds()
+
+
+def test_pools_that_share_rows_of_a_table_are_an_error(root, make_task):
+    text = "".join(f"{number % 2},{number} {number},{'test' if number % 3 else 'train'}\n" for number in range(12))
+    (root / "pets/all.csv").write_text("label,pixels,use\n" + text)
+    table = {"kind": "table", "path": "pets", "pixels": "pixels", "shape": [1, 2], "labels": {"by_index": "classes"}}
+    parts = {name: {"file": "all.csv", "where": {"use": name}} for name in ("train", "test")}
+    (fold,) = open_task(make_task({**table, "pools": parts}), DataPlace(root)).folds()
+    assert (len(fold.train), len(fold.test)) == (4, 8)
+    twice = {**table, "pools": {"train": "all.csv", "test": "all.csv"}}
+    with pytest.raises(DataError, match="share 12 samples"):
+        open_task(make_task(twice), DataPlace(root)).folds()

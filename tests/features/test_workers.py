@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -9,7 +10,10 @@ import random
 import re
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +284,38 @@ def test_processes_end_when_the_one_that_started_them_is_killed() -> None:
     with open(reading, "rb") as pipe:  # noqa: PTH123 - it is a descriptor
         assert pipe.read() == b"3"  # at its end when the last process that has it is gone
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+CLONE_NEWNS = 0x00020000
+"""Linux: mounts of one's own (linux/sched.h)."""
+
+
+def large(image: Image.Image) -> torch.Tensor:
+    """Make 600 kB of float32."""
+    return torch.from_numpy(np.asarray(image.resize((224, 224)), np.float32)).permute(2, 0, 1) / 255
+
+
+def with_small_shared_memory() -> int:
+    """Return how many images the largest pass reads with 64 MB of /dev/shm and 256 descriptors; 0: it may not mount."""
+    if ctypes.CDLL(None).unshare(CLONE_NEWNS):
+        return 0
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", "/dev/shm"]
+    if subprocess.run(mount, capture_output=True).returncode:
+        return 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    pool, found = with_reader(Reader(), 600), 0
+    for ((batch,),) in read_batches(
+        pool, range(600), [large], batch_size=256, workers=MOST_WORKERS, on_unreadable=print
+    ):
+        found += len(batch.rows)
+        batch.release()
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a /dev/shm")
+def test_the_sizes_of_a_gpu_need_little_shared_memory_and_few_descriptors() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as own_mounts:
+        found = own_mounts.submit(with_small_shared_memory).result(timeout=300)
+    if not found:
+        pytest.skip("only root may give a process a /dev/shm of its own")
+    assert found == 600

@@ -145,7 +145,10 @@ class Source(ABC, Generic[S_co]):
 
     def state(self) -> DataState:
         """Say whether the source is ready, with the files and lists it `needs`, and how it is fetched."""
-        found = self.look()
+        try:
+            found = self.look()
+        except OSError as error:
+            return DataState("partial", f"cannot be looked at: {error}.")
         if found.state == "ready":
             short = [self.folder / name for name in self.spec.needed if not (self.folder / name).exists()]
             short += missing_files(self.lists())

@@ -167,6 +167,8 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
         names: list[str] | None = list(inner.names) if isinstance(inner, datasets.ClassLabel) else None
         if names is not None and not wants_names(self.spec.labels, names):
             names = None
+        if len(self.task.class_list) != 2 and any(isinstance(value, bool) for value in values):
+            raise DataError(f"{place}: the labels are true and false, but the task has not two classes.")
         return [_label(value, names, place, row) for row, value in enumerate(values)]
 
 

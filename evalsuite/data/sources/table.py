@@ -125,7 +125,7 @@ class TableSource(Source[TableSpec]):
         ]
 
     def _label(self, cell: Any, place: str) -> RawLabel:
-        if _is_whole(cell):
+        if _is_whole(cell) and (not isinstance(cell, bool) or len(self.task.class_list) == 2):
             return int(cell)
         if isinstance(cell, str) and self.spec.separator is not None:
             return MultiLabel(tuple(part.strip() for part in cell.split(self.spec.separator) if part.strip()))
