@@ -82,8 +82,8 @@ def run(
 ) -> int:
     """Evaluate models on tasks.
 
-    Every image is encoded once per model, whatever the number of protocols. Features and results are stored:
-    the same command again does only what is missing.
+    Every image is decoded once and encoded once per model, whatever the number of protocols. Features and results are
+    stored: the same command again does only what is missing.
     """
     if keywords["offline"]:
         # Libraries below read it when they are imported.

@@ -6,6 +6,7 @@ import pickle
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
@@ -18,9 +19,10 @@ from evalsuite.data.opening import open_at
 from evalsuite.errors import DataError, DataMissingError, JobError, ModelError
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.features.batches import Batch, read_batches, worker_count
-from evalsuite.features.encoding import EncodedBatch, MapBatches, Precision
+from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, MapBatches, Precision
 from evalsuite.features.extraction import PassOptions
 from evalsuite.features.freshness import samples_digest
+from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
 from evalsuite.models.base import ImageModel, Preprocess, move
 
@@ -80,7 +82,7 @@ class NodeEncoder:
 
     def __init__(self, options: PassOptions, processors: int, compile: bool) -> None:
         self._notes: list[str] = []
-        self._device = torch.device(options.device)
+        self._device = torch.device(options.device, 0) if options.device == "cuda" else torch.device("cpu")
         self._compile = compile
         self._options = options
         self._processors = processors
@@ -109,19 +111,22 @@ class NodeEncoder:
             raise RuntimeError("A node was asked to encode with a model that it does not have.")
         unreadable: list[Unreadable] = []
         workers = worker_count(options.workers, work.total, options.device)
-        steps = read_batches(
-            self._opened(work.pool),
-            work.rows,
-            [model.preprocess],
-            batch_size=options.batch_size,
-            workers=workers if options.workers is not None else min(workers, self._processors),
-            on_unreadable=unreadable.append,
-            decoder=options.decoder,
-        )
-        batches = _begun(batch for (made,) in steps for batch in made)
-        with self._encoding:
-            encoded = list(model.map_batches(batches))
-            notes, self._notes[:] = list(self._notes), []
+        with ExitStack() as stack:
+            steps = read_batches(
+                self._opened(work.pool),
+                work.rows,
+                [model.preprocess],
+                batch_size=options.batch_size,
+                workers=workers if options.workers is not None else min(workers, self._processors),
+                on_unreadable=unreadable.append,
+                decoder=options.decoder,
+                ahead=BATCHES_AHEAD,
+                register=lambda memory: stack.enter_context(pinned(memory, options.device)),
+            )
+            batches = _begun(batch for (made,) in steps for batch in made)
+            with self._encoding:
+                encoded = list(model.map_batches(batches))
+                notes, self._notes[:] = list(self._notes), []
         return Encoded(encoded, unreadable, notes)
 
     def _opened(self, mark: PoolMark) -> Pool:

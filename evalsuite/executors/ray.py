@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -41,6 +41,8 @@ Waiting = dict[Any, tuple[Any, int | None]]
 """What was asked for -> the actor, and the number of the piece of work; None where it loads the model."""
 
 ADDRESS = "RAY_ADDRESS"
+SET_BY_RAY = ("RAY_", "PYTHONBREAKPOINT")
+"""How the names of variables begin that Ray sets in the environment of a process that joins a cluster."""
 
 BATCHES_AT_ONCE = 16
 """Batches of one piece of work, at most: what a lost node costs."""
@@ -88,9 +90,9 @@ class RayExecutor:
         self._note, self._told = note, set[str]()
         self._sent: _Sent | None = None
         self._actors: list[Any] = []
-        self._connected = _connect(self._ray)
+        self._connection = _connect(self._ray)
         try:
-            places = _places(self._ray, options.device)
+            places = places_on(self._ray.nodes(), options.device)
             kind = "cuda" if "num_gpus" in places[0] else "cpu"
             self.devices = parse_devices("cpu" if options.device == "cpu" else "auto")[:1]
             self.precisions = choose_precisions(options.precision, torch.device(kind))
@@ -105,8 +107,17 @@ class RayExecutor:
     def close(self) -> None:
         """Let go of the actors, which ends them, and end the connection or the cluster if it was made here."""
         self._actors, self._sent = [], None
-        if self._connected:
-            self._ray.shutdown()
+        self._connection.close()
+
+    @property
+    def encoders(self) -> int:
+        """How many actors there are."""
+        return len(self._actors)
+
+    @property
+    def where(self) -> str:
+        """What a record calls the devices: `8 x cuda (Ray)`."""
+        return f"{len(self._actors)} x {self._reading.device} (Ray)"
 
     def mapping(self, model: ImageModel, precision: Precision) -> MapBatches:
         """Refuse: images are decoded on the nodes, by `reading`."""
@@ -236,20 +247,34 @@ def _import_ray() -> Any:
     return ray
 
 
-def _connect(ray: Any) -> bool:
-    """Join the cluster at $RAY_ADDRESS or start one on this machine; return whether there was no connection before."""
+def _connect(ray: Any) -> ExitStack:
+    """Join the cluster at $RAY_ADDRESS or start one on this machine; return what undoes that, if it was done here."""
+    made = ExitStack()
     if ray.is_initialized():
-        return False
+        return made
     address = os.environ.get(ADDRESS, "")
     options = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    made.callback(_restore, {name: value for name, value in os.environ.items() if name.startswith(SET_BY_RAY)})
+    made.callback(ray.shutdown)
     try:
         _check_answers(address)
         with _sigterm_as_it_is():
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises this very type, too
+        made.close()
         where = f"There is no Ray cluster at {ADDRESS}={address}" if address else "No Ray cluster can be started here"
         raise UsageError(f"{where}: {_last_line(error)}\nStart one with `ray start`, or unset {ADDRESS}.") from error
-    return True
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _restore(variables: Mapping[str, str]) -> None:
+    """Take back what Ray has set in the environment of this process."""
+    for name in [name for name in os.environ if name.startswith(SET_BY_RAY) and name not in variables]:
+        del os.environ[name]
+    os.environ.update(variables)
 
 
 def _check_answers(address: str) -> None:
@@ -272,13 +297,16 @@ def _sigterm_as_it_is() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _places(ray: Any, device: str) -> list[dict[str, Any]]:
-    """Return what each actor occupies: a GPU with its share of the node's processors, or a node's processors."""
+def places_on(nodes: Sequence[Mapping[str, Any]], device: str) -> list[dict[str, Any]]:
+    """Return what each actor occupies: a GPU with its share of the node's processors, or a node's processors.
+
+    nodes: as `ray.nodes()` describes them. Raises UsageError where none has the device.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     with_gpu: list[dict[str, Any]] = []
     without: list[dict[str, Any]] = []
-    for node in ray.nodes():
+    for node in nodes:
         if not node["Alive"]:
             continue
         cpus, gpus = (int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU"))

@@ -35,12 +35,23 @@ class Executor(Protocol):
 class RowsExecutor(Executor, Protocol):
     """One that reads the images itself, elsewhere."""
 
+    @property
+    def encoders(self) -> int:
+        """How many devices encode there."""
+
+    @property
+    def where(self) -> str:
+        """What a record calls them."""
+
     def reading(self, model: ImageModel, precision: Precision) -> EncodeRows:
         """Return a function that reads and encodes rows with a model."""
 
 
 class Reporter(Progress):
-    """Is told what a run does; this one stays silent. The command line shows it."""
+    """Is told what a run does; this one stays silent. The command line shows it.
+
+    `note`, `progress` and `job` may be called by the thread that encodes while another fits.
+    """
 
     def start(self, jobs: int) -> None:
         """A run of so many jobs begins."""

@@ -22,8 +22,10 @@ from evalsuite.runner.fingerprints import variant
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.passes import make_passes
+from evalsuite.runner.rounds import out_of_memory, rounds
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import counted
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """How often a run that has nothing else to do looks whether another process has finished."""
@@ -40,7 +42,7 @@ def make_jobs(
     executor: Executor,
     reporter: Reporter,
 ) -> list[ModelTaskJob]:
-    """Return the jobs of a run, a model's tasks after one another."""
+    """Return the jobs of a run, in the order of their results: a model's tasks after one another."""
     store = ResultStore(options.output)
     sessions = [TaskSession(task, options, place) for task in tasks]
     return [
@@ -53,9 +55,10 @@ def make_jobs(
 def run_jobs(jobs: Sequence[ModelTaskJob], options: RunOptions, reporter: Reporter) -> list[Result]:
     """Run jobs and return all results, stored ones included, in the order of the jobs.
 
-    The images of the next task are encoded while the protocols of this one run. A job that another process works on is
-    left for later, and then waited for, or with `no_wait` left out (its `held` says who has it). With `skip_missing`,
-    tasks whose data is not there are noted and left out.
+    The images of a task are decoded once for all models that fit the device together (`rounds`), those of the next
+    task while the protocols of this one run. A job that another process works on is left for later, and then waited
+    for, or with `no_wait` left out (its `held` says who has it). With `skip_missing`, tasks whose data is not there are
+    noted and left out.
     """
     reporter.start(sum(len(job.protocols) for job in jobs))
     run = _Run(jobs, options, reporter)
@@ -81,17 +84,39 @@ class _Run:
         self._options = options
         self._reporter = reporter
         self._skipped: set[tuple[str, bool]] = set()
+        self._too_large: list[ModelSession] = []
 
     def steps(self, ahead: Ahead[Step]) -> Iterator[Step]:
         """Yield the steps of all jobs."""
-        for job in self._jobs:
-            if self._options.skip_missing:
-                job.protocols = [
-                    item for item in job.protocols if not _is_missing(job, item, self._skipped, self._reporter)
-                ]
-            yield from self._again(ahead)
-            yield from self._steps_of([job], ahead)
+        waiting = rounds(list(dict.fromkeys(job.model for job in self._jobs)))
+        while waiting:
+            models = waiting.pop(0)
+            for group in self._groups(models):
+                yield from self._again(ahead)
+                yield from self._steps_of([job for job in group if job.model not in self._too_large], ahead)
+            waiting[:0] = [[model] for model in self._too_large]
+            self._too_large.clear()
+            if waiting:
+                ahead.wait_until_used()
+                yield from self._again(ahead)
+                ahead.wait_until_used()
+                for model in models:
+                    model.unload()
         yield from self._come_back(ahead)
+
+    def _groups(self, models: Sequence[ModelSession]) -> Iterator[list[ModelTaskJob]]:
+        """Yield the jobs of a round, those of one task together."""
+        of_task: dict[TaskSession, list[ModelTaskJob]] = {}
+        for job in self._jobs:
+            if job.model in models:
+                of_task.setdefault(job.task, []).append(job)
+        for group in of_task.values():
+            if self._options.skip_missing:
+                for job in group:
+                    job.protocols = [
+                        item for item in job.protocols if not _is_missing(job, item, self._skipped, self._reporter)
+                    ]
+            yield group
 
     def _again(self, ahead: Ahead[Step]) -> Iterator[Step]:
         """Yield the steps of jobs that were done at a precision too narrow for their model."""
@@ -147,10 +172,19 @@ class _Run:
             for job, found in zip(wanting, passes, strict=True):
                 if isinstance(found, HeldError):
                     job.held = found
+                elif len(wanting) > 1 and out_of_memory(found):
+                    self._make_room(job.model, wanting)
                 else:
                     ready.append(partial(job.evaluate, protocol, found, ahead.ask))
             yield partial(_all, ready)
         yield partial(_all, [jobs[number].finish for number in pending])
+
+    def _make_room(self, model: ModelSession, jobs: Sequence[ModelTaskJob]) -> None:
+        """Leave a model that does not fit the device next to the others for a round of its own."""
+        self._too_large.append(model)
+        model.unload()
+        others = counted(len(jobs) - 1, "other model")
+        self._reporter.note(f"{model.slug} does not fit the memory of {model.device} next to {others}: it comes later.")
 
     def _tell(self, held: Sequence[ModelTaskJob], told: set[str]) -> None:
         """Say for whom this process waits, once for each."""

@@ -168,7 +168,9 @@ class ModelSession:
         self._precisions = list(executor.precisions)
         self.device: torch.device = executor.devices[0]
         self.device_count = len(executor.devices)
-        self.devices = len(executor.devices)
+        elsewhere = executor if isinstance(executor, RowsExecutor) else None
+        self.devices = elsewhere.encoders if elsewhere else len(executor.devices)
+        self.encoded_on = elsewhere.where if elsewhere else str(self.device)
 
     @property
     def precision(self) -> Precision:
@@ -261,6 +263,23 @@ class ModelSession:
             return self._load().info
         # Features are shared by all names of the same weights, and were described under the first.
         return described.info.model_copy(update={"name": self.name, "slug": self.slug})
+
+    def parameters(self) -> int | None:
+        """Return how many parameters it has; it is loaded where only that tells. None: nobody knows, or it fails."""
+        if self._network is None and self._resolved.alias is not None:
+            return self._resolved.alias.parameters
+        try:
+            return self.info().parameters
+        except Exception:  # noqa: BLE001 - met again, and recorded, by the job that needs it
+            return None
+
+    def unload(self) -> None:
+        """Give back the memory of the network where it can be loaded again."""
+        if self._resolved.backend != "module":
+            self._network = None
+            self.__dict__.pop("loaded", None)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def logits(self) -> Logits:
         """Return how the model makes a logit of a cosine."""

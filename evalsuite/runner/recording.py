@@ -44,7 +44,6 @@ def base_result(
     model: ModelSession, task: str, protocol: EvaluationProtocol, status: Status, options: RunOptions
 ) -> Result:
     """Return a record that says what was asked for."""
-    device = str(model.device)
     changed = dict(changed_options(protocol, options))
     return Result(
         status=status,
@@ -55,7 +54,7 @@ def base_result(
         fingerprint="",
         options={**asdict(protocol.options), **changed},
         changed_options=changed,
-        provenance=collect(device, model.precision, options.seed, options.command, options.decoder),
+        provenance=collect(model.encoded_on, model.precision, options.seed, options.command, options.decoder),
     )
 
 

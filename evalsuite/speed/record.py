@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from evalsuite import atomic
 from evalsuite.options import DecoderName
@@ -66,12 +67,18 @@ def keep(speed: Speed, cache_dir: Path) -> Path:
 
 
 def find(session: ModelSession, cache_dir: Path) -> Speed | None:
-    """Return what was measured of a model on this machine; None where nothing was, or where it is not known yet."""
+    """Return what was measured of a model on this machine.
+
+    None where nothing was, where the model is not known yet, or where another version of evalsuite wrote it otherwise.
+    """
     known = session.known()
     if known is None:
         return None
     path = _path(cache_dir, known.run_key, this_machine(session))
-    return Speed.model_validate_json(path.read_bytes()) if path.is_file() else None
+    try:
+        return Speed.model_validate_json(path.read_bytes()) if path.is_file() else None
+    except ValidationError:
+        return None
 
 
 def _path(cache_dir: Path, run_key: str, machine: Machine) -> Path:

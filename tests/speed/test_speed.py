@@ -88,7 +88,11 @@ def test_a_dry_run_shows_the_estimate_of_what_was_measured(
     (row,) = [line for line in done.output.splitlines() if line.startswith("digits")]
     whole = re.split(r"  +", row)[-1]
     assert f"; expected: {whole}." in plan(tmp_path, model)
-    monkeypatch.setattr(platform, "node", lambda: "another machine")
+    with monkeypatch.context() as patch:
+        patch.setattr(platform, "node", lambda: "another machine")
+        assert "; expected" not in plan(tmp_path, model)
+    (file,) = (tmp_path / "cache" / "speed").iterdir()
+    file.write_text('{"written": "by another version"}')
     assert "; expected" not in plan(tmp_path, model)
 
 
