@@ -9,11 +9,11 @@ from __future__ import annotations
 import mmap
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from multiprocessing.reduction import DupFd
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ SHARE = 4
 
 ALIGNMENT = 64
 """Bytes to a multiple of which everything begins: a line of a processor's cache."""
+
+SHAREABLE = sys.platform != "win32"
+"""Whether a file without a name can be handed to another process; where not, the process that encodes decodes."""
 
 FEWEST_SLOTS = 2
 """One batch is filled while another is encoded."""
@@ -84,6 +87,8 @@ class Arena:
         self._memory: mmap.mmap | None = None
 
     def __reduce__(self) -> tuple[Callable[[Any], Arena], tuple[Any]]:
+        from multiprocessing.reduction import DupFd  # not on Windows
+
         return _received, (DupFd(self._descriptor),)
 
     def reserve(self, size: int) -> None:

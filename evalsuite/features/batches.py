@@ -280,8 +280,9 @@ class _Prefetch:
                 continue
             start = layout.start(flight.slot, number)
             block = _seen(memory, start, len(rows), layout.forms[number])
-            if copies:
-                parts.append([Batch(block.clone(), rows, stamps, finish)])
+            if copies or not block.is_contiguous():
+                own = block.clone(memory_format=torch.contiguous_format)
+                parts.append([Batch(own, rows, stamps, finish)])
             else:
                 parts.append([Batch(block, rows, stamps, finish, slot.hold())])
         return _timed(tuple(parts), math.fsum(chunk.seconds for chunk in filled.values()))

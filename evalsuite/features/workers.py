@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.errors import JobError
-from evalsuite.features.arena import Arena, Form, Layout
+from evalsuite.features.arena import SHAREABLE, Arena, Form, Layout
 from evalsuite.features.samples import Samples, Unreadable
 
 CHUNK = 16
@@ -115,10 +115,12 @@ def start_method() -> str:
 
 
 def packed(samples: Samples) -> bytes | None:
-    """Return the samples for a process that is not forked, or None where they cannot be sent.
+    """Return the samples for a process that is not forked, or None where they, or the memory, cannot be sent.
 
     A preprocessing with a lambda, or one that was typed in a notebook, is no fault: this process decodes then.
     """
+    if not SHAREABLE:
+        return None
     try:
         content = pickle.dumps(samples)
     except (pickle.PicklingError, AttributeError, TypeError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +31,9 @@ from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
 from evalsuite.text import brief
+
+FULL = os.strerror(errno.ENOSPC)
+"""What libraries in other languages, too, say of a full disk."""
 
 
 @dataclass
@@ -286,7 +291,9 @@ class ModelTaskJob:
         """Record what went wrong as the result of these protocols."""
         message = brief(str(error))
         log = str(error) if message != str(error).strip() else ""
-        if not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
+        if FULL in message:
+            message = f"The disk is full ({message}). Make room, or use another --cache-dir or --output."
+        elif not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
             place = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{message}\n({place.name}, {place.filename}, line {place.lineno})".strip()
             log = "".join(traceback.format_exception(error))

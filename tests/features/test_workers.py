@@ -319,3 +319,23 @@ def test_the_sizes_of_a_gpu_need_little_shared_memory_and_few_descriptors() -> N
     if not found:
         pytest.skip("only root may give a process a /dev/shm of its own")
     assert found == 600
+
+
+class Growing(Reader):
+    """As many sizes as there are rows, all of them smaller than the last."""
+
+    def size(self, row: int) -> tuple[int, int]:
+        return 3 + row // 50, 5
+
+
+def test_batches_of_one_size_are_whole_where_others_are_larger() -> None:
+    pool = with_reader(Growing(), 300)
+    whole = transforms.Compose([transforms.ToTensor()])
+    found = read(pool, whole, workers=2, batch_size=25, more=(small,))
+    assert_equal(found, read(pool, whole, workers=0, batch_size=25, more=(small,)))
+    assert all(batch.images.is_contiguous() for parts in found for batches in parts for batch in batches)
+
+
+def small(image: Image.Image) -> torch.Tensor:
+    """Keep the size, in float32."""
+    return torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1)
