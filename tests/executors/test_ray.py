@@ -297,7 +297,8 @@ def test_another_model_or_precision_takes_the_place_of_the_last(address: str, tm
             for there, same, other in zip(found, here, pillow, strict=True):
                 assert (list(there.rows), list(there.stamps)) == (list(same.rows), list(same.stamps))
                 assert torch.equal(there.layers["penultimate"], same.layers["penultimate"])
-                assert not torch.equal(there.layers["penultimate"], other.layers["penultimate"])
+                alike = torch.equal(there.layers["penultimate"], other.layers["penultimate"])
+                assert not alike or precision == "bf16"  # which is coarser than a grey level
 
 
 @pytest.mark.slow
