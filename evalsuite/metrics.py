@@ -92,15 +92,6 @@ def roc_auc(scores: Scores, labels: Labels) -> float:
     return _value(_prepare_roc_auc, scores, labels)
 
 
-def per_class_recall(scores: Scores, labels: Labels, n_classes: int) -> NDArray[np.float64]:
-    """Return the recall of each class (n_classes,), nan for classes without a sample."""
-    scores, labels = _check_single(scores, labels)
-    if scores.shape[1] != n_classes:
-        raise EvalsuiteError(f"The scores have {counted(scores.shape[1], 'column')} for {counted(n_classes, 'class')}.")
-    hits = (scores.argmax(axis=1) == labels).astype(np.float64)
-    return _recalls(hits, labels, np.ones(len(labels)), n_classes)
-
-
 def _value(prepare: Callable[[Scores, Labels], Weighted], scores: Scores, labels: Labels) -> float:
     value = prepare(scores, labels)(np.ones(len(labels)))
     if np.isnan(value):

@@ -26,6 +26,9 @@ USED_BY_OTHERS = {"transformers": "open_clip imports it for text towers and toke
 PARTS = {"pydantic-core": "pydantic fixes its version, and documents imports from it"}
 """What comes with a declared package and is imported under its own name."""
 
+ELSEWHERE = {ROOT / "benchmarks" / "peer.py"}
+"""What runs in an environment of its own."""
+
 TOOLS = {"hatchling", "import-linter", "mypy", "pandas-stubs", "ruff", "types-pyyaml", "types-tabulate", "coverage"}
 """What a developer starts, or mypy reads; nothing imports it."""
 
@@ -39,7 +42,7 @@ def imported(folders: Iterable[str]) -> set[str]:
     """Return the distributions that the Python files of these folders import."""
     modules: set[str] = set()
     for folder in folders:
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in {*(ROOT / folder).rglob("*.py")} - ELSEWHERE:
             text = path.read_text("utf-8")
             modules.update(re.findall(r'import_module\("(\w+)', text))
             for node in ast.walk(ast.parse(text)):

@@ -13,7 +13,6 @@ from evalsuite.metrics import (
     map_11_point,
     mean_per_class_recall,
     mean_top1_top5,
-    per_class_recall,
     roc_auc,
     top5,
 )
@@ -82,17 +81,6 @@ def test_mean_per_class_recall(rng: np.random.Generator) -> None:
     expected = sk.recall_score(absent, predicted, labels=[0, 1, 2, 4, 5], average="macro")
     assert mean_per_class_recall(scores, absent) == pytest.approx(expected)
     assert mean_per_class_recall(scores, labels) != pytest.approx(accuracy(scores, labels), abs=1e-3)
-
-
-def test_per_class_recall(rng: np.random.Generator) -> None:
-    scores, labels = informed(rng, 200, 5)
-    labels[labels == 3] = 2
-    found = per_class_recall(scores, labels, 5)
-    expected = sk.recall_score(labels, scores.argmax(1), labels=[0, 1, 2, 4], average=None)
-    assert np.isnan(found[3])
-    assert found[[0, 1, 2, 4]] == pytest.approx(expected)
-    with pytest.raises(EvalsuiteError, match="5 columns for 6 classes"):
-        per_class_recall(scores, labels, 6)
 
 
 def test_map_follows_the_devkit(rng: np.random.Generator) -> None:

@@ -8,6 +8,7 @@ written under a temporary name and renamed, so it too is there entirely or not a
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -105,6 +106,7 @@ def write_compacted(
         for layer, example in blocks[0].layers.items():
             shape = (len(ids), example.shape[1])
             target = np.lib.format.open_memmap(temporary / f"{layer}.npy", "w+", example.dtype, shape)
+            _take_space(temporary / f"{layer}.npy")
             for start in range(0, len(ids), ROWS_AT_A_TIME):
                 part = slice(start, start + ROWS_AT_A_TIME)
                 target[part] = gather(blocks, layer, places[part])
@@ -121,6 +123,13 @@ def write_compacted(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _take_space(path: Path) -> None:
+    """Let the file system give a file its blocks, so that a full disk is an OSError here and no SIGBUS at a write."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def damaged_files(folder: Path) -> list[str]:

@@ -27,6 +27,7 @@ from evalsuite.models.layers import (
 )
 from evalsuite.models.logits import logits_of
 from evalsuite.models.names import BackendName, ResolvedModel, slugify
+from evalsuite.models.sharded import is_sharded, whole
 from evalsuite.models.text_rules import text_faults, text_rules
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
@@ -218,7 +219,8 @@ def wrap_module(
 
     module: with `encode_image` (and `encode_text`) as open_clip and CLIP have them, or a timm network, or any
     module that turns (n, 3, height, width) into (n, dim) features. Weights, code and values are read for the
-    fingerprint here and again at every evaluation. source: anything else that decides the features.
+    fingerprint here and again at every evaluation; of a network that FSDP shards, a whole copy as it is now, on every
+    process, all of which have to call this. source: anything else that decides the features.
     Raises UsageError or ModelError saying what does not fit.
     """
     if not isinstance(module, nn.Module):
@@ -246,14 +248,17 @@ def compiled(model: ImageModel) -> ImageModel:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """Return the network inside torch's wrappers for several devices and for compiled code: they hide its layers."""
+    """Return the network inside torch's wrappers for several devices and for compiled code: they hide its layers.
+
+    Of one that is sharded by FSDP, a whole copy.
+    """
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
         elif isinstance(compiled := getattr(module, "_orig_mod", None), nn.Module):
             module = compiled
         else:
-            return module
+            return whole(module) if is_sharded(module) else module
 
 
 def image_parameters(module: nn.Module) -> int:

@@ -10,13 +10,13 @@ class Mechanisms:
     """Without any of these the minima are the same, and take longer to find.
 
     span_start: begin at the lowest point of the span of the nearest solutions, else at the nearest one; class_blocks:
-    give long fits a block of the Hessian for each class; refined_leverage: draw their rows
-    in two steps; taken_over: let the next lambda take them over.
+    give long fits a block of the Hessian for each class; leverage: draw their rows
+    by leverage, not by length; taken_over: let the next lambda take them over.
     """
 
     span_start: bool = True
     class_blocks: bool = True
-    refined_leverage: bool = True
+    leverage: bool = True
     taken_over: bool = True
 
 

@@ -1,13 +1,12 @@
-"""From classes to the problems that are really solved, and back.
+"""From classes to the logits that are really fitted, and back.
 
-Not every class has something to solve: a class without a training row has no finite intercept, and with two
-classes scikit-learn's objective has one weight vector, not two. A reduction picks the objective of
-`objective.py` that fits the targets and translates its parameters into one weight row per class.
+Not every class has something to fit: a class without a training row has no finite intercept, and with two
+classes scikit-learn's objective has one weight vector, not two.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,166 +22,89 @@ ABSENT_BEYOND = 1e15
 """An intercept beyond this is not a fitted one, even where a warm start mixed it with a fitted one."""
 
 
-class Reduction(ABC):
-    """P = n_lambdas x n_problems problems for C classes, ordered by lambda first.
+@dataclass(frozen=True)
+class Reduction:
+    """K logits for C classes: what `Softmax` or `Sigmoid` fits, and how its parameters are those of the classes.
 
-    Weights (L, C, D) and intercepts (L, C) are the public form; theta (P, K, D + 1) is the solver's.
+    labels: what the objective takes; encode: (K, C), from classes to logits, and decode: (C, K), back; prior: (C,),
+    intercepts of classes of which nothing is known; fixed: (C,), intercepts of classes that no logit decides, else 0;
+    counts: (G,), how many rows each problem of the objective uses. All but the labels are float64.
     """
 
-    n_classes: int
-    n_problems: int
-    n_logits: int
+    kind: type[Objective]
+    labels: Tensor
+    encode: Tensor
+    decode: Tensor
+    prior: Tensor
+    fixed: Tensor
+    counts: Tensor
 
-    @abstractmethod
-    def objective(self, design: Design, lambdas: Tensor) -> Objective:
-        """Return the objective of all problems for lambdas (L,)."""
+    def objective(self, design: Design, lambda_: float) -> Objective:
+        """Return F for one lambda."""
+        return self.kind(design, lambda_, self.labels, len(self.encode))
 
-    @abstractmethod
     def pack(self, weights: Tensor, intercepts: Tensor) -> Tensor:
-        """Return theta; an intercept that is absent is replaced by the optimal one for zero weights."""
+        """Return theta (K, D + 1) of weights (C, D) and intercepts (C,); the prior stands in for absent intercepts."""
+        known = torch.where(intercepts.abs() > ABSENT_BEYOND, self.prior, intercepts)
+        return self.encode @ torch.cat([weights, known.unsqueeze(1)], dim=1)
 
-    def nothing_known(self, objective: Objective) -> Tensor:
-        """Return theta of zero weights and the classes' log odds for all problems of an objective."""
-        shape = (len(objective.lambdas) // max(1, self.n_problems), self.n_classes, objective.design.dim)
-        weights = torch.zeros(shape, dtype=torch.float64, device=objective.lambdas.device)
-        return self.pack(weights, torch.full_like(weights[:, :, 0], ABSENT_INTERCEPT))
+    def nothing_known(self, dim: int) -> Tensor:
+        """Return theta of zero weights and the classes' log odds."""
+        return self.pack(self.prior.new_zeros(len(self.prior), dim), self.prior)
 
-    @abstractmethod
-    def unpack(self, theta: Tensor, n_lambdas: int) -> tuple[Tensor, Tensor]:
-        """Return weights and intercepts of all classes."""
-
-    @abstractmethod
-    def counts(self) -> Tensor:
-        """Return how many rows each problem uses: (n_problems,) float64."""
+    def unpack(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weights (C, D) and intercepts (C,) of all classes."""
+        found = self.decode @ theta
+        return found[:, :-1], found[:, -1] + self.fixed
 
 
 def reduce_targets(kind: str, values: Tensor, n_classes: int) -> Reduction:
     """Return the reduction for the targets of the training rows: (N,) indices or (N, C) in {1, 0, -1}."""
-    if kind == "one_vs_rest":
-        return OneVsRest(values)
-    counts = torch.bincount(values, minlength=n_classes)
-    present = torch.nonzero(counts).squeeze(1)
-    if len(present) <= 2:
-        return TwoClasses(values, present, n_classes)
-    return ManyClasses(values, present, n_classes)
+    return _one_vs_rest(values) if kind == "one_vs_rest" else _multinomial(values, n_classes)
 
 
-class ManyClasses(Reduction):
-    """Softmax over the classes that have rows; the others keep zero weights and ABSENT_INTERCEPT."""
+def _multinomial(values: Tensor, n_classes: int) -> Reduction:
+    """Reduce to a softmax over the classes that have rows.
 
-    def __init__(self, values: Tensor, present: Tensor, n_classes: int) -> None:
-        self.n_classes, self.n_problems, self.n_logits = n_classes, 1, len(present)
-        self._present = present
-        self._labels = torch.searchsorted(present, values)
-        log_counts = torch.bincount(self._labels).double().log()
-        self._prior = log_counts - log_counts.mean()
-
-    def objective(self, design: Design, lambdas: Tensor) -> Objective:
-        return Softmax(design, lambdas, self._labels, self.n_logits)
-
-    def pack(self, weights: Tensor, intercepts: Tensor) -> Tensor:
-        weights, intercepts = weights[:, self._present], intercepts[:, self._present]
-        intercepts = torch.where(_is_absent(intercepts), self._prior, intercepts)
-        # Of all solutions with equal probabilities the penalty prefers the one whose rows sum to zero.
-        weights = weights - weights.mean(dim=1, keepdim=True)
-        intercepts = intercepts - intercepts.mean(dim=1, keepdim=True)
-        return torch.cat([weights, intercepts.unsqueeze(2)], dim=2)
-
-    def unpack(self, theta: Tensor, n_lambdas: int) -> tuple[Tensor, Tensor]:
-        weights, intercepts = _nothing_known(theta, n_lambdas, self.n_classes)
-        weights[:, self._present], intercepts[:, self._present] = theta[:, :, :-1], theta[:, :, -1]
-        return weights, intercepts
-
-    def counts(self) -> Tensor:
-        return torch.tensor([float(len(self._labels))], dtype=torch.float64)
-
-
-class TwoClasses(Reduction):
-    """One weight vector w for two present classes, as scikit-learn has it; public weights are -w/2 and w/2.
-
-    The softmax of those two rows is sigmoid(w x + b). Their penalty is half of |w|^2, which is why a softmax
-    would need 2 lambda for the same solution. One present class leaves nothing to solve: it is always right.
+    With two of those, to one weight vector w, as scikit-learn has it. Public weights are -w/2 and w/2: the softmax of
+    those two rows is sigmoid(w x + b), but their penalty is half of |w|^2.
     """
-
-    def __init__(self, values: Tensor, present: Tensor, n_classes: int) -> None:
-        self.n_classes, self.n_logits = n_classes, 1
-        self.n_problems = len(present) - 1
-        self._present = present
-        self._labels = (values == present[-1]).to(torch.int8).unsqueeze(0)[: self.n_problems]
-
-    def objective(self, design: Design, lambdas: Tensor) -> Objective:
-        return Sigmoid(design, lambdas, self._labels, torch.zeros_like(lambdas, dtype=torch.int64))
-
-    def pack(self, weights: Tensor, intercepts: Tensor) -> Tensor:
-        if self.n_problems == 0:
-            return weights.new_zeros(0, 1, weights.shape[2] + 1)
-        first, second = self._present.tolist()
-        absent = _is_absent(intercepts[:, [first, second]]).any(dim=1)
-        prior = torch.logit(self._labels.double().mean())
-        intercept = torch.where(absent, prior, intercepts[:, second] - intercepts[:, first])
-        return torch.cat([weights[:, second] - weights[:, first], intercept.unsqueeze(1)], dim=1).unsqueeze(1)
-
-    def unpack(self, theta: Tensor, n_lambdas: int) -> tuple[Tensor, Tensor]:
-        weights, intercepts = _nothing_known(theta, n_lambdas, self.n_classes)
-        if self.n_problems == 0:
-            intercepts[:, self._present] = 0
-            return weights, intercepts
-        half = torch.tensor([-0.5, 0.5], dtype=theta.dtype, device=theta.device)
-        weights[:, self._present] = half[:, None] * theta[:, :, :-1]
-        intercepts[:, self._present] = half * theta[:, :, -1]
-        return weights, intercepts
-
-    def counts(self) -> Tensor:
-        return torch.full((self.n_problems,), float(self._labels.shape[1]), dtype=torch.float64)
+    counts = torch.bincount(values, minlength=n_classes).double()
+    present = torch.nonzero(counts).squeeze(1)
+    fixed = ABSENT_INTERCEPT * (counts == 0).double()
+    prior = torch.where(counts > 0, counts, 1.0).log()
+    chosen = torch.eye(n_classes, dtype=torch.float64, device=values.device)[present]
+    if len(present) == 2:
+        difference = chosen[1:] - chosen[:1]
+        labels = (values == present[1]).to(torch.int8).unsqueeze(0)
+        return Reduction(Sigmoid, labels, difference, difference.T / 2, prior, fixed, counts.sum().unsqueeze(0))
+    # Of all solutions with equal probabilities the penalty prefers the one whose rows sum to zero.
+    centred = chosen - chosen.mean(dim=0)
+    labels = torch.searchsorted(present, values)
+    return Reduction(Softmax, labels, centred, chosen.T, prior, fixed, counts.sum().unsqueeze(0))
 
 
-class OneVsRest(Reduction):
-    """One sigmoid problem for each class that has both positive and negative rows.
+def _one_vs_rest(values: Tensor) -> Reduction:
+    """Reduce to one sigmoid for each class that has both positive and negative rows.
 
     A class with only one kind has its optimum at zero weights and an infinite intercept: it gets plus
     (only positives) or minus (otherwise) |ABSENT_INTERCEPT| and a loss of zero. EvalsuiteError where all are such.
     """
-
-    def __init__(self, values: Tensor) -> None:
-        positives, negatives = (values == 1).sum(dim=0), (values == 0).sum(dim=0)
-        self._tasks = torch.nonzero((positives > 0) & (negatives > 0)).squeeze(1)
-        if len(self._tasks) == 0:
-            raise EvalsuiteError(
-                f"There is nothing to fit: in these {counted(len(values), 'training sample')} each class is there "
-                "always or never. Train on more samples, or check the labels."
-            )
-        self._labels = values[:, self._tasks].T.contiguous()
-        self._only_positives = (positives > 0) & (negatives == 0)
-        self._prior = (positives[self._tasks].double() / negatives[self._tasks]).log()
-        self._counts = (positives + negatives)[self._tasks].double()
-        self.n_classes, self.n_problems, self.n_logits = values.shape[1], len(self._tasks), 1
-
-    def objective(self, design: Design, lambdas: Tensor) -> Objective:
-        task_of = torch.arange(self.n_problems, device=lambdas.device).repeat(len(lambdas))
-        return Sigmoid(design, lambdas.repeat_interleave(self.n_problems), self._labels, task_of)
-
-    def pack(self, weights: Tensor, intercepts: Tensor) -> Tensor:
-        weights, intercepts = weights[:, self._tasks], intercepts[:, self._tasks]
-        intercepts = torch.where(_is_absent(intercepts), self._prior, intercepts)
-        return torch.cat([weights, intercepts.unsqueeze(2)], dim=2).reshape(-1, 1, weights.shape[2] + 1)
-
-    def unpack(self, theta: Tensor, n_lambdas: int) -> tuple[Tensor, Tensor]:
-        weights, intercepts = _nothing_known(theta, n_lambdas, self.n_classes)
-        intercepts[:, self._only_positives] = -ABSENT_INTERCEPT
-        weights[:, self._tasks] = theta[:, 0, :-1].view(n_lambdas, self.n_problems, -1)
-        intercepts[:, self._tasks] = theta[:, 0, -1].view(n_lambdas, self.n_problems)
-        return weights, intercepts
-
-    def counts(self) -> Tensor:
-        return self._counts
-
-
-def _is_absent(intercepts: Tensor) -> Tensor:
-    return intercepts.abs() > ABSENT_BEYOND
-
-
-def _nothing_known(theta: Tensor, n_lambdas: int, n_classes: int) -> tuple[Tensor, Tensor]:
-    """Return zero weights and absent intercepts for all classes."""
-    dim = theta.shape[2] - 1
-    weights = theta.new_zeros(n_lambdas, n_classes, dim)
-    return weights, theta.new_full((n_lambdas, n_classes), ABSENT_INTERCEPT)
+    positives, negatives = (values == 1).sum(dim=0).double(), (values == 0).sum(dim=0).double()
+    mixed = (positives > 0) & (negatives > 0)
+    if not bool(mixed.any()):
+        raise EvalsuiteError(
+            f"There is nothing to fit: in these {counted(len(values), 'training sample')} each class is there "
+            "always or never. Train on more samples, or check the labels."
+        )
+    one_sided = ABSENT_INTERCEPT * (1 - 2 * (positives > 0).double())
+    chosen = torch.eye(len(mixed), dtype=torch.float64, device=values.device)[mixed]
+    return Reduction(
+        kind=Sigmoid,
+        labels=values[:, mixed].T.contiguous(),
+        encode=chosen,
+        decode=chosen.T,
+        prior=torch.where(mixed, positives / negatives, 1.0).log(),
+        fixed=one_sided * ~mixed,
+        counts=(positives + negatives)[mixed],
+    )

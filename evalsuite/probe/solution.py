@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import reduce
+from itertools import chain
 from typing import Any
 
 import torch
@@ -19,10 +20,10 @@ class Solution:
 
     weights: (L, C, D) float64; intercepts: (L, C) float64; a class without training rows has zero weights and
     the intercept `reduction.ABSENT_INTERCEPT`. With two classes, multinomial weights are -w/2 and w/2.
-    objective: the sum F, penalty included; iterations: of the slowest class for one_vs_rest; gradient_norm:
-    Euclidean, of F; gap: the estimate of (F - F*) / max(F*, 1e-3 N) at the end, which can be up to about a
-    hundred times too low; converged: whether that estimate, safety included, passed the tolerance.
-    evaluations: passes over the rows, summed over the classes of one_vs_rest; mean (D,): of the rows fitted.
+    objective: the sum F, penalty included; gradient_norm: Euclidean, of F; gap: the estimate of
+    (F - F*) / max(F*, 1e-3 N) at the end (of one_vs_rest, of the class where it is largest at most), which can be up
+    to about a hundred times too low; converged: whether that estimate, safety included, passed the tolerance.
+    evaluations: passes over the rows; mean (D,): of the rows fitted.
     """
 
     lambdas: tuple[float, ...]
@@ -35,6 +36,19 @@ class Solution:
     converged: tuple[bool, ...]
     evaluations: tuple[int, ...]
     mean: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[Solution]) -> Solution:
+        """Return solutions of the same classes and features as one."""
+        columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in _PER_LAMBDA}
+        for name, column in columns.items():
+            columns[name] = torch.cat(column) if isinstance(column[0], Tensor) else tuple(chain(*column))
+        return cls(**columns, mean=parts[0].mean)
+
+    def select(self, index: int) -> Solution:
+        """Return the solution of lambda number `index` alone."""
+        one = slice(index, index + 1 or None)
+        return replace(self, **{name: getattr(self, name)[one] for name in _PER_LAMBDA})
 
     def logits(self, index: int, features: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return W x + b of lambda number `index`: (n, C), in the precision of the solver's products.
@@ -52,26 +66,5 @@ class Solution:
                 logits[span] = torch.addmm(shifted, x, transposed)
         return logits
 
-    def select(self, index: int | slice) -> Solution:
-        """Return the solution of lambda number `index` alone, or of a range of them."""
-        one = index if isinstance(index, slice) else slice(index, index + 1 or None)
-        return replace(self, **{name: getattr(self, name)[one] for name in _PER_LAMBDA})
-
-    def reordered(self, order: list[int]) -> Solution:
-        """Return the solutions of these lambda numbers, in this order."""
-        return reduce(Solution.joined, (self.select(index) for index in order))
-
-    def replaced(self, index: int, other: Solution) -> Solution:
-        """Return this solution with lambda number `index` taken from another one, which has it alone."""
-        return self.select(slice(0, index)).joined(other).joined(self.select(slice(index + 1, None)))
-
-    def joined(self, other: Solution) -> Solution:
-        """Return this solution with the lambdas of another one, of the same classes and features, appended."""
-        return replace(self, **{name: _joined(getattr(self, name), getattr(other, name)) for name in _PER_LAMBDA})
-
 
 _PER_LAMBDA = [field.name for field in fields(Solution) if field.name != "mean"]
-
-
-def _joined(one: Any, other: Any) -> Any:
-    return torch.cat([one, other]) if isinstance(one, Tensor) else one + other

@@ -2,8 +2,8 @@
 
     minimise  sum_n loss(W x_n + b, y_n) + lambda / 2 |W|^2        (scikit-learn's objective, lambda = 1 / C)
 
-for several lambdas at once, on the features' device. The method is full-batch L-BFGS with a strong Wolfe line
-search (`optimiser/`) and a preconditioner (`preconditioner/`). Parameters, line search and sums are float64;
+for several lambdas, one after the other, on the features' device. The method is full-batch L-BFGS with a strong Wolfe
+line search (`optimiser/`) and a preconditioner (`preconditioner/`). Parameters, line search and sums are float64;
 matrix products are float32, or float64 for float64 features. Nothing is left to chance (the one sketch of random
 numbers is seeded): equal inputs give equal bits on the same machine with the same number of threads.
 """
@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -22,11 +21,10 @@ from torch import Tensor
 from evalsuite.errors import EvalsuiteError
 from evalsuite.precision import exact_products
 from evalsuite.probe.mechanisms import ALL, Mechanisms
-from evalsuite.probe.objective import Design, Objective
-from evalsuite.probe.optimiser.lbfgs import Minimum, Options, minimise, passes
-from evalsuite.probe.preconditioner.kronecker import Spectrum
+from evalsuite.probe.objective import Design
+from evalsuite.probe.optimiser.lbfgs import Descent, Options
 from evalsuite.probe.preconditioner.problem import PreconditionedProblem
-from evalsuite.probe.reduction import Reduction, reduce_targets
+from evalsuite.probe.reduction import reduce_targets
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
 from evalsuite.probe.warm_start import WarmStarts
@@ -34,10 +32,6 @@ from evalsuite.threads import threads_for
 
 FLOOR_PER_ROW = 1e-3
 """Suboptimality is (F - F*) / max(F*, 1e-3 N): on separable rows F* itself is close to zero."""
-
-LINK = 30.0
-"""Ratio of lambdas above which the next fit waits for the last one, to start from it: the paper's search begins with
-steps of 100, whose solutions differ far more than those of its later steps."""
 
 EXACT_BELOW = 1e-7
 """A fit in float32 that is asked for less than this is checked once in float64: rounding of large logits moves the
@@ -90,14 +84,14 @@ class Prepared:
         self, features: Tensor, targets: Targets, rows: Tensor | None = None, mechanisms: Mechanisms = ALL
     ) -> None:
         _check(features, targets, rows)
-        self._mechanisms = mechanisms
+        self._mechanisms, self._warm = mechanisms, WarmStarts(mechanisms)
         with torch.no_grad(), exact_products(), threads_for(features.numel()):
-            self._design = Design.of(features, rows)
-            self._reduction = _reduction(targets, rows, features.device)
-            self._space = Space.of(self._design)
-            self._warm = WarmStarts(self._reduction, self._space, mechanisms)
-        width = self._reduction.n_problems * self._reduction.n_logits
-        self._operations = 4.0 * len(self._design) * self._space.design.dim * width
+            design = Design.of(features, rows)
+            values = targets.values.to(features.device)
+            self._reduction = reduce_targets(targets.kind, values if rows is None else values[rows], targets.n_classes)
+            self._space = Space.of(design)
+        self._floors = [FLOOR_PER_ROW * count for count in self._reduction.counts.tolist()]
+        self._operations = 4.0 * len(design) * self._space.design.width * len(self._reduction.encode)
 
     def solve(
         self,
@@ -106,110 +100,62 @@ class Prepared:
         max_iterations: int = 1000,
         warm_start: Solution | None = None,
     ) -> Solution:
-        """Fit one logistic regression for each lambda; start from what earlier calls found, and from a warm start."""
+        """Fit one logistic regression for each lambda, from large to small, each from what is known around it: what
+        earlier calls found, and a warm start."""
         _check_stop(lambdas, tolerance, max_iterations)
         with torch.no_grad(), exact_products(), threads_for(self._operations):
             if warm_start is not None:
-                self._warm.remember(self._checked(warm_start), ours=False)
-            chain, rest = ([], list(lambdas)) if self._warm else _chain(lambdas)
-            found = [self._fit([value], tolerance, max_iterations) for value in chain]
-            if rest:
-                found.append(self._fit(rest, tolerance, max_iterations))
-            joined = reduce(Solution.joined, found)
-            return joined.reordered([joined.lambdas.index(value) for value in lambdas])
+                self._remember(warm_start)
+            options = Options(tolerance, max_iterations, self._floors)
+            found = {value: self._fit(value, options) for value in sorted(lambdas, reverse=True)}
+            return Solution.joined([found[value] for value in lambdas])
 
-    def _checked(self, warm_start: Solution) -> Solution:
-        shape, dim = warm_start.weights.shape[1:], len(self._space.mean)
-        if shape != (self._reduction.n_classes, dim):
+    def _remember(self, warm_start: Solution) -> None:
+        classes, dim = warm_start.weights.shape[1:]
+        expected, mean = self._reduction.prior, self._space.exact.mean
+        if (classes, dim) != (len(expected), len(mean)):
             raise EvalsuiteError(
-                f"The warm start has {shape[0]} classes of {shape[1]} features; "
-                f"this fit has {self._reduction.n_classes} classes of {dim} features."
+                f"The warm start has {classes} classes of {dim} features; "
+                f"this fit has {len(expected)} classes of {len(mean)} features."
             )
-        return warm_start
+        for value, weights, intercepts in zip(
+            warm_start.lambdas, warm_start.weights, warm_start.intercepts, strict=True
+        ):
+            theta = self._reduction.pack(*self._space.from_features(weights, intercepts))
+            self._warm.remember(value, theta, ours=False)
 
-    def _fit(self, lambdas: list[float], tolerance: float, max_iterations: int) -> Solution:
-        """Fit some lambdas in one batch and remember what was found."""
-        objective = self._objective(self._space, lambdas)
-        start = self._warm.start(objective, lambdas)
-        bound = PreconditionedProblem(objective, self._space.spectrum, self._warm.blocks(lambdas), self._mechanisms)
-        options = self._options(self._space, lambdas, tolerance, max_iterations)
-        minimum = minimise(bound, start.flatten(1), options)
-        found = self._solution(lambdas, minimum, self._space)
-        if self._space.design.dtype != torch.float64:
-            for index in range(len(lambdas)):
-                found = self._finished(found, index, tolerance, max_iterations)
-        self._warm.remember(found)
-        self._warm.keep(lambdas, bound.blocks)
-        return found
-
-    def _finished(self, found: Solution, index: int, tolerance: float, max_iterations: int) -> Solution:
-        """Go on in float64 with a lambda where rounding of float32 products ended the search, or misled it.
-
-        Large features and few errors make large logits, whose rounding exceeds what is left to gain. The others
-        stay as they are: float64 products cost twice as much on a CPU, and far more on most GPUs.
-        """
-        done = found.iterations[index]
-        if done >= max_iterations or (found.converged[index] and tolerance >= EXACT_BELOW):
-            return found
-        start = found.select(index)
-        spectrum = Spectrum(self._space.spectrum.values, self._space.basis)
-        design = replace(self._design, dtype=torch.float64)
-        space = Space(None, design.mean, design, spectrum)
-        objective = self._objective(space, start.lambdas)
-        point = self._reduction.pack(*space.from_features(start.weights, start.intercepts)).flatten(1)
-        options = self._options(space, start.lambdas, tolerance, max_iterations - done)
-        bound = PreconditionedProblem(objective, spectrum, mechanisms=self._mechanisms)
-        if start.converged[0] and passes(bound, point, options):
-            return found
-        more = self._solution(start.lambdas, minimise(bound, point, options), space)
-        iterations, evaluations = done + more.iterations[0], start.evaluations[0] + more.evaluations[0]
-        return found.replaced(index, replace(more, iterations=(iterations,), evaluations=(evaluations,)))
-
-    def _objective(self, space: Space, lambdas: Sequence[float]) -> Objective:
-        strengths = torch.tensor(lambdas, dtype=torch.float64, device=space.mean.device)
-        return self._reduction.objective(space.design, strengths)
-
-    def _options(self, space: Space, lambdas: Sequence[float], tolerance: float, max_iterations: int) -> Options:
-        floors = [FLOOR_PER_ROW * count for count in self._reduction.counts().tolist()] * len(lambdas)
-        return Options(tolerance, max_iterations, floors, noise=ROUNDING[space.design.dtype])
-
-    def _solution(self, lambdas: Sequence[float], minimum: Minimum, space: Space) -> Solution:
-        """Translate minima back to classes and features, and fold the problems of each lambda into one entry."""
-        n, per = len(lambdas), self._reduction.n_problems
-        groups = [slice(i * per, (i + 1) * per) for i in range(n)]
-        theta = minimum.points.view(n * per, self._reduction.n_logits, space.design.dim + 1)
-        weights, intercepts = space.to_features(*self._reduction.unpack(theta, n))
+    def _fit(self, lambda_: float, options: Options) -> Solution:
+        """Fit one lambda and remember what was found."""
+        objective = self._reduction.objective(self._space.design, lambda_)
+        start = self._warm.start(objective)
+        if start is None:
+            start = self._reduction.nothing_known(self._space.design.dim)
+        problem = PreconditionedProblem(objective, self._space.variances, self._warm.blocks(lambda_), self._mechanisms)
+        descent = Descent(problem, start.flatten(), options)
+        descent.run(ROUNDING[self._space.design.dtype])
+        if self._space.design.dtype != torch.float64 and not (descent.stop.passed and options.tolerance >= EXACT_BELOW):
+            # Large features and few errors make large logits, whose rounding exceeds what is left to gain: the search
+            # was ended by it, or misled. Others stay as they are: float64 products cost twice as much on a CPU, and
+            # far more on most GPUs.
+            problem.objective = self._reduction.objective(self._space.exact, lambda_)
+            descent.run(ROUNDING[torch.float64])
+        theta = descent.point.view_as(start)
+        self._warm.remember(lambda_, theta)
+        if problem.blocks is not None:
+            self._warm.keep(lambda_, problem.blocks)
+        weights, intercepts = self._space.to_features(*self._reduction.unpack(theta))
         return Solution(
-            lambdas=tuple(float(value) for value in lambdas),
-            weights=weights,
-            intercepts=intercepts,
-            objective=tuple(math.fsum(minimum.values[group]) for group in groups),
-            iterations=tuple(max(minimum.iterations[group], default=0) for group in groups),
-            gradient_norm=tuple(math.hypot(*minimum.gradient_norms[group]) for group in groups),
-            gap=tuple(max(minimum.gaps[group], default=0.0) for group in groups),
-            converged=tuple(all(minimum.converged[group]) for group in groups),
-            evaluations=tuple(sum(minimum.evaluations[group]) for group in groups),
-            mean=space.mean,
+            lambdas=(float(lambda_),),
+            weights=weights.unsqueeze(0),
+            intercepts=intercepts.unsqueeze(0),
+            objective=(descent.value,),
+            iterations=(descent.iterations,),
+            gradient_norm=(descent.gradient_norm,),
+            gap=(descent.stop.gap,),
+            converged=(descent.stop.passed,),
+            evaluations=(descent.evaluations,),
+            mean=self._space.exact.mean,
         )
-
-
-def _chain(lambdas: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Split lambdas into those that are fitted one after the other, from large to small, and the rest.
-
-    The first are LINK apart at least; between them the others then have solutions on either side.
-    """
-    chain: list[float] = []
-    for value in sorted(lambdas, reverse=True):
-        if not chain or value * LINK <= chain[-1]:
-            chain.append(value)
-    return chain, [value for value in lambdas if value not in chain]
-
-
-def _reduction(targets: Targets, rows: Tensor | None, device: torch.device) -> Reduction:
-    values = targets.values.to(device)
-    if rows is not None:
-        values = values[rows]
-    return reduce_targets(targets.kind, values, targets.n_classes)
 
 
 def _check_stop(lambdas: Sequence[float], tolerance: float, max_iterations: int) -> None:
@@ -237,13 +183,13 @@ def _check(features: Tensor, targets: Targets, rows: Tensor | None) -> None:
 
 def _check_targets(targets: Targets, n_rows: int) -> None:
     values = targets.values
-    expected: tuple[int, ...]
-    if targets.kind == "multinomial":
-        expected, dtype, low, high = (n_rows,), torch.int64, 0, targets.n_classes - 1
-    elif targets.kind == "one_vs_rest":
-        expected, dtype, low, high = (n_rows, targets.n_classes), torch.int8, -1, 1
-    else:
+    kinds: dict[str, tuple[tuple[int, ...], torch.dtype, int, int]] = {
+        "multinomial": ((n_rows,), torch.int64, 0, targets.n_classes - 1),
+        "one_vs_rest": ((n_rows, targets.n_classes), torch.int8, -1, 1),
+    }
+    if targets.kind not in kinds:
         raise EvalsuiteError(f"Targets are 'multinomial' or 'one_vs_rest', not {targets.kind!r}.")
+    expected, dtype, low, high = kinds[targets.kind]
     if tuple(values.shape) != expected or values.dtype != dtype:
         raise EvalsuiteError(
             f"{targets.kind} targets for these features must be {expected} of {dtype}; got "

@@ -12,19 +12,18 @@ size D x D is then ever made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from evalsuite.probe.objective import Design
-from evalsuite.probe.preconditioner.kronecker import Spectrum, covariance
 
 RANK_TOLERANCE = 1e-12
 """Eigenvalues of float64 inner products below this share of the largest are rounding."""
 
 MAX_COPY_BYTES = 256 << 20
-"""Rows whose coordinates take more than this stay as they are: a copy would burst the memory bound."""
+"""Rows whose coordinates take more than this are not copied, the memory bound would burst: parameters are rotated."""
 
 MAX_ROTATED_DIM = 4096
 """Above this D a rotation costs more than it saves."""
@@ -34,31 +33,33 @@ MAX_ROTATED_DIM = 4096
 class Space:
     """Coordinates of the centred rows of a design.
 
-    basis: V (D, r) float64 with orthonormal columns, or None for the coordinates of the features; mean: (D,)
-    float64; design: the rows z_n, (N, r) of mean zero, or the design itself; spectrum: their covariance.
+    design: the rows z_n (N, r), or those of the features where they are too many for a copy; exact: the rows of the
+    features in float64; variances: (r,) float64, of the coordinates. Parameters of both designs are the same.
     """
 
-    basis: Tensor | None
-    mean: Tensor
     design: Design
-    spectrum: Spectrum
+    exact: Design
+    variances: Tensor
 
     @classmethod
     def of(cls, design: Design) -> Space:
         """Find the coordinates in which a design is fitted fastest."""
-        if len(design) < design.dim:
+        if len(design) < design.width:
             return cls._of_few_rows(design)
         itemsize = torch.finfo(design.dtype).bits // 8
-        if design.dim > MAX_ROTATED_DIM or len(design) * design.dim * itemsize > MAX_COPY_BYTES:
-            return cls(None, design.mean, design, Spectrum.of(design))
-        values, vectors = torch.linalg.eigh(covariance(design))
+        exact = replace(design, dtype=torch.float64)
+        if design.width > MAX_ROTATED_DIM:
+            return cls(design, exact, _variances(design))
+        values, vectors = torch.linalg.eigh(_covariance(design))
         kept = _kept(values, RANK_TOLERANCE if design.dtype == torch.float64 else torch.finfo(torch.float32).eps ** 2)
-        basis = vectors[:, kept]
-        turn = basis.to(design.dtype)
-        rows = torch.empty(len(design), int(kept.sum()), dtype=design.dtype, device=turn.device)
-        for span, x in design.chunks(columns=design.dim):
+        exact = replace(exact, basis=vectors[:, kept])
+        if len(design) * design.width * itemsize > MAX_COPY_BYTES:
+            return cls(replace(design, basis=exact.basis), exact, values[kept].clamp(min=0))
+        turn = vectors[:, kept].to(design.dtype)
+        rows = torch.empty(len(design), turn.shape[1], dtype=design.dtype, device=turn.device)
+        for span, x in design.chunks(columns=design.width):
             torch.mm(x, turn, out=rows[span])
-        return cls._of_rows(basis, design.mean, rows)
+        return cls._of_rows(rows, exact)
 
     @classmethod
     def _of_few_rows(cls, design: Design) -> Space:
@@ -66,32 +67,42 @@ class Space:
         centred = source.double() - design.mean
         values, vectors = torch.linalg.eigh(centred @ centred.T)
         kept = _kept(values, RANK_TOLERANCE)
-        values, vectors = values[kept].clamp(min=torch.finfo(torch.float64).tiny), vectors[:, kept]
-        roots = values.sqrt()
-        basis = centred.T @ (vectors / roots)
+        roots = values[kept].clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+        basis = centred.T @ (vectors[:, kept] / roots)
         if float(roots[-1]) < RANK_TOLERANCE:
             basis = torch.zeros_like(basis)
-        return cls._of_rows(basis, design.mean, centred @ basis)
+        return cls._of_rows(centred @ basis, replace(design, dtype=torch.float64, basis=basis))
 
     @classmethod
-    def _of_rows(cls, basis: Tensor, mean: Tensor, rows: Tensor) -> Space:
+    def _of_rows(cls, rows: Tensor, exact: Design) -> Space:
         zeros = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
-        inner = Design(rows, None, zeros, rows.dtype, centred=True)
-        variances = zeros.clone()
-        for _, z in inner.chunks(columns=rows.shape[1]):
-            variances += z.square().sum(dim=0, dtype=torch.float64)
-        return cls(basis, mean, inner, Spectrum(variances / len(rows), None))
+        design = Design(rows, None, zeros, rows.dtype, centred=True)
+        return cls(design, exact, _variances(design))
 
     def from_features(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Return weights (..., D) and intercepts (...) of the features as those of the centred coordinates."""
-        shifted = intercepts + weights @ self.mean
-        return (weights if self.basis is None else weights @ self.basis), shifted
+        return self.exact.inside(weights), intercepts + weights @ self.exact.mean
 
     def to_features(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Return weights and intercepts of the centred coordinates as those of the features."""
-        if self.basis is not None:
-            weights = weights @ self.basis.T
-        return weights, intercepts - weights @ self.mean
+        weights = self.exact.outside(weights)
+        return weights, intercepts - weights @ self.exact.mean
+
+
+def _covariance(design: Design) -> Tensor:
+    """Return the mean of x x' over the centred rows: (D, D) float64."""
+    total = torch.zeros(design.width, design.width, dtype=torch.float64, device=design.mean.device)
+    for _, x in design.chunks(columns=design.width):
+        total += x.T @ x
+    return total / len(design)
+
+
+def _variances(design: Design) -> Tensor:
+    """Return the mean of x^2 over the centred rows: (D,) float64."""
+    total = torch.zeros_like(design.mean)
+    for _, x in design.chunks(columns=design.width):
+        total += x.square().sum(dim=0, dtype=torch.float64)
+    return total / len(design)
 
 
 def _kept(values: Tensor, tolerance: float) -> Tensor:

@@ -7,8 +7,6 @@ first point: where that point is all but right already, the sample cannot lead a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ SAMPLE_ROWS = 8192
 """Rows looked at, at most."""
 
 SAMPLE_LOGITS = 1 << 22
-"""Logits of all points and problems on those rows together, at most: 16 MB in float32."""
+"""Logits of all points on those rows together, at most: 16 MB in float32."""
 
 NEWTON_STEPS = 8
 """Steps at most; most starts take three."""
@@ -34,92 +32,64 @@ ENOUGH = 1e-6
 
 
 def lowest(objective: Objective, points: Tensor, slope: Tensor) -> Tensor:
-    """Return the lowest points (P, K, D + 1) that damped Newton steps find on the span of points (J, P, K, D + 1).
+    """Return the lowest point (K, r + 1) that damped Newton steps find on the span of points (J, K, r + 1).
 
-    slope: (P, K, D + 1), the gradient of the losses at the first point. By the model, none is above that.
+    slope: (K, r + 1), the gradient of the losses at the first point. By the model, it is not above that.
     """
-    span = _Span.of(objective, points, slope)
-    lambdas = objective.lambdas
-    a = span.first()
-    value, gradient, hessian = span.model(a, lambdas)
-    length = torch.ones_like(value)
+    span = _Span(objective, points, slope)
+    a = torch.zeros(len(points), dtype=torch.float64, device=points.device)
+    a[0] = 1
+    value, gradient, hessian = span.model(a)
+    length = 1.0
     for _ in range(NEWTON_STEPS):
         step = _newton_step(gradient, hessian)
-        if bool((-(step * gradient).sum(dim=1) <= ENOUGH * value.abs()).all()):
+        if float(-step @ gradient) <= ENOUGH * abs(value):
             break
-        trial = a + length[:, None] * step
-        at_trial = span.model(trial, lambdas)
-        lower = at_trial[0] < value
-        a, gradient = (torch.where(lower[:, None], new, old) for new, old in ((trial, a), (at_trial[1], gradient)))
-        value = torch.where(lower, at_trial[0], value)
-        hessian = torch.where(lower[:, None, None], at_trial[2], hessian)
-        length = torch.where(lower, torch.ones_like(length), SHRINK * length)
-    return torch.einsum("pj,jpkd->pkd", a, span.basis)
+        trial = a + length * step
+        at_trial = span.model(trial)
+        if at_trial[0] < value:
+            a, (value, gradient, hessian), length = trial, at_trial, 1.0
+        else:
+            length *= SHRINK
+    return torch.einsum("j,jkd->kd", a, span.basis)
 
 
-@dataclass(frozen=True)
 class _Span:
-    """F of P problems on the span of J points each, modelled on a sample of the rows.
+    """F on the span of J points, modelled on a sample of m rows.
 
-    basis: (J, P, K, D + 1), the first point and the differences of the others from it; logits: theirs (P, J, K m);
-    positions: (m,) of the sample; scale: N / m; slope: (P, J), the linear term; gram: (P, J, J), inner products
-    of the weights.
+    basis: (J, K, r + 1), the first point and the differences of the others from it.
     """
 
-    objective: Objective
-    basis: Tensor
-    logits: Tensor
-    positions: Tensor
-    scale: float
-    slope: Tensor
-    gram: Tensor
-
-    @classmethod
-    def of(cls, objective: Objective, points: Tensor, slope: Tensor) -> _Span:
-        """Take points (J, P, K, D + 1) and the gradient of the losses (P, K, D + 1) at the first of them."""
-        basis = torch.cat([points[:1], points[1:] - points[:1]])
-        n_points, n_problems, n_logits, _ = basis.shape
+    def __init__(self, objective: Objective, points: Tensor, slope: Tensor) -> None:
+        self.basis = torch.cat([points[:1], points[1:] - points[:1]])
+        self._objective = objective
         n_rows = len(objective.design)
-        wanted = min(n_rows, SAMPLE_ROWS, max(1, SAMPLE_LOGITS // (n_points * n_problems * n_logits)))
-        positions = torch.arange(0, n_rows, -(-n_rows // wanted), device=points.device)
-        logits = objective.logits(basis.flatten(0, 1), positions).view(n_points, n_problems, -1).transpose(0, 1)
-        weights = basis[..., :-1]
-        gram = torch.einsum("ipkd,jpkd->pij", weights, weights)
-        scale = n_rows / len(positions)
-        span = cls(objective, basis, logits.contiguous(), positions, scale, torch.zeros_like(gram[:, 0]), gram)
-        _, sampled, _ = span.model(span.first(), torch.zeros_like(objective.lambdas))
-        return replace(span, slope=torch.einsum("pkd,jpkd->pj", slope, basis) - sampled)
+        wanted = min(n_rows, SAMPLE_ROWS, max(1, SAMPLE_LOGITS // (len(points) * objective.n_logits)))
+        self._positions = torch.arange(0, n_rows, -(-n_rows // wanted), device=points.device)
+        self._scale = n_rows / len(self._positions)
+        self._logits = objective.logits(self.basis, self._positions)
+        weights = self.basis[..., :-1].flatten(1)
+        self._pull = objective.lambda_ * weights @ weights.T
+        # F's gradient at the first point is what is known of the losses and what the penalty has.
+        self._slope = torch.zeros_like(self._pull[0])
+        sampled = self.model(torch.eye(len(points), dtype=torch.float64, device=points.device)[0])[1]
+        self._slope = self.basis.flatten(1) @ slope.flatten() + self._pull[0] - sampled
 
-    def first(self) -> Tensor:
-        """Return the coefficients (P, J) of the first point."""
-        found = torch.zeros_like(self.slope)
-        found[:, 0] = 1
-        return found
-
-    def model(self, a: Tensor, lambdas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return F (P,), its gradient (P, J) and Hessian (P, J, J) at coefficients a (P, J)."""
-        n_problems, n_points = a.shape
-        ids = torch.arange(n_problems, device=a.device)
-        shape = (n_problems, self.basis.shape[2], len(self.positions))
-        logits = torch.bmm(a.to(self.logits.dtype).unsqueeze(1), self.logits).view(shape)
-        directions = self.logits.view(n_problems, n_points, *shape[1:])
-        bent = self.objective.hessian_vector_product(ids, self.positions, logits, directions).flatten(2)
-        loss, residual = self.objective.loss(ids, self.positions, logits)
-        gradient = torch.bmm(self.logits, residual.reshape(n_problems, -1, 1)).squeeze(2).double()
-        hessian = torch.bmm(self.logits, bent.transpose(1, 2)).double()
-        pull = torch.bmm(self.gram, a.unsqueeze(2)).squeeze(2)
-        return (
-            self.scale * loss + (self.slope * a).sum(dim=1) + lambdas / 2 * (a * pull).sum(dim=1),
-            self.scale * gradient + self.slope + lambdas[:, None] * pull,
-            self.scale * hessian + lambdas[:, None, None] * self.gram,
-        )
+    def model(self, a: Tensor) -> tuple[float, Tensor, Tensor]:
+        """Return F, its gradient (J,) and Hessian (J, J) at coefficients a (J,)."""
+        logits = torch.einsum("j,jkm->km", a.to(self._logits.dtype), self._logits)
+        bent = self._objective.hessian_vector_product(self._positions, logits, self._logits).flatten(1)
+        losses, residual = self._objective.loss(self._positions, logits)
+        flat = self._logits.flatten(1)
+        value = self._scale * losses.sum() + self._slope @ a + a @ self._pull @ a / 2
+        gradient = self._scale * (flat @ residual.flatten()).double() + self._slope + self._pull @ a
+        return float(value), gradient, self._scale * (flat @ bent.T).double() + self._pull
 
 
 def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
     """Return -H^-1 g, with H scaled to a unit diagonal; a point equal to the first one stays unused."""
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    diagonal = hessian.diagonal()
     root = torch.where(diagonal > 0, diagonal, torch.inf).rsqrt()
-    scaled = root.unsqueeze(2) * hessian * root.unsqueeze(1)
-    scaled = scaled + torch.diag_embed(torch.where(root > 0, RIDGE, 1.0).to(scaled.dtype))
-    solved: Tensor = torch.linalg.solve(scaled, (root * gradient).unsqueeze(2))
-    return -root * solved.squeeze(2)
+    scaled = root * hessian * root.unsqueeze(1) + torch.diag(torch.where(root > 0, RIDGE, 1.0).to(hessian.dtype))
+    step: Tensor = torch.linalg.solve(scaled, root * gradient)
+    return -root * step

@@ -28,9 +28,6 @@ LAMBDAS = tuple(10.0 ** (-6 + i / 8) for i in range(97))
 STEPS = (16, 8, 4, 2, 1)
 """Distance between neighbours on the grid in each round, from 7 points over 12 decades to 8 per decade."""
 
-MAX_BATCH = 8
-"""Lambdas solved together at most; a full grid would otherwise hold 48 histories in memory."""
-
 Grid = Literal["parametric", "full"]
 
 Trial = TypedDict(
@@ -87,18 +84,15 @@ def sweep(
     if len(validation_rows) == 0:
         raise EvalsuiteError("A sweep needs at least one validation row, and there is none.")
     problem = Prepared(features, targets, fit_rows, mechanisms)
-    known: Solution | None = None
     scores: dict[int, float] = {}
-    fits: dict[int, int] = {}
+    fits: dict[int, Solution] = {}
 
-    def fit(fresh: list[int]) -> None:
-        nonlocal known
-        for points in (fresh[i : i + MAX_BATCH] for i in range(0, len(fresh), MAX_BATCH)):
+    def fit(points: list[int]) -> None:
+        if points:
             found = problem.solve([LAMBDAS[point] for point in points], tolerance, max_iterations)
             for index, point in enumerate(points):
-                fits[point] = len(fits)
+                fits[point] = found.select(index)
                 scores[point] = _checked(score(found.logits(index, features, validation_rows)), LAMBDAS[point])
-            known = found if known is None else known.joined(found)
 
     for done, step in enumerate(STEPS, start=1):
         fit(_next_points(scores, step, grid))
@@ -106,9 +100,7 @@ def sweep(
             on_round(done, len(STEPS))
     while middle := _next_points(scores, 0, grid):  # where it proves worse, the plateau was two
         fit(middle)
-    if known is None:
-        raise EvalsuiteError("The sweep tried no lambda.")
-    return _result(scores, fits, known)
+    return _result(scores, fits)
 
 
 def refit(
@@ -158,17 +150,17 @@ def _checked(score: float, value: float) -> float:
     return float(score)
 
 
-def _result(scores: dict[int, float], fits: dict[int, int], known: Solution) -> SweepResult:
+def _result(scores: dict[int, float], fits: dict[int, Solution]) -> SweepResult:
     first, best, last = best_plateau(scores)
     tried: list[Trial] = [
         {
             "lambda": LAMBDAS[point],
             "score": scores[point],
-            "objective": known.objective[fits[point]],
-            "iterations": known.iterations[fits[point]],
-            "gradient_norm": known.gradient_norm[fits[point]],
-            "converged": known.converged[fits[point]],
+            "objective": fits[point].objective[0],
+            "iterations": fits[point].iterations[0],
+            "gradient_norm": fits[point].gradient_norm[0],
+            "converged": fits[point].converged[0],
         }
         for point in sorted(scores)
     ]
-    return SweepResult(LAMBDAS[best], (LAMBDAS[first], LAMBDAS[last]), tried, known.select(fits[best]))
+    return SweepResult(LAMBDAS[best], (LAMBDAS[first], LAMBDAS[last]), tried, fits[best])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError, NotFiniteError
+from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import Member, PassReport
@@ -29,6 +31,9 @@ from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
 from evalsuite.text import brief
+
+FULL = os.strerror(errno.ENOSPC)
+"""What libraries in other languages, too, say of a full disk."""
 
 
 @dataclass
@@ -286,7 +291,9 @@ class ModelTaskJob:
         """Record what went wrong as the result of these protocols."""
         message = brief(str(error))
         log = str(error) if message != str(error).strip() else ""
-        if not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
+        if FULL in message:
+            message = f"The disk is full ({message}). Make room, or use another --cache-dir or --output."
+        elif not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
             place = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{message}\n({place.name}, {place.filename}, line {place.lineno})".strip()
             log = "".join(traceback.format_exception(error))
@@ -298,7 +305,12 @@ class ModelTaskJob:
         changed = options_hash(changed_options(protocol, self.options))
         key = self._key_if_known()
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
-        path = self.store.write(result, key, changed, samples, log)
+        try:
+            path = self.store.write(result, key, changed, samples, log)
+        except JobError as error:  # others may have a place; this one is told, and is missing in the store
+            record = ErrorRecord(kind=type(error).__name__, message=brief(str(error)))
+            self._keep(self._base(protocol, "error").model_copy(update={"error": record}), protocol, stored=False)
+            return
         if result.status in ("ok", "partial") and key:
             # A failure from before the weights were there lies under the unknown fingerprint.
             remove_record(self.store.path(result.model, "", result.task, result.protocol, changed))

@@ -9,9 +9,9 @@ import torch
 from evalsuite.probe import Prepared, Targets
 from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Design, Objective, Sigmoid, Softmax
-from evalsuite.probe.preconditioner import class_blocks
+from evalsuite.probe.preconditioner.class_blocks import ClassBlocks, passes_worth
 
-LAMBDAS = torch.tensor([0.1, 2.0], dtype=torch.float64)
+LAMBDAS = (0.1, 2.0)
 
 
 def correlated_rows(n: int, dim: int) -> torch.Tensor:
@@ -22,23 +22,23 @@ def correlated_rows(n: int, dim: int) -> torch.Tensor:
     return torch.from_numpy(common + 1e-3 * rng.normal(size=(n, dim)) + 0.1 * rare)
 
 
-def softmax_problem(n: int, dim: int) -> tuple[Objective, torch.Tensor]:
+def softmax_problem(n: int, dim: int, penalty: float) -> tuple[Objective, torch.Tensor]:
     """Seven classes whose labels are noise, and a point (7, dim + 1)."""
     rng = np.random.default_rng(6)
     labels = torch.from_numpy(rng.integers(0, 7, n))
     point = torch.from_numpy(0.3 * rng.normal(size=(7, dim + 1)))
-    return Softmax(Design.of(correlated_rows(n, dim), None), LAMBDAS, labels, 7), point
+    return Softmax(Design.of(correlated_rows(n, dim), None), penalty, labels, 7), point
 
 
-def sigmoid_problem(n: int, dim: int) -> tuple[Objective, torch.Tensor]:
+def sigmoid_problem(n: int, dim: int, penalty: float) -> tuple[Objective, torch.Tensor]:
     """A task that ignores a third of its rows, and a point (1, dim + 1)."""
     rng = np.random.default_rng(7)
     labels = torch.from_numpy(rng.integers(-1, 2, (1, n)).astype(np.int8))
     point = torch.from_numpy(rng.normal(size=(1, dim + 1)))
-    return Sigmoid(Design.of(correlated_rows(n, dim), None), LAMBDAS, labels, torch.tensor([0, 0])), point
+    return Sigmoid(Design.of(correlated_rows(n, dim), None), penalty, labels, 1), point
 
 
-def hessians(objective: Objective, theta: torch.Tensor, penalty: float) -> torch.Tensor:
+def hessians(objective: Objective, theta: torch.Tensor) -> torch.Tensor:
     """Return the diagonal blocks (K, D + 1, D + 1) of the Hessian, as the formula has them."""
     rows = objective.design.take(torch.arange(len(objective.design)))
     rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64)], dim=1)
@@ -49,49 +49,47 @@ def hessians(objective: Objective, theta: torch.Tensor, penalty: float) -> torch
     else:
         p = torch.softmax(logits, dim=0)
         weights = p * (1 - p)
-    added = torch.full((rows.shape[1],), penalty, dtype=torch.float64)
+    added = torch.full((rows.shape[1],), objective.lambda_, dtype=torch.float64)
     added[-1] = 0
     return (rows.T * weights[:, None]) @ rows + torch.diag(added)
 
 
-def product(objective: Objective, index: int, theta: torch.Tensor) -> torch.Tensor:
+def product(objective: Objective, theta: torch.Tensor) -> torch.Tensor:
     """Return the blocks times the Hessians that they are to be the inverses of: (K, D + 1, D + 1)."""
-    found = class_blocks.inverses(objective, index, theta)
-    columns = hessians(objective, theta, float(LAMBDAS[index])).permute(2, 0, 1)
-    return class_blocks.apply(found, columns).permute(1, 2, 0)
+    columns = hessians(objective, theta).permute(2, 0, 1)
+    return ClassBlocks(objective, theta).times(columns).permute(1, 2, 0)
 
 
 @pytest.mark.parametrize("problem", [softmax_problem, sigmoid_problem])
-@pytest.mark.parametrize("index", [0, 1])
-def test_of_few_rows_the_blocks_are_the_hessians(problem: object, index: int) -> None:
-    objective, theta = problem(300, 40)  # type: ignore[operator]
-    found = product(objective, index, theta)
+@pytest.mark.parametrize("penalty", LAMBDAS)
+def test_of_few_rows_the_blocks_are_the_hessians(problem: object, penalty: float) -> None:
+    objective, theta = problem(300, 40, penalty)  # type: ignore[operator]
+    found = product(objective, theta)
     assert torch.allclose(found, torch.eye(41, dtype=torch.float64).expand_as(found), atol=1e-5)
 
 
 @pytest.mark.parametrize("problem", [softmax_problem, sigmoid_problem])
 def test_of_many_rows_no_direction_is_estimated_much_worse_than_another(problem: object) -> None:
     """The labels cannot be told from the features, so that every row matters and some have to be drawn."""
-    objective, theta = problem(12_000, 40)  # type: ignore[operator]
-    values = torch.linalg.eigvals(product(objective, 0, theta)).real
+    objective, theta = problem(12_000, 40, 0.1)  # type: ignore[operator]
+    values = torch.linalg.eigvals(product(objective, theta)).real
     assert 0.4 < float(values.min()) < float(values.max()) < 3
     assert float((values - 1).abs().max()) > 1e-3  # not all rows were looked at
 
 
-def test_blocks_have_the_precision_of_the_products() -> None:
-    objective, theta = softmax_problem(300, 40)
-    single = Softmax(Design.of(correlated_rows(300, 40).float(), None), LAMBDAS, objective.labels, 7)
-    assert class_blocks.inverses(single, 0, theta).tiles.dtype == torch.float32
+def test_blocks_take_half_the_memory_where_products_are_float32() -> None:
+    objective, theta = softmax_problem(300, 40, 0.1)
+    single = Softmax(Design.of(correlated_rows(300, 40).float(), None), 0.1, objective.labels, 7)
+    assert 2 * ClassBlocks(single, theta).inverses.nbytes == ClassBlocks(objective, theta).inverses.nbytes
 
 
 def test_blocks_that_do_not_fit_the_memory_are_never_worth_it() -> None:
-    def worth(n_problems: int) -> float:
-        labels = torch.arange(300) % 7
-        objective = Softmax(Design.of(torch.randn(300, 1200), None), LAMBDAS, labels, 7)
-        return class_blocks.rounds_worth(objective, n_problems)
+    def worth(n_classes: int) -> float:
+        labels = torch.arange(300) % n_classes
+        return passes_worth(Softmax(Design.of(torch.randn(300, 1200), None), 1.0, labels, n_classes))
 
-    assert 0 < worth(1) < float("inf")
-    assert worth(12) == float("inf")
+    assert 0 < worth(7) < float("inf")
+    assert worth(84) == float("inf")
 
 
 @pytest.fixture(scope="module")

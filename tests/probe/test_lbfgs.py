@@ -1,4 +1,4 @@
-"""The parts of the solver that do not know of classes: the line search and the batched minimiser."""
+"""The parts of the solver that do not know of classes: the line search and the descent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evalsuite.probe.optimiser.lbfgs import Options, minimise
+from evalsuite.probe.optimiser.lbfgs import Descent, Options
 from evalsuite.probe.optimiser.search import CURVATURE, MAX_BLIND_TRIALS, SUFFICIENT_DECREASE, Search, Verdict
 
 
@@ -57,65 +57,101 @@ def test_a_direction_that_promises_less_than_the_noise_is_not_followed_long() ->
 
 
 class Quadratics:
-    """F_p(x) = (x - p)' diag(scale) (x - p) / 2 + 1, with condition number 10^(2 p)."""
+    """One problem for each condition number 10^k: (x - k)' diag(10^0 .. 10^k) (x - k) / 2 + 1, next to each other."""
 
-    def __init__(self, n_problems: int, size: int) -> None:
-        exponents = torch.linspace(0, 2, size, dtype=torch.float64)
-        self.scales = torch.stack([10 ** (exponents * p) for p in range(n_problems)])
-        self.asked: list[list[int]] = []
+    def __init__(self, *powers: int, size: int = 20) -> None:
+        exponents = torch.linspace(0, 1, size, dtype=torch.float64)
+        self.scales = torch.stack([10 ** (exponents * power) for power in powers])
+        self.goal = torch.tensor(powers, dtype=torch.float64)[:, None].expand(-1, size)
 
-    def evaluate(self, ids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        self.asked.append(ids.tolist())
-        gap = points - ids[:, None]
-        gradient = self.scales[ids] * gap
-        return (gradient * gap).sum(dim=1) / 2 + 1, gradient
+    def evaluate(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        gap = point.view_as(self.goal) - self.goal
+        gradient = self.scales * gap
+        return (gradient * gap).sum(dim=1) / 2 + 1, gradient.flatten()
 
-    def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
-        return gradients.clone()
+    def precondition(self, vectors: Tensor) -> Tensor:
+        return vectors.clone()
 
-    def refresh(self, ids: Tensor, points: Tensor) -> list[int]:
-        return []
+    def refresh(self, point: Tensor) -> bool:
+        return False
 
 
-def test_minimise_runs_problems_side_by_side_and_drops_them() -> None:
-    problem = Quadratics(3, 20)
-    options = Options(tolerance=1e-10, max_iterations=700, floors=[1.0] * 3, noise=1e-15)
-    found = minimise(problem, torch.full((3, 20), 5.0, dtype=torch.float64), options)
-    assert found.converged == (True, True, True)
-    assert found.values == pytest.approx((1.0, 1.0, 1.0), abs=1e-10)
-    for p in range(3):
-        assert torch.allclose(found.points[p], torch.full((20,), float(p), dtype=torch.float64), atol=1e-3)
-    assert found.iterations[0] < found.iterations[2]
-    assert problem.asked[0] == [0, 1, 2]
-    assert problem.asked[-1] == [2]
-    assert len(problem.asked) == max(found.evaluations)
+class Unequal(Quadratics):
+    """Whose first problem is worth a millionth, as its preconditioner knows."""
+
+    share = torch.tensor([[1e-6], [1.0]], dtype=torch.float64)
+
+    def evaluate(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        values, gradient = super().evaluate(point)
+        return values * self.share[:, 0], (gradient.view(2, -1) * self.share).flatten()
+
+    def precondition(self, vectors: Tensor) -> Tensor:
+        return (vectors.view(len(vectors), 2, -1) / self.share).flatten(1)
+
+
+def minimise(problem: Quadratics, start: Tensor, max_iterations: int = 500) -> Descent:
+    descent = Descent(problem, start, Options(1e-10, max_iterations, [1.0] * len(problem.goal)))
+    descent.run(noise=1e-15)
+    return descent
+
+
+def far(problem: Quadratics) -> Tensor:
+    return torch.full_like(problem.goal, 5.0).flatten()
+
+
+@pytest.mark.parametrize("powers", [(0,), (2,), (0, 2), (4,)])
+def test_problems_are_minimised_next_to_each_other(powers: tuple[int, ...]) -> None:
+    problem = Quadratics(*powers)
+    found = minimise(problem, far(problem))
+    assert found.stop.passed
+    assert found.value == pytest.approx(len(powers), abs=1e-10)
+    assert torch.allclose(found.point, problem.goal.flatten(), atol=1e-3)
+
+
+def test_every_problem_is_near_its_own_minimum() -> None:
+    """The first is worth a millionth of the second, and is not stopped earlier for that."""
+    problem = Unequal(2, 0)
+    descent = Descent(problem, far(problem), Options(1e-3, 500, [1e-6, 1.0]))
+    descent.run(noise=1e-15)
+    assert descent.stop.passed
+    assert Quadratics(2, 0).evaluate(descent.point)[0].max() < 1 + 1e-3
 
 
 def test_minimise_stops_at_the_limit() -> None:
-    options = Options(tolerance=1e-10, max_iterations=3, floors=[1.0] * 3, noise=1e-15)
-    found = minimise(Quadratics(3, 20), torch.full((3, 20), 5.0, dtype=torch.float64), options)
-    assert found.iterations[2] == 3
-    assert not found.converged[2]
-    assert found.values[2] > 1.1
+    problem = Quadratics(4)
+    found = minimise(problem, far(problem), max_iterations=3)
+    assert found.iterations == 3
+    assert not found.stop.passed
+    assert found.value > 1.1
 
 
 def test_a_start_at_the_minimum_has_converged() -> None:
-    start = torch.arange(3, dtype=torch.float64)[:, None].expand(3, 20).contiguous()
-    found = minimise(Quadratics(3, 20), start, Options(1e-10, 500, [1.0] * 3, noise=1e-15))
-    assert found.converged == (True, True, True)
-    assert max(found.evaluations) <= 4
-    assert torch.equal(found.points, start)
+    problem = Quadratics(4)
+    found = minimise(problem, problem.goal.flatten())
+    assert found.stop.passed
+    assert found.evaluations <= 4
+    assert torch.equal(found.point, problem.goal.flatten())
+
+
+def test_one_more_look_is_enough_where_the_stop_was_passed() -> None:
+    problem = Quadratics(2)
+    found = minimise(problem, far(problem))
+    before = found.evaluations
+    found.run(noise=1e-15)
+    assert found.stop.passed and found.evaluations == before + 1
 
 
 class Rising(Quadratics):
     """Whose values rise whatever is asked, as rounding may have it; the slopes say that there is far to go."""
 
-    def evaluate(self, ids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        value, gradient = super().evaluate(ids, points)
-        return value + 1e6 * len(self.asked), gradient
+    asked = 0
+
+    def evaluate(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        self.asked += 1
+        value, gradient = super().evaluate(point)
+        return value + 1e6 * self.asked, gradient
 
 
 def test_a_search_that_finds_nothing_has_not_converged_for_that() -> None:
-    start = torch.full((3, 20), 5.0, dtype=torch.float64)
-    found = minimise(Rising(3, 20), start, Options(1e-10, 500, [1.0] * 3, noise=1e-15))
-    assert found.converged == (False, False, False)
+    problem = Rising(2)
+    assert not minimise(problem, far(problem)).stop.passed

@@ -411,13 +411,13 @@ def test_equal_rows_are_fitted_by_the_intercept_alone() -> None:
 @pytest.mark.parametrize("n_rows", [64, 192, 200, 391])
 def test_products_shared_among_threads_are_the_same(n_rows: int) -> None:
     x, y = blobs(n_rows, 8, 4)
-    objective = Softmax(Design.of(x.float(), None), torch.tensor([1.0], dtype=torch.float64), y, 4)
-    theta = torch.randn(1, 4, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    objective = Softmax(Design.of(x.float(), None), 1.0, y, 4)
+    theta = torch.randn(4, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 3, 4):
             torch.set_num_threads(threads)
-            found.append(objective.evaluate(torch.tensor([0]), theta))
+            found.append(objective.evaluate(theta))
     finally:
         torch.set_num_threads(before)
     for value, gradient in found[1:]:

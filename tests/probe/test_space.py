@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evalsuite.probe.objective import Design
+from evalsuite.probe.objective import Design, Softmax
 from evalsuite.probe.reduction import ABSENT_INTERCEPT, reduce_targets
 from evalsuite.probe.space import Space
 
@@ -23,7 +23,6 @@ def logits(x: torch.Tensor, weights: torch.Tensor, intercepts: torch.Tensor) -> 
 def test_logits_are_the_same_in_both_coordinates(n: int, dim: int, rank: int) -> None:
     x = features(n, dim)
     space = Space.of(Design.of(x, None))
-    assert space.basis is not None
     assert space.design.features.shape == (n, rank)
     g = torch.Generator().manual_seed(1)
     weights, intercepts = torch.randn(4, rank, generator=g, dtype=torch.float64), torch.arange(4.0).double()
@@ -37,11 +36,11 @@ def test_logits_are_the_same_in_both_coordinates(n: int, dim: int, rank: int) ->
 
 def test_the_basis_is_orthonormal_and_the_coordinates_are_uncorrelated() -> None:
     space = Space.of(Design.of(features(200, 6), None))
-    assert space.basis is not None
-    assert torch.allclose(space.basis.T @ space.basis, torch.eye(6, dtype=torch.float64), atol=1e-10)
+    turned = space.exact.outside(torch.eye(6, dtype=torch.float64))
+    assert torch.allclose(turned @ turned.T, torch.eye(6, dtype=torch.float64), atol=1e-10)
     z = space.design.features
     assert torch.allclose(z.mean(dim=0), torch.zeros(6, dtype=torch.float64), atol=1e-10)
-    assert torch.allclose(z.T @ z / 200, torch.diag(space.spectrum.values), atol=1e-10)
+    assert torch.allclose(z.T @ z / 200, torch.diag(space.variances), atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -57,20 +56,29 @@ def test_equal_rows_keep_one_direction_of_nothing() -> None:
         space = Space.of(Design.of(x, None))
         assert space.design.features.shape[1] == 1
         assert float(space.design.features.abs().max()) < 1e-6
-        assert torch.isfinite(space.spectrum.values).all()
+        assert torch.isfinite(space.variances).all()
 
 
 def test_rows_too_large_to_copy_stay_as_they_are() -> None:
-    """900,000 rows of 40 features, as drawn from 50, would take 288 MB."""
-    rows = torch.arange(900_000) % 50
-    design = Design.of(features(50, 40), rows)
-    space = Space.of(design)
-    assert space.basis is None
-    assert space.design is design
-    weights, intercepts = torch.ones(2, 40, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    # Only the mean moves, into the intercept.
-    assert torch.equal(space.from_features(weights, intercepts)[0], weights)
-    assert torch.allclose(space.from_features(weights, intercepts)[1], weights @ design.mean)
+    """900,000 rows of 40 features, as drawn from 50, would take 288 MB. Parameters are in the same coordinates."""
+    x = features(50, 40)
+    labels = torch.arange(50) % 3
+    few, many = Space.of(Design.of(x, None)), Space.of(Design.of(x, torch.arange(900_000) % 50))
+    assert few.design.features is not x
+    assert many.design.features is x
+    assert torch.allclose(few.variances, many.variances)
+    outside = (
+        torch.randn(3, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
+        torch.zeros(3).double(),
+    )
+    found = []
+    for space, repeats in ((few, 1), (many, 18_000)):
+        weights, intercepts = space.from_features(*outside)
+        theta = torch.cat([weights, intercepts.unsqueeze(1)], dim=1)
+        values, gradient = Softmax(space.design, 0.0, labels.repeat(repeats), 3).evaluate(theta)
+        found.append((values / repeats, space.to_features(gradient[:, :-1], gradient[:, -1])[0] / repeats))
+    assert torch.allclose(found[0][0], found[1][0])
+    assert torch.allclose(found[0][1], found[1][1])
 
 
 def test_few_rows_of_a_subset() -> None:
@@ -79,27 +87,25 @@ def test_few_rows_of_a_subset() -> None:
     space = Space.of(Design.of(x, rows))
     again = Space.of(Design.of(x[rows], None))
     assert space.design.features.shape == (4, 2)  # 17 twice, and the mean takes one away
-    assert torch.allclose(space.spectrum.values, again.spectrum.values)
+    assert torch.allclose(space.variances, again.variances)
 
 
 def test_many_classes_are_packed_without_a_common_part() -> None:
     reduction = reduce_targets("multinomial", torch.tensor([1, 1, 3, 4, 4, 4]), 6)
-    weights, intercepts = torch.randn(2, 6, 3, dtype=torch.float64), torch.randn(2, 6, dtype=torch.float64)
-    intercepts[0, 3] = ABSENT_INTERCEPT  # a warm start from rows that lacked it
+    weights, intercepts = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    intercepts[3] = ABSENT_INTERCEPT  # a warm start from rows that lacked it
     theta = reduction.pack(weights, intercepts)
-    assert theta.shape == (2, 3, 4)
-    assert torch.allclose(theta.sum(dim=1), torch.zeros(2, 4, dtype=torch.float64), atol=1e-12)
-    back = reduction.unpack(theta, 2)
-    expected = weights[:, [1, 3, 4]] - weights[:, [1, 3, 4]].mean(dim=1, keepdim=True)
-    assert torch.allclose(back[0][:, [1, 3, 4]], expected)
-    assert back[1][:, [0, 2, 5]].tolist() == [[ABSENT_INTERCEPT] * 3] * 2
-    assert float(back[1][0, 3].abs()) < 10
+    assert theta.shape == (3, 4)
+    assert torch.allclose(theta.sum(dim=0), torch.zeros(4, dtype=torch.float64), atol=1e-12)
+    back = reduction.unpack(theta)
+    assert torch.allclose(back[0][[1, 3, 4]], weights[[1, 3, 4]] - weights[[1, 3, 4]].mean(dim=0))
+    assert back[1][[0, 2, 5]].tolist() == [ABSENT_INTERCEPT] * 3
+    assert float(back[1][3].abs()) < 10
 
 
 def test_one_vs_rest_counts_what_it_uses() -> None:
     values = torch.tensor([[1, 0, -1, 1], [0, 0, -1, 1], [-1, 0, -1, -1]], dtype=torch.int8)
     reduction = reduce_targets("one_vs_rest", values, 4)
-    assert reduction.n_problems == 1
-    assert reduction.counts().tolist() == [2.0]
-    _, intercepts = reduction.unpack(torch.zeros(1, 1, 3, dtype=torch.float64), 1)
-    assert intercepts[0, 1:].tolist() == [ABSENT_INTERCEPT, ABSENT_INTERCEPT, -ABSENT_INTERCEPT]
+    assert reduction.counts.tolist() == [2.0]
+    _, intercepts = reduction.unpack(torch.zeros(1, 3, dtype=torch.float64))
+    assert intercepts[1:].tolist() == [ABSENT_INTERCEPT, ABSENT_INTERCEPT, -ABSENT_INTERCEPT]

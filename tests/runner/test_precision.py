@@ -72,7 +72,9 @@ def test_auto_takes_the_next_precision_where_fp16_overflows_and_remembers_it(tmp
     network, listener = Loud(1e6), Listener()
     first = run(tmp_path, network, task, listener)
     assert first.status == "ok" and first.provenance.precision == "bf16"
-    assert network.seen_types[0] == torch.float16 and set(network.seen_types[1:]) == {torch.bfloat16}
+    narrow = network.seen_types.count(torch.float16)  # the next batch may be on its way when the first is looked at
+    assert narrow >= 1 and set(network.seen_types[:narrow]) == {torch.float16}
+    assert set(network.seen_types[narrow:]) == {torch.bfloat16}
     assert any("bf16 was used" in warning for warning in first.warnings)
     (note,) = [note for note in listener.notes if note.startswith("Warning")]
     assert "not finite" in note and "fp16" in note and "bf16" in note
@@ -97,7 +99,7 @@ def test_a_precision_that_was_asked_for_is_not_exchanged(tmp_path: Path, task: s
     run(tmp_path, network, task)
     result = run(tmp_path, network, task, precision="fp16")
     assert result.status == "error" and "--precision fp32" in result.error.message
-    assert network.seen_types == [torch.float16]
+    assert set(network.seen_types) == {torch.float16}
 
 
 def test_a_model_that_fits_stays_at_fp16(tmp_path: Path, task: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -186,6 +187,21 @@ def test_verify_finds_what_the_file_system_does_not_tell(
     assert value(evaluate(tmp_path, task)) == 1.0
     again = evaluate(tmp_path, task, verify=True)
     assert (value(again), again.timings.images_encoded) == (pytest.approx(8 / 9), 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot be asked for space")
+def test_a_full_disk_is_told_before_it_is_written_to(
+    tmp_path: Path, task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:  # a write through a memory map would end the process
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        result = evaluate(tmp_path, task)
+    assert result.error is not None and result.error.log is None
+    assert result.error.message.startswith("The disk is full (") and "--cache-dir" in result.error.message
+    assert evaluate(tmp_path, task).metric is not None
 
 
 @pytest.mark.parametrize("readers", [2, 1_000])

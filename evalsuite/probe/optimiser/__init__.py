@@ -1,1 +1,1 @@
-"""L-BFGS on many smooth problems at once: pure numbers, nothing here knows of classes or features."""
+"""L-BFGS on a smooth problem: pure numbers, nothing here knows of classes or features."""

@@ -1,6 +1,6 @@
 """A strong Wolfe line search on one convex function of one variable, asked and told one trial at a time.
 
-Asked and told, because a round of the solver evaluates the trials of all its problems together.
+Asked and told, because who evaluates a trial finds more there than the value and the slope.
 """
 
 from __future__ import annotations

@@ -30,15 +30,12 @@ MAX_RATIO = 0.9
 class Stop:
     """The stop of one problem, (F - F*) / max(F*, floor) <= tolerance.
 
-    gap: the last estimate; hits: how often in a row it has passed; confirmed: what a preconditioner that has just been
-    made anew says is left; decreases: those of F, step by step.
+    gap: the last estimate; hits: how often in a row it has passed; decreases: those of F, step by step.
     """
 
     tolerance: float
-    floor: float
     gap: float = float("inf")
     hits: int = 0
-    confirmed: float = 0.0
     decreases: list[float] = field(default_factory=list)
 
     @property
@@ -46,30 +43,32 @@ class Stop:
         """Whether the fit has arrived."""
         return self.hits >= CONSECUTIVE_HITS
 
-    def ask(self, value: float, slope: float, iterations: int) -> None:
-        """Take F and the slope of F along the next direction."""
-        self.gap = self.estimate(slope) / max(value, self.floor)
+    def ask(self, model: float, scale: float, iterations: int) -> None:
+        """Take what a quadratic model says is left, and max(F, floor)."""
+        self.gap = max(model, self._left()) / scale
         safety = LONG_SAFETY if iterations > LONG else GAP_SAFETY
         # The start does not count: without a pair there is no telling whether the slope is believable.
         self.hits = self.hits + 1 if iterations >= 1 and self.gap <= safety * self.tolerance else 0
+
+    def doubt(self) -> None:
+        """Ask to be passed once more: what it went by is no longer exact enough."""
+        self.hits = min(self.hits, CONSECUTIVE_HITS - 1)
 
     def search_failed(self) -> None:
         """Take it that no lower F was found: one that starts at the minimum finds none."""
         if self.gap <= STALLED_SAFETY * self.tolerance:
             self.hits = CONSECUTIVE_HITS
 
-    def estimate(self, slope: float) -> float:
-        """Return an estimate of F - F*: the largest of three, each of which can be too low where another is not.
+    def _left(self) -> float:
+        """Return an estimate of F - F* that owes nothing to the model.
 
-        At a minimum of a quadratic model with inverse Hessian H, F - F* = g' H g / 2 = -slope / 2; but the H of
-        L-BFGS is too small along flat directions. And if F falls by d in one window of iterations and by r d
-        in the next, and goes on so, r d r / (1 - r) is left (Aitken); but the ratio may change. Where the
-        preconditioner has just been made anew it is the best model there is; it is asked once.
+        At a minimum of a quadratic model with inverse Hessian H, F - F* = g' H g / 2; but the H of L-BFGS is too small
+        along flat directions. If F falls by d in one window of iterations and by r d in the next, and goes on so,
+        r d r / (1 - r) is left (Aitken); but the ratio may change. Each can be too low where the other is not.
         """
-        model, self.confirmed = max(-slope / 2, self.confirmed), 0.0
         window = min(WINDOW, len(self.decreases) // 2)
         if window == 0:
-            return model
+            return 0.0
         recent, before = sum(self.decreases[-window:]), sum(self.decreases[-2 * window : -window])
         ratio = min(max(recent / before, 0.0), MAX_RATIO) if before > 0 else MAX_RATIO
-        return max(model, recent * ratio / (1 - ratio))
+        return recent * ratio / (1 - ratio)

@@ -1,11 +1,11 @@
-"""Weighted covariances of many rows, estimated from the few that matter.
+"""A weighted covariance of many rows, estimated from the few that matter.
 
 sum_n w_n x_n x_n' is estimated from rows drawn with a probability q_n and weighted by 1 / q_n. With q_n proportional
 to the leverage w_n x_n' H^-1 x_n, H the sum itself plus lambda on its diagonal, no direction is estimated worse than
 another, and rows that alone carry a direction (a pixel that is inked in one image) are never missed (Drineas et al.
-2012, Fast approximation of matrix coherence and statistical leverage). The leverage is found in two steps: with the
-diagonal of H for a rough estimate of H from a few rows, and with that for the one that counts. The first step alone
-leaves directions, those that hard problems end in, wrong by factors up to a thousand.
+2012, Fast approximation of matrix coherence and statistical leverage). The H in it is itself one of a few rows, drawn
+by their loads w_n (1 + |x_n|^2): it is too small in directions that these lack, whose rows are then drawn all the more
+surely. Loads alone leave directions, those that hard problems end in, wrong by factors up to a thousand.
 
 The draw is systematic (every time a running sum of q passes a whole number), hence deterministic.
 """
@@ -43,27 +43,32 @@ CLIPPING_ROUNDS = 8
 """Probabilities above one are cut and the rest scaled up; a few rounds of it suffice."""
 
 
-def covariances(design: Design, weights: Tensor, added: Tensor, refined: bool = True) -> Iterator[Tensor]:
+def rows_read(design: Design) -> int:
+    """Return how many rows each covariance is made of at most."""
+    return min(len(design), (ROUGH_ROWS + ROWS) * (design.width + 1))
+
+
+def covariances(design: Design, weights: Tensor, added: Tensor, by_leverage: bool = True) -> Iterator[Tensor]:
     """Yield estimates of sum_n w_kn x_n x_n' (D + 1, D + 1), each row with a last feature of one, for all k in turn.
     They are complete on the diagonal and below.
 
     weights: (K, N), not negative, in the working precision; added: (D + 1,) float64, the diagonal that H has as
-    well; refined: take the second step. Where few rows matter the sum is taken over those.
+    well; by_leverage: draw by that, else by the loads alone. Where few rows matter the sum is taken over those.
     """
-    few = (ROUGH_ROWS + ROWS) * (design.dim + 1)
-    lengths = _lengths(design)
-    matter = [_mattering(one, lengths, float(added[0])) for one in weights]
-    many = torch.tensor([len(rows) > few for rows in matter], device=weights.device)
-    leverages = iter(_leverages(design, weights[many], added, refined))
-    for one, rows in zip(weights, matter, strict=True):
-        if len(rows) > few:
-            rows, probability = draw(next(leverages).double(), ROWS * (design.dim + 1))
-            yield _summed(design, rows, one[rows] / probability)
+    size = design.width + 1
+    loads = weights * (1 + _squared_lengths(design))
+    matter = _mattering(loads, weights, float(added[0]))
+    many = matter.sum(dim=1) > rows_read(design)
+    importance = iter(_leverages(design, weights[many], loads[many], added) if by_leverage else loads[many])
+    for one, used, too_many in zip(weights, matter, many.tolist(), strict=True):
+        if too_many:
+            yield _drawn(design, one, next(importance), ROWS * size)
         else:
+            rows = torch.nonzero(used).squeeze(1)
             yield _summed(design, rows, one[rows])
 
 
-def _lengths(design: Design) -> Tensor:
+def _squared_lengths(design: Design) -> Tensor:
     """Return |x_n|^2 (N,)."""
     found = torch.empty(len(design), dtype=design.dtype, device=design.mean.device)
     for span, x in design.chunks(columns=0):
@@ -71,62 +76,44 @@ def _lengths(design: Design) -> Tensor:
     return found.square_()
 
 
-def _mattering(weights: Tensor, lengths: Tensor, lambda_: float) -> Tensor:
-    """Return the rows without which the sum is less by NEGLIGIBLE of lambda at most, in any direction, and of the
-    weights."""
-    load = weights * lengths
-    order = torch.argsort(load)
-    light = torch.cumsum(load[order], 0, dtype=torch.float64) <= NEGLIGIBLE * lambda_
-    light &= torch.cumsum(weights[order], 0, dtype=torch.float64) <= NEGLIGIBLE * weights.sum(dtype=torch.float64)
-    return order[~light].sort().values
+def _mattering(loads: Tensor, weights: Tensor, lambda_: float) -> Tensor:
+    """Return which rows (K, N) to use: without the others the sum is less by NEGLIGIBLE of lambda at most in any
+    direction, and by NEGLIGIBLE of the weights."""
+    share = NEGLIGIBLE / weights.shape[1]
+    return (loads > share * lambda_) | (weights > share * weights.sum(dim=1, keepdim=True))
 
 
-def _leverages(design: Design, weights: Tensor, added: Tensor, refined: bool) -> Tensor:
-    """Return estimates of w_kn x_n' H_k^-1 x_n (K, N)."""
-    if not len(weights):
-        return weights
-    leverages, sketches = _by_diagonal(design, weights, added), []
-    if not refined:
-        return leverages
-    for one, leverage in zip(weights, leverages, strict=True):
-        rows, probability = draw(leverage.double(), ROUGH_ROWS * (design.dim + 1))
-        sketches.append(_sketch(_summed(design, rows, one[rows] / probability), added))
-    return _by_sketch(design, weights, torch.cat(sketches))
-
-
-def _by_diagonal(design: Design, weights: Tensor, added: Tensor) -> Tensor:
-    """Return w_kn (1 / sum_n w_kn + sum_j x_nj^2 / h_kj), h_kj the diagonal of H_k: (K, N)."""
-    diagonal = added[:-1].repeat(len(weights), 1)
-    for span, x in design.chunks(columns=design.dim):
-        diagonal += weights[:, span] @ x.square()
-    scale = (1 / diagonal.clamp(min=1e-30)).to(design.dtype)
-    found = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-30)
-    for span, x in design.chunks(columns=design.dim):
-        found[:, span] += weights[:, span] * (scale @ x.square().T)
+def _leverages(design: Design, weights: Tensor, loads: Tensor, added: Tensor) -> Tensor:
+    """Return estimates of w_kn x_n' H_k^-1 x_n (K, N), by an H of few rows, drawn by the loads (K, N)."""
+    size, found = design.width + 1, torch.empty_like(weights)
+    sketches = [
+        _sketch(_drawn(design, one, load, ROUGH_ROWS * size), added) for one, load in zip(weights, loads, strict=True)
+    ]
+    together = torch.cat(sketches or [weights.new_empty(0, size)])
+    for span, x in design.chunks(columns=len(together)):
+        mixed = torch.addmm(together[:, -1:], together[:, :-1], x.T)
+        found[:, span] = weights[:, span] * mixed.square_().view(len(weights), SKETCHES, len(x)).sum(dim=1)
     return found
 
 
 def _sketch(rough: Tensor, added: Tensor) -> Tensor:
     """Return combinations (SKETCHES, D + 1) of the rows of L^-1, with L L' = H, in the precision of H."""
-    factors, root = factored(rough.double().unsqueeze(0), added)
+    factor, root = factored(rough.double(), added)
     seeded = torch.Generator().manual_seed(0)
     mixed = torch.randn(len(added), SKETCHES, generator=seeded, dtype=torch.float64).to(rough.device)
-    sketch: Tensor = torch.linalg.solve_triangular(factors[0].T, mixed / SKETCHES**0.5, upper=True)
-    return (sketch * root[0].unsqueeze(1)).T.to(rough.dtype)
+    sketch: Tensor = torch.linalg.solve_triangular(factor.T, mixed / SKETCHES**0.5, upper=True)
+    return (sketch * root.unsqueeze(1)).T.to(rough.dtype)
 
 
-def _by_sketch(design: Design, weights: Tensor, sketches: Tensor) -> Tensor:
-    """Return w_kn |S_k x_n|^2 for sketches S_k (SKETCHES, D + 1), one below the other: (K, N)."""
-    found = torch.empty_like(weights)
-    for span, x in design.chunks(columns=len(sketches)):
-        mixed = torch.addmm(sketches[:, -1:], sketches[:, :-1], x.T)
-        found[:, span] = weights[:, span] * mixed.square_().view(len(weights), SKETCHES, -1).sum(dim=1)
-    return found
+def _drawn(design: Design, weights: Tensor, leverage: Tensor, count: int) -> Tensor:
+    """Return sum_n w_n x_n x_n' estimated from about `count` rows."""
+    rows, probability = draw(leverage.double(), count)
+    return _summed(design, rows, weights[rows] / probability)
 
 
 def _summed(design: Design, rows: Tensor, weights: Tensor) -> Tensor:
     """Return sum_m w_m x_m x_m' (D + 1, D + 1) over some rows, by position, not complete above the diagonal."""
-    size = design.dim + 1
+    size = design.width + 1
     roots = weights.sqrt().to(design.dtype)
     total = torch.zeros(size, size, dtype=design.dtype, device=weights.device)
     bounds = [size * panel // PANELS for panel in range(PANELS + 1)]

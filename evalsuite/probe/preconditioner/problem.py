@@ -1,79 +1,70 @@
-"""An objective and its initial inverse Hessians, as `optimiser.lbfgs.minimise` wants them: with flat parameters.
+"""An objective and its initial inverse Hessian, as `optimiser.lbfgs` wants them: with flat parameters.
 
 A problem starts with the blocks that the nearest larger lambda left where there are some, else with the Kronecker
-product. Whenever it has gone on for as many rounds as blocks of its own cost, it gets those, made where it is.
+product. When it has gone on for as many passes as blocks of its own cost, it gets those, made where it is, and again
+after twice as many passes each time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from evalsuite.probe.mechanisms import ALL, Mechanisms
+from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Objective
-from evalsuite.probe.preconditioner import class_blocks
-from evalsuite.probe.preconditioner.kronecker import Kronecker, Spectrum
-from evalsuite.probe.preconditioner.symmetric import Symmetric
+from evalsuite.probe.preconditioner.class_blocks import ClassBlocks, passes_worth
+from evalsuite.probe.preconditioner.kronecker import Kronecker
+
+PATIENCE = 2
+"""Blocks are made anew after so many times the passes that the last ones were made after."""
 
 
 class PreconditionedProblem:
-    """P problems with an inverse Hessian each; `blocks` has those of class_blocks, by the number of the problem."""
+    """F with an inverse Hessian, which is `known` to begin with; variances: (r,) of the coordinates.
+
+    `objective` may be replaced by that of another design with the same parameters.
+    """
 
     def __init__(
-        self,
-        objective: Objective,
-        spectrum: Spectrum,
-        known: Mapping[int, Symmetric] | None = None,
-        mechanisms: Mechanisms = ALL,
+        self, objective: Objective, variances: Tensor, known: ClassBlocks | None, mechanisms: Mechanisms
     ) -> None:
-        self._objective, self._mechanisms = objective, mechanisms
-        self._count = len(objective.lambdas)
-        self._kronecker = Kronecker(spectrum, objective)
-        self.blocks = dict(known or {})
-        self._worth = class_blocks.rounds_worth(objective, self._count) if mechanisms.class_blocks else math.inf
-        self._spent = [0] * self._count
-        self._rounds = 0
+        self.objective, self._variances, self._mechanisms = objective, variances, mechanisms
+        self._inverse: ClassBlocks | Kronecker | None = known
+        self._worth = passes_worth(objective) if mechanisms.class_blocks else math.inf
+        self._spent, self._due = 0, 1
 
-    def evaluate(self, ids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        values, gradients = self._objective.evaluate(ids, self._shaped(points))
-        return values, gradients.flatten(1)
+    @property
+    def blocks(self) -> ClassBlocks | None:
+        """Return the blocks that the inverse Hessian is made of now, if it is."""
+        return self._inverse if isinstance(self._inverse, ClassBlocks) else None
 
-    def precondition(self, ids: Tensor, gradients: Tensor) -> Tensor:
-        names = ids.tolist()
-        shaped = self._shaped(gradients)
-        simple = [row for row, name in enumerate(names) if name not in self.blocks]
-        if len(simple) == len(names):
-            return self._kronecker.apply(ids, shaped).flatten(1)
-        found = torch.empty_like(shaped)
-        if simple:
-            found[simple] = self._kronecker.apply(ids[simple], shaped[simple])
-        for name in self.blocks.keys() & set(names):
-            rows = [row for row, other in enumerate(names) if other == name]
-            found[rows] = class_blocks.apply(self.blocks[name], shaped[rows])
-        return self._objective.project(found).flatten(1)
+    def evaluate(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        self._spent += 1
+        values, gradient = self.objective.evaluate(self._shaped(point)[0])
+        return values, gradient.flatten()
 
-    def refresh(self, ids: Tensor, points: Tensor) -> list[int]:
-        """Take part in every round: make blocks that are worth their cost, and the Kronecker product again at 1, 2, 4,
-        8 ... rounds, because the curvature moves fast at first."""
-        power = self._rounds & (self._rounds - 1) == 0
-        self._rounds += 1
-        simple, moved = [], []
-        for row, name in enumerate(ids.tolist()):
-            self._spent[name] += 1
-            if self._spent[name] > self._worth:
-                self._spent[name] = 0
-                self.blocks.pop(name, None)  # the new ones need its room
-                at = self._shaped(points[row][None])[0]
-                self.blocks[name] = class_blocks.inverses(self._objective, name, at, self._mechanisms.refined_leverage)
-                moved.append(row)
-            elif power and name not in self.blocks:
-                simple.append(row)
-        if simple:
-            self._kronecker.update(ids[simple], self._shaped(points[simple]))
-        return sorted(moved + simple)
+    def precondition(self, vectors: Tensor) -> Tensor:
+        if self._inverse is None:
+            return vectors
+        found = self._inverse.times(self._shaped(vectors))
+        return self.objective.project(found.transpose(0, 1)).transpose(0, 1).reshape(vectors.shape)
+
+    def refresh(self, point: Tensor) -> bool:
+        """Make blocks that are worth their cost, and the Kronecker product again whenever the passes have doubled,
+        because the curvature moves fast at first."""
+        theta = self._shaped(point)[0]
+        if self._spent > self._worth:
+            self._inverse = None  # the new ones need the room
+            self._inverse = ClassBlocks(self.objective, theta, self._mechanisms.leverage)
+            self._spent = 0
+            self._worth *= PATIENCE
+        elif self.blocks is None and self._spent >= self._due:
+            self._inverse = Kronecker(self.objective, self._variances, theta)
+            self._due = 2 * self._spent
+        else:
+            return False
+        return True
 
     def _shaped(self, flat: Tensor) -> Tensor:
-        return flat.view(len(flat), self._objective.n_logits, self._objective.design.dim + 1)
+        return flat.view(-1, self.objective.n_logits, self.objective.design.dim + 1)
