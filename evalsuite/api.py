@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,13 +92,17 @@ def evaluate(
     where results and features are kept, and what is stored there already is not computed again.
     Raises UsageError for what is wrong before any work; what goes wrong later is in the results.
     """
-    listening = reporter or Reporter()
-    options = build(RunOptions, keywords, command="evalsuite.evaluate")
-    place = build(DataPlace, keywords, progress=listening)
-    chosen = make_protocols(_listed(protocols), keywords, protocol_options)
-    specs = _specs(tasks, TaskIndex([Path(path) for path in include_paths]))
-    jobs = prepare(_listed(models), specs, chosen, options, place, listening)
-    return Results(run_jobs(jobs, options, listening))
+    drawn = random.getstate()  # rich draws from it while it is imported
+    try:
+        listening = reporter or Reporter()
+        options = build(RunOptions, keywords, command="evalsuite.evaluate")
+        place = build(DataPlace, keywords, progress=listening)
+        chosen = make_protocols(_listed(protocols), keywords, protocol_options)
+        specs = _specs(tasks, TaskIndex([Path(path) for path in include_paths]))
+        jobs = prepare(_listed(models), specs, chosen, options, place, listening)
+        return Results(run_jobs(jobs, options, listening))
+    finally:
+        random.setstate(drawn)
 
 
 def prepare(

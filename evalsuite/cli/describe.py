@@ -1,9 +1,11 @@
-"""evalsuite describe: what a task is and where its data comes from."""
+"""evalsuite describe: what a task is and where its data comes from; what a model is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,16 +14,21 @@ from evalsuite.text import counted
 
 INDEX = "README.md"
 
+if TYPE_CHECKING:
+    from evalsuite.models.names import ResolvedModel
+    from evalsuite.tasks import TaskIndex
+
 
 @click.command(
     cls=Command,
     epilog="""
     evalsuite describe sun397                     what it is, and how to get its images
     evalsuite describe imagenet --data-root DIR   with what is missing there
+    evalsuite describe ViT-B/32                   weights, preprocessing, text rules, logit scale; loads nothing
     evalsuite describe all --output docs/datasets one page per task
     """,
 )
-@click.argument("choices", nargs=-1, required=True, type=TaskName(), metavar="TASK|FILE...")
+@click.argument("choices", nargs=-1, required=True, type=TaskName(), metavar="TASK|FILE|MODEL...")
 @place_options
 @include_path_option
 @click.option(
@@ -31,7 +38,7 @@ INDEX = "README.md"
     help="Write one page per task and an index into this folder instead.",
 )
 def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> None:
-    """Say of tasks what they are: splits, metric, prompts, licence, and how to get the images."""
+    """Say of tasks what they are: splits, metric, prompts, licence, and how to get the images; of models, too."""
     from evalsuite.atomic import check_writable, write_text
     from evalsuite.data.opening import data_state
     from evalsuite.data.place import DataPlace
@@ -39,7 +46,11 @@ def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> N
     from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
 
-    tasks = TaskIndex(options["include_paths"]).select(split_commas(choices))
+    index, place = TaskIndex(options["include_paths"]), build(DataPlace, options)
+    names, models = _apart(split_commas(choices), index)
+    for model in models:
+        _describe_model(model, place.cache_dir)
+    tasks = index.select(names) if names else []
     if output is not None:
         check_writable(output, "--output")
         for task in tasks:
@@ -47,8 +58,34 @@ def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> N
         write_text(output / INDEX, index_page(tasks))
         click.echo(f"{counted(len(tasks), 'page')} in {output}.")
         return
-    place = build(DataPlace, options)
     for task in tasks:
         click.echo(task_page(task))
         state = data_state(task, place)
         click.echo(f"## On this machine\n\n{state.state}{f': {state.missing}' if state.missing else ''}\n")
+
+
+def _apart(choices: Sequence[str], index: TaskIndex) -> tuple[list[str], list[ResolvedModel]]:
+    """Part names of tasks from names of models; what is neither is called an unknown task."""
+    from evalsuite.errors import UsageError
+    from evalsuite.models.names import resolve
+
+    names, models = [], []
+    for choice in choices:
+        try:
+            index.select([choice])
+        except UsageError:
+            with suppress(UsageError):
+                models.append(resolve(choice))
+                continue
+        names.append(choice)
+    return names, models
+
+
+def _describe_model(model: ResolvedModel, cache_dir: Path) -> None:
+    from tabulate import tabulate
+
+    from evalsuite.models.describing import model_lines
+
+    click.echo(f"# {model.name}\n")
+    click.echo(tabulate(model_lines(model, cache_dir), tablefmt="plain", maxcolwidths=[None, 100]))
+    click.echo()

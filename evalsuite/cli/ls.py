@@ -79,13 +79,14 @@ def groups(include_paths: tuple[Path, ...]) -> None:
     epilog="""
     evalsuite ls models                      models with a short name
     evalsuite ls models 'clip/*'             some of them
+    evalsuite ls models 'siglip*'            what open_clip and timm have, where no short name is like that
     """,
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
 def models(patterns: tuple[str, ...]) -> None:
     """List the models that have a short name, also those of installed packages.
 
-    Any other model of open_clip or timm can be named, too.
+    Any other model of open_clip or timm can be named, too: a pattern that no short name matches is looked for there.
     """
     import fnmatch
 
@@ -106,6 +107,10 @@ def models(patterns: tuple[str, ...]) -> None:
         rows.append([alias.slug, names, weights, alias.input_size, millions, alias.gflops, alias.weight_fidelity, text])
     rows += [[name, "", function, None, None, None, None, None] for name, function in plugins().items()]
     kept = [row for row in rows if not patterns or any(fnmatch.fnmatch(str(row[0]), pattern) for pattern in patterns)]
+    if patterns and not kept:
+        from evalsuite.models.searching import published_like
+
+        kept = [[found.name, "", "", found.pixels, None, None, None, found.text] for found in published_like(patterns)]
     headers = ["model", "also", "weights", "pixels", "million parameters", "GFLOPs", "fidelity", "text"]
     click.echo(tabulate(kept, headers, tablefmt="simple", floatfmt=".1f", missingval="-"))
     click.echo(f"\nA model is one of:\n{FORMS}")

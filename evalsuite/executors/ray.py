@@ -262,8 +262,12 @@ def _connect(ray: Any) -> ExitStack:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises this very type, too
         made.close()
-        where = f"There is no Ray cluster at {ADDRESS}={address}" if address else "No Ray cluster can be started here"
-        raise UsageError(f"{where}: {_last_line(error)}\nStart one with `ray start`, or unset {ADDRESS}.") from error
+        why = _last_line(error)
+        if not address:
+            raise UsageError(f"Ray cannot be started on this machine: {why}") from error
+        raise UsageError(
+            f"There is no Ray cluster at {ADDRESS}={address}: {why}\nStart one with `ray start`, or unset {ADDRESS}."
+        ) from error
     except BaseException:
         made.close()
         raise

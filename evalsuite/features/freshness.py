@@ -11,6 +11,7 @@ from evalsuite.errors import DataError
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.samples import key_of, stamp_of
 from evalsuite.features.store import PoolFeatures
+from evalsuite.locks import HeldError
 
 READERS = 8
 """Files that are read at the same time where their reader allows it: on a network each waits for its answer."""
@@ -59,10 +60,18 @@ def missing_rows(
 
 def remember_touched(store: PoolFeatures, touched: dict[str, Stamp]) -> None:
     """Note the new keys of samples whose bytes are unchanged, so that they are not hashed every time."""
-    if touched:
-        with store.lock():
-            store.reload()
-            store.compact({identifier: stamp for identifier, stamp in touched.items() if identifier in store})
+    if not touched:
+        return
+    lock = store.lock()
+    try:
+        lock.acquire(timeout=0)
+    except HeldError:  # by one who adds to the store; it is not worth waiting for
+        return
+    try:
+        store.reload()
+        store.compact({identifier: stamp for identifier, stamp in touched.items() if identifier in store})
+    finally:
+        lock.release()
 
 
 def content_digest(ids: Sequence[str], store: PoolFeatures) -> str:

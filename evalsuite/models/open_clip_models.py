@@ -52,7 +52,7 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> T
         module,
         transform,
         weights,
-        _tokenizer(plan),
+        make_tokenizer(plan),
         warnings=found.said(checkpoint) if checkpoint else (),
         quick_gelu=plan.quickgelu,
         **(found.details(checkpoint) if checkpoint else {}),
@@ -254,7 +254,7 @@ def _check_positions(plan: Plan, module: Any, checkpoint: Checkpoint) -> None:
         )
 
 
-def _tokenizer(plan: Plan) -> Any:
+def make_tokenizer(plan: Plan) -> Any:
     """Return the tokenizer of the text configuration that the network has."""
     import open_clip
 

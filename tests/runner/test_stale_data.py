@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import shutil
 import sys
 from collections.abc import Mapping
@@ -364,3 +365,13 @@ def test_the_shipped_adapters_are_known_by_their_files(tmp_path: Path) -> None:
     old = Path(__file__).parent / "old_store" / "cache" / "features"
     stored = {json.loads(path.read_text())["fingerprint"] for path in old.rglob("digits.*/pool.json")}
     assert set(found.data.pools.values()) <= stored
+
+
+def test_the_random_state_of_python_stays_as_it_is(tmp_path: Path, task: Path) -> None:
+    class Drawing(Reporter):  # as libraries do while they are imported
+        def start(self, jobs: int) -> None:
+            random.random()
+
+    before = random.getstate()
+    evaluate(tmp_path, task, reporter=Drawing())
+    assert random.getstate() == before

@@ -1,0 +1,75 @@
+"""What a model is, as far as that is known without loading its weights: lines for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from evalsuite.errors import EvalsuiteError
+from evalsuite.models.loading import known_logits, weights_fingerprint
+from evalsuite.models.names import ResolvedModel
+from evalsuite.models.plans import Plan
+from evalsuite.models.weights import HubFile, UrlFile, find_weights
+
+
+def model_lines(resolved: ResolvedModel, cache_dir: Path | None) -> list[tuple[str, str]]:
+    """Return (what, value) about a model; no network is asked and no weights are loaded.
+
+    Raises UsageError for weights or an architecture that do not exist.
+    """
+    found = [("name", resolved.slug), ("backend", f"{resolved.backend} {resolved.target}")]
+    if resolved.alias is not None:
+        alias = resolved.alias
+        found += [("row of the paper", f"{alias.published} (weights: {alias.weight_fidelity})")]
+        found += [("image encoder", f"{alias.parameters / 1e6:.1f} million parameters, {alias.gflops:g} GFLOPs")]
+        found += [("linear probe reads", alias.layer)]
+    if resolved.is_code:
+        return [*found, ("everything else", "is known when its code has run")]
+    if resolved.backend in ("open_clip", "timm"):
+        found += _of_plan(resolved, cache_dir)
+    logits = known_logits(resolved, cache_dir=cache_dir)
+    if logits is not None:
+        found.append(("logit", f"{logits.scale:.2f} x cosine{f' {logits.bias:+.2f}' if logits.bias else ''}"))
+    return [*found, ("fingerprint", weights_fingerprint(resolved, cache_dir=cache_dir) or "known with the weights")]
+
+
+def _of_plan(resolved: ResolvedModel, cache_dir: Path | None) -> Iterator[tuple[str, str]]:
+    from evalsuite.models import open_clip_models, timm_models
+    from evalsuite.models.identity import describe_config
+
+    module = open_clip_models if resolved.backend == "open_clip" else timm_models
+    plan: Plan = module.make_plan(resolved)
+    yield "weights", _place(plan, cache_dir)
+    if resolved.backend == "open_clip":
+        yield "activation", "QuickGELU" if plan.quickgelu else "that of the architecture, without QuickGELU"
+        yield "texts", _texts(plan)
+    yield "preprocessing", f"RGB, {describe_config(plan.preprocessing)}"
+    for warning in plan.warnings:
+        yield "warning", warning
+
+
+def _place(plan: Plan, cache_dir: Path | None) -> str:
+    weights = find_weights(plan.place, cache_dir)
+    if weights is not None:
+        return weights.source
+    if isinstance(plan.place, HubFile):
+        return f"hub repository {plan.place.repository}, not on this machine"
+    return f"{plan.place.url}, not on this machine" if isinstance(plan.place, UrlFile) else "none are published"
+
+
+def _texts(plan: Plan) -> str:
+    """Return the rules of the tokenizer, asked of itself where it needs no download."""
+    from evalsuite.models.open_clip_models import make_tokenizer
+    from evalsuite.models.text_rules import text_rules
+
+    text = plan.architecture["text_cfg"]
+    if "hf_tokenizer_name" in text:
+        own = {"tokenizer": text["hf_tokenizer_name"], **text.get("tokenizer_kwargs", {})}
+        rules = ", ".join(f"{name} {value}" for name, value in own.items())
+        return f"context {text.get('context_length', 77)}, {rules}"
+    try:
+        found = text_rules(make_tokenizer(plan))
+    except EvalsuiteError as error:
+        return str(error)
+    return "unknown" if found is None else ", ".join(f"{name} {value}" for name, value in asdict(found).items())
