@@ -167,7 +167,6 @@ class ModelSession:
         self.is_code = self._resolved.is_code
         self._precisions = list(executor.precisions)
         self.device: torch.device = executor.devices[0]
-        self.device_count = len(executor.devices)
         elsewhere = executor if isinstance(executor, RowsExecutor) else None
         self.devices = elsewhere.encoders if elsewhere else len(executor.devices)
         self.encoded_on = elsewhere.where if elsewhere else str(self.device)

@@ -72,7 +72,7 @@ def _one_pass(
                 device,
                 options.verify,
                 options.decoder,
-                jobs[0].model.device_count,
+                jobs[0].model.devices,
             ),
             max_unreadable=task.task.max_unreadable,
             on_images=on_images,

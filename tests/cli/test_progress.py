@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_log_gets_a_line_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     reporter = LogReporter()
-    for done in range(0, 1301, 100):  # 20 images a second
+    for done in range(0, 1301, 100):  # 20 images per second
         reporter.progress("digits/test", done, 2000, "images")
         clock.now += 5
     assert capsys.readouterr().err.splitlines() == [

@@ -111,15 +111,15 @@ def test_bad_group_patterns(root, make_task, pattern, error):
         open_task(make_task({**SOURCE, "group": pattern}), DataPlace(root)).open_pool("train")
 
 
-def test_the_folder_beside_the_task_file_comes_first(root, tmp_path, make_task, encode):
-    beside = tmp_path / "mine"
-    (beside / "pets/train/dog").mkdir(parents=True)
-    (beside / "pets/test/dog").mkdir(parents=True)
-    (beside / "pets/train/dog/9.png").write_bytes(encode(9))
-    (beside / "pets/test/dog/8.png").write_bytes(encode(8))
-    data = open_task(make_task(SOURCE, path=beside / "pets.yaml"), DataPlace(root))
+def test_the_folder_next_to_the_task_file_comes_first(root, tmp_path, make_task, encode):
+    own = tmp_path / "mine"
+    (own / "pets/train/dog").mkdir(parents=True)
+    (own / "pets/test/dog").mkdir(parents=True)
+    (own / "pets/train/dog/9.png").write_bytes(encode(9))
+    (own / "pets/test/dog/8.png").write_bytes(encode(8))
+    data = open_task(make_task(SOURCE, path=own / "pets.yaml"), DataPlace(root))
     assert data.open_pool("train").ids == ("dog/9.png",)
-    assert open_task(make_task(SOURCE, path=beside / "pets.yaml"), DataPlace()).open_pool("test").ids == ("dog/8.png",)
+    assert open_task(make_task(SOURCE, path=own / "pets.yaml"), DataPlace()).open_pool("test").ids == ("dog/8.png",)
 
 
 def test_fingerprints_do_not_depend_on_the_machine(root, tmp_path, make_task):

@@ -1,4 +1,4 @@
-"""Tiny datasets that are folders of images, with lists of samples beside them."""
+"""Tiny datasets that are folders of images, with lists of samples next to them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ accuracy is 1, and it is 0 where a name is looked up and the last class of that 
 
 
 def write_food101(root: Path) -> Written:
-    """Write images/<class>/<id>.jpg and the two lists; one image a class is in none, and shows another dish."""
+    """Write images/<class>/<id>.jpg and the two lists; one image per class is in none, and shows another dish."""
     folder = root / "food-101"
     lists: dict[str, dict[str, list[str]]] = {"train": {}, "test": {}}
     for number, (key, name) in enumerate(FOOD.items()):
@@ -172,7 +172,7 @@ def write_oxford_pets(root: Path) -> Written:
 
 
 def write_caltech101(root: Path) -> Written:
-    """Write a folder a class, some images grey; the background has a file without an extension, which is no sample."""
+    """Write a folder per class, some images grey; the background has a file without an extension: no sample."""
     folder = root / "caltech101" / "101_ObjectCategories"
     count = 10
     for key, name in CALTECH.items():
@@ -194,7 +194,7 @@ def write_eurosat(root: Path) -> Written:
 
 
 def write_resisc45(root: Path) -> Written:
-    """Write NWPU-RESISC45/<class>/<class>_001.jpg: 20 images a class, of which 10, 10 and 80 % make the splits."""
+    """Write NWPU-RESISC45/<class>/<class>_001.jpg: 20 images per class, of which 10, 10 and 80 % make the splits."""
     for key, name in RESISC45.items():
         for number in range(1, 21):
             save(root / "NWPU-RESISC45" / key / f"{key}_{number:03d}.jpg", name, number)

@@ -150,7 +150,7 @@ def test_no_track_of_gtsrb_is_both_trained_on_and_validated(tree: Tree) -> None:
 
 
 USAGES = {"Training": ("train", 3), "PublicTest": ("test", 2), "PrivateTest": ("test", 2)}
-"""Beginning of a file's name in the folder copies of FER 2013 -> the folder, and how many images a class has here."""
+"""Beginning of a file's name in the folder copies of FER 2013 -> the folder, and its images per class."""
 
 
 def test_folders_of_fer2013_have_the_official_split(tree: Tree, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A tiny GTSRB: tracks of .ppm images with a table a class, and a test set with one table."""
+"""A tiny GTSRB: tracks of .ppm images with a table per class, and a test set with one table."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ TRAIN = {"fer2013": 32298, "country211": 42200}
 """Training images (train and val together, but for RESISC45) where table 9 is wrong."""
 
 TEST = {"fer2013": 3589, "ucf101": 3783, "caltech101": 6084}
-"""Test images where table 9 is wrong, or where the data that is to be had differs."""
+"""Test images where table 9 is wrong, or where the data that is available differs."""
 
 METRICS = {
     "accuracy": "accuracy",

@@ -60,7 +60,7 @@ def _merge(symbols: Symbols, pair: Pair) -> Symbols:
 
 
 def write_merges(merges: list[Pair], path: Path) -> None:
-    """Write the merges as gzip text: a header line, then one pair a line.
+    """Write the merges as gzip text: a header line, then one pair per line.
 
     There is no last newline, which would read as one more, empty merge, and no time stamp, so equal
     merges give equal bytes.
