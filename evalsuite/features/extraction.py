@@ -17,7 +17,7 @@ from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, EncodeRows,
 from evalsuite.features.freshness import OnBytes, missing_rows
 from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
-from evalsuite.features.sharing import Feed, distinct
+from evalsuite.features.sharing import Feed, close, distinct
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import Preprocess
 from evalsuite.options import DecoderName
@@ -310,6 +310,7 @@ def _take_turns(
             if encoded is None or share.failure is not None:
                 del streams[number]
                 feed.drop(number)
+                close(stream)  # at once: autocast keeps cast weights for as long as anybody encodes
         if streams:
             on_images(min(done[number] for number in streams))
 

@@ -33,6 +33,12 @@ def _key(preprocess: Preprocess) -> object:
     return id(preprocess)
 
 
+def close(stream: Iterator[object]) -> None:
+    """End what a generator is in the middle of; other iterators have nothing to end."""
+    if isinstance(stream, Generator):
+        stream.close()
+
+
 class Feed:
     """Hands the batches of one reading to several takers, which are about as fast as each other.
 
@@ -63,9 +69,8 @@ class Feed:
 
     def close(self, streams: Iterable[Iterator[object]]) -> None:
         """End the reading; streams: what takers that have not come to their end make of their batches."""
-        for generator in (*streams, self._source):
-            if isinstance(generator, Generator):
-                generator.close()
+        for stream in (*streams, self._source):
+            close(stream)
 
     def _advance(self) -> bool:
         """Read on; what goes wrong with the reading goes wrong for all takers."""

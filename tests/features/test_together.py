@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +13,9 @@ import torch
 from PIL import Image
 
 from evalsuite.data.base import LoadedSample, Pool
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, NotFiniteError
 from evalsuite.features.batches import Batch
-from evalsuite.features.encoding import Encoder, encode_over
+from evalsuite.features.encoding import EncodedBatch, Encoder, encode_over
 from evalsuite.features.extraction import Member, PassOptions, PassReport, ensure_together
 from evalsuite.features.sharing import Feed, distinct
 from evalsuite.features.store import PoolFeatures
@@ -88,6 +89,25 @@ def test_model_that_fails_stops_no_other_and_keeps_its_whole_batches(tmp_path: P
     assert isinstance(fault, ValueError) and isinstance(report, PassReport) and report.encoded == N
     assert len(PoolFeatures(tmp_path / "broken")) == 16 and len(PoolFeatures(tmp_path / "good")) == N
     assert set(reader.reads.values()) == {1}
+
+
+def test_encoding_of_a_model_that_fails_has_ended_when_the_fault_is_known(tmp_path: Path) -> None:
+    """Autocast shares cast weights among threads: the next precision must not meet those of the one that overflowed."""
+    pool, _ = counting_pool()
+    ended = []
+
+    def encode(batches: Iterable[Batch]) -> Iterator[EncodedBatch]:
+        try:
+            for batch in batches:
+                layers = {"penultimate": torch.full((len(batch.rows), 4), torch.inf)}
+                yield EncodedBatch(batch.rows, batch.stamps, layers)
+        finally:
+            ended.append(True)
+
+    model = CountingModel()
+    infinite = Member(PoolFeatures(tmp_path / "infinite"), lambda: (model.preprocess, encode))
+    (fault,) = run(pool, range(N), [infinite])
+    assert isinstance(fault, NotFiniteError) and ended == [True]
 
 
 def test_images_that_cannot_be_read_are_so_for_all(tmp_path: Path) -> None:

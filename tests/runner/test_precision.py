@@ -91,7 +91,8 @@ def test_a_model_that_no_half_precision_holds_runs_at_fp32(tmp_path: Path, task:
             return found / 0 if found.dtype == torch.bfloat16 else found
 
     result = run(tmp_path, Halved(1e6), task)
-    assert result.status == "ok" and result.provenance.precision == "fp32"
+    assert result.status == "ok", result.error
+    assert result.provenance.precision == "fp32"
 
 
 def test_a_precision_that_was_asked_for_is_not_exchanged(tmp_path: Path, task: str) -> None:
