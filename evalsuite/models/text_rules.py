@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ ALIKE = 1 - 1e-6
 CLIP_VOCABULARY = 49_408
 """Tokens of CLIP's vocabulary, whose words are lower-case (paper, section 2.4)."""
 
+ENDS = 2
+"""Tokens before and after those of a text. No tokenizer makes more of the text itself than it has bytes."""
+
 MANY_WORDS = "dog " * 2_000
 """More than any text encoder reads."""
 
@@ -36,6 +40,9 @@ class TextRules:
     lower_case: bool
     no_punctuation: bool
     padding: int | None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items())
 
 
 def text_rules(tokenizer: Callable[[list[str]], Any]) -> TextRules | None:
@@ -78,6 +85,39 @@ def text_faults(
     if _reads_at_the_highest_token(module) and not _keeps_the_end(tokenizer):
         found.append("The tokenizer cuts off the end token of long texts, where the text encoder reads them.")
     return found
+
+
+def cut_texts(tokenizer: Callable[[list[str]], Any], texts: Sequence[str]) -> list[int]:
+    """Return the numbers of texts of which the tokenizer leaves out the end, because the encoder reads no more tokens.
+
+    Texts that fill the context are looked at: tokenizers of open_clip are asked for more of it; of another, a text
+    without its last word must give other tokens.
+    """
+    short = _tokens(tokenizer, ["a"])
+    if short is None:
+        return []
+    context, padding = short.shape[1], short[0, -1]
+    long = [number for number, text in enumerate(texts) if len(text.encode()) + ENDS > context]
+    tokens = _tokens(tokenizer, [texts[number] for number in long]) if long else None
+    if tokens is None or len(tokens) != len(long):
+        return []
+    full = [number for number, row in zip(long, tokens, strict=True) if row[-1] != padding]
+    return [number for number in full if _is_cut(tokenizer, texts[number], context, padding)]
+
+
+def _is_cut(tokenizer: Any, text: str, context: int, padding: torch.Tensor) -> bool:
+    if "context_length" in _parameters(tokenizer):
+        longer = _tokens(lambda texts: tokenizer(texts, context_length=len(text.encode()) + ENDS), [text])
+        return longer is not None and bool((longer[0, context:] != padding).any())
+    both = _tokens(tokenizer, [text, text.rstrip().rpartition(" ")[0]])
+    return both is not None and bool(torch.equal(both[0], both[1]))
+
+
+def _parameters(tokenizer: Callable[..., Any]) -> Iterable[str]:
+    try:
+        return inspect.signature(tokenizer).parameters
+    except (TypeError, ValueError):  # of some objects of C extensions nothing is known
+        return ()
 
 
 def _knows(tokenizer: Callable[[list[str]], Any]) -> bool:

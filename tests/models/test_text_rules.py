@@ -13,7 +13,7 @@ import evalsuite
 from evalsuite.errors import ModelError
 from evalsuite.models.loading import load_model
 from evalsuite.models.modules import TorchImageTextModel, wrap_module
-from evalsuite.models.text_rules import TextRules, text_rules
+from evalsuite.models.text_rules import TextRules, cut_texts, text_rules
 from tests.datasets import write_folder_task
 
 VISION = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
@@ -86,3 +86,29 @@ def test_what_the_test_said_is_in_every_record_of_zero_shot(tmp_path: Path) -> N
         )
         said = {result.protocol: [text for text in result.warnings if "capitals" in text] for result in found}
         assert (len(said["zero_shot"]), len(said["linear_probe"])) == (1, 0), found
+
+
+def test_texts_whose_end_is_not_read_are_found() -> None:
+    def words(count: int) -> str:
+        return " ".join(["dog"] * count)
+
+    texts = [words(count) for count in (1, 13, 14, 15, 400)]  # a word is a token; 14 of them and two ends are 16
+    own = open_clip.SimpleTokenizer(context_length=16)
+    assert cut_texts(own, texts) == [3, 4]
+    assert cut_texts(lambda given: own(given), texts) == [3, 4]  # one that cannot be asked for a longer context
+    assert cut_texts(open_clip.SimpleTokenizer(), [*texts[:4], "dog " * 76]) == [4]
+    assert cut_texts(lambda given: [[1]] * len(given), texts) == []
+
+
+def test_prompts_that_are_cut_are_warned_of_even_where_they_still_differ(tmp_path: Path) -> None:
+    path = write_folder_task(tmp_path)
+    path.write_text(
+        path.read_text().replace("'a photo of a {} square.'", "'{}', '{} as in the many pictures of the hall upstairs'")
+    )
+    for seed in (0, 1):  # the second finds its texts embedded
+        (found,) = evalsuite.evaluate(
+            "pocket", str(path), "zero_shot", output=tmp_path / "o", cache_dir=tmp_path / "c", seed=seed
+        )
+        (said,) = [warning for warning in found.warnings if "longer than the text encoder reads" in warning]
+        assert said.startswith("3 prompts of 6 are longer") and "red as in the many" in said
+        assert not any("have the text embedding of another" in warning for warning in found.warnings)
