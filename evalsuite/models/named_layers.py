@@ -103,8 +103,8 @@ class WithLayer:
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         advice = "" if source.pool else f" Write {source.path}.{CLS} or {source.path}.{AVGPOOL} for tokens or a map."
         raise UsageError(
-            f"--layer {self.layer}: {source.path or source.method} of {self.model} gives {shape} for {n} images, "
-            f"not {n} rows of numbers.{advice}"
+            f"--layer {self.layer}: {source.path or source.method} of {self.model} gives {shape} for a batch "
+            f"of {n}, not one row of numbers per image.{advice}"
         )
 
 
@@ -168,7 +168,8 @@ def _layout(module: nn.Module) -> Layout:
         pools = getattr(tower, "attn_pool", None) is not None  # it has no tokens in the space of the last norm
         final = None if pools else Source("visual.transformer", norm="visual.ln_post")
         return Layout(final, prefix=1, class_token=True)
-    path, network = ("visual.trunk", getattr(tower, "trunk", None)) if tower is not None else ("", module)
+    network: Any = module if tower is None else getattr(tower, "trunk", None)
+    path = "" if tower is None else "visual.trunk"
     if not (hasattr(network, "forward_features") and hasattr(network, "forward_head")):
         return Layout()
     tokens = [name for name, _ in network.named_parameters(recurse=False) if name.startswith("cls_token")]

@@ -271,7 +271,7 @@ def _place(item: StoredResult) -> Number | Failure:
             n=metric.n,
             interval=metric.interval,
             partial=result.status == "partial",
-            logit_scale=result.details.get("logit_scale"),
+            logit_scale=scale if isinstance(scale := result.details.get("logit_scale"), float) else None,
         )
     error = result.error
     message = " ".join(brief(error.message).split()) if error else "no reason was recorded."

@@ -17,6 +17,7 @@ from torch import nn
 import evalsuite
 from evalsuite.errors import UsageError
 from evalsuite.models import modules
+from evalsuite.models.loading import load_model
 from evalsuite.models.modules import TorchImageModel, wrap_module
 from evalsuite.models.named_layers import with_layer
 from evalsuite.records import Result
@@ -118,7 +119,7 @@ def test_maps_are_averaged_over_their_places_whichever_way_they_lie() -> None:
     [
         (vit, "clss", ["has no 'clss'. Did you mean cls", "penultimate, cls, avgpool, cls+avgpool", "blocks", "norm"]),
         (vit, "embedding", ["has no 'embedding'"]),
-        (vit, "blocks.2", ["gives (1, 17, 64) for 1 images", "blocks.2.cls or blocks.2.avgpool"]),
+        (vit, "blocks.2", ["gives (1, 5, 64) for a batch of 1,", "blocks.2.cls or blocks.2.avgpool"]),
         (vit, "head", ["does not call head"]),
         (Clip, "text.transformer", ["penultimate, embedding, cls", "visual.transformer"]),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), "cls", ["It has penultimate, and modules", "0, 1"]),
@@ -196,13 +197,14 @@ def test_layers_that_every_pass_stores_need_no_pass_of_their_own(tmp_path: Path,
 
 
 def test_a_wrong_layer_is_refused_before_any_work(cli: WarmCli, tmp_path: Path) -> None:
-    def refused(*options: str) -> str:
-        done = cli("run", "-t", "digits", "-o", tmp_path / "o", *options)
-        assert done.returncode == 2 and done.stderr.count("\n") <= 5, done.stderr
-        return done.output
-
-    assert "pocket has no 'cls'" in refused("-m", "pocket", "--layer", "cls")
-    assert "has no 'blocks.99.cls'" in refused("-m", "timm:test_vit.r160_in1k", "--layer", "blocks.99.cls")
-    assert "zero_shot compares images with texts" in refused(
-        "-m", "pocket", "--layer", "cls", "--protocol", "zero_shot"
-    )
+    done = cli("run", "-m", "timm:test_vit.r160_in1k", "-t", "digits", "-o", tmp_path / "o", "--layer", "blocks.99.cls")
+    assert done.returncode == 2 and done.stderr.count("\n") <= 5, done.stderr
+    assert "has no 'blocks.99.cls'" in done.output
+    for options, said in (
+        ({"layer": "cls"}, "pocket has no 'cls'"),
+        ({"layer": "cls", "protocols": "zero_shot"}, "zero_shot compares images with texts"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            evalsuite.evaluate("pocket", "digits", output=tmp_path / "o", **options)
+    with pytest.raises(UsageError, match=r"pixels has the layers penultimate\."):
+        with_layer(load_model("pixels"), "cls")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -63,6 +64,26 @@ def test_what_is_not_as_it_was_trained_is_said(clip: torch.nn.Module) -> None:
 
     (end,) = faults(clip, cut)
     assert "cuts off the end token" in end
+
+
+def test_the_padding_is_the_one_of_the_training() -> None:
+    def tower(**text: Any) -> torch.nn.Module:
+        torch.manual_seed(0)
+        usual = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+        vision = open_clip.CLIPVisionCfg(**VISION)
+        return open_clip.CustomTextCLIP(12, vision, open_clip.CLIPTextCfg(**{**usual, **text})).eval()
+
+    own = open_clip.SimpleTokenizer()
+
+    def unpadded(texts: list[str]) -> torch.Tensor:
+        return torch.stack([row + (row == 0) * torch.arange(77) for row in own(texts)])
+
+    (pad,) = faults(tower(embed_cls=True, pad_id=5, context_length=76), open_clip.SimpleTokenizer(context_length=76))
+    assert pad == "The tokenizer pads texts with the token 0; the text encoder leaves out the token 5."
+    (last,) = faults(tower(pool_type="last"), unpadded)
+    assert "reads its last position" in last
+    assert any("end token" in said for said in faults(tower(pool_type="eos", eos_id=2), own))
+    assert faults(tower(pool_type="eos", eos_id=49407), own) == faults(tower(pool_type="last"), own) == []
 
 
 def test_the_rules_are_recorded(clip: torch.nn.Module) -> None:

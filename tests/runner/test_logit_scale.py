@@ -29,7 +29,8 @@ CLASSES = ("red", "green", "blue")
 
 def preprocess(image: Image.Image) -> torch.Tensor:
     """Return the pixels in [0, 1]."""
-    return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32).copy()).permute(2, 0, 1) / 255
+    pixels = np.asarray(image.convert("RGB").resize((32, 32)), dtype=np.float32)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
 
 
 @pytest.fixture(scope="module")
