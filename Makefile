@@ -32,9 +32,8 @@ format: $(BIN)/.installed-dev  ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(BIN)/.installed-dev  ## write docs/datasets, one page per task, and docs/families.md again
+docs: $(BIN)/.installed  ## write docs/datasets again, one page per task
 	$(BIN)/evalsuite describe '*' --output docs/datasets
-	$(BIN)/python -m tests.models.families --to docs/families.md
 
 bench: $(BIN)/.installed-dev  ## speed, as ratios measured side by side
 	$(BIN)/python -m benchmarks.probe $(ARGS)
