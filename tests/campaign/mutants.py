@@ -29,6 +29,9 @@ LIBRARIES = (
 )  # fmt: skip
 """What the tests import besides evalsuite."""
 
+UNUSED = ("cacheprovider", "xdist", "pytest_cov")
+"""Plugins that only take time here."""
+
 COPIED = ("evalsuite", "prompts", "pyproject.toml", "results", "tasks", "tests")
 
 SPLITS = ("tests/data/test_drawing.py", "tests/data/test_splits.py")
@@ -67,7 +70,7 @@ class Bench:
     def passes(self, tests: Sequence[str], seconds: float) -> bool:
         """Say whether all tests pass within the time."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        options = ["-x", "-q", "-p", "no:cacheprovider", *tests]
+        options = ["-x", "-q", *(part for name in UNUSED for part in ("-p", f"no:{name}")), *tests]
         self.process.stdin.write(json.dumps([options, round(seconds)]) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline()) == 0

@@ -195,7 +195,9 @@ def test_shards_of_a_repository(
 ) -> None:
     task, env = write_task("shards", shard_source("org/shards")), hub_environment(tmp_path, shards.url)
     shards.cut = {"test/0.tar"}
-    broken = run_cli("download", task, "--data-root", "root", env=env)
+    (tmp_path / "impatient").mkdir()
+    (tmp_path / "impatient" / "sitecustomize.py").write_text("import time; time.sleep = lambda seconds: None\n")
+    broken = run_cli("download", task, "--data-root", "root", env={**env, "PYTHONPATH": str(tmp_path / "impatient")})
     assert broken.returncode == 1
     assert "org/shards" in broken.stderr and "type the same command again" in broken.stderr
     assert "Traceback" not in broken.stderr
