@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from evalsuite import atomic
 
@@ -25,5 +25,5 @@ def text_embeddings(folder: Path, texts: Sequence[str], encode: TextEncoder) -> 
     if path.is_file():
         return load_file(path)["embedding"]
     embedding = encode(texts).detach().to("cpu", torch.float32).contiguous()
-    atomic.write_with(path, lambda name: save_file({"embedding": embedding}, name))
+    atomic.write_bytes(path, save({"embedding": embedding}))
     return embedding
