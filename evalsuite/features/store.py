@@ -177,16 +177,21 @@ class PoolFeatures:
         left = atomic.leftovers(self.folder) or atomic.leftovers(self.folder / SHARDS)
         return not (left or self._shards() or len(self._compacted()) > 1 or self._state.damaged)
 
+    def unusable(self) -> list[str]:
+        """Return what cannot be read of it, and why; its rows count as not there."""
+        return list(self._state.damaged.values())
+
     def damaged(self) -> list[str]:
         """Return what is wrong with the files, whose bytes are read; those of unfinished passes are not looked at."""
-        unusable = self._state.damaged
-        changed = [
-            f"{path.name}/{name}: its bytes are not what was written"
-            for path in self._compacted()
-            if path not in unusable
-            for name in damaged_files(path)
-        ]
-        return [*(f"cannot be read: {problem}" for problem in unusable.values()), *changed]
+        found = [f"cannot be read: {problem}" for problem in self.unusable()]
+        for path in self._compacted():
+            if path not in self._state.damaged:
+                try:
+                    found += [f"{path.name}/{name}: its bytes are not what was written" for name in damaged_files(path)]
+                except FileNotFoundError:
+                    if path.is_dir():
+                        raise
+        return found
 
     def _shards(self) -> list[Path]:
         return _named(self.folder / SHARDS, _SHARD)

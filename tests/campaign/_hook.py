@@ -2,7 +2,8 @@
 
 Read from the environment: FAULT_ROOT (only calls on paths below it count), FAULT_LOG (where each is noted), FAULT_AT
 (the number of the one that fails; none: only noted), FAULT_ERROR (the errno it fails with; 0: kill -9 in its place),
-FAULT_LASTING (every call that writes fails from there on, as on a full disk).
+FAULT_LASTING (every call that writes fails from there on, as on a full disk), FAULT_AFTER (seconds after which the
+process is killed wherever it is).
 """
 
 from __future__ import annotations
@@ -84,6 +85,9 @@ class Raw(io.FileIO):
 def begin() -> None:
     """From here on, calls of this process are counted."""
     hook = Hook()
+    if after := float(os.environ.get("FAULT_AFTER") or 0):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process as SIGKILL does
+        signal.setitimer(signal.ITIMER_REAL, after)
     real_open = io.open
 
     def opened(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **options: Any) -> Any:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evalsuite.features.catalog import entries, leftovers, verify
+from tests.archives import tar_of
 from tests.datasets import write_folder_task
-from tests.processes import Finished, Zygote
+from tests.file_server import FileServer
+from tests.processes import Finished, Zygote, warm_process
 from tests.runner.test_kill import measured
 
 CODE = "from tests.campaign import _hook\n_hook.begin()\nfrom evalsuite.cli import main\nmain()\n"
@@ -24,10 +27,23 @@ def factory():
     return CountingModel()
 """
 
+TO_FETCH = """
+title: three
+classes: [x, y]
+prompts: {{templates: ['a {{}}.']}}
+sources:
+  - kind: folder
+    path: three
+    pools: {{train: a, test: b}}
+    files: [{{url: '{url}', unpack: true, makes: [three/a, three/b]}}]
+sizes: {{train: 2, test: 2}}
+split_fidelity: {{level: convention, why: Made up for the tests.}}
+"""
+
 JOBS = 4
 """Of a run: two tasks, two protocols."""
 
-STARTS = {"new": [], "added": ["begun"], "removed": ["whole"], "merged": ["one", "two"]}
+STARTS = {"new": [], "added": ["begun"], "removed": ["whole"], "merged": ["one", "two"], "fetched": []}
 """Scenario -> the stores it begins with, under its folder."""
 
 
@@ -49,26 +65,31 @@ class Stage:
 
     zygote: Zygote
     folder: Path
+    server: FileServer
     calls: dict[str, list[Call]] = field(default_factory=dict)
     expected: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def prepare(self) -> None:
+    def prepare(self, scenarios: Sequence[str]) -> None:
         """Make the data, the stores that scenarios begin with, and note what an undisturbed process does in each."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_folder_task(self.folder / "one", name="one", classes=("red", "green"), train=3, test=2, size=8)
         write_folder_task(self.folder / "two", name="two", classes=("white", "black"), train=3, test=2, size=8)
         (self.folder / "model.py").write_text(MODEL)
+        (self.folder / "three.yaml").write_text(TO_FETCH.format(url=self.server.url("three.tar")))
+        self.server.files["three.tar"] = tar_of(
+            {f"three/{name}/{c}/1.png": b"1" * 9_000 for name in ("a", "b") for c in "xy"}
+        )
         for name, options in {
             "begun": ["--limit", "2"], "whole": [], "one": ["--shard", "1/2"], "two": ["--shard", "2/2"],
         }.items():  # fmt: skip
             self.check(self.start(self.run("start/" + name, *options)))
-        for scenario in STARTS:
+        for scenario in scenarios:
             store = self.begin(scenario, "undisturbed")
             self.check(self.start(self.command(scenario, store), root="undisturbed"))
             self.calls[scenario] = self.seen()
             self.check(self.start(self.healing(scenario, store)))
-            self.expected[scenario] = measured(self.folder / store)
-            assert len(self.expected[scenario]) > JOBS, self.expected[scenario]
+            self.expected[scenario] = self.state(scenario, store)
+            assert len(self.expected[scenario]) >= JOBS, self.expected[scenario]
             assert self.wrong(scenario, store) == ""
 
     def begin(self, scenario: str, name: str) -> str:
@@ -97,6 +118,8 @@ class Stage:
         if scenario == "merged":
             sources = [str((self.folder / store).with_name(name)) for name in STARTS["merged"]]
             return ["merge", *sources, "--to", str(self.folder / store)]
+        if scenario == "fetched":
+            return ["download", str(self.folder / "three.yaml"), "--data-root", str(self.folder / store)]
         return self.run(store)
 
     def healing(self, scenario: str, store: str) -> list[str]:
@@ -104,15 +127,23 @@ class Stage:
         return self.run(store, "--overwrite") if scenario == "removed" else self.command(scenario, store)
 
     def start(
-        self, arguments: Sequence[str], root: str = "", at: Call | None = None, error: int = 0, lasting: bool = False
+        self,
+        arguments: Sequence[str],
+        root: str = "",
+        at: Call | None = None,
+        error: int = 0,
+        lasting: bool = False,
+        after: float = 0.0,
     ) -> Finished:
-        """Run a command to its end. root: below the folder, where its calls count."""
+        """Run a command to its end. root: below the folder, where its calls count. after: see `_hook`."""
         environment = {
             "FAULT_ROOT": str(self.folder / root),
             "FAULT_LOG": str(self.folder / "calls"),
             "FAULT_AT": "" if at is None else str(at.number),
             "FAULT_ERROR": str(error),
             "FAULT_LASTING": "1" if lasting else "",
+            "FAULT_AFTER": str(after),
+            "no_proxy": "127.0.0.1",
         }
         home = self.folder / "home"
         return self.zygote.run(arguments, self.zygote.environment(home, environment), self.folder, code=CODE)
@@ -127,24 +158,46 @@ class Stage:
         """See that a command of the preparation ended well."""
         assert done.returncode == 0, (done.arguments, done.stdout, done.stderr)
 
+    def state(self, scenario: str, store: str) -> dict[str, Any]:
+        """Return what of a store must be the same whatever happened."""
+        if scenario != "fetched":
+            return measured(self.folder / store)
+        files = (path for path in (self.folder / store).rglob("*") if path.is_file())
+        found = {path.relative_to(self.folder / store).as_posix(): path.read_bytes() for path in files}
+        return {name: content for name, content in found.items() if not name.startswith(".evalsuite-locks/")}
+
     def wrong(self, scenario: str, store: str) -> str:
         """Say what is not as it must be after everything was healed; "" where all is well."""
         folder = self.folder / store
-        found = measured(folder)
+        found = self.state(scenario, store)
         if found != self.expected[scenario]:
             names = sorted({*found, *self.expected[scenario]})
             return "other results: " + ", ".join(n for n in names if found.get(n) != self.expected[scenario].get(n))
         problems = [text for entry in entries(folder / "cache") for text in verify(entry, None)]
-        left = leftovers(folder / "cache") + [p for p in folder.rglob(".tmp-*") if p.exists()]
-        errors = list((folder / "results").rglob("*.error.json"))
-        return "; ".join([*problems, *(f"left: {path}" for path in [*left, *errors])])
+        left = [*leftovers(folder / "cache"), *folder.rglob(".tmp-*"), *(folder / "results").rglob("*.error.json")]
+        return "; ".join([*problems, *(f"left: {path}" for path in left)])
 
-    def choose(self, chance: random.Random, names: Sequence[str] = ()) -> list[tuple[str, Call]]:
-        """Return all calls of all scenarios, or those of these names, in a random order."""
-        found = [(scenario, call) for scenario, calls in self.calls.items() for call in calls]
+    def choose(
+        self, chance: random.Random, names: Sequence[str] = (), scenarios: Collection[str] = ()
+    ) -> list[tuple[str, Call]]:
+        """Return all calls of scenarios, or those of these names, in a random order."""
+        found = [(scenario, call) for scenario in scenarios or self.calls for call in self.calls[scenario]]
         chosen = [(scenario, call) for scenario, call in found if not names or call.name in names]
         chance.shuffle(chosen)
         return chosen
+
+
+@contextmanager
+def prepared(folder: Path, zygote: Zygote | None, scenarios: Sequence[str] = tuple(STARTS)) -> Iterator[Stage]:
+    """Make a stage in a folder. zygote: one that is started where none is given."""
+    server = FileServer()
+    try:
+        with nullcontext(zygote) if zygote else warm_process(folder) as process:
+            stage = Stage(process, folder / "stage", server)
+            stage.prepare(scenarios)
+            yield stage
+    finally:
+        server.stop()
 
 
 def tail(text: str, lines: int = 4) -> str:

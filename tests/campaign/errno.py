@@ -9,14 +9,14 @@ import errno
 import random
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 from evalsuite.results.store import load_stored
-from tests.campaign._stage import JOBS, Call, Stage, tail
+from tests.campaign._stage import JOBS, Call, Stage, prepared, tail
 from tests.campaign.frame import Finding
-from tests.processes import Finished, Zygote, warm_process
+from tests.processes import Finished, Zygote
 
+SCENARIOS = ("new", "added", "removed", "merged")
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EACCES)
 LASTING = (errno.ENOSPC, errno.EDQUOT)
 MOST_LINES = 6
@@ -24,10 +24,7 @@ MOST_LINES = 6
 
 def rounds(folder: Path, random: random.Random, zygote: Zygote | None = None) -> Iterator[Finding | None]:
     """Let every call fail with every error, in a random order; where that lasts, for good, too."""
-    with ExitStack() as stack:
-        process = zygote or stack.enter_context(warm_process(folder))
-        stage = Stage(process, folder / "errno")
-        stage.prepare()
+    with prepared(folder, zygote, SCENARIOS) as stage:
         points = [
             (scenario, call, number, lasting)
             for scenario, call in stage.choose(random)
