@@ -88,11 +88,10 @@ def remove_folder(folder: Path) -> None:
 
 def discard(path: Path) -> None:
     """Remove a file or folder that nobody reads, as far as that is possible; another process may be doing the same."""
-    if path.is_dir() and not path.is_symlink():
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # a folder, or what cannot be removed
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
     if os.path.lexists(path):
         warn_once(f"clear {path.parent}", f"{path} cannot be removed. Nothing reads it; remove it when you can.")
 

@@ -86,7 +86,8 @@ class PoolFeatures:
         paths: list[Path] = []
         blocks: list[Block] = []
         damaged: dict[Path, str] = {}
-        for path in [*self._compacted(), *self._shards()]:
+        shards = self._shards()  # first: where they are merged meanwhile they are missed, and not what they became
+        for path in [*self._compacted(), *shards]:
             try:
                 block = read_compacted(path) if path.parent == self.folder else read_shard(path)
             except DamagedError as error:
