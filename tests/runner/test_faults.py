@@ -110,7 +110,7 @@ def test_a_record_that_cannot_be_stored_is_told_with_its_value_and_stops_nothing
         patch.setattr(atomic, "write_bytes", fail)
         results = evaluate(tmp_path, CountingModel(), tasks)
     assert statuses(results) == ["error", "ok"]
-    assert "top1 100.00 % was measured and not stored" in results[0].error.message
+    assert "accuracy 100.00 % was measured and not stored" in results[0].error.message
     assert statuses(evaluate(tmp_path, CountingModel(), tasks)) == ["ok", "ok"]
 
 
