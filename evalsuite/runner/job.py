@@ -10,11 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-<<<<<<< HEAD
 from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError, fault_of_the_system
-=======
-from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError
->>>>>>> main
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import Member, PassReport
@@ -354,7 +350,6 @@ class ModelTaskJob:
         return known.run_key if known is not None else ""
 
 
-<<<<<<< HEAD
 def _not_stored(result: Result, error: Exception) -> Result:
     """Return the error that stands for a result which cannot be stored; a value is said."""
     problem = (fault_of_the_system(error) if isinstance(error, MemoryError) else None) or str(error)
@@ -366,7 +361,8 @@ def _not_stored(result: Result, error: Exception) -> Result:
     return result.model_copy(
         update={"status": "error", "error": record, "metric": None, "metrics": {}, "samples": None}
     )
-=======
+
+
 def _of_cut(texts: Sequence[str], cut: Sequence[int]) -> list[str]:
     """Warn of prompts whose end is cut off, even where they still differ."""
     if not cut:
@@ -376,7 +372,6 @@ def _of_cut(texts: Sequence[str], cut: Sequence[int]) -> list[str]:
         f"{counted(len(cut), 'prompt')} of {len(texts):,} {are} longer than the text encoder reads, and the end is cut "
         f"off: {brief(texts[cut[0]], letters=150)!r}."
     ]
->>>>>>> main
 
 
 def _joined(digests: Sequence[str]) -> str:
