@@ -23,7 +23,7 @@ from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import text_embeddings
-from evalsuite.models.base import UNKNOWN_LOGITS, ImageModel, ImageTextModel, Logits, ModelInfo, move
+from evalsuite.models.base import UNKNOWN_LOGITS, ImageModel, ImageTextModel, Logits, ModelInfo, move, not_exiting
 from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
 from evalsuite.models.names import ResolvedModel
@@ -118,7 +118,7 @@ class LoadedModel:
         """Test how the model reads texts; a model that is no torch module cannot be asked."""
         if not isinstance(self.model, TorchImageTextModel):
             return []
-        with inference(self.executor.devices[0], self.precision):
+        with inference(self.executor.devices[0], self.precision), not_exiting(f"The model {self.model.info.name!r}"):
             return self.model.text_faults()
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
@@ -131,7 +131,7 @@ class LoadedModel:
             raise ModelError(f"The model {model.info.name!r} has no `encode_texts`.")
         parts = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
-            with inference(self.executor.devices[0], self.precision):
+            with inference(self.executor.devices[0], self.precision), not_exiting(f"The model {model.info.name!r}"):
                 parts.append(model.encode_texts(texts[start : start + TEXTS_AT_ONCE]).float().cpu())
         found = torch.cat(parts)
         row = first_not_finite(found)
@@ -338,7 +338,10 @@ class ModelSession:
         if self._network is None:
             started = time.perf_counter()
             try:
-                self._network = load_model(self._resolved, offline=self._place.offline, cache_dir=self._place.cache_dir)
+                with not_exiting(f"The model {self.name!r}"):
+                    self._network = load_model(
+                        self._resolved, offline=self._place.offline, cache_dir=self._place.cache_dir
+                    )
             except Exception as error:
                 self._failure = error
                 raise

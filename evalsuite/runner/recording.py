@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -23,13 +23,14 @@ from evalsuite.runner.fingerprints import changed_options, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import printable
 
 TOP = 5
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a protocol found and how long each phase took, in seconds."""
+    """What a protocol found and how long each phase took, in seconds. doubts: warnings of the data."""
 
     outcome: Outcome
     passes: Mapping[str, PassReport]
@@ -38,6 +39,7 @@ class Measured:
     text: float
     fit: float
     load: float
+    doubts: Sequence[str] = ()
 
 
 def base_result(
@@ -78,13 +80,7 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [
-                *outcome.warnings,
-                *_of_the_data(session, measured),
-                *info.warnings,
-                *(model.text_warnings() if protocol.needs_text else ()),
-                *_of_the_model(model, info),
-            ],
+            "warnings": list(map(printable, _warnings(session, protocol, model, measured, info))),
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -100,6 +96,19 @@ def measured_result(
             ),
         }
     )
+
+
+def _warnings(
+    session: TaskSession, protocol: EvaluationProtocol, model: ModelSession, measured: Measured, info: ModelInfo
+) -> list[str]:
+    return [
+        *measured.outcome.warnings,
+        *measured.doubts,
+        *_of_the_data(session, measured),
+        *info.warnings,
+        *(model.text_warnings() if protocol.needs_text else ()),
+        *_of_the_model(model, info),
+    ]
 
 
 def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
