@@ -280,7 +280,7 @@ def inference(device: torch.device, precision: Precision) -> Iterator[None]:
     `no_grad` and not `inference_mode`: a network in the middle of its training may store what it computes here.
     """
     arithmetic = exact_products() if precision == "fp32" else torch.autocast(device.type, dtype=DTYPES[precision])
-    with torch.no_grad(), arithmetic:
+    with torch.no_grad(), arithmetic, not_exiting("The model"):
         yield
 
 

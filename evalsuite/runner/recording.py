@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Measured:
-    """What a protocol found and how long each phase took, in seconds. doubts: warnings of the data."""
+    """What a protocol found and how long each phase took, in seconds. layers: chosen by name, with its dimension."""
 
     outcome: Outcome
     passes: Mapping[str, PassReport]
@@ -39,7 +39,7 @@ class Measured:
     text: float
     fit: float
     load: float
-    doubts: Sequence[str] = ()
+    layers: dict[str, int]
 
 
 def base_result(
@@ -72,6 +72,7 @@ def measured_result(
     outcome = measured.outcome
     # Through JSON, so that a result in memory equals the one read back.
     info = ModelInfo.model_validate(model.info().model_dump(mode="json"))
+    info = info.model_copy(update={"layers": info.layers | measured.layers})
     encoded = sum(report.encoded for report in measured.passes.values())
     phases = _phases(measured.passes.values(), model.devices)
     return base.model_copy(
@@ -103,7 +104,6 @@ def _warnings(
 ) -> list[str]:
     return [
         *measured.outcome.warnings,
-        *measured.doubts,
         *_of_the_data(session, measured),
         *info.warnings,
         *(model.text_warnings() if protocol.needs_text else ()),
