@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ ONE_FRAME_CODECS = frozenset({"h264", "mjpeg", "mpeg4"})
 
 SMALLEST_FRAME = 20
 """Bytes of a packet; less may be MPEG-4's mark that nothing is shown, which XviD writes in 7 bytes."""
+
+_PILLOWS_BOUND = threading.Lock()
+"""Held while Pillow's own bound, which is that of the whole process, is another one."""
 
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, EOFError, struct.error, zlib.error)
 
@@ -143,13 +147,14 @@ def _decoded(content: bytes, bounds: Bounds) -> Image.Image:
 
 def _opened(content: bytes, bounds: Bounds) -> Image.Image:
     """Read the head of an image; Pillow's own bound gives way where the task file allows more."""
-    limit = Image.MAX_IMAGE_PIXELS
-    try:
-        if bounds.pixels > PILLOW_WARNS_FROM:
-            Image.MAX_IMAGE_PIXELS = None
+    if bounds.pixels <= PILLOW_WARNS_FROM:
         return Image.open(io.BytesIO(content), formats=_known_formats())
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with _PILLOWS_BOUND:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(content), formats=_known_formats())
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _without_white(image: Image.Image) -> str:

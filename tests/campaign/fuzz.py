@@ -6,6 +6,7 @@ Each ends in a result or a short message, in time and within a gigabyte.
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
@@ -53,6 +54,18 @@ LONG_TABLE = (
     "0.88,0.99,0.87,cifar10,ViT-B-16,openai,zeroshot_classification\n"
 )
 
+SLOW_IMPORTS = (
+    "torch", "torchvision", "open_clip", "timm", "datasets", "pandas", "pyarrow.parquet", "pyarrow.compute",
+    "regex", "sklearn", "scipy.stats", "huggingface_hub", "tabulate", "jinja2", "rich.progress", "evalsuite.api",
+    "evalsuite.runner.loop", "evalsuite.cli.run", "evalsuite.cli.validate", "evalsuite.cli.report",
+    "evalsuite.cli.compare", "evalsuite.cli.export", "evalsuite.cli.describe", "evalsuite.cli.ls",
+    "evalsuite.cli.leaderboard", "evalsuite.cli.importing", "evalsuite.cli.merge", "evalsuite.cli.download",
+    "evalsuite.data.validation", "evalsuite.data.opening", "evalsuite.data.task_page",
+    "evalsuite.report.html.page", "evalsuite.report.export", "evalsuite.report.comparison_formats",
+    "evalsuite.report.reproduction", "evalsuite.speed.forecast",
+)  # fmt: skip
+"""Modules that the processes have from the one that forks them."""
+
 Attack = Callable[[], tuple[int, str]]
 
 
@@ -79,10 +92,7 @@ Target = Callable[[Seeds, random.Random, Path], tuple[str, Attack]]
 def rounds(folder: Path, random: random.Random) -> Iterator[Finding | None]:
     """Break one file after another."""
     os.environ.update(ENVIRONMENT)
-    import torch  # noqa: F401 - before the processes are forked
-
-    import evalsuite.api
-    import evalsuite.runner.loop  # noqa: F401
+    import_everything()
 
     seeds = _seeds(folder)
     targets, weights = zip(*TARGETS, strict=True)
@@ -96,6 +106,12 @@ def rounds(folder: Path, random: random.Random) -> Iterator[Finding | None]:
         kept = folder.parent / f"{folder.name}-found-{number}"
         shutil.copytree(folder / "case", kept, dirs_exist_ok=True)
         yield Finding(f"{target.__name__} {name}, input {number}, kept in {kept}", ended.fault)
+
+
+def import_everything() -> None:
+    """Import what takes long, before processes are forked: they would import it again and again."""
+    for name in SLOW_IMPORTS:
+        importlib.import_module(name)
 
 
 def _seeds(folder: Path) -> Seeds:

@@ -14,18 +14,13 @@ from tests.campaign._contained import command, contained
 from tests.campaign._files import Case
 from tests.campaign._names import NAMES, commands, write_records, wrong
 from tests.campaign.frame import Finding
-from tests.campaign.fuzz import ENVIRONMENT
+from tests.campaign.fuzz import ENVIRONMENT, import_everything
 
 
 def rounds(folder: Path, random: random.Random) -> Iterator[Finding | None]:
     """Meet each hostile file once, in an order of chance."""
     os.environ.update(ENVIRONMENT)
-    import open_clip  # noqa: F401 - before the processes are forked
-    import timm  # noqa: F401
-
-    import evalsuite.api
-    import evalsuite.runner.loop  # noqa: F401
-
+    import_everything()
     found: list[Case | tuple[str, str]] = [*_files.cases(), *_code.cases()]
     found += [(name, shown) for name in NAMES for shown in commands(folder)]
     random.shuffle(found)

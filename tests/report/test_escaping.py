@@ -45,7 +45,7 @@ def test_latex_is_text() -> None:
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@A1", "\t=1", " =1", "\r=1"])
 def test_a_cell_of_a_csv_is_no_formula(cell: str) -> None:
-    assert csv_cell(cell).startswith("'")
+    assert csv_cell(cell)[0] in "'\\"
 
 
 def test_a_table_as_csv() -> None:
