@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
+from evalsuite.cli.terminal import say
 from evalsuite.config import default_cache
 from evalsuite.text import counted
 
@@ -42,12 +43,12 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
     chosen = _chosen(cache_dir, models, tasks)
     for entry in chosen:
         if entry.problem:
-            click.echo(f"{entry.problem}; `evalsuite cache rm -m {entry.origin.model}` removes it.", err=True)
+            say(f"{entry.problem}; `evalsuite cache rm -m {entry.origin.model}` removes it.", err=True)
     if chosen:
         headers = ["model", "task", "pool", "precision", "size"]
         rows = [[*(getattr(entry.origin, name) for name in headers[:-1]), decimal(entry.bytes)] for entry in chosen]
-        click.echo(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
-    click.echo(f"{_sum(chosen)} in {cache_dir or default_cache()}")
+        say(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
+    say(f"{_sum(chosen)} in {cache_dir or default_cache()}")
 
 
 @cache.command(
@@ -72,19 +73,19 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
     chosen = _chosen(cache_dir, models, tasks)
     if not chosen:
         sweep(cache_dir or default_cache())
-        click.echo("Nothing matches.")
+        say("Nothing matches.")
         return 0
     if not yes:
         click.confirm(f"Remove {_sum(chosen)}?", abort=True)
     failed = 0
     for entry in chosen:
         try:
-            remove(entry, lambda text: click.echo(text, err=True))
+            remove(entry, lambda text: say(text, err=True))
         except OSError as error:
             failed += 1
-            click.echo(f"{entry.folder} was not removed: {error}.", err=True)
+            say(f"{entry.folder} was not removed: {error}.", err=True)
     sweep(cache_dir or default_cache())
-    click.echo(f"Removed {counted(len(chosen) - failed, 'pool')}.")
+    say(f"Removed {counted(len(chosen) - failed, 'pool')}.")
     return 1 if failed else 0
 
 
@@ -113,20 +114,20 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> i
     index = TaskIndex(options["include_paths"])
     chosen = _chosen(place.cache_dir, models, tasks)
     if not chosen:
-        click.echo(f"Nothing matches in {place.cache_dir}.")
+        say(f"Nothing matches in {place.cache_dir}.")
     wrong = 0
     for entry in chosen:
         pool, note = _pool(entry, place, index)
         problems = verify_entry(entry, pool)
         wrong += bool(problems)
         state = counted(len(problems), "problem") if problems else "ok"
-        click.echo(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
+        say(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
         for problem in problems[:SHOWN_PROBLEMS]:
-            click.echo(f"  {problem}")
+            say(f"  {problem}")
         if len(problems) > SHOWN_PROBLEMS:
-            click.echo(f"  and {len(problems) - SHOWN_PROBLEMS} more")
+            say(f"  and {len(problems) - SHOWN_PROBLEMS} more")
     if left := leftovers(place.cache_dir):
-        click.echo(f"{counted(len(left), 'leftover')} of stopped runs, which nothing reads; the next run removes them.")
+        say(f"{counted(len(left), 'leftover')} of stopped runs, which nothing reads; the next run removes them.")
     return 1 if wrong else 0
 
 
