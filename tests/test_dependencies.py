@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -39,7 +40,8 @@ def declared(requirements: Iterable[str]) -> set[str]:
     return {re.split(r"[^\w.-]", text, maxsplit=1)[0].lower().replace("_", "-") for text in requirements}
 
 
-def imported(folders: Iterable[str]) -> set[str]:
+@functools.cache
+def imported(folders: tuple[str, ...]) -> set[str]:
     """Return the distributions that the Python files of these folders import."""
     modules: set[str] = set()
     for folder in folders:
