@@ -51,7 +51,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     "evalsuite/features/blocks.py": STORE,
     "evalsuite/protocols/linear_probe.py": ("tests/protocols/test_linear_probe.py",),
     "evalsuite/protocols/zero_shot.py": ("tests/protocols/test_zero_shot.py",),
-    "evalsuite/protocols/scoring.py": ("tests/protocols", "tests/runner/test_evaluate.py"),
+    "evalsuite/protocols/scoring.py": ("tests/protocols/test_scoring.py",),
     "evalsuite/results/store.py": (
         "tests/results/test_result_store.py",
         "tests/results/test_result_store_processes.py",

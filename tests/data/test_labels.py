@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evalsuite.data import IGNORED, MultiLabel
-from evalsuite.data.labels import map_labels, wants_names
+from evalsuite.data.labels import check_names, map_labels, wants_names
 from evalsuite.errors import DataError, SpecError
 from evalsuite.tasks.label_maps import ByCode, ByIndex
 
@@ -130,7 +130,15 @@ def test_a_vector_of_0_and_1_has_a_place_for_each_class(make_task):
 
 
 @pytest.mark.parametrize(
-    "labels", [[("0", "1"), ("1",)], [("0", "1"), ("0", "1")], [("1", "0"), ("2", "0")], [("0", "1", "2"), ("1",), ()]]
+    "labels",
+    [
+        [("0", "1"), ("1",)],
+        [("0", "1"), ("0", "1")],
+        [("1", "0"), ("2", "0")],
+        [("0", "1", "2"), ("1",), ()],
+        [("0", "1", "2"), ("0", "2", "1")],
+        [("1", "0", "1"), ("1",)],
+    ],
 )
 def test_numbers_of_classes_stay_numbers(make_task, labels):
     task = make_task(SOURCE, classes=KEYS, **SEVERAL)
@@ -157,3 +165,15 @@ def test_accents_may_be_written_apart(make_task, rule):
     task = make_task(SOURCE, classes=["cafe\u0301", "\u00f6l"])
     raw = ["caf\u00e9", "cafe\u0301", "2" if isinstance(rule, ByCode) else "o\u0308l"]
     assert mapped(task, rule, raw).tolist() == [0, 0, 1]
+
+
+def test_names_that_the_data_carry_are_held_against_the_order(make_task):
+    task, order = make_task(SOURCE, classes=KEYS), ByIndex(by_index=["bird", "cat", "dog"])
+    for labels in (order, "by_key", "by_name", ByCode(by_code={"0": "dog", "1": "cat", "2": "bird"})):
+        check_names(task, "folder x", labels, ["Bird", "cat", "somebody's"])  # which says nothing
+        check_names(task, "folder x", labels, [])
+    with pytest.raises(DataError, match=r"label 1 'dog', `by_index` calls it 'cat' \(2 labels of 3 differ"):
+        check_names(task, "folder x", order, ["bird", "dog", "cat"])
+    with pytest.raises(DataError, match="label 0 'bird', `by_index` calls it 'dog'"):
+        check_names(task, "folder x", ByIndex(by_index="classes"), ["bird", "cat", "dog"])
+    check_names(task, "folder x", "by_key", ["bird", "cat", "dog"])

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import unicodedata
 
+import numpy as np
 import pytest
 
 from evalsuite.data import data_state, open_task
+from evalsuite.data.base import Pool
 from evalsuite.data.place import DataPlace
-from evalsuite.data.splits import check_sizes
+from evalsuite.data.splits import check_sizes, resolve_folds
 from evalsuite.errors import DataError, DataMissingError, SpecError
 
 ALL = {"kind": "folder", "path": "pets", "pools": {"all": "all"}}
@@ -378,3 +380,30 @@ def test_pools_that_share_rows_of_a_table_are_an_error(root, make_task):
     twice = {**table, "pools": {"train": "all.csv", "test": "all.csv"}}
     with pytest.raises(DataError, match="share 12 samples"):
         open_task(make_task(twice), DataPlace(root)).folds()
+
+
+@pytest.mark.parametrize(
+    ("states", "mtimes", "shared"),
+    [
+        ([[7, 1], [8, 1]], [5, 5], 2),
+        ([[7, 1], [9, 1]], [5, 5], 1),
+        ([[7, 2], [8, 1]], [5, 5], 1),
+        ([[7, 1], [8, 1]], [5, 6], 1),
+        ([[0, 1], [0, 2]], [5, 5], 0),
+    ],
+    ids=["same files", "another file", "another ctime", "another mtime", "no numbers of files"],
+)
+def test_a_file_in_two_splits_is_known_by_all_that_the_file_system_says(make_task, states, mtimes, shared):
+    def pool(name, states, mtimes):
+        ids = (f"{name}/a", f"{name}/b")
+        numbers = (np.array(states, np.int64), np.array(mtimes, np.int64))
+        return Pool(name, ids, np.array([0, 1]), None, np.array([3, 3]), numbers[1], None, name, numbers[0])
+
+    known = [[0, 1], [0, 2]] if shared == 0 else [[7, 1], [8, 1]]
+    pools = {"train": pool("train", states, mtimes), "test": pool("test", known, [5, 5])}
+    if shared == 0:
+        resolve_folds(make_task(SPLIT), pools.__getitem__, {})
+    else:
+        counted = "1 sample" if shared == 1 else "2 samples"
+        with pytest.raises(DataError, match=f"'train' and 'test' share {counted}, such as 'train/"):
+            resolve_folds(make_task(SPLIT), pools.__getitem__, {})

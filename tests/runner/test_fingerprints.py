@@ -208,6 +208,29 @@ def test_each_part_decides_whether_a_result_still_holds(name: str, data: st.Data
     assert fingerprint_of(replace(Parts(), **{name: first})) != fingerprint_of(replace(Parts(), **{name: second}))
 
 
+def test_the_fingerprint_of_a_result_stays_what_it_was() -> None:
+    """As long as it does, stored results are current."""
+    assert fingerprint_of(Parts()) == "70a63bee0fa5ce3f39e49234f792d3a9c4a57ac345530f62734163403ea1f28e"
+    assert options_hash({"b": 1, "a": 2}) == options_hash({"a": 2, "b": 1}) and options_hash({}) is None
+    assert variant(RunOptions()) == ()
+    assert variant(RunOptions(compile=True)) == ("compile",)
+    assert variant(RunOptions(compile=True, decoder="torchvision")) == ("compile", "decoder torchvision")
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_layer_counts_where_images_are_read_alone_and_prompts_where_texts_are(name: str) -> None:
+    protocol = PROTOCOLS.get(name)()
+    of_images = not protocol.needs_text
+    other, same = RunOptions(layer="blocks.3"), RunOptions(layer=protocol.layer)
+    plain = fingerprint_of(Parts(), protocol)
+    assert (fingerprint_of(Parts(), protocol, other) != plain) == of_images
+    assert changed_options(protocol, other) == ({"layer": "blocks.3"} if of_images else {})
+    assert fingerprint_of(Parts(), protocol, same) == plain and changed_options(protocol, same) == {}
+    assert changed_options(protocol, RunOptions(prompts="simple")) == ({} if of_images else {"prompts": "simple"})
+    grouped = fingerprint_of(Parts(groups=("a",)), protocol)
+    assert (grouped != plain) == protocol.needs_training
+
+
 # --- task files
 
 
