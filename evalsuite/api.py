@@ -17,7 +17,7 @@ from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.hashing import read_every_byte
 from evalsuite.models.base import ImageModel
-from evalsuite.models.loading import load_model
+from evalsuite.models.loading import load_model, sized
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ResolvedModel, resolve
 from evalsuite.options import RunOptions, accepts, build, declared
@@ -118,7 +118,7 @@ def prepare(
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
     executor = _executor(options, reporter)
     try:
-        resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
+        resolved = [_resolved(model, options) for model in models]
         chosen = read_prompts(options.prompts)
         options = replace(options, prompts=chosen.label)
         prompted = [apply_prompts(task, chosen) for task in tasks]
@@ -136,6 +136,14 @@ def prepare(
         executor.close()
         raise
     return jobs
+
+
+def _resolved(model: str | ImageModel, options: RunOptions) -> ResolvedModel | ImageModel:
+    if isinstance(model, str):
+        return sized(resolve(model), options.image_size)
+    if options.image_size is not None:
+        raise UsageError(f"--image-size: the model {model.info.name!r} is given with a preprocessing of its own.")
+    return model
 
 
 def _executor(options: RunOptions, reporter: Reporter) -> Executor:
@@ -158,7 +166,7 @@ def measure_speed(model: str, options: RunOptions, place: DataPlace, say: Callab
     executor = LocalExecutor(
         devices, choose_precisions(options.precision, devices[0]), compile=options.compile, note=say
     )
-    session = ModelSession(resolve(model), place, executor, variant(options))
+    session = ModelSession(sized(resolve(model), options.image_size), place, executor, variant(options))
     batch_size = options.batch_size or BATCH_SIZES[session.device.type]
     found = measure(session, batch_size, say)
     keep(found, place.cache_dir)

@@ -30,6 +30,11 @@ class Origin:
     precision: str
     fingerprint: str
 
+    @classmethod
+    def read(cls, path: Path) -> Origin:
+        """Read what `note_origin` wrote."""
+        return cls(**json.loads(path.read_text("utf-8")))
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -50,7 +55,7 @@ def note_origin(folder: Path, origin: Origin) -> None:
 def entries(cache_dir: Path) -> Iterator[Entry]:
     """Yield the folders of the store, by model and task."""
     for path in sorted((cache_dir / FEATURES).glob(f"*/*/{ENTRY_FILE}")):
-        origin = Origin(**json.loads(path.read_text("utf-8")))
+        origin = Origin.read(path)
         size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
         yield Entry(path.parent, origin, size)
 
@@ -95,6 +100,8 @@ def _changed(features: PoolFeatures, pool: Pool) -> Iterator[str]:
         row = row_of.get(identifier)
         if row is None:
             yield f"{identifier}: not in the dataset"
+            continue
+        if not features.stamp(identifier).sha256:  # given as features: nobody knows of which bytes
             continue
         try:
             fresh = stamp_of(pool, row, pool.read(row).content)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.model_sizes import Counted, count, rewrite
+from benchmarks.model_sizes import count, rewrite
 from evalsuite.models.aliases import ALIASES_FILE, aliases, read_aliases
+from evalsuite.models.sizes import Size
 
 
 @pytest.mark.parametrize("slug", ["clip/rn50", "clip/vit-b-32", "resnet/50", "efficientnet/b0", "bit-m/r50x1"])
@@ -28,7 +29,7 @@ def test_the_counts_are_those_of_the_literature() -> None:
 def test_rewriting_changes_the_counts_and_nothing_else(tmp_path: Path) -> None:
     copy = tmp_path / "aliases.yaml"
     copy.write_text(ALIASES_FILE.read_text())
-    rewrite(copy, {"resnet/50": Counted(7, 0.5)})
+    rewrite(copy, {"resnet/50": Size(224, 7, 0.5)})
     before, after = aliases(), read_aliases(copy)
     assert after["resnet/50"] == before["resnet/50"].model_copy(update={"parameters": 7, "gflops": 0.5})
     assert {slug: alias for slug, alias in after.items() if slug != "resnet/50"} == {
