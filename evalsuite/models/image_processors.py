@@ -52,10 +52,10 @@ class Processed:
 
 def read_processor(folder: Path, name: str) -> Any:
     """Return the image processor of a model, that of Pillow where there are several; ModelError where that fails."""
-    from transformers import AutoImageProcessor
+    from evalsuite.models.transformers_networks import library
 
     try:
-        return AutoImageProcessor.from_pretrained(str(folder), local_files_only=True, use_fast=False)
+        return library().AutoImageProcessor.from_pretrained(str(folder), local_files_only=True, use_fast=False)
     except (OSError, ValueError, ImportError, TypeError, KeyError) as error:
         raise ModelError(f"{name}: the image processor in {folder} cannot be read: {first_line(error)}") from error
 

@@ -20,7 +20,7 @@ from evalsuite.models.identity import describe_config
 from evalsuite.models.logits import stored_logits
 from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
-from evalsuite.models.plans import Plan
+from evalsuite.models.plans import Plan, check_patches
 from evalsuite.models.repositories import OPEN_CLIP_CONFIG, Repository
 from evalsuite.models.sidecars import configuration, read_sidecar, weights_of
 from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, find_weights, hub_candidates
@@ -203,6 +203,7 @@ def _build(plan: Plan, path: Path) -> tuple[Any, Checkpoint | None, Fit]:
         raise ModelError(
             f"the files of {plan.resolved.name} other than its weights are not available: {error}"
         ) from error
+    check_patches(module.visual, plan.resolved)
     if kind_of(path) == "npz":
         return _of_big_vision(module, path, arch), None, Fit()
     checkpoint = read_checkpoint(path)

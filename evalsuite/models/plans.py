@@ -114,16 +114,20 @@ class Plan:
 
 def examined(module: nn.Module, preprocess: Preprocess, resolved: ResolvedModel) -> Network:
     """Encode one grey image with a network; ModelError where it cannot take images of the size that is asked for."""
-    size = resolved.image_size
-    if size is None:
+    if resolved.image_size is None:
         return examine(module, preprocess, resolved.name)
-    patch = next((part.stride[0] for part in module.modules() if isinstance(part, nn.Conv2d) and _cuts(part)), 1)
+    check_patches(module, resolved)
     try:
-        if size % patch:
-            raise ModelError(f"it cuts them into patches of {patch}, and that is no multiple")
         return examine(module, preprocess, resolved.name)
     except (ModelError, RuntimeError, ValueError, AssertionError, IndexError, TypeError, ZeroDivisionError) as error:
         raise size_misfit(resolved, error) from error
+
+
+def check_patches(module: nn.Module, resolved: ResolvedModel) -> None:
+    """Raise ModelError where the image size that is asked for is no multiple of the patches of a network."""
+    patch = next((part.stride[0] for part in module.modules() if isinstance(part, nn.Conv2d) and _cuts(part)), 1)
+    if resolved.image_size is not None and resolved.image_size % patch:
+        raise size_misfit(resolved, ModelError(f"it cuts them into patches of {patch}, and that is no multiple"))
 
 
 def size_misfit(resolved: ResolvedModel, error: Exception) -> ModelError:

@@ -77,7 +77,7 @@ def count(encoder: nn.Module, input_size: int) -> Size:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    encoder.eval()
+    encoder.eval().requires_grad_(False)  # the counter follows what could be trained, and trips over parts of it
     image = torch.zeros(1, 3, input_size, input_size, device="meta")
     encode: Any = getattr(encoder, "read_layers", encoder)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

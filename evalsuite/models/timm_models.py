@@ -14,7 +14,7 @@ from evalsuite.models.checkpoints import Checkpoint, misfit, read_checkpoint
 from evalsuite.models.fitting import Fit, fit
 from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
-from evalsuite.models.plans import Plan, size_misfit
+from evalsuite.models.plans import Plan, check_patches, size_misfit
 from evalsuite.models.repositories import CONFIG, Repository
 from evalsuite.models.sidecars import configuration, read_sidecar, weights_of
 from evalsuite.models.sizes import on_meta
@@ -148,11 +148,12 @@ def _size(resolved: ResolvedModel, architecture: str, **arguments: Any) -> dict[
         return {}
     try:
         with on_meta():
-            _timm().create_model(architecture, pretrained=False, **arguments, img_size=size)
+            module = _timm().create_model(architecture, pretrained=False, **arguments, img_size=size)
     except TypeError:
         return {}
     except (AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise size_misfit(resolved, error) from error
+    check_patches(module, resolved)
     return {"img_size": size}
 
 

@@ -27,6 +27,9 @@ PUBLISHED_AS = {"inception_v3": {"aux_logits": True, "init_weights": False, "tra
                 "googlenet": {"aux_logits": True, "init_weights": False, "transform_input": True}}  # fmt: skip
 """Architecture -> arguments that its builder in torchvision sets where there are weights."""
 
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+"""Where Inception and GoogLeNet have classifiers that only training reads."""
+
 HASH = re.compile(r"-([0-9a-f]{8,})\.")
 """How the name of a published file tells the beginning of its sha256."""
 
@@ -57,7 +60,7 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> T
         checkpoint,
         f"torchvision {resolved.target}",
         convert=lambda state: _converted(network, state),
-        optional=(f"{head}.", "AuxLogits.", "aux1.", "aux2."),
+        optional=(f"{head}.", *AUXILIARY),
     )
     told = found.said(checkpoint) if resolved.checkpoint else ()
     details = found.details(checkpoint) if resolved.checkpoint else {}
@@ -116,8 +119,8 @@ def build(resolved: ResolvedModel, weights: str) -> nn.Module:
 def head_of(network: nn.Module) -> str:
     """Return the name of the last linear layer; of the last convolution where a network has none (SqueezeNet)."""
     for kind in (nn.Linear, nn.Conv2d):
-        names = [name for name, part in network.named_modules() if type(part) is kind and not name.startswith("aux")]
-        names = [name for name in names if not name.startswith("AuxLogits")]
+        names: list[str] = [name for name, part in network.named_modules() if type(part) is kind]
+        names = [name for name in names if not name.startswith(AUXILIARY)]
         if names:
             return names[-1]
     raise RuntimeError(f"{type(network).__name__} has neither a linear layer nor a convolution.")

@@ -235,8 +235,9 @@ def _parts_of(weights: Path) -> Sequence[str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers from writing to the terminal, and leave its settings as they were."""
-    from transformers.utils import logging
+    from evalsuite.models.transformers_networks import library
 
+    logging = library().utils.logging
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,12 +45,20 @@ RULES: Mapping[Reading, str] = {
     "pooled": "pooled output, the input of the classifier",
 }
 
+POOLERS: Mapping[str, bool] = {"vit": False, "deit": False, "beit": True, "data2vec-vision": True}
+"""Whether a type has a pooler that classifiers read too; that of ViT is one layer more, which classifiers lack."""
+
 MASKED = frozenset({"altclip", "chinese_clip"})
 """Types whose text encoder is told which tokens are padding. CLIP's cannot see what comes after the end, and SigLIP's
 was trained to read the padding."""
 
 LONGEST = 100_000
 """What a tokenizer says it reads at most is no limit from here on: transformers writes 1e30 where there is none."""
+
+
+def library() -> Any:
+    """Return transformers. Untyped on purpose: only some of its functions have types, by release."""
+    return importlib.import_module("transformers")
 
 
 class ImageNetwork(nn.Module):
@@ -74,7 +83,7 @@ class ImageNetwork(nn.Module):
 class ImageTextNetwork(ImageNetwork):
     """Two encoders of transformers with one embedding space."""
 
-    def __init__(self, network: Any, kind: str, padding: int | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, network: Any, kind: str, options: Mapping[str, Any]) -> None:
         super().__init__(network, "pooled", options)
         self._projection = getattr(network, "visual_projection", None)
         self.visual = nn.ModuleList(part for part in (network.vision_model, self._projection) if part is not None)
@@ -82,8 +91,9 @@ class ImageTextNetwork(ImageNetwork):
             "pooled token before the projection" if self._projection is not None else "the embedding: no projection"
         )
         self.masked = kind in MASKED
-        self.vocab_size = int(network.config.text_config.vocab_size)
-        self._padding = padding
+        self.text_config: Any = network.config.text_config
+        self.vocab_size = int(self.text_config.vocab_size)
+        self.padding = int(self.text_config.pad_token_id or 0)
 
     @property
     def logit_scale(self) -> Any:
@@ -104,7 +114,7 @@ class ImageTextNetwork(ImageNetwork):
     def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return (n, dim) of (n, context) tokens."""
         network: Any = self.network
-        mask = {"attention_mask": (tokens != self._padding).long()} if self.masked else {}
+        mask = {"attention_mask": tokens.ne(self.padding).long()} if self.masked else {}
         found = network.get_text_features(input_ids=tokens, **mask)
         features: torch.Tensor = found if isinstance(found, torch.Tensor) else found.pooler_output
         return features
@@ -130,14 +140,12 @@ class HubTokenizer:
 
 def make_network(folder: Path, config: Mapping[str, Any], resolved: ResolvedModel) -> ImageNetwork:
     """Build the network with its weights, in float32; ModelError where the weights lack something that is read."""
-    from transformers import AutoConfig, AutoModel
-
     kind = str(config["model_type"])
-    pooler = {"add_pooling_layer": False} if kind in ("vit", "deit") else {}  # of random weights in classifiers
+    pooler = {"add_pooling_layer": POOLERS[kind]} if kind in POOLERS else {}
     try:
-        network, told = AutoModel.from_pretrained(
+        network, told = library().AutoModel.from_pretrained(
             str(folder),
-            config=AutoConfig.from_pretrained(str(folder), local_files_only=True),
+            config=library().AutoConfig.from_pretrained(str(folder), local_files_only=True),
             local_files_only=True,
             trust_remote_code=False,
             weights_only=True,
@@ -161,37 +169,35 @@ def wrapped(network: Any, kind: str, image_size: int | None) -> ImageNetwork:
     stretches = "interpolate_pos_encoding" in inspect.signature(forward).parameters
     options = {"interpolate_pos_encoding": True} if image_size is not None and stretches else {}
     if kind in TEXT_TYPES:
-        return ImageTextNetwork(network, kind, network.config.text_config.pad_token_id, options)
+        return ImageTextNetwork(network, kind, options)
     return ImageNetwork(network, IMAGE_TYPES[kind], options)
 
 
 def empty_network(resolved: ResolvedModel) -> ImageNetwork:
     """Build the network of a configuration that is on this machine, without its weights."""
-    from transformers import AutoConfig, AutoModel
-
     place = resolved.repository.find(CONFIG) if resolved.repository else None
     if place is None:
         raise ModelError(f"{resolved.name}: its configuration is not on this machine.")
-    config = AutoConfig.from_pretrained(str(place.parent), local_files_only=True)
-    return wrapped(AutoModel.from_config(config), config.model_type, resolved.image_size)
+    config = library().AutoConfig.from_pretrained(str(place.parent), local_files_only=True)
+    kind = config.model_type
+    pooler = {"add_pooling_layer": POOLERS[kind]} if kind in POOLERS else {}
+    return wrapped(library().AutoModel.from_config(config, **pooler), kind, resolved.image_size)
 
 
 def make_tokenizer(folder: Path, network: ImageNetwork, name: str) -> HubTokenizer | None:
     """Return the tokenizer of a network with texts, with its own rules."""
     if not isinstance(network, ImageTextNetwork):
         return None
-    tokenizer, text = _read_tokenizer(folder, name), network.network.config.text_config
-    if network.masked:
-        network._padding = tokenizer.pad_token_id
-    return HubTokenizer(tokenizer, _context(tokenizer, text), padded=not network.masked)
+    tokenizer = _read_tokenizer(folder, name)
+    if tokenizer.pad_token_id is not None:
+        network.padding = int(tokenizer.pad_token_id)
+    return HubTokenizer(tokenizer, _context(tokenizer, network.text_config), padded=not network.masked)
 
 
 def text_context(folder: Path, name: str) -> str:
     """Return the rules of a tokenizer, readable."""
-    from transformers import AutoConfig
-
     tokenizer = _read_tokenizer(folder, name)
-    text = AutoConfig.from_pretrained(str(folder), local_files_only=True).text_config
+    text = library().AutoConfig.from_pretrained(str(folder), local_files_only=True).text_config
     return f"context {_context(tokenizer, text)}, tokenizer {type(tokenizer).__name__}"
 
 
@@ -205,10 +211,8 @@ def _context(tokenizer: Any, text: Any) -> int:
 
 
 def _read_tokenizer(folder: Path, name: str) -> Any:
-    from transformers import AutoTokenizer
-
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        return library().AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except ImportError as error:
         package = "sentencepiece" if "sentencepiece" in str(error).casefold() else "transformers"
         raise MissingExtraError(package, "transformers", f"The tokenizer of {name}") from error

@@ -32,7 +32,8 @@ def test_timm(name: str, size: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     path = saved(timm.create_model(name), tmp_path / "w.safetensors")
     options = {"img_size": size} if name == "test_vit" else {}
-    reference: Any = timm.create_model(name, checkpoint_path=str(path), **options).eval()
+    reference: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **options)
+    reference.eval()
     model = load_model(f"timm:{name}@{path}", image_size=size)
     assert model.info.input_size == size
     batch = torch.randn(2, 3, size, size)

@@ -106,6 +106,8 @@ def save_text_model(kind: str, folder: Path, *, context: int = 12, positions: in
         towers["text_config"] |= {"project_dim": 8, "max_position_embeddings": 15}
     model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**towers)).eval()
     with torch.no_grad():
+        for parameter in model.parameters():  # what transformers draws is so small that all texts are nearly one
+            parameter.add_(0.3 * torch.randn_like(parameter))
         model.logit_scale.fill_(3.0)
         if kind == "siglip":
             model.logit_bias.fill_(-2.5)
