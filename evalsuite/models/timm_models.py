@@ -17,7 +17,7 @@ from evalsuite.models.names import ResolvedModel
 from evalsuite.models.plans import Plan, check_patches, size_misfit
 from evalsuite.models.repositories import CONFIG, Repository
 from evalsuite.models.sidecars import configuration, read_sidecar, weights_of
-from evalsuite.models.sizes import on_meta
+from evalsuite.models.skeletons import Skeleton, without_weights
 from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, hub_candidates
 from evalsuite.registry import did_you_mean
 
@@ -43,6 +43,15 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> T
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str | None:
     """Return the fingerprint the loaded model will have, or None while its weights are not on this machine."""
     return make_plan(resolved).fingerprint(cache_dir)
+
+
+def skeleton(resolved: ResolvedModel) -> Skeleton:
+    """Return the network without weights."""
+    plan = make_plan(resolved)
+    name, arguments = _of_architecture(resolved, plan.architecture)
+    with without_weights():
+        network = _timm().create_model(name, pretrained=False, **arguments)
+    return Skeleton(network, tuple(plan.preprocessing["input_size"]))
 
 
 def make_plan(resolved: ResolvedModel) -> Plan:
@@ -147,7 +156,7 @@ def _size(resolved: ResolvedModel, architecture: str, **arguments: Any) -> dict[
     if size is None:
         return {}
     try:
-        with on_meta():
+        with without_weights():
             module = _timm().create_model(architecture, pretrained=False, **arguments, img_size=size)
     except TypeError:
         return {}
@@ -174,12 +183,6 @@ def _network(resolved: ResolvedModel, checkpoint: Checkpoint, architecture: Any)
         optional=heads,
     )
     return module, found
-
-
-def headless(resolved: ResolvedModel, plan: Plan) -> Any:
-    """Build the network without its classifier, with random weights."""
-    name, arguments = _of_architecture(resolved, plan.architecture)
-    return _timm().create_model(name, pretrained=False, **{**arguments, "num_classes": 0})
 
 
 def _of_architecture(resolved: ResolvedModel, architecture: Any) -> tuple[str, dict[str, Any]]:

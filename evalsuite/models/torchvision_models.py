@@ -17,6 +17,7 @@ from evalsuite.models.fitting import fit
 from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.plans import Plan, size_misfit
+from evalsuite.models.skeletons import Skeleton, without_weights
 from evalsuite.models.weights import UrlFile
 from evalsuite.registry import did_you_mean
 
@@ -70,6 +71,14 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> T
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str | None:
     """Return the fingerprint the loaded model will have, or None while its weights are not on this machine."""
     return make_plan(resolved).fingerprint(cache_dir)
+
+
+def skeleton(resolved: ResolvedModel) -> Skeleton:
+    """Return the network without weights."""
+    plan = make_plan(resolved)
+    with without_weights():
+        network = headless(build(resolved, plan.architecture["weights"]))
+    return Skeleton(network, (3, plan.preprocessing["crop"], plan.preprocessing["crop"]))
 
 
 def make_plan(resolved: ResolvedModel) -> Plan:

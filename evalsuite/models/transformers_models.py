@@ -20,6 +20,7 @@ from evalsuite.text import shortened
 
 if TYPE_CHECKING:
     from evalsuite.models.modules import TorchImageModel
+    from evalsuite.models.skeletons import Skeleton
     from evalsuite.models.transformers_networks import HubTokenizer, ImageNetwork
 
 WEIGHTS = (
@@ -150,13 +151,18 @@ def described(resolved: ResolvedModel, cache_dir: Path | None) -> Iterator[tuple
             yield "texts", text_context(parts.folder, resolved.name)
 
 
-def side_of(resolved: ResolvedModel) -> int | None:
-    """Return the side of the images that a network is for, in pixels, as its configuration says it."""
+def skeleton(resolved: ResolvedModel) -> Skeleton | None:
+    """Return the network without weights; None where its configuration, or transformers, is not on this machine."""
+    from evalsuite.models.skeletons import Skeleton, without_weights
+    from evalsuite.models.transformers_networks import IMAGE_TYPES, empty_network
+
     config = _repository(resolved).read(CONFIG) or {}
+    if config.get("model_type") not in {*TEXT_TYPES, *IMAGE_TYPES} or find_spec("transformers") is None:
+        return None
     found = resolved.image_size or config.get("image_size") or (config.get("vision_config") or {}).get("image_size")
-    if found is None:
-        return DEFAULT_SIDE if config else None
-    return int(found[0] if isinstance(found, list) else found)
+    side = int(found[0] if isinstance(found, list) else found or DEFAULT_SIDE)
+    with _quiet(), without_weights():
+        return Skeleton(empty_network(resolved), (3, side, side))
 
 
 def _described(parts: Parts, image_size: int | None) -> str:

@@ -65,6 +65,9 @@ class TableFile(Strict):
     file: str
     table: int
     rows: int = Field(gt=0, description="rows the file must have")
+    logit_scale: float | None = Field(
+        default=None, gt=0, description="what cosines of image and text are multiplied by"
+    )
     description: str
 
 
@@ -167,6 +170,7 @@ def _read_table(
                 value=row.scores[task.task],
                 n=task.test_size,
                 origin=Origin("published", described.name, described.origin),
+                logit_scale=table.logit_scale,
                 caveat=described.caveats.get(task.task, ""),
                 source=f"{described.citation}, table {table.table}",
             )

@@ -13,7 +13,7 @@ from evalsuite import atomic
 from evalsuite.features.store import PoolFeatures
 from evalsuite.hashing import combined_sha256
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
-from evalsuite.results.store import file_slug
+from evalsuite.results.store import file_slug, hash8
 
 TEXT_TEST_FILE = "text_test.json"
 
@@ -43,11 +43,12 @@ class KnownModel:
         """Return what decides the features of a task: the run key, and the files where they are given."""
         return self.run_key if self.given is None else combined_sha256([self.run_key, self.given(task)])
 
-    def pool_features(self, task: str, pool: str, fingerprint: str) -> PoolFeatures:
-        """Return the store of a pool's features under this model and precision."""
+    def pool_features(self, task: str, pool: str, fingerprint: str, layer: str = "") -> PoolFeatures:
+        """Return the store of a pool's features under this model and precision. layer: one that it has, too."""
         if self.given is not None:
             fingerprint = combined_sha256([fingerprint, self.given(task)])
-        return PoolFeatures(self.folder / f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}")
+        chosen = f"-{file_slug(layer)}-{hash8(layer)}" if layer else ""
+        return PoolFeatures(self.folder / f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}{chosen}")
 
     def description(self) -> Description | None:
         """Return what the model is, where it was loaded before."""

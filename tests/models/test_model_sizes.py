@@ -13,6 +13,7 @@ from evalsuite.models.aliases import ALIASES_FILE, aliases, read_aliases
 from evalsuite.models.loading import sized
 from evalsuite.models.names import resolve
 from evalsuite.models.pocket import load_pocket
+from evalsuite.models.skeletons import ImageSide, Skeleton
 from tests.models.tiny_transformers import save_text_model
 from tests.processes import WarmCli
 
@@ -51,7 +52,7 @@ def test_rewriting_changes_the_counts_and_nothing_else(tmp_path: Path) -> None:
 
 def test_pocket_s_numbers_are_those_that_are_counted() -> None:
     tower = copy.deepcopy(load_pocket().module.visual).to("meta")
-    counted = sizes.count(tower, 32)
+    counted = sizes.count(Skeleton(ImageSide(tower), (3, 32, 32)))
     assert (counted.parameters, counted.gflops) == (pocket.PARAMETERS, pocket.GFLOPS)
 
 
@@ -105,5 +106,5 @@ def test_a_list_of_published_weights_has_their_sizes(cli: WarmCli, tmp_path: Pat
     done = cli("ls", "models", "test_vit.*", "--cache-dir", tmp_path)
     (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("timm:test_vit.")]
     assert row[1] == "160"
-    assert 0.3 < float(row[2]) < 0.5
+    assert 0.2 < float(row[2]) < 0.5
     assert float(row[3]) >= 0
