@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options
+from evalsuite.cli.terminal import say
 
 
 @click.group(cls=Group)
@@ -50,9 +51,9 @@ def tasks(choices: tuple[str, ...], **options: Any) -> None:
         fidelity = task.split_fidelity.level
         rows.append([task.name, len(task.class_list), task.metric, fidelity, name, get, ", ".join(task.tags)])
     headers = ["task", "classes", "metric", "splits", "data", "get it with", "tags"]
-    click.echo(tabulate(rows, headers, tablefmt="simple"))
+    say(tabulate(rows, headers, tablefmt="simple"))
     ready = sum(row[4] == "ready" for row in rows)
-    click.echo("\n".join([f"\n{ready} of {len(rows)} are ready (data root: {place.data_root})", *partial]))
+    say("\n".join([f"\n{ready} of {len(rows)} are ready (data root: {place.data_root})", *partial]))
 
 
 @ls.command(cls=Command, epilog="evalsuite ls groups    names for --tasks that stand for several tasks")
@@ -70,7 +71,7 @@ def groups(include_paths: tuple[Path, ...]) -> None:
         count = f"{len(there)}" if len(there) == len(members) else f"{len(there)} of {len(members)}"
         rows.append([name, count, ", ".join(there)])
     rows += [[f"tag:{tag}", str(len(names)), ", ".join(names)] for tag, names in index.tags.items()]
-    click.echo(
+    say(
         tabulate(rows, ["group", "tasks", "members with a task file"], tablefmt="simple", maxcolwidths=[None, None, 80])
     )
 
@@ -116,8 +117,8 @@ def models(patterns: tuple[str, ...], **options: Any) -> None:
     if patterns and not kept:
         kept = _published(patterns, build(DataPlace, options).cache_dir)
     headers = ["model", "also", "weights", "pixels", "million parameters", "GFLOPs", "fidelity", "text"]
-    click.echo(tabulate(kept, headers, tablefmt="simple", floatfmt=".1f", missingval="-"))
-    click.echo(f"\nA model is one of:\n{FORMS}")
+    say(tabulate(kept, headers, tablefmt="simple", floatfmt=".1f", missingval="-"))
+    say(f"\nA model is one of:\n{FORMS}")
 
 
 def _published(patterns: tuple[str, ...], cache_dir: Path) -> list[list[Any]]:

@@ -13,7 +13,7 @@ import torch
 from evalsuite.data.base import Pool
 from evalsuite.errors import ModelError
 from evalsuite.features.blocks import Stamp
-from evalsuite.features.catalog import Origin
+from evalsuite.features.catalog import read_origin
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, first_not_finite
 from evalsuite.features.samples import Unreadable, key_of
 from evalsuite.features.store import PoolFeatures
@@ -69,8 +69,8 @@ def _stored(folder: FeatureFolder, task: str, pool: Pool) -> tuple[Vectors, dict
 def _pool_folder(root: Path, task: str, pool: Pool) -> Path:
     found = {}
     for file in sorted(root.glob(f"*/{POOL_FILE}")):
-        origin = Origin.read(file)
-        if (origin.task, origin.pool) == (task, pool.name):
+        origin = read_origin(file.parent)
+        if origin is not None and (origin.task, origin.pool) == (task, pool.name):
             found[origin.fingerprint] = file.parent
     if not found:
         raise ModelError(f"{root} has no features of {task}/{pool.name}.")

@@ -13,7 +13,6 @@ What is in the files is read by evalsuite/features/precomputed.py.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from evalsuite.hashing import combined_sha256, files_sha256
 from evalsuite.models.base import EMBEDDING, PENULTIMATE, Logits, ModelInfo
 from evalsuite.models.identity import fingerprint
 from evalsuite.models.names import ResolvedModel
+from evalsuite.reading import parse_json, read_bytes
 from evalsuite.records import Strict, first_problem
 from evalsuite.text import shortened
 
@@ -331,10 +331,7 @@ def described(resolved: ResolvedModel, cache_dir: Path | None) -> Iterator[tuple
 def _json(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON: {error}.") from error
+    content = parse_json(read_bytes(path, error=ModelError), path, error=ModelError)
     if not isinstance(content, dict):
         raise ModelError(f"{path}: must be a mapping.")
     return content

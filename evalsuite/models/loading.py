@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from evalsuite.errors import MissingExtraError, ModelError, UsageError
-from evalsuite.models.base import ImageModel, Logits
+from evalsuite.models.base import ImageModel, Logits, not_exiting
 from evalsuite.models.names import BackendName, ResolvedModel, resolve
 from evalsuite.models.repositories import Format, Repository, fetch_configuration
 
@@ -75,7 +75,7 @@ def load_model(
     Raises UsageError for an unknown name and ModelError where the weights are not available or do not fit.
     """
     resolved = sized(_resolved(name_or_resolved), image_size)
-    with _without_network(offline):
+    with _without_network(offline), not_exiting(f"The model {resolved.name!r}"):
         if resolved.repository is not None:
             resolved = _configured(resolved, resolved.repository, offline)
         model = _backend(resolved).load(resolved, offline=offline, cache_dir=cache_dir)

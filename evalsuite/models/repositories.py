@@ -6,7 +6,6 @@ The configuration says who can read it: `open_clip_config.json` open_clip; `conf
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalsuite.errors import ModelError, UsageError
+from evalsuite.reading import parse_json, read_bytes
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 CONFIG = "config.json"
@@ -77,10 +77,7 @@ class Repository:
         path = self.find(filename)
         if path is None:
             return None
-        try:
-            content = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path}: cannot be read as JSON: {error}.") from error
+        content = parse_json(read_bytes(path, error=ModelError), path, error=ModelError)
         if not isinstance(content, dict):
             raise ModelError(f"{path}: must be a mapping, not {type(content).__name__}.")
         return content
