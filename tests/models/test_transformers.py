@@ -169,7 +169,7 @@ def test_images_are_prepared_as_the_processor_does(name: str, options: dict[str,
         expected = theirs(images=image(*size), return_tensors="pt")["pixel_values"][0]
         assert torch.allclose(own(image(*size)), expected.float(), atol=1e-5), size
     # the other decoder crops at the same place
-    pixels = DECODERS["torchvision"].pixels(Opened(b"", image(61, 47)), own)
+    pixels = DECODERS["torchvision"].pixels(Opened(b"", image(61, 47)), own, recipe)
     assert np.abs(pixels.astype(int) - recipe.pixels(image(61, 47))).max() <= 2
 
 
