@@ -6,6 +6,7 @@ Every file is checked when it is read, so that a shifted column or a lost row is
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,10 +51,14 @@ class PublishedTask(Strict):
     metric: str
 
 
+_SHA256 = Field(pattern="^[0-9a-f]{64}$", description="of the file, its lines ended as Unix does")
+
+
 class DatasetsFile(Strict):
     """The file with the tasks of a set, in the order of its columns."""
 
     file: str
+    sha256: str = _SHA256
     table: int
     metrics: dict[str, str] = Field(description="a metric as the paper calls it -> its name in this project")
 
@@ -63,6 +68,7 @@ class TableFile(Strict):
 
     protocol: str
     file: str
+    sha256: str = _SHA256
     table: int
     rows: int = Field(gt=0, description="rows the file must have")
     description: str
@@ -124,7 +130,19 @@ def _read_paper(described: PublishedSet, root: Path) -> Paper:
     numbers = [
         number for table in described.tables for number in _read_table(described, table, tasks, root / table.file)
     ]
+    for item in (described.datasets, *described.tables):
+        _check_digest(root / item.file, item.sha256)
     return Paper(described, tuple(tasks), tuple(numbers))
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    """Raise SpecError where a file is not the one that its set describes: a changed digit looks like any other."""
+    found = hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    if found != expected:
+        raise SpecError(
+            f"{path} is not the file that was checked: its sha256 is {found}, not {expected}. Restore it, as by "
+            "installing evalsuite again; if you have corrected it, write its sha256 into the YAML file of the set."
+        )
 
 
 def _read_tasks(described: PublishedSet, root: Path) -> list[PublishedTask]:

@@ -24,7 +24,7 @@ from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
-from evalsuite.results.store import ResultStore, log_path, remove_record
+from evalsuite.results.store import ResultStore, log_path, read_result, remove_record
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.fingerprints import changed_options, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
@@ -315,7 +315,9 @@ class ModelTaskJob:
             # A failure from before the weights were there lies under the unknown fingerprint.
             remove_record(self.store.path(result.model, "", result.task, result.protocol, changed))
         if samples is not None:
-            result = result.model_copy(update={"samples": path.name.removesuffix(".json") + ".samples.parquet"})
+            written = read_result(path)
+            named = {"samples": written.samples, "samples_digest": written.samples_digest}
+            result = result.model_copy(update=named)
         if log and result.error is not None:
             named = result.error.model_copy(update={"log": log_path(path).name})
             result = result.model_copy(update={"error": named})

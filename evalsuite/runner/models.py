@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import shutil
 import threading
 import time
@@ -22,15 +22,21 @@ from evalsuite.errors import EvalsuiteError, ModelError, NotFiniteError, UsageEr
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.store import PoolFeatures
-from evalsuite.features.texts import text_embeddings
+from evalsuite.features.texts import TEXTS, text_embeddings
 from evalsuite.models.base import UNKNOWN_LOGITS, ImageModel, ImageTextModel, Logits, ModelInfo, move
 from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
 from evalsuite.runner.base import Executor, RowsExecutor
+from evalsuite.seals import read_sealed, sha256_of, write_sealed
 
 TEXT_TEST_FILE = "text_test.json"
+
+DIGESTS = "digests"
+"""Folder next to that of the features: the checksum of each model's description, which is read as 0.1.0 wrote it."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class Description(BaseModel):
@@ -58,14 +64,34 @@ class KnownModel:
         return PoolFeatures(self.folder / f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}")
 
     def description(self) -> Description | None:
-        """Return what the model is, where it was loaded before."""
-        path = self._description_file
-        return Description.model_validate_json(path.read_bytes()) if path.is_file() else None
+        """Return what the model is, where it was loaded before; None where that is damaged, too, which is told."""
+        try:
+            content = self._description_file.read_bytes()
+            if (noted := self._noted_digest()) not in (None, hashlib.sha256(content).hexdigest()):
+                raise ValueError(f"its sha256 is not {noted}")
+            return Description.model_validate_json(content)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            why = " ".join(str(error).split())
+            _LOG.warning("%s is damaged (%s): the model is loaded to write it again.", self._description_file, why)
+            return None
 
     def describe(self, model: ImageModel) -> None:
         """Store what the model is, for the next run."""
         found = Description(info=model.info, has_text=isinstance(model, ImageTextModel))
         atomic.write_json(self._description_file, found.model_dump(mode="json"))
+        if self.reusable:
+            write_sealed(self._digest_file, {"sha256": sha256_of(self._description_file)})
+
+    def _noted_digest(self) -> str | None:
+        """Return the sha256 of the description; None where 0.1.0 wrote it. ValueError where the note is damaged."""
+        try:
+            return str(read_sealed(self._digest_file)["sha256"])
+        except FileNotFoundError:
+            return None
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{self._digest_file} has no sha256") from error
 
     @property
     def overflows(self) -> bool:
@@ -78,16 +104,23 @@ class KnownModel:
 
     def text_warnings(self) -> list[str] | None:
         """Return what the test of the text encoder said; None: it was not tested."""
-        path = self.folder / TEXT_TEST_FILE
-        return list(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+        try:
+            found = read_sealed(self.folder / TEXT_TEST_FILE)
+            return list(found["warnings"] if isinstance(found, dict) else found)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged is as good as not there
+            return None
 
     def note_text_warnings(self, warnings: Sequence[str]) -> None:
         """Store what the test of the text encoder said, for the next run."""
-        atomic.write_json(self.folder / TEXT_TEST_FILE, list(warnings))
+        write_sealed(self.folder / TEXT_TEST_FILE, {"warnings": list(warnings)})
 
     @property
     def _description_file(self) -> Path:
         return self.folder / "model.json"
+
+    @property
+    def _digest_file(self) -> Path:
+        return self.folder.parent.parent / DIGESTS / f"{self.folder.name}.json"
 
     @property
     def _overflow_file(self) -> Path:
@@ -290,7 +323,7 @@ class ModelSession:
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings, from the store where they were computed before."""
-        return text_embeddings(self.identify().folder / "texts", texts, self._encode_texts)
+        return text_embeddings(self.identify().folder / TEXTS, texts, self._encode_texts)
 
     def text_warnings(self) -> list[str]:
         """Return what the test of the text encoder said, at the first run that used it."""
