@@ -12,7 +12,7 @@ from evalsuite.data.base import PoolOrigin
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError
-from evalsuite.hashing import combined_sha256
+from evalsuite.hashing import combined_sha256, files_sha256
 from evalsuite.seals import read_sealed, write_sealed
 
 INDEX_NAME = "hub-splits.json"
@@ -61,8 +61,8 @@ class HubSplits:
             dataset = datasets.concatenate_datasets([datasets.Dataset.from_file(file) for file in entry["arrow"]])
         elif self.place.offline:
             raise DataMissingError(
-                f"The split {split!r} of {self.repository.name} is not in the cache (or damaged), and the network must not be used "
-                "(--offline or HF_HUB_OFFLINE). Run once without, or put its parquet files under the data root."
+                f"The split {split!r} of {self.repository.name} is not in the cache, or damaged, and the network must "
+                "not be used (--offline or HF_HUB_OFFLINE). Run once without, or put its parquet files under the data root."
             )
         else:
             dataset, entry = self._download(split)
