@@ -42,6 +42,11 @@ def unseal(content: bytes) -> tuple[bytes, bool]:
     return body, hashlib.sha256(body).hexdigest() == found[1].decode()
 
 
+def is_sealed(content: bytes) -> bool:
+    """Tell whether a JSON object has a digest at its end, which need not fit."""
+    return _SEAL.search(content) is not None
+
+
 def read_sealed(path: Path) -> Any:
     """Return the value of a JSON file; ValueError where it is no JSON or its digest does not fit."""
     body, fits = unseal(path.read_bytes())

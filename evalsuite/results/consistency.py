@@ -19,6 +19,24 @@ def contradiction(result: Result) -> str:
     return next(_contradictions(result), "")
 
 
+def interval_contradiction(result: Result) -> str:
+    """Say that the interval of an accuracy does not follow from value and samples; "" where it does, or is another's.
+
+    It is computed again, which takes scipy: too long for each look at a table.
+    """
+    from evalsuite.stats import clopper_pearson
+
+    metric = result.metric
+    if metric is None or metric.interval is None or metric.interval.method != "clopper-pearson":
+        return ""
+    right = round(metric.value * metric.n)
+    again = clopper_pearson(right, metric.n, metric.interval.level)
+    pairs = ((metric.value, right / metric.n), (metric.interval.low, again.low), (metric.interval.high, again.high))
+    if all(math.isclose(one, other, abs_tol=ROUNDING) for one, other in pairs):
+        return ""
+    return f"{metric.name} {metric.value:g} of {metric.n} samples does not have the interval that it names"
+
+
 def _contradictions(result: Result) -> Iterator[str]:
     metric = result.metric
     if result.status in ("ok", "partial") and metric is not None and math.isfinite(metric.value):

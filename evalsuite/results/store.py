@@ -256,7 +256,7 @@ def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
     """
     stored: list[StoredResult] = []
     warnings: list[str] = []
-    for path in _record_files(paths):
+    for path in record_files(paths):
         try:
             result = read_result(path)
             stored.append(StoredResult(path, result))
@@ -269,7 +269,7 @@ def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
     return stored, warnings
 
 
-def _record_files(paths: Sequence[Path]) -> Iterator[Path]:
+def record_files(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the JSON files under `paths` in the order of their names, each once; hidden ones are no records."""
     seen: set[str] = set()
     for root in map(Path, paths):

@@ -20,6 +20,7 @@ from evalsuite import atomic
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, ModelError, NotFiniteError, UsageError
 from evalsuite.features.catalog import FEATURES
+from evalsuite.features.descriptions import DESCRIPTION, read_description, write_description
 from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import TEXTS, text_embeddings
@@ -29,12 +30,9 @@ from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug
 from evalsuite.runner.base import Executor, RowsExecutor
-from evalsuite.seals import read_sealed, sha256_of, write_sealed
+from evalsuite.seals import read_sealed, write_sealed
 
 TEXT_TEST_FILE = "text_test.json"
-
-DIGESTS = "digests"
-"""Folder next to that of the features: the checksum of each model's description, which is read as 0.1.0 wrote it."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,32 +64,17 @@ class KnownModel:
     def description(self) -> Description | None:
         """Return what the model is, where it was loaded before; None where that is damaged, too, which is told."""
         try:
-            content = self._description_file.read_bytes()
-            if (noted := self._noted_digest()) not in (None, hashlib.sha256(content).hexdigest()):
-                raise ValueError(f"its sha256 is not {noted}")
-            return Description.model_validate_json(content)
-        except FileNotFoundError:
-            return None
+            content = read_description(self.folder)
+            return None if content is None else Description.model_validate_json(content)
         except ValueError as error:
             why = " ".join(str(error).split())
-            _LOG.warning("%s is damaged (%s): the model is loaded to write it again.", self._description_file, why)
+            _LOG.warning("%s is damaged (%s): the model is loaded to write it again.", self.folder / DESCRIPTION, why)
             return None
 
     def describe(self, model: ImageModel) -> None:
         """Store what the model is, for the next run."""
         found = Description(info=model.info, has_text=isinstance(model, ImageTextModel))
-        atomic.write_json(self._description_file, found.model_dump(mode="json"))
-        if self.reusable:
-            write_sealed(self._digest_file, {"sha256": sha256_of(self._description_file)})
-
-    def _noted_digest(self) -> str | None:
-        """Return the sha256 of the description; None where 0.1.0 wrote it. ValueError where the note is damaged."""
-        try:
-            return str(read_sealed(self._digest_file)["sha256"])
-        except FileNotFoundError:
-            return None
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{self._digest_file} has no sha256") from error
+        write_description(self.folder, found.model_dump(mode="json"), reusable=self.reusable)
 
     @property
     def overflows(self) -> bool:
@@ -117,10 +100,6 @@ class KnownModel:
     @property
     def _description_file(self) -> Path:
         return self.folder / "model.json"
-
-    @property
-    def _digest_file(self) -> Path:
-        return self.folder.parent.parent / DIGESTS / f"{self.folder.name}.json"
 
     @property
     def _overflow_file(self) -> Path:

@@ -10,6 +10,9 @@ from evalsuite.data.place import DataPlace
 from evalsuite.hashing import files_sha256
 from evalsuite.seals import read_sealed, write_sealed
 
+COPIES = "datasets"
+"""In the cache: where the library keeps its copies."""
+
 SUMS = "evalsuite-sha256.json"
 """In the folder of a copy: the checksum of each of its files."""
 
@@ -19,15 +22,7 @@ def leave_only_intact(folder: Path, place: DataPlace) -> None:
 
     A copy without checksums (0.1.0 wrote none) is left as it is.
     """
-    try:
-        noted = read_sealed(folder / SUMS)
-        paths = [folder / name for name in noted]
-        intact = files_sha256(paths, place.cache_dir, place.progress) == list(noted.values())
-    except FileNotFoundError:
-        intact = not (folder / SUMS).is_file()
-    except (ValueError, TypeError, AttributeError):
-        intact = False
-    if not intact:
+    if (folder / SUMS).is_file() and not _fits(folder / SUMS, place):
         place.progress.note(f"Warning: the copy of the data in {folder} is damaged: it is made again.")
         shutil.rmtree(folder)
 
@@ -46,3 +41,20 @@ def files_of(dataset: object, folder: Path) -> list[Path]:
     own = [path for path in cached if path.is_relative_to(folder)]
     described = [path.parent / "dataset_info.json" for path in own]
     return list(dict.fromkeys([*own, *(path for path in described if path.is_file())]))
+
+
+def damaged_copies(cache_dir: Path) -> tuple[int, list[str]]:
+    """Return how many copies with checksums are in a cache, and which are damaged; every byte is read."""
+    found = sorted((cache_dir / COPIES).glob(f"*/{SUMS}"))
+    problems = [f"{path.parent} is damaged; it is made again when it is needed" for path in found if not _fits(path)]
+    return len(found), problems
+
+
+def _fits(sums: Path, place: DataPlace | None = None) -> bool:
+    """Tell whether the files of a copy have their checksums. place: where known ones are remembered."""
+    known = (None, None) if place is None else (place.cache_dir, place.progress)
+    try:
+        noted = read_sealed(sums)
+        return files_sha256([sums.parent / name for name in noted], *known) == list(noted.values())
+    except (OSError, ValueError, TypeError, AttributeError):
+        return False

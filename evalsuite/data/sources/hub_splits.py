@@ -11,6 +11,7 @@ from typing import Any
 from evalsuite.data.base import PoolOrigin
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.place import DataPlace
+from evalsuite.data.sources.copies import COPIES
 from evalsuite.errors import DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
 from evalsuite.seals import read_sealed, write_sealed
@@ -35,7 +36,7 @@ class HubSplits:
     @property
     def arrow_cache(self) -> str:
         """Return where the `datasets` library keeps its arrow files."""
-        return str(self.place.cache_dir / "datasets")
+        return str(self.place.cache_dir / COPIES)
 
     def is_cached(self, split: str) -> bool:
         """Say whether a split was downloaded into this cache before."""
@@ -61,8 +62,9 @@ class HubSplits:
             dataset = datasets.concatenate_datasets([datasets.Dataset.from_file(file) for file in entry["arrow"]])
         elif self.place.offline:
             raise DataMissingError(
-                f"The split {split!r} of {self.repository.name} is not in the cache, or damaged, and the network must "
-                "not be used (--offline or HF_HUB_OFFLINE). Run once without, or put its parquet files under the data root."
+                f"The split {split!r} of {self.repository.name} is not in the cache, or damaged, and the network "
+                "must not be used (--offline or HF_HUB_OFFLINE). Run once without, or put its parquet files under the "
+                "data root."
             )
         else:
             dataset, entry = self._download(split)
