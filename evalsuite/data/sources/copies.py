@@ -56,5 +56,5 @@ def _fits(sums: Path, place: DataPlace | None = None) -> bool:
     try:
         noted = read_sealed(sums)
         return files_sha256([sums.parent / name for name in noted], *known) == list(noted.values())
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return False
