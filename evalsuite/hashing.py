@@ -6,8 +6,10 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from evalsuite.atomic import remove
 from evalsuite.errors import JobError
 from evalsuite.progress import BYTES, Progress
 from evalsuite.seals import read_sealed, write_sealed
@@ -41,7 +43,7 @@ def read_every_byte(cache_dir: Path, wanted: bool) -> None:
     is compared with its name.
     """
     if wanted:
-        (cache_dir / CACHE_NAME).unlink(missing_ok=True)
+        remove(cache_dir / CACHE_NAME)
         _NAMES_ARE_CHECKED.add(cache_dir.absolute())
     else:
         _NAMES_ARE_CHECKED.discard(cache_dir.absolute())
@@ -80,7 +82,8 @@ def files_sha256(paths: Sequence[Path], cache_dir: Path | None = None, progress:
         known[path] = digest
         cache[str(path.absolute())] = (keys[path], digest)
     if fresh and cache_dir is not None:
-        write_sealed(cache_dir / CACHE_NAME, {name: [*key, digest] for name, (key, digest) in cache.items()})
+        with suppress(OSError):  # they are computed again
+            write_sealed(cache_dir / CACHE_NAME, {name: [*key, digest] for name, (key, digest) in cache.items()})
     return [known[path] for path in paths]
 
 

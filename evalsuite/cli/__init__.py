@@ -13,7 +13,7 @@ import click
 from evalsuite import __version__
 from evalsuite.cli.options import Group
 from evalsuite.cli.signals import code_of, end_on_signals
-from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.errors import EvalsuiteError, UsageError, fault_of_the_system
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -73,8 +73,17 @@ def main() -> None:
         # The reader (head, less) has gone: nothing more to say, and nothing went wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        fault = fault_of_the_system(error)
+        if fault is None:
+            raise
+        click.echo(f"Error: {fault}", err=True)
+        sys.exit(EXIT_FAILED)
 
 
 def _interrupted(error: BaseException) -> None:
+    if isinstance(error.__cause__, EOFError):  # click takes it for the end of what a person types
+        click.echo(f"Error: a file ends too early: {error.__cause__}", err=True)
+        sys.exit(EXIT_FAILED)
     click.echo("\nInterrupted. What is done is stored; the same command resumes the run.", err=True)
     sys.exit(code_of(error))
