@@ -164,8 +164,8 @@ def verify(entry: Entry, pool: Pool | None) -> list[str]:
         return [entry.problem]
     try:
         features = PoolFeatures(entry.folder)
-        rows = [len(features.read(layer, features.ids())) for layer in features.layers()]
         damaged = features.damaged()
+        rows = [] if damaged else [len(features.read(layer, features.ids())) for layer in features.layers()]
     except (OSError, ValueError, KeyError, EvalsuiteError) as error:
         return [f"cannot be read: {error}"]
     if damaged:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from evalsuite import atomic
 from evalsuite.data.place import DataPlace
 from evalsuite.hashing import files_sha256
 from evalsuite.seals import read_sealed, write_sealed
@@ -24,7 +24,7 @@ def leave_only_intact(folder: Path, place: DataPlace) -> None:
     """
     if (folder / SUMS).is_file() and not _fits(folder / SUMS, place):
         place.progress.note(f"Warning: the copy of the data in {folder} is damaged: it is made again.")
-        shutil.rmtree(folder)
+        atomic.remove_folder(folder)
 
 
 def note_sums(folder: Path, files: Sequence[Path], place: DataPlace) -> None:
