@@ -158,10 +158,8 @@ class PoolFeatures:
             damaged = here[block.damaged(places[here, 1])]
             if len(damaged):
                 self.forget(known[index] for index in damaged)
-                what = f"{counted(len(damaged), 'row')} of {len(block.ids):,} in {block.source}"
-                atomic.warn_once(
-                    what, f"{what} are not what was written. They are computed again where they are needed."
-                )
+                what = f"{state.paths[number]} is damaged: {counted(len(damaged), 'row')} of {len(block.ids):,}"
+                atomic.warn_once(what, f"{what} cannot be used. They are computed again where they are needed.")
 
     def compact(self, touched: Mapping[str, Stamp] | None = None) -> None:
         """Merge everything stored into one file per layer. The caller holds the lock.
@@ -198,13 +196,14 @@ class PoolFeatures:
     def damaged(self) -> list[str]:
         """Return what is wrong with the files, whose bytes are read; those of unfinished passes are not looked at."""
         state = self._state
+        compacted = [path for path in state.paths if path.parent == self.folder]
         changed = [
             f"{path.name}/{name}.npy: {CHANGED}"
             for path, block in zip(state.paths, state.blocks, strict=True)
-            for name in block.sums
+            for name in block.mapped
             if block.damaged(np.arange(len(block.ids)), [name]).any()
         ]
-        notes = [] if all(origin_fits(path) for path in self._compacted()) else [f"{ENTRY_FILE}: {CHANGED}"]
+        notes = [] if all(map(origin_fits, compacted)) else [f"{ENTRY_FILE}: {CHANGED}"]
         return [*(f"cannot be read: {problem}" for problem in state.damaged.values()), *changed, *notes]
 
     def _shards(self) -> list[Path]:

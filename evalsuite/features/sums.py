@@ -140,11 +140,16 @@ class Mapped:
     def _is_sound(self, number: int) -> bool:
         key = *self.key, number
         if key not in _SOUND:
-            step = len(self.array) if self.sums.whole else self.sums.rows
-            part = np.ascontiguousarray(self.array[number * step : (number + 1) * step])
-            found = hashlib.sha256(self.header + part.tobytes()).hexdigest() if self.sums.whole else digest([part])
-            _SOUND[key] = found == self.sums.parts[number]
+            _SOUND[key] = self._digest_of_part(number) == self.sums.parts[number]
         return _SOUND[key]
+
+    def _digest_of_part(self, number: int) -> str:
+        if self.sums.whole:
+            found = hashlib.sha256(self.header)
+            found.update(np.ascontiguousarray(self.array))
+            return found.hexdigest()
+        step = self.sums.rows
+        return digest([np.ascontiguousarray(self.array[number * step : (number + 1) * step])])
 
 
 def mapped(path: Path, sums: ArraySums) -> Mapped:
