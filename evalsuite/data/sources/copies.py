@@ -28,11 +28,13 @@ def leave_only_intact(folder: Path, place: DataPlace) -> None:
 
 
 def note_sums(folder: Path, files: Sequence[Path], place: DataPlace) -> None:
-    """Note the checksums of the files of a copy, once; nothing is noted where there is none."""
-    if files and not (folder / SUMS).is_file():
-        digests = files_sha256(files, place.cache_dir, place.progress)
-        names = [path.relative_to(folder).as_posix() for path in files]
-        write_sealed(folder / SUMS, dict(zip(names, digests, strict=True)))
+    """Note the checksums of those files of a copy that have none."""
+    noted = read_sealed(folder / SUMS) if (folder / SUMS).is_file() else {}
+    fresh = {path.relative_to(folder).as_posix(): path for path in files}
+    fresh = {name: path for name, path in fresh.items() if name not in noted}
+    if fresh:
+        digests = files_sha256(list(fresh.values()), place.cache_dir, place.progress)
+        write_sealed(folder / SUMS, {**noted, **dict(zip(fresh, digests, strict=True))})
 
 
 def files_of(dataset: object, folder: Path) -> list[Path]:
