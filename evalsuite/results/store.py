@@ -250,6 +250,19 @@ class ResultStore:
         found = self.find(model, run_key, task, protocol, options_hash, fingerprint)
         return found if found is not None and found.status in ("ok", "partial") else None
 
+    def has_samples(self, result: Result) -> bool:
+        """Tell whether the table of samples of a stored result is there, and is the one that was written."""
+        if result.samples is None:
+            return False
+        folder = self.path(result.model, result.run_key, result.task, result.protocol).parent
+        path = folder / Path(result.samples).name
+        if not path.is_file():
+            return False
+        if result.samples_digest in (None, sha256_of(path)):
+            return True
+        self._say(f"{path} is damaged, or of another result")
+        return False
+
     def _say(self, problem: str) -> None:
         if self._tell is not None and problem not in self._told:
             self._told.add(problem)

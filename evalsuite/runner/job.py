@@ -144,7 +144,9 @@ class ModelTaskJob:
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
-        if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
+        if self.options.log_samples and not (
+            self.store.has_samples(found) and protocol.temperature(found.details) is not None
+        ):
             return None
         return found if self._same_bytes(found, protocol, look_only) else None
 
