@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evalsuite.features.catalog import FEATURES
@@ -26,7 +26,7 @@ def verify_model(folder: Path) -> tuple[int, int, list[str]]:
         read_description(folder)
     except (OSError, ValueError) as error:
         problems.append(f"{DESCRIPTION} is damaged ({error}); {AGAIN}")
-    return len(files), unsealed, problems
+    return len(files), unsealed, [*problems, *_damaged(folder.glob("[!.]*.json"))]
 
 
 def models_of(cache_dir: Path) -> list[Path]:
@@ -36,7 +36,11 @@ def models_of(cache_dir: Path) -> list[Path]:
 
 def damaged_notes(cache_dir: Path) -> Iterator[str]:
     """Say which notes in a cache are damaged: checksums of files, what was downloaded, speeds."""
-    for path in sorted([*cache_dir.glob("[!.]*.json"), *cache_dir.glob("*/[!.]*.json")]):
+    yield from _damaged([*cache_dir.glob("[!.]*.json"), *cache_dir.glob("*/[!.]*.json")])
+
+
+def _damaged(notes: Iterable[Path]) -> Iterator[str]:
+    for path in sorted(notes):
         try:
             read_sealed(path)
         except (OSError, ValueError) as error:
