@@ -81,7 +81,7 @@ def test_only_the_rows_of_a_damaged_part_are_computed_again_and_it_is_said(
 def test_a_row_that_is_damaged_is_not_read(folder: Path) -> None:
     overwrite(the(folder, "compacted-*/embedding.npy"), 128, b"\1")
     store = PoolFeatures(folder)
-    with pytest.raises(JobError, match="embedding.*damaged.*same command again"):
+    with pytest.raises(JobError, match=r"embedding.*damaged.*same command again"):
         store.read("embedding", POOL.ids)
     store.read("embedding", POOL.ids[PART:])
     store.read("penultimate", POOL.ids)
