@@ -65,7 +65,7 @@ class Bench:
                 name=metric.name,
                 value=value,
                 n=n * n_folds,
-                interval=Interval(low=value - 0.03, high=value + 0.03, level=0.995, method="made up"),
+                interval=Interval(low=value - 0.03, high=value + 0.03, level=0.995, method="clopper-pearson"),
                 folds=[value] * n_folds if n_folds > 1 else None,
             ),
             model_info=info_of(model, **options["model_info"]) if "model_info" in options else None,
