@@ -135,7 +135,8 @@ class Mapped:
     def unsound(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return (len(rows),): which rows lie in a part whose bytes are not what was written."""
         numbers = np.zeros(len(rows), dtype=np.int64) if self.sums.whole else rows // self.sums.rows
-        return np.isin(numbers, [number for number in np.unique(numbers).tolist() if not self._is_sound(number)])
+        bad = [number for number in np.unique(numbers).tolist() if not self._is_sound(number)]
+        return np.isin(numbers, bad) if bad else np.zeros(len(rows), dtype=np.bool_)
 
     def _is_sound(self, number: int) -> bool:
         key = *self.key, number
