@@ -33,6 +33,9 @@ TEMPORARY_PREFIX = ".tmp-"
 FOREIGN_SECONDS = 86_400.0
 """Age from which what a process of another machine has left counts as left: longer than any write takes."""
 
+TRIES = 5
+"""How often a folder may be removed by another process while this one writes into it, before that is a fault."""
+
 UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK})
 """What file systems over a network, or made by a program, answer to what they cannot do."""
 
@@ -85,11 +88,10 @@ def remove_folder(folder: Path) -> None:
 
 def discard(path: Path) -> None:
     """Remove a file or folder that nobody reads, as far as that is possible; another process may be doing the same."""
-    if path.is_dir() and not path.is_symlink():
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # a folder, or what cannot be removed
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
     if os.path.lexists(path):
         warn_once(f"clear {path.parent}", f"{path} cannot be removed. Nothing reads it; remove it when you can.")
 
@@ -140,9 +142,15 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace the content of `path` atomically."""
-    with atomic_write(path) as file:
-        file.write(content)
+    """Replace the content of `path` atomically; a folder that is removed meanwhile is made again."""
+    for tries_left in range(TRIES, 0, -1):
+        try:
+            with atomic_write(path) as file:
+                file.write(content)
+            return
+        except FileNotFoundError:
+            if tries_left == 1:
+                raise
 
 
 def write_text(path: Path, content: str) -> None:

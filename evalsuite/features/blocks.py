@@ -74,13 +74,15 @@ _TYPES = {"size": pa.int64(), "mtime": pa.int64(), "sha256": pa.string(), "inode
 class Block:
     """Rows of one file of the store: layer -> (n, dim) array, and a stamp for each id.
 
-    mapped: the layers with their checksums, where they are mapped from files; none: they are in memory.
+    mapped: the layers with their checksums, where they are mapped from files; none: they are in memory. origin: the
+    digest of the note of the pool, as it was when these were written; none: it is not known.
     """
 
     ids: list[str]
     stamps: list[Stamp]
     layers: Mapping[str, NDArray[Any]]
     mapped: Mapping[str, Mapped] = field(default_factory=dict)
+    origin: str | None = None
 
     def damaged(self, rows: NDArray[np.int64], layers: Iterable[str] | None = None) -> NDArray[np.bool_]:
         """Return (len(rows),): which rows are not what was written, in some layer (of these, by default of all)."""
@@ -139,7 +141,7 @@ def read_compacted(folder: Path) -> Block:
         stamps = zip(*(table[name].to_pylist() for name in known), strict=True)
         layers = {name: _mapped(folder / f"{name}.npy", sums.layers[name]) for name in sorted(sums.layers)}
         arrays = {name: item.array for name, item in layers.items()}
-        block = Block(table["id"].to_pylist(), [Stamp(*values) for values in stamps], arrays, layers)
+        block = Block(table["id"].to_pylist(), [Stamp(*values) for values in stamps], arrays, layers, sums.origin)
     except FileNotFoundError as error:
         if not folder.is_dir():
             raise
@@ -199,8 +201,7 @@ def write_compacted(
             with atomic.atomic_write(temporary / f"{layer}.npy") as file:
                 layers[layer] = _write_layer(file, blocks, layer, places)
         atomic.write_with(temporary / MANIFEST, lambda file: pq.write_table(pa.table(columns), file))
-        note = folder.parent / ENTRY_FILE
-        origin = digest_of(note) if note.is_file() else None
+        origin = origin_digest(folder.parent)
         write_sums(temporary, FolderSums(digest_of(temporary / MANIFEST), layers, owner(folder.parent), origin))
 
 
@@ -212,10 +213,12 @@ def _write_layer(file: IO[bytes], blocks: Sequence[Block], layer: str, places: N
     return write_array(file, (len(places), example.shape[1]), example.dtype, parts)
 
 
-def origin_fits(folder: Path) -> bool:
-    """Tell whether the note of a pool is the one that was there when a compacted folder in it was written."""
-    expected = read_sums(folder).origin
-    return expected is None or digest_of(folder.parent / ENTRY_FILE) == expected
+def origin_digest(pool: Path) -> str | None:
+    """Return the digest of the note that says what a folder is of; None where there is none."""
+    try:
+        return digest_of(pool / ENTRY_FILE)
+    except FileNotFoundError:
+        return None
 
 
 def gather(blocks: Sequence[Block], layer: str, places: NDArray[np.int64]) -> NDArray[Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,10 +78,12 @@ def entries(cache_dir: Path) -> Iterator[Entry]:
 def leftovers(cache_dir: Path) -> list[Path]:
     """Return what runs and removals that were stopped have left; nothing reads it, and the next ones remove it."""
     features = cache_dir / FEATURES
-    models = _subfolders(features)
-    pools = [path for model in models for path in _subfolders(model)]
-    inner = [path / SHARDS for path in pools]
-    return [path for folder in (cache_dir, features, *models, *pools, *inner) for path in atomic.leftovers(folder)]
+    folders = [cache_dir, features]
+    for model in _subfolders(features):
+        with suppress(OSError):  # said of the model where its pools are listed
+            pools = _subfolders(model)
+            folders += [model, *pools, *(pool / SHARDS for pool in pools)]
+    return [path for folder in folders for path in atomic.leftovers(folder)]
 
 
 def sweep(cache_dir: Path) -> None:
@@ -116,10 +117,11 @@ def _held(lock: Lock, stack: ExitStack) -> bool:
 def _folders(cache_dir: Path) -> Iterator[Path]:
     """Yield the folders of pools; that of a model where it may not be read."""
     for model in _subfolders(cache_dir / FEATURES):
-        if os.access(model, os.R_OK | os.X_OK):
-            yield from (pool for pool in _subfolders(model) if _has_features(pool))
-        else:
-            yield model
+        try:
+            pools = _subfolders(model)
+        except OSError:
+            pools = [model]
+        yield from (pool for pool in pools if pool == model or _has_features(pool))
 
 
 def _has_features(pool: Path) -> bool:
@@ -131,10 +133,10 @@ def _has_features(pool: Path) -> bool:
 
 
 def _subfolders(folder: Path) -> Sequence[Path]:
-    """Return the folders in a folder that are in use; none where it is not there or may not be read."""
+    """Return the folders in a folder that are in use; none where it is not there. OSError where it cannot be read."""
     try:
         return [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

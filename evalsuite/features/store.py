@@ -26,7 +26,7 @@ from evalsuite.features.blocks import (
     DamagedError,
     Stamp,
     gather,
-    origin_fits,
+    origin_digest,
     read_compacted,
     read_shard,
     write_compacted,
@@ -88,7 +88,8 @@ class PoolFeatures:
         paths: list[Path] = []
         blocks: list[Block] = []
         damaged: dict[Path, str] = {}
-        for path in [*self._compacted(), *self._shards()]:
+        shards = self._shards()  # first: where they are merged meanwhile they are missed, and not what they became
+        for path in [*self._compacted(), *shards]:
             try:
                 block = read_compacted(path) if path.parent == self.folder else read_shard(path)
             except DamagedError as error:
@@ -193,18 +194,22 @@ class PoolFeatures:
         left = atomic.leftovers(self.folder) or atomic.leftovers(self.folder / SHARDS)
         return not (left or self._shards() or len(self._compacted()) > 1 or self._state.damaged)
 
+    def unusable(self) -> list[str]:
+        """Return what cannot be read of it, and why; its rows count as not there."""
+        return list(self._state.damaged.values())
+
     def damaged(self) -> list[str]:
         """Return what is wrong with the files, whose bytes are read; those of unfinished passes are not looked at."""
         state = self._state
-        compacted = [path for path in state.paths if path.parent == self.folder]
         changed = [
             f"{path.name}/{name}.npy: {CHANGED}"
             for path, block in zip(state.paths, state.blocks, strict=True)
             for name in block.mapped
             if block.damaged(np.arange(len(block.ids)), [name]).any()
         ]
-        notes = [] if all(map(origin_fits, compacted)) else [f"{ENTRY_FILE}: {CHANGED}"]
-        return [*(f"cannot be read: {problem}" for problem in state.damaged.values()), *changed, *notes]
+        origin = origin_digest(self.folder)
+        note = [f"{ENTRY_FILE}: {CHANGED}"] if any(block.origin not in (None, origin) for block in state.blocks) else []
+        return [*(f"cannot be read: {problem}" for problem in self.unusable()), *changed, *note]
 
     def _shards(self) -> list[Path]:
         return _named(self.folder / SHARDS, _SHARD)

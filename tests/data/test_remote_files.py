@@ -12,6 +12,7 @@ import pytest
 
 from evalsuite.data.download.remote_files import fetch_remote
 from evalsuite.errors import DataMissingError, SpecError
+from evalsuite.locks import Lock
 from evalsuite.progress import Progress
 from evalsuite.tasks import load_task_file
 from evalsuite.tasks.sources import RemoteFile

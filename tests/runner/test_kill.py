@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -26,6 +27,14 @@ from tests.models_for_tests import CountingModel
 
 
 class Talking(CountingModel):
+    def __init__(self):
+        print("load", flush=True)
+        super().__init__()
+
+    def encode_texts(self, texts):
+        print("texts", flush=True)
+        return super().encode_texts(texts)
+
     def encode_images(self, batch):
         print("batch", flush=True)
         return super().encode_images(batch)
@@ -120,6 +129,19 @@ def test_run_killed_while_it_fits_finishes_with_the_same_results(setting: Settin
     setting.finish(out)
 
 
+@pytest.mark.parametrize(
+    ("line", "name"), [("load", "SIGTERM"), ("texts", "SIGHUP"), ("texts", "SIGINT"), ("load", "SIGUSR1")]
+)
+def test_signals_in_other_phases_end_the_same(setting: Setting, line: str, name: str) -> None:
+    number = signal.Signals[name]
+    process = setting.start(f"{line}-{name}")
+    process.stop_at(lambda found: found == f"{line}\n", number)
+    stopped = process.finish()
+    assert stopped.returncode == 128 + number
+    assert "same command" in stopped.stderr and "Traceback" not in stopped.stderr
+    setting.finish(f"{line}-{name}")
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
 def test_signals_keep_what_is_done_say_how_to_go_on_and_have_exit_codes(setting: Setting, name: str) -> None:
     number = signal.Signals[name]
@@ -128,5 +150,7 @@ def test_signals_keep_what_is_done_say_how_to_go_on_and_have_exit_codes(setting:
     stopped = process.finish()
     assert stopped.returncode == 128 + number
     assert "same command" in stopped.stderr and "Traceback" not in stopped.stderr
+    (kept,) = re.findall(r"counting: (\d+) of 9 images of one/test are encoded and kept", stopped.stderr)
+    assert int(kept) >= 6  # at the fifth batch of two, three are through
     done = setting.finish(name)
     assert done.stdout.count("batch\n") < 28  # of 28 batches in all, some were kept

@@ -143,3 +143,25 @@ def test_shards_on_stores_of_their_own_merge_to_what_one_process_gives(setting: 
         if process.finish().returncode == 0:
             break
     setting.check_same_as_one("merged")
+
+
+def test_runs_next_to_removals_and_reports_give_what_one_process_gives(setting: Setting) -> None:
+    store = setting.folder / "crowd"
+    processes = [setting.start("crowd") for _ in range(4)]
+    others = [
+        ["cache", "rm", "--all", "--yes", "--cache-dir", store / "cache"],
+        ["cache", "verify", "--cache-dir", store / "cache", "--offline"],
+        ["report", "-o", store / "results", "--to", store / "report.html"],
+    ]
+    environment = setting.zygote.environment(setting.folder)
+    for _ in range(3):
+        for arguments in others:
+            done = setting.zygote.run(arguments, environment, setting.folder)
+            assert "Traceback" not in done.stderr, done.stderr
+    ends = [process.finish() for process in processes]
+    assert [end.returncode for end in ends] == [0] * 4, [end.stderr for end in ends]
+    records = [
+        {name: what for name, what in measured(setting.folder / out).items() if name.endswith(".json")}
+        for out in ("crowd", "one-process")
+    ]
+    assert records[0] == records[1]
