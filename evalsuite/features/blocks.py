@@ -120,12 +120,7 @@ def read_shard(path: Path) -> Block:
 def _shard_digest(path: Path, manifest: str, layers: Mapping[str, NDArray[Any]]) -> str:
     """Return the digest of a shard, which covers the folder that it is in."""
     arrays = ((f"{name} {layers[name].dtype} {layers[name].shape}", layers[name]) for name in sorted(layers))
-    parts = (part for pair in arrays for part in pair)
-    return digest([owner(path.parent.parent), manifest, *map(_bytes, parts)])
-
-
-def _bytes(part: str | NDArray[Any]) -> str | NDArray[Any]:
-    return part if isinstance(part, str) else np.ascontiguousarray(part)
+    return digest([owner(path.parent.parent), manifest, *(part for pair in arrays for part in pair)])
 
 
 def read_compacted(folder: Path) -> Block:

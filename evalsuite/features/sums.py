@@ -53,11 +53,17 @@ class FolderSums:
 
 
 def digest(parts: Iterable[str | bytes | NDArray[Any]]) -> str:
-    """Return the digest of bytes, one part after the other."""
+    """Return the digest of bytes, one part after the other; texts in UTF-8."""
     found = xxhash.xxh3_128()
     for part in parts:
-        found.update(part)
+        found.update(_bytes(part))
     return found.hexdigest()
+
+
+def _bytes(part: str | bytes | NDArray[Any]) -> bytes | NDArray[Any]:
+    if isinstance(part, str):
+        return part.encode()
+    return part if isinstance(part, bytes) else np.ascontiguousarray(part)
 
 
 def digest_of(path: Path) -> str:
@@ -150,7 +156,7 @@ class Mapped:
             found.update(np.ascontiguousarray(self.array))
             return found.hexdigest()
         step = self.sums.rows
-        return digest([np.ascontiguousarray(self.array[number * step : (number + 1) * step])])
+        return digest([self.array[number * step : (number + 1) * step]])
 
 
 def mapped(path: Path, sums: ArraySums) -> Mapped:

@@ -73,4 +73,4 @@ def _owner(path: Path) -> str:
 
 
 def _digest(path: Path, embedding: torch.Tensor) -> str:
-    return digest([_owner(path).encode(), str(tuple(embedding.shape)).encode(), embedding.numpy()])
+    return digest([_owner(path), str(tuple(embedding.shape)), embedding.numpy()])
