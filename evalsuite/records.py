@@ -29,7 +29,8 @@ class Record(BaseModel):
     """A part of a result; unknown keys are errors, so that a newer file is not half understood."""
 
     # Pydantic before 2.10 warns about every field that begins with "model_" unless told not to.
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # Values that are not finite stay what they are; a serialiser of ours would make them null.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
 
 
 class Strict(Record):

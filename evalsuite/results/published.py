@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -123,21 +124,24 @@ def read_description(path: Path, schema: type[Described]) -> Described:
 
 
 def _read_paper(described: PublishedSet, root: Path) -> Paper:
-    tasks = _read_tasks(described, root)
+    contents = {item.file: _content(root / item.file) for item in (described.datasets, *described.tables)}
+    tasks = _read_tasks(described, root, contents)
     unknown = sorted(set(described.caveats) - {task.task for task in tasks})
     if unknown:
         raise SpecError(f"The set {described.name!r} has caveats for tasks it does not list: {', '.join(unknown)}.")
     numbers = [
-        number for table in described.tables for number in _read_table(described, table, tasks, root / table.file)
+        number
+        for table in described.tables
+        for number in _read_table(described, table, tasks, root / table.file, contents[table.file])
     ]
     for item in (described.datasets, *described.tables):
-        _check_digest(root / item.file, item.sha256)
+        _check_digest(root / item.file, contents[item.file], item.sha256)
     return Paper(described, tuple(tasks), tuple(numbers))
 
 
-def _check_digest(path: Path, expected: str) -> None:
+def _check_digest(path: Path, content: bytes, expected: str) -> None:
     """Raise SpecError where a file is not the one that its set describes: a changed digit looks like any other."""
-    found = hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    found = hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
     if found != expected:
         raise SpecError(
             f"{path} is not the file that was checked: its sha256 is {found}, not {expected}. Restore it, as by "
@@ -145,9 +149,9 @@ def _check_digest(path: Path, expected: str) -> None:
         )
 
 
-def _read_tasks(described: PublishedSet, root: Path) -> list[PublishedTask]:
+def _read_tasks(described: PublishedSet, root: Path, contents: Mapping[str, bytes]) -> list[PublishedTask]:
     path = root / described.datasets.file
-    header, lines = read_csv(path)
+    header, lines = _parsed(path, contents[described.datasets.file])
     tasks: list[PublishedTask] = []
     for number, cells in lines:
         try:
@@ -162,9 +166,9 @@ def _read_tasks(described: PublishedSet, root: Path) -> list[PublishedTask]:
 
 
 def _read_table(
-    described: PublishedSet, table: TableFile, tasks: Sequence[PublishedTask], path: Path
+    described: PublishedSet, table: TableFile, tasks: Sequence[PublishedTask], path: Path, content: bytes
 ) -> Iterator[Number]:
-    header, lines = read_csv(path)
+    header, lines = _parsed(path, content)
     if header != [*_ROW_COLUMNS, *(task.task for task in tasks)]:
         raise SpecError(
             f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {counted(len(tasks), 'task')} of "
@@ -209,13 +213,22 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
     Raises SpecError that names the file and the line.
     """
+    return _parsed(path, _content(path))
+
+
+def _content(path: Path) -> bytes:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            lines = [(reader.line_num, cells) for cells in reader]
+        return path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}.") from error
+
+
+def _parsed(path: Path, content: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Do as `read_csv` does, on what was read."""
+    try:
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        header = next(reader, [])
+        lines = [(reader.line_num, cells) for cells in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise SpecError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
     for number, cells in lines:

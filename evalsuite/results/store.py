@@ -85,12 +85,13 @@ def _read_carefully(text: bytes) -> Result:
     except ValueError as error:
         raise UnreadableRecordError(f"it is not JSON ({error})") from error
     _check_schema_version(content.get("schema_version") if isinstance(content, dict) else None)
-    if KEY in content:  # it is not where it was written
-        raise UnreadableRecordError(DAMAGED)
     try:
-        return Result.model_validate(content)
+        result = Result.model_validate({key: value for key, value in content.items() if key != KEY})
     except ValidationError as error:
         raise UnreadableRecordError(f"it breaks the schema of a result ({first_problem(error)})") from error
+    if KEY in content:  # it is not where it was written
+        raise UnreadableRecordError(DAMAGED)
+    return result
 
 
 def _check_schema_version(found: Any) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from unittest import mock
 
 from evalsuite.errors import EvalsuiteError
-from tests.campaign._corrupt_targets import TARGETS, UNSEEN, Target
-from tests.campaign._mutations import damage
+from tests.campaign._corrupt_targets import GONE, TARGETS, UNSEEN, Target
+from tests.campaign._damage import damage
 from tests.campaign.frame import Finding
 
 
@@ -51,5 +51,6 @@ def _attack(target: Target, store: Path, truth: Any, random: Random) -> Finding 
     except Exception as error:  # noqa: BLE001 - what a person would get as a traceback
         return Finding(done, f"a traceback: {type(error).__name__}: {error}")
     problem = target.differs(truth, found)
-    gone = problem == UNSEEN and "removed" in done  # nobody knows of a result that it was there
-    return Finding(done, problem) if problem and not gone else None
+    if problem in (UNSEEN, GONE) and "removed" in done:  # nobody knows of a file that it was there
+        return None
+    return Finding(done, problem) if problem else None
