@@ -60,10 +60,10 @@ def digest(parts: Iterable[str | bytes | NDArray[Any]]) -> str:
     return found.hexdigest()
 
 
-def _bytes(part: str | bytes | NDArray[Any]) -> bytes | NDArray[Any]:
+def _bytes(part: str | bytes | NDArray[Any]) -> bytes | memoryview:
     if isinstance(part, str):
         return part.encode()
-    return part if isinstance(part, bytes) else np.ascontiguousarray(part)
+    return part if isinstance(part, bytes) else np.ascontiguousarray(part).data
 
 
 def digest_of(path: Path) -> str:
@@ -153,7 +153,7 @@ class Mapped:
     def _digest_of_part(self, number: int) -> str:
         if self.sums.whole:
             found = hashlib.sha256(self.header)
-            found.update(np.ascontiguousarray(self.array))
+            found.update(_bytes(self.array))
             return found.hexdigest()
         step = self.sums.rows
         return digest([self.array[number * step : (number + 1) * step]])

@@ -124,7 +124,8 @@ def read_description(path: Path, schema: type[Described]) -> Described:
 
 
 def _read_paper(described: PublishedSet, root: Path) -> Paper:
-    contents = {item.file: _content(root / item.file) for item in (described.datasets, *described.tables)}
+    files: list[DatasetsFile | TableFile] = [described.datasets, *described.tables]
+    contents = {item.file: _content(root / item.file) for item in files}
     tasks = _read_tasks(described, root, contents)
     unknown = sorted(set(described.caveats) - {task.task for task in tasks})
     if unknown:
@@ -134,7 +135,7 @@ def _read_paper(described: PublishedSet, root: Path) -> Paper:
         for table in described.tables
         for number in _read_table(described, table, tasks, root / table.file, contents[table.file])
     ]
-    for item in (described.datasets, *described.tables):
+    for item in files:
         _check_digest(root / item.file, contents[item.file], item.sha256)
     return Paper(described, tuple(tasks), tuple(numbers))
 

@@ -323,8 +323,8 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
         target = partial if result.status == "partial" else error
     if samples is not None:
         write_samples(samples_path(target), samples)
-        named = {"samples": samples_path(target).name, "samples_digest": sha256_of(samples_path(target))}
-        result = result.model_copy(update=named)
+        table = samples_path(target)
+        result = result.model_copy(update={"samples": table.name, "samples_digest": sha256_of(table)})
     if log and result.error is not None:
         write_text(log_path(target), log)
         named = result.error.model_copy(update={"log": log_path(target).name})
