@@ -37,7 +37,7 @@ JOB_LOCKS = ".jobs"
 _LOCK_SECONDS = 120.0
 _LONGEST_NAME = 80
 _MODEL_FOLDER = re.compile(r".+-[0-9a-f]{8}")
-
+_JOB_FILE = re.compile(r"[^.]+(\.[^.]+)+\.json")
 
 DAMAGED = f"{BROKEN}; run it again, or remove that key if you have edited the record yourself"
 
@@ -112,7 +112,7 @@ def record_path(model: str, run_key: str, task: str, protocol: str, options_hash
 
 def misplaced(path: Path, result: Result) -> str:
     """Say that a record in a folder of a store is not of the job that its file is named after; "" where it is."""
-    if not _MODEL_FOLDER.fullmatch(path.parent.name):
+    if not (_MODEL_FOLDER.fullmatch(path.parent.name) and _JOB_FILE.fullmatch(path.name)):
         return ""
     own = record_path(result.model, result.run_key, result.task, result.protocol, result.options_hash)
     if path.parent.name == own.parent.name and path.name in (own.name, *(item.name for item in _siblings(own))):
