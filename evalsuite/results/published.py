@@ -72,6 +72,9 @@ class TableFile(Strict):
     sha256: str = _SHA256
     table: int
     rows: int = Field(gt=0, description="rows the file must have")
+    logit_scale: float | None = Field(
+        default=None, gt=0, description="what cosines of image and text are multiplied by"
+    )
     description: str
 
 
@@ -190,6 +193,7 @@ def _read_table(
                 value=row.scores[task.task],
                 n=task.test_size,
                 origin=Origin("published", described.name, described.origin),
+                logit_scale=table.logit_scale,
                 caveat=described.caveats.get(task.task, ""),
                 source=f"{described.citation}, table {table.table}",
             )

@@ -17,16 +17,23 @@ from evalsuite.runner.tasks import TaskSession
 def result_fingerprint(session: TaskSession, protocol: EvaluationProtocol, model_key: str, options: RunOptions) -> str:
     """Return the fingerprint of a result: task definition, protocol and options, model, samples and labels."""
     splits = session.splits(protocol)
-    parts = {
+    parts: dict[str, Any] = {
         "task": session.definition(with_prompts=protocol.needs_text),
         "protocol": [protocol.name, protocol.version_for(session.task), asdict(protocol.options)],
         "seed": options.seed,
         "model": model_key,
         "samples": [session.split_digest(split) for split in splits],
     }
+    if (layer := layer_of(protocol, options)) != protocol.layer:
+        parts["layer"] = layer
     if protocol.needs_training and (groups := session.group_digests()):
         parts["groups"] = groups
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def layer_of(protocol: EvaluationProtocol, options: RunOptions) -> str:
+    """Return the layer that a protocol reads: the chosen one, unless it compares images with texts."""
+    return options.layer if options.layer is not None and not protocol.needs_text else protocol.layer
 
 
 def changed_options(protocol: EvaluationProtocol, options: RunOptions) -> Mapping[str, Any]:
@@ -39,6 +46,8 @@ def changed_options(protocol: EvaluationProtocol, options: RunOptions) -> Mappin
     changed |= recorded(options)
     if not protocol.needs_text:
         changed.pop("prompts", None)
+    if layer_of(protocol, options) == protocol.layer:
+        changed.pop("layer", None)
     return changed
 
 

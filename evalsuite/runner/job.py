@@ -24,11 +24,11 @@ from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
 from evalsuite.results.store import ResultStore, UnreadableRecordError, log_path, read_result
 from evalsuite.runner.base import Reporter
-from evalsuite.runner.fingerprints import changed_options, options_hash, result_fingerprint
+from evalsuite.runner.fingerprints import changed_options, layer_of, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
-from evalsuite.text import brief
+from evalsuite.text import brief, counted
 
 
 @dataclass
@@ -184,7 +184,8 @@ class ModelTaskJob:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
         if pool not in self._opened:
             fingerprint = self.task.pool(pool).fingerprint
-            self._opened[pool] = self.model.identify().pool_features(self.task.task.name, pool, fingerprint)
+            known, layer = self.model.identify(), self.model.further_layer
+            self._opened[pool] = known.pool_features(self.task.task.name, pool, fingerprint, layer)
         return self._opened[pool]
 
     def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
@@ -240,20 +241,26 @@ class ModelTaskJob:
         self, protocol: EvaluationProtocol, reports: Mapping[str, PassReport], ask: Callable[..., Any]
     ) -> None:
         load = self.model.take_loading_seconds()
-        clock = {"text": 0.0}
+        clock, cut = {"text": 0.0}, list[str]()
 
         def embed(texts: Sequence[str]) -> Any:
             since = time.perf_counter()
             embedded = ask(lambda: self.model.embed_texts(texts))
             clock["text"] += time.perf_counter() - since
-            return embedded
+            cut.extend(_of_cut(texts, embedded.cut))
+            return embedded.embedding
+
+        chosen = layer_of(protocol, self.options)
+
+        def read(split: Split, layer: str) -> Samples:
+            return self._read(split, chosen if layer == protocol.layer else layer)
 
         started = time.perf_counter()
         outcome: Outcome = protocol.run(
             ProtocolInput(
                 task=self.task.task,
                 folds=self.task.folds(training=protocol.needs_training),
-                read=self._read,
+                read=read,
                 embed_texts=embed,
                 device=self.model.device,
                 logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
@@ -262,9 +269,12 @@ class ModelTaskJob:
             )
         )
         fit = time.perf_counter() - started - clock["text"]
+        outcome.warnings += cut
         content = self._content(protocol)
         images = sum(report.seconds for report in reports.values())
-        measured = Measured(outcome, reports, content, images, clock["text"], fit, load)
+        sizes = [features.layers()[chosen] for features in self._opened.values() if chosen in features.layers()]
+        layers = {chosen: sizes[0]} if chosen == self.model.further_layer and sizes else {}
+        measured = Measured(outcome, reports, content, images, clock["text"], fit, load, layers)
         status = "partial" if self.options.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
         self._write(result, protocol, samples_table(self.task.task, outcome) if self.options.log_samples else None)
@@ -273,6 +283,9 @@ class ModelTaskJob:
         """Return the features of a split; samples that could not be read are left out."""
         pool = self.task.pool(split.pool)
         features = self.features(split.pool)
+        stored = features.layers()
+        if stored and layer not in stored:
+            raise UsageError(f"--layer {layer}: {self.model.name} has the layers {', '.join(stored)}.")
         rows = [int(row) for row in split.rows if pool.ids[row] in features]
         ids = [pool.ids[row] for row in rows]
         groups = None if pool.groups is None else [pool.groups[row] for row in rows]
@@ -348,6 +361,17 @@ def _not_stored(result: Result, error: Exception) -> Result:
     return result.model_copy(
         update={"status": "error", "error": record, "metric": None, "metrics": {}, "samples": None}
     )
+
+
+def _of_cut(texts: Sequence[str], cut: Sequence[int]) -> list[str]:
+    """Warn of prompts whose end is cut off, even where they still differ."""
+    if not cut:
+        return []
+    are = "is" if len(cut) == 1 else "are"
+    return [
+        f"{counted(len(cut), 'prompt')} of {len(texts):,} {are} longer than the text encoder reads, and the end is cut "
+        f"off: {brief(texts[cut[0]], letters=150)!r}."
+    ]
 
 
 def _joined(digests: Sequence[str]) -> str:

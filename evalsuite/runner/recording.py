@@ -29,7 +29,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Measured:
-    """What a protocol found and how long each phase took, in seconds."""
+    """What a protocol found and how long each phase took, in seconds. layers: chosen by name, with its dimension."""
 
     outcome: Outcome
     passes: Mapping[str, PassReport]
@@ -38,6 +38,7 @@ class Measured:
     text: float
     fit: float
     load: float
+    layers: dict[str, int]
 
 
 def base_result(
@@ -70,6 +71,7 @@ def measured_result(
     outcome = measured.outcome
     # Through JSON, so that a result in memory equals the one read back.
     info = ModelInfo.model_validate(model.info().model_dump(mode="json"))
+    info = info.model_copy(update={"layers": info.layers | measured.layers})
     encoded = sum(report.encoded for report in measured.passes.values())
     phases = _phases(measured.passes.values(), model.devices)
     return base.model_copy(
