@@ -194,13 +194,13 @@ def write_compacted(
         layers = {}
         for layer in blocks[0].layers:
             with atomic.atomic_write(temporary / f"{layer}.npy") as file:
-                layers[layer] = _write_layer(file, blocks, layer, places)
+                layers[layer] = _write_array(file, blocks, layer, places)
         atomic.write_with(temporary / MANIFEST, lambda file: pq.write_table(pa.table(columns), file))
         origin = origin_digest(folder.parent)
         write_sums(temporary, FolderSums(digest_of(temporary / MANIFEST), layers, owner(folder.parent), origin))
 
 
-def _write_layer(file: IO[bytes], blocks: Sequence[Block], layer: str, places: NDArray[np.int64]) -> ArraySums:
+def _write_array(file: IO[bytes], blocks: Sequence[Block], layer: str, places: NDArray[np.int64]) -> ArraySums:
     """Write the rows at `places` of one layer; what is damaged of them is a DamagedError and never gets a checksum."""
     example = blocks[0].layers[layer]
     step = rows_of_part(example.dtype.itemsize * example.shape[1])

@@ -9,7 +9,7 @@ import numpy as np
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import METRICS
 from evalsuite.results.numbers import Number
-from evalsuite.results.samples import LoggedSamples, check_value, samples_of
+from evalsuite.results.samples import LoggedSamples, gives_its_value, samples_of
 from evalsuite.stats import Difference, PairedScores, mcnemar, paired_bootstrap
 
 
@@ -25,9 +25,12 @@ class _Logged:
     samples: LoggedSamples
 
     def check(self, value: float) -> None:
-        """Raise EvalsuiteError where the samples give another value than the record's."""
-        if self.number.record is not None:
-            check_value(self.number.record, value)
+        """Raise NotPairedError where the samples give another value than the record's: another run wrote them."""
+        if self.number.record is not None and not gives_its_value(self.number.record, value):
+            raise NotPairedError(
+                f"the logged samples of {self.number.model} give {100 * value:.2f} where the record has "
+                f"{100 * self.number.value:.2f}"
+            )
 
 
 def paired_difference(first: Number, second: Number, level: float) -> Difference:

@@ -13,7 +13,7 @@ from evalsuite.records import Result
 from evalsuite.results.consistency import interval_contradiction
 from evalsuite.results.imported import read_imported
 from evalsuite.results.published import read_papers
-from evalsuite.results.samples import check_value, samples_of, value_of
+from evalsuite.results.samples import gives_its_value, samples_of, value_of
 from evalsuite.results.store import StoredResult, UnreadableRecordError, misplaced, read_result, record_files
 from evalsuite.seals import is_sealed
 
@@ -67,7 +67,10 @@ def _problems(path: Path, result: Result) -> Iterator[str]:
         yield f"names {result.samples}, which is not there; run it again with --log-samples --overwrite"
     try:
         logged = samples_of(stored, scores=True)
-        if logged is not None and result.metric is not None and len(logged.ids) and np.isfinite(logged.scores).all():
-            check_value(result, value_of(logged, result.metric.name))
+        usable = logged is not None and len(logged.ids) and np.isfinite(logged.scores).all()
+        if logged is None or result.metric is None or not usable:
+            return
+        if not gives_its_value(result, value_of(logged, result.metric.name)):
+            yield "has samples that give another value; log them again with --log-samples --overwrite"
     except EvalsuiteError as error:
         yield f"has samples that cannot be used: {error}"

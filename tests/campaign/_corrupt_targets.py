@@ -20,13 +20,13 @@ from evalsuite.features.catalog import entries, verify
 from evalsuite.features.encoding import encode_batches
 from evalsuite.features.extraction import PassOptions, ensure_features
 from evalsuite.features.store import PoolFeatures
-from evalsuite.features.texts import text_embeddings
+from evalsuite.features.texts import EmbeddedTexts, text_embeddings
 from evalsuite.hashing import file_sha256
 from evalsuite.records import Interval, MetricRecord, Result
 from evalsuite.resources import data_dir
 from evalsuite.results.imported import ImportedRow, ImportedTable, ImportedTask, read_imported, store_imported
 from evalsuite.results.library import Library
-from evalsuite.results.samples import check_value, samples_of, value_of
+from evalsuite.results.samples import gives_its_value, samples_of, value_of
 from evalsuite.results.store import ResultStore, load_stored
 from evalsuite.runner.models import KnownModel
 from tests.datasets import write_folder_task
@@ -112,9 +112,12 @@ TEXTS = (["red", "a green one"], ["blue", "red", "green"])
 
 
 def _use_texts(store: Path) -> Any:
-    encode = CountingModel().encode_texts
+    def encode(texts: Sequence[str]) -> EmbeddedTexts:
+        return EmbeddedTexts(CountingModel().encode_texts(texts), [0])
+
     folders = [store / "model-aaaaaaaaaaaa" / "texts", store / "model-bbbbbbbbbbbb" / "texts"]
-    return [text_embeddings(folder, texts, encode).tolist() for folder in folders for texts in TEXTS]
+    found = [text_embeddings(folder, texts, encode) for folder in folders for texts in TEXTS]
+    return [(item.embedding.tolist(), item.cut) for item in found]
 
 
 def _result(model: str, task: str, right: int, n: int = 100) -> Result:
@@ -155,9 +158,10 @@ def _use_samples(store: Path) -> Any:
     found = []
     for item in load_stored([store])[0]:
         logged = samples_of(item, scores=True)
-        if logged is not None and item.result.metric is not None:
-            check_value(item.result, value_of(logged, item.result.metric.name))
-            found.append((item.result.task, logged.ids.tolist(), logged.scores.tolist(), logged.predictions.tolist()))
+        metric = item.result.metric
+        if logged is not None and metric and gives_its_value(item.result, value_of(logged, metric.name)):
+            answers = logged.scores.tolist(), logged.predictions.tolist(), logged.labels.tolist()
+            found.append((item.result.task, item.result.protocol, logged.ids.tolist(), *answers))
     return found
 
 

@@ -19,7 +19,7 @@ from evalsuite.features.descriptions import read_description, write_description
 from evalsuite.features.encoding import encode_batches
 from evalsuite.features.extraction import PassOptions, ensure_features
 from evalsuite.features.store import PoolFeatures
-from evalsuite.features.texts import text_embeddings
+from evalsuite.features.texts import EmbeddedTexts, text_embeddings
 from evalsuite.features.verifying import verify_model
 from evalsuite.hashing import file_sha256
 from tests.models_for_tests import CountingModel, array_pool
@@ -185,22 +185,25 @@ def test_a_pool_without_checksums_in_its_shards_is_read(tmp_path: Path, truth: l
 def test_text_embeddings_that_are_damaged_are_encoded_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     asked: list[int] = []
 
-    def encode(texts: object) -> torch.Tensor:
+    def encode(texts: object) -> EmbeddedTexts:
         asked.append(1)
-        return torch.arange(6, dtype=torch.float32).reshape(2, 3)
+        return EmbeddedTexts(torch.arange(6, dtype=torch.float32).reshape(2, 3), [1])
+
+    def embedded() -> tuple[list[list[float]], list[int]]:
+        found = text_embeddings(model / "texts", ["a", "b"], encode)
+        return found.embedding.tolist(), found.cut
 
     model = tmp_path / "model-abc"
-    first = text_embeddings(model / "texts", ["a", "b"], encode)
+    first = embedded()
     path = the(model, "texts/*.safetensors")
-    assert torch.equal(text_embeddings(model / "texts", ["a", "b"], encode), first) and len(asked) == 1
+    assert embedded() == first and len(asked) == 1
     assert verify_model(model) == (1, 0, [])
     whole = path.read_bytes()
     for content in (whole[:-3] + b"\1" + whole[-2:], whole[:20], b"", whole.replace(b'"digest"', b'"dagest"')):
         path.write_bytes(content)
         (problem,) = verify_model(model)[2]
         assert path.name in problem
-        assert torch.equal(text_embeddings(model / "texts", ["a", "b"], encode), first)
-        assert path.read_bytes() == whole
+        assert embedded() == first and verify_model(model)[2] == []
     assert len(asked) == 5 and caplog.text.count("encoded again") == 4
 
 

@@ -126,5 +126,5 @@ def test_samples_of_another_protocol_are_not_shown_as_these(bench: Bench, sealed
     [chosen] = choose(build_leaderboard(Numbers.of([item])), [])
     detail = look_behind(chosen, None)
     (note,) = detail.notes
-    assert "cannot be used" in note and ("damaged, or of another record" if sealed else "where the record has") in note
+    assert "cannot be used" in note and ("damaged, or of another record" if sealed else "another value") in note
     assert detail.matrix == () and detail.mistakes == () and detail.reliability is None

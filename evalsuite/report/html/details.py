@@ -20,7 +20,7 @@ from evalsuite.report.html.tables import SHADES
 from evalsuite.report.ranking import rows_called
 from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.numbers import Number
-from evalsuite.results.samples import LoggedSamples, check_value, samples_of, value_of
+from evalsuite.results.samples import LoggedSamples, gives_its_value, samples_of, value_of
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.text import counted
 
@@ -119,7 +119,8 @@ def look_behind(chosen: Chosen, task: TaskSpec | None) -> Detail:
             return replace(empty, notes=("The table of predictions has no rows.",))
         if not np.isfinite(logged.scores).all():
             raise EvalsuiteError("some scores are not finite.")
-        check_value(stored.result, value_of(logged, chosen.number.metric))
+        if not gives_its_value(stored.result, value_of(logged, chosen.number.metric)):
+            raise EvalsuiteError("they give another value than the record, so another run or protocol wrote them.")
     except EvalsuiteError as error:
         return replace(empty, notes=(f"The stored predictions cannot be used: {error}",))
     named = {} if task is None else {item.key: item.names[0] for item in task.class_list}
