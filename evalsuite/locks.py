@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,11 +24,10 @@ from typing import Self
 from evalsuite import atomic
 from evalsuite.errors import JobError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+if sys.platform == "win32":
     import msvcrt
+else:
+    import fcntl
 
 TELL_AFTER = 2.0
 """Seconds after which one who waits is told for whom: longer than any write that a lock guards."""
@@ -160,8 +160,8 @@ def _locked(path: Path) -> int | None:
 def _lock(descriptor: int, path: Path) -> bool:
     """Lock an open file; False where another has locked it. Where that is not supported, there is a warning."""
     try:
-        if fcntl is None:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -176,5 +176,5 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 
 def _unlock(descriptor: int) -> None:
-    if fcntl is not None:
+    if sys.platform != "win32":
         fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -34,6 +34,8 @@ def test_who_holds_a_lock_is_said_even_if_it_was_stopped(
     assert next(process.lines) == "held\n"
     if number is not None:
         os.kill(process.pid, number)
+        while "T" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2]:
+            os.sched_yield()
     with pytest.raises(HeldError, match=rf"process {process.pid} on \S+, since 20") as found:
         Lock(tmp_path / "lock").acquire(timeout=0)
     assert found.value.owner is not None and found.value.owner.pid == process.pid

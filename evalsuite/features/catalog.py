@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -141,13 +142,18 @@ def _subfolders(folder: Path) -> Sequence[Path]:
 
 
 def _size(folder: Path) -> int:
+    """Return the bytes of the files in a folder; what a run removes meanwhile does not count."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # a run has just merged it
-            continue
+    for place, _, names in os.walk(folder, onerror=_raise_unless_gone):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += (Path(place) / name).stat().st_size
     return total
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _by_name(folder: Path) -> Origin:

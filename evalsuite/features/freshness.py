@@ -66,8 +66,8 @@ def settle(store: PoolFeatures, touched: Mapping[str, Stamp]) -> None:
     """
     if not touched and store.is_compact():
         return
-    lock = store.lock()
     try:
+        lock = store.lock()
         lock.acquire(timeout=0)
         try:
             store.reload()

@@ -72,15 +72,15 @@ class Stage:
     def prepare(self, scenarios: Sequence[str]) -> None:
         """Make the data, the stores that scenarios begin with, and note what an undisturbed process does in each."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_folder_task(self.folder / "one", name="one", classes=("red", "green"), train=3, test=2, size=8)
-        write_folder_task(self.folder / "two", name="two", classes=("white", "black"), train=3, test=2, size=8)
+        write_folder_task(self.folder / "one", name="one", classes=("red", "green"), train=4, test=2, size=8)
+        write_folder_task(self.folder / "two", name="two", classes=("white", "black"), train=4, test=2, size=8)
         (self.folder / "model.py").write_text(MODEL)
         (self.folder / "three.yaml").write_text(TO_FETCH.format(url=self.server.url("three.tar")))
         self.server.files["three.tar"] = tar_of(
             {f"three/{name}/{c}/1.png": b"1" * 9_000 for name in ("a", "b") for c in "xy"}
         )
         for name, options in {
-            "begun": ["--limit", "2"], "whole": [], "one": ["--shard", "1/2"], "two": ["--shard", "2/2"],
+            "begun": ["--limit", "4"], "whole": [], "one": ["--shard", "1/2"], "two": ["--shard", "2/2"],
         }.items():  # fmt: skip
             self.check(self.start(self.run("start/" + name, *options)))
         for scenario in scenarios:

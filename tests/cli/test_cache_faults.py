@@ -75,9 +75,13 @@ def test_leftovers_are_no_damage_and_go_with_the_next_command(cli: WarmCli, work
 
 
 def test_a_plan_writes_nothing(cli: WarmCli, work: Path) -> None:
+    arguments = ["run", "-m", "pixels", "-t", "data/shapes.yaml", "--protocol", "linear_probe", *RUN[-4:]]
+    assert cli(*arguments, cwd=work).returncode == 0
     for image in (work / "data").rglob("*.png"):
         os.utime(image, (0, 0))  # a run would note their new times
     before = {path: path.stat().st_mtime_ns for path in (work / "cache" / "features").rglob("*")}
-    planned = cli(*RUN, "--dry-run", cwd=work)
+    planned = cli(*arguments, "--dry-run", cwd=work)
     assert "0 to do" in planned.stdout
     assert {path: path.stat().st_mtime_ns for path in (work / "cache" / "features").rglob("*")} == before
+    assert cli(*arguments, cwd=work).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in (work / "cache" / "features").rglob("*")} != before

@@ -13,6 +13,7 @@ import evalsuite
 from evalsuite import atomic
 from evalsuite.features.store import PoolFeatures
 from evalsuite.results.store import load_stored
+from evalsuite.runner.base import Reporter
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
 
@@ -110,7 +111,7 @@ def test_a_record_that_cannot_be_stored_is_told_with_its_value_and_stops_nothing
         patch.setattr(atomic, "write_bytes", fail)
         results = evaluate(tmp_path, CountingModel(), tasks)
     assert statuses(results) == ["error", "ok"]
-    assert "top1 100.00 % was measured and not stored" in results[0].error.message
+    assert "accuracy 100.00 % was measured and not stored" in results[0].error.message
     assert statuses(evaluate(tmp_path, CountingModel(), tasks)) == ["ok", "ok"]
 
 
@@ -140,3 +141,17 @@ def test_a_store_that_cannot_be_written_is_read(
     model = CountingModel()
     assert statuses(evaluate(tmp_path, model, tasks)) == ["ok", "ok"] and model.encoded == 0
     assert "Read-only file system" in caplog.text
+
+
+def test_an_interrupted_pass_says_what_is_kept(tmp_path: Path, tasks: list[Path]) -> None:
+    notes: list[str] = []
+
+    class Listening(Reporter):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path, CountingModel(fail_after=4), tasks, batch_size=2, reporter=Listening())
+    assert notes == ["counting: 4 of 6 images of one/test are encoded and kept."]
+    model = CountingModel()
+    assert statuses(evaluate(tmp_path, model, tasks)) == ["ok", "ok"] and model.encoded == 8
