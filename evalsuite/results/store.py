@@ -115,7 +115,9 @@ def misplaced(path: Path, result: Result) -> str:
     if not (_MODEL_FOLDER.fullmatch(path.parent.name) and _JOB_FILE.fullmatch(path.name)):
         return ""
     own = record_path(result.model, result.run_key, result.task, result.protocol, result.options_hash)
-    if path.parent.name == own.parent.name and path.name in (own.name, *(item.name for item in _siblings(own))):
+    # Before the eight digits stands a name of the model, of which there may be others.
+    same_model = path.parent.name[-8:] == own.parent.name[-8:]
+    if same_model and path.name in (own.name, *(item.name for item in _siblings(own))):
         return ""
     return (
         f"is the record of {result.model} on {result.task} ({result.protocol}), which belongs into {own}; "

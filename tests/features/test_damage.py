@@ -21,8 +21,8 @@ from evalsuite.features.extraction import PassOptions, ensure_features
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import EmbeddedTexts, text_embeddings
 from evalsuite.features.verifying import verify_model
-from evalsuite.hashing import file_sha256
 from tests.models_for_tests import CountingModel, array_pool
+from tests.stores import write_old_checksums
 
 POOL = array_pool()
 PART = 5
@@ -147,15 +147,8 @@ def test_a_damaged_shard_is_computed_again(tmp_path: Path, truth: list[torch.Ten
     assert encoded == 20 and all(map(torch.equal, values(store), truth))
 
 
-def as_of_old(folder: Path) -> None:
-    """Turn the checksums into those that version 0.1.0 wrote."""
-    compacted = the(folder, "compacted-*")
-    names = ["embedding.npy", "manifest.parquet", "penultimate.npy"]
-    (compacted / "checksums.json").write_text(json.dumps({name: file_sha256(compacted / name) for name in names}))
-
-
 def test_a_store_of_the_first_version_is_checked_by_its_own_checksums(folder: Path, truth: list[torch.Tensor]) -> None:
-    as_of_old(folder)
+    write_old_checksums(the(folder, "compacted-*"))
     before = the(folder, "compacted-*/checksums.json").read_bytes()
     store, encoded = image_pass(folder)
     assert encoded == 0 and all(map(torch.equal, values(store), truth)) and store.damaged() == []
