@@ -47,9 +47,20 @@ def is_sealed(content: bytes) -> bool:
     return _SEAL.search(content) is not None
 
 
-def read_sealed(path: Path) -> Any:
-    """Return the value of a JSON file; ValueError where it is no JSON or its digest does not fit."""
-    body, fits = unseal(path.read_bytes())
+def read_sealed(path: Path, *, always: bool = False) -> Any:
+    """Return the value of a JSON file; ValueError where it is no JSON or its digest does not fit.
+
+    always: whether such files have had a digest from the first.
+    """
+    content = path.read_bytes()
+    if always and not is_sealed(content):
+        raise ValueError(BROKEN)
+    return parse_sealed(content)
+
+
+def parse_sealed(content: bytes) -> Any:
+    """Do as `read_sealed` does, on what was read."""
+    body, fits = unseal(content)
     value = json.loads(body)
     if not fits or (isinstance(value, dict) and KEY in value):
         raise ValueError(BROKEN)

@@ -40,7 +40,7 @@ def read_description(folder: Path) -> bytes | None:
 def _noted(folder: Path) -> str | None:
     """Return the sha256 of a description; None where there is none, as for what version 0.1.0 wrote."""
     try:
-        found = read_sealed(_digest_file(folder))
+        found = read_sealed(_digest_file(folder), always=True)
     except FileNotFoundError:
         return None
     return str(found.get("sha256")) if isinstance(found, dict) else ""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -18,12 +19,15 @@ import xxhash
 from numpy.typing import NDArray
 
 from evalsuite.hashing import file_key
-from evalsuite.seals import read_sealed, write_sealed
+from evalsuite.seals import is_sealed, parse_sealed, write_sealed
 
 CHECKSUMS = "checksums.json"
 
 PART_BYTES = 64 << 20
 """Of an array that one checksum is of: a few rows of a large file cost no more than this."""
+
+HEADER_START = 10
+"""Bytes before the header of an .npy file of version 1.0: magic, version, and the length of the header."""
 
 _SOUND: dict[tuple[Any, ...], bool] = {}
 """What this process found of the parts it has checked: (file and its key, part) -> whether it is sound."""
@@ -111,7 +115,8 @@ def write_sums(folder: Path, sums: FolderSums) -> None:
 
 def read_sums(folder: Path) -> FolderSums:
     """Read the checksums of a compacted folder; OSError, ValueError, KeyError, TypeError where they are damaged."""
-    found = read_sealed(folder / CHECKSUMS)
+    content = (folder / CHECKSUMS).read_bytes()
+    found = parse_sealed(content)
     if "layers" not in found:  # version 0.1.0: a sha256 per file
         arrays = {name.removesuffix(".npy"): sha256 for name, sha256 in found.items() if name.endswith(".npy")}
         layers = {name: ArraySums("", 1, (str(sha256),), whole=True) for name, sha256 in arrays.items()}
@@ -120,6 +125,8 @@ def read_sums(folder: Path) -> FolderSums:
         name: ArraySums(item["header"], int(item["rows"]), tuple(item["parts"]))
         for name, item in found["layers"].items()
     }
+    if not is_sealed(content):
+        raise ValueError("it has no digest")
     return FolderSums(found["manifest"], layers, found["of"], found["origin"])
 
 
@@ -131,12 +138,6 @@ class Mapped:
     header: bytes
     sums: ArraySums
     key: tuple[Any, ...]
-
-    def header_fits(self) -> bool:
-        """Tell whether the array begins where, and has the shape and type, that were written."""
-        sums = self.sums
-        fits = digest([self.header]) == sums.header and -(-len(self.array) // sums.rows) == len(sums.parts)
-        return sums.whole or fits
 
     def unsound(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return (len(rows),): which rows lie in a part whose bytes are not what was written."""
@@ -160,8 +161,16 @@ class Mapped:
 
 
 def mapped(path: Path, sums: ArraySums) -> Mapped:
-    """Map an .npy file into memory; EOFError, ValueError where it is none or cut off."""
-    array: NDArray[Any] = np.load(path, mmap_mode="r")
+    """Map an .npy file into memory; ValueError where it is none, is cut off, or has another header."""
     with path.open("rb") as file:
-        header = file.read(getattr(array, "offset", 0))
+        start = file.read(HEADER_START)
+        header = start + file.read(int.from_bytes(start[-2:], "little"))
+    if not sums.whole and digest([header]) != sums.header:
+        raise ValueError("its header is not what was written")
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (EOFError, TypeError, SyntaxError, OverflowError, TokenError) as error:  # what numpy makes of a header
+        raise ValueError(str(error)) from error
+    if array.ndim != 2 or not (sums.whole or -(-len(array) // sums.rows) == len(sums.parts)):
+        raise ValueError(f"it has the shape {array.shape}")
     return Mapped(array, header, sums, (str(path), *file_key(path.stat())))

@@ -29,7 +29,7 @@ def leave_only_intact(folder: Path, place: DataPlace) -> None:
 
 def note_sums(folder: Path, files: Sequence[Path], place: DataPlace) -> None:
     """Note the checksums of those files of a copy that have none."""
-    noted = read_sealed(folder / SUMS) if (folder / SUMS).is_file() else {}
+    noted = read_sealed(folder / SUMS, always=True) if (folder / SUMS).is_file() else {}
     fresh = {path.relative_to(folder).as_posix(): path for path in files}
     fresh = {name: path for name, path in fresh.items() if name not in noted}
     if fresh:
@@ -56,7 +56,7 @@ def _fits(sums: Path, place: DataPlace | None = None) -> bool:
     """Tell whether the files of a copy have their checksums. place: where known ones are remembered."""
     known = (None, None) if place is None else (place.cache_dir, place.progress)
     try:
-        noted = read_sealed(sums)
+        noted = read_sealed(sums, always=True)
         return files_sha256([sums.parent / name for name in noted], *known) == list(noted.values())
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return False
