@@ -61,7 +61,10 @@ def read_sealed(path: Path, *, always: bool = False) -> Any:
 def parse_sealed(content: bytes) -> Any:
     """Do as `read_sealed` does, on what was read."""
     body, fits = unseal(content)
-    value = json.loads(body)
+    try:
+        value = json.loads(body)
+    except RecursionError:
+        raise ValueError("it is nested too deeply to be read") from None
     if not fits or (isinstance(value, dict) and KEY in value):
         raise ValueError(BROKEN)
     return value

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
+from evalsuite.cli.terminal import say
 from evalsuite.config import default_cache, default_output
 from evalsuite.text import counted
 
@@ -40,12 +41,12 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
     chosen = _chosen(cache_dir, models, tasks)
     for entry in chosen:
         if entry.problem:
-            click.echo(f"{entry.problem}; `evalsuite cache rm -m {entry.origin.model}` removes it.", err=True)
+            say(f"{entry.problem}; `evalsuite cache rm -m {entry.origin.model}` removes it.", err=True)
     if chosen:
         headers = ["model", "task", "pool", "precision", "size"]
         rows = [[*(getattr(entry.origin, name) for name in headers[:-1]), decimal(entry.bytes)] for entry in chosen]
-        click.echo(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
-    click.echo(f"{_sum(chosen)} in {cache_dir or default_cache()}")
+        say(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
+    say(f"{_sum(chosen)} in {cache_dir or default_cache()}")
 
 
 @cache.command(
@@ -70,19 +71,19 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
     chosen = _chosen(cache_dir, models, tasks)
     if not chosen:
         sweep(cache_dir or default_cache())
-        click.echo("Nothing matches.")
+        say("Nothing matches.")
         return 0
     if not yes:
         click.confirm(f"Remove {_sum(chosen)}?", abort=True)
     failed = 0
     for entry in chosen:
         try:
-            remove(entry, lambda text: click.echo(text, err=True))
+            remove(entry, lambda text: say(text, err=True))
         except OSError as error:
             failed += 1
-            click.echo(f"{entry.folder} was not removed: {error}.", err=True)
+            say(f"{entry.folder} was not removed: {error}.", err=True)
     sweep(cache_dir or default_cache())
-    click.echo(f"Removed {counted(len(chosen) - failed, 'pool')}.")
+    say(f"Removed {counted(len(chosen) - failed, 'pool')}.")
     return 1 if failed else 0
 
 
@@ -122,7 +123,7 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], outputs: tuple[Path,
     index = TaskIndex(options["include_paths"])
     chosen = _chosen(place.cache_dir, models, tasks)
     if not chosen:
-        click.echo(f"Nothing matches in {place.cache_dir}.")
+        say(f"Nothing matches in {place.cache_dir}.")
     wrong = 0
     for entry in chosen:
         pool, note = _pool(entry, place, index)
@@ -133,7 +134,7 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], outputs: tuple[Path,
     for found in others(place.cache_dir, results, lambda m, t: _matches(m, models) and _matches(t, tasks), folders):
         wrong += show_checked(found)
     if left := leftovers(place.cache_dir):
-        click.echo(f"{counted(len(left), 'leftover')} of stopped runs, which nothing reads; the next run removes them.")
+        say(f"{counted(len(left), 'leftover')} of stopped runs, which nothing reads; the next run removes them.")
     return 1 if wrong else 0
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -18,11 +17,11 @@ SHOWN_PROBLEMS = 10
 
 def show(what: str, problems: Sequence[str], note: str = "") -> bool:
     """Print how something is, and what is wrong with it; return whether anything is."""
-    click.echo(f"{what}: {counted(len(problems), 'problem') if problems else 'ok'}{note}")
+    say(f"{what}: {counted(len(problems), 'problem') if problems else 'ok'}{note}")
     for problem in problems[:SHOWN_PROBLEMS]:
-        click.echo(f"  {problem}")
+        say(f"  {problem}")
     if len(problems) > SHOWN_PROBLEMS:
-        click.echo(f"  and {len(problems) - SHOWN_PROBLEMS} more")
+        say(f"  and {len(problems) - SHOWN_PROBLEMS} more")
     return bool(problems)
 
 

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from evalsuite import config
 from evalsuite.errors import SpecError, UsageError
+from evalsuite.reading import read_bytes
 from evalsuite.records import Strict, first_problem
 from evalsuite.results.numbers import Number, Origin
 from evalsuite.seals import BROKEN, unseal, write_sealed
@@ -110,10 +111,8 @@ def read_imported() -> tuple[Number, ...]:
     numbers: list[Number] = []
     for path in sorted(config.imported_dir().glob("[!.]*.json")):
         try:
-            content, fits = unseal(path.read_bytes())
+            content, fits = unseal(read_bytes(path))
             table = ImportedTable.model_validate_json(content)
-        except OSError as error:
-            raise SpecError(f"{path}: {error.strerror or error}.") from error
         except ValidationError as error:
             raise SpecError(f"{path}: {first_problem(error)}. Import it again, or remove the file.") from error
         if table.name != path.stem:

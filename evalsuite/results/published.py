@@ -5,24 +5,24 @@ Every file is checked when it is read, so that a shifted column or a lost row is
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from evalsuite.errors import SpecError
+from evalsuite.reading import parse_csv, read_bytes
 from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
 from evalsuite.results.claims import Claim
 from evalsuite.results.numbers import Number, Origin
-from evalsuite.text import counted
+from evalsuite.text import counted, shortened
+from evalsuite.yaml_loading import load_yaml
 
 _SLUG = re.compile(r"[a-z0-9.-]+/[a-z0-9.-]+")
 
@@ -119,16 +119,14 @@ def read_papers(folder: Path | None = None) -> tuple[Paper, ...]:
 def read_description(path: Path, schema: type[Described]) -> Described:
     """Read a YAML file that describes tables; SpecError names the file and the key that is wrong."""
     try:
-        return schema.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return schema.model_validate(load_yaml(path)[0])
     except ValidationError as error:
         raise SpecError(f"{path}: {first_problem(error)}") from error
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _read_paper(described: PublishedSet, root: Path) -> Paper:
     files: list[DatasetsFile | TableFile] = [described.datasets, *described.tables]
-    contents = {item.file: _content(root / item.file) for item in files}
+    contents = {item.file: read_bytes(root / item.file) for item in files}
     tasks = _read_tasks(described, root, contents)
     unknown = sorted(set(described.caveats) - {task.task for task in tasks})
     if unknown:
@@ -155,7 +153,7 @@ def _check_digest(path: Path, content: bytes, expected: str) -> None:
 
 def _read_tasks(described: PublishedSet, root: Path, contents: Mapping[str, bytes]) -> list[PublishedTask]:
     path = root / described.datasets.file
-    header, lines = _parsed(path, contents[described.datasets.file])
+    header, lines = parse_csv(contents[described.datasets.file], path)
     tasks: list[PublishedTask] = []
     for number, cells in lines:
         try:
@@ -172,7 +170,7 @@ def _read_tasks(described: PublishedSet, root: Path, contents: Mapping[str, byte
 def _read_table(
     described: PublishedSet, table: TableFile, tasks: Sequence[PublishedTask], path: Path, content: bytes
 ) -> Iterator[Number]:
-    header, lines = _parsed(path, content)
+    header, lines = parse_csv(content, path)
     if header != [*_ROW_COLUMNS, *(task.task for task in tasks)]:
         raise SpecError(
             f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {counted(len(tasks), 'task')} of "
@@ -213,36 +211,7 @@ def _parse_row(path: Path, number: int, header: list[str], cells: list[str]) -> 
         raise SpecError(f"{path}, line {number}: a score is not a number ({error}).") from error
 
 
-def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and the numbered lines of a CSV file, all of the header's length.
-
-    Raises SpecError that names the file and the line.
-    """
-    return _parsed(path, _content(path))
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}.") from error
-
-
-def _parsed(path: Path, content: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Do as `read_csv` does, on what was read."""
-    try:
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-        header = next(reader, [])
-        lines = [(reader.line_num, cells) for cells in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
-    for number, cells in lines:
-        if len(cells) != len(header):
-            raise SpecError(f"{path}, line {number}: {counted(len(cells), 'cell')} where the header has {len(header)}.")
-    return header, lines
-
-
 def _check_unique(path: Path, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise SpecError(f"{path}: listed twice: {', '.join(twice)}.")
+        raise SpecError(f"{path}: listed twice: {shortened(twice)}.")

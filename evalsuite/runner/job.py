@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +24,12 @@ from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
 from evalsuite.results.store import ResultStore, UnreadableRecordError, log_path, read_result
 from evalsuite.runner.base import Reporter
+from evalsuite.runner.doubts import images_on_both_sides, untested_classes
 from evalsuite.runner.fingerprints import changed_options, layer_of, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
-from evalsuite.text import brief, counted
+from evalsuite.text import brief, counted, printable
 
 
 @dataclass
@@ -180,6 +181,18 @@ class ModelTaskJob:
             digests.append(content_digest(stored, features))
         return _joined(digests)
 
+    def _doubts(self, protocol: EvaluationProtocol, outcome: Outcome) -> list[str]:
+        """Return what of the data contradicts itself, although there is a number."""
+        absent = [] if self.options.limit is not None else untested_classes(self.task.task, outcome)
+        if not protocol.needs_training:
+            return absent
+        return absent + images_on_both_sides(self.task.folds(training=True), self._digests)
+
+    def _digests(self, split: Split) -> Iterator[str]:
+        """Yield the sha256 of the images of a split, of those that could be read."""
+        features, ids = self.features(split.pool), self.task.pool(split.pool).ids
+        return (features.stamp(ids[row]).sha256 for row in split.rows if ids[row] in features)
+
     def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
         if pool not in self._opened:
@@ -269,7 +282,7 @@ class ModelTaskJob:
             )
         )
         fit = time.perf_counter() - started - clock["text"]
-        outcome.warnings += cut
+        outcome.warnings += [*cut, *self._doubts(protocol, outcome)]
         content = self._content(protocol)
         images = sum(report.seconds for report in reports.values())
         sizes = [features.layers()[chosen] for features in self._opened.values() if chosen in features.layers()]
@@ -304,18 +317,20 @@ class ModelTaskJob:
 
     def fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
         """Record what went wrong as the result of these protocols."""
-        message = brief(str(error))
-        log = str(error) if message != str(error).strip() else ""
+        message = printable(brief(str(error)))
+        log = printable(str(error)) if brief(str(error)) != str(error).strip() else ""
         fault = None if isinstance(error, UsageError) else fault_of_the_system(error)
         if fault is not None:
-            message, log = brief(fault), ""
+            message, log = printable(brief(fault)), ""
         elif not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
             place = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{message}\n({place.name}, {place.filename}, line {place.lineno})".strip()
-            log = "".join(traceback.format_exception(error))
+            log = printable("".join(traceback.format_exception(error)))
         record = ErrorRecord(kind=type(error).__name__, message=message)
         for protocol in protocols:
-            self._write(self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=log)
+            self._write(
+                self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=printable(log)
+            )
 
     def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None, log: str = "") -> None:
         changed = options_hash(changed_options(protocol, self.options))
@@ -357,7 +372,7 @@ def _not_stored(result: Result, error: Exception) -> Result:
         problem = f"{result.error.message}\n{problem}"
     if result.metric is not None:
         problem = f"{result.metric.name} {100 * result.metric.value:.2f} % was measured and not stored: {problem}"
-    record = ErrorRecord(kind=type(error).__name__, message=brief(problem))
+    record = ErrorRecord(kind=type(error).__name__, message=printable(brief(problem)))
     return result.model_copy(
         update={"status": "error", "error": record, "metric": None, "metrics": {}, "samples": None}
     )

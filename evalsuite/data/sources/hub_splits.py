@@ -123,7 +123,7 @@ class HubSplits:
     def _read_index(self) -> dict[str, Any]:
         try:
             stored = read_sealed(self.place.cache_dir / INDEX_NAME)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return stored if isinstance(stored, dict) else {}
 
