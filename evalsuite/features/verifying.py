@@ -26,7 +26,11 @@ def verify_model(folder: Path) -> tuple[int, int, list[str]]:
         read_description(folder)
     except (OSError, ValueError) as error:
         problems.append(f"{DESCRIPTION} is damaged ({error}); {AGAIN}")
-    return len(files), unsealed, [*problems, *_damaged(folder.glob("[!.]*.json"))]
+    return (
+        len(files),
+        unsealed,
+        [*problems, *_damaged(path for path in folder.glob("[!.]*.json") if path.name != DESCRIPTION)],
+    )
 
 
 def models_of(cache_dir: Path) -> list[Path]:

@@ -65,7 +65,7 @@ def flipped(path: Path) -> None:
         ("*.safetensors", "texts/"),
         ("out/*/shapes.zero_shot.json", "run it again"),
         ("*.samples.parquet", "--log-samples"),
-        ("file-sha256.json", "file-sha256.json is damaged"),
+        ("digests/*.json", "is damaged"),
     ],
 )
 def test_whatever_is_damaged_is_named(stores: Path, pattern: str, said: str) -> None:
