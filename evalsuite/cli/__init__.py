@@ -84,6 +84,8 @@ def main() -> None:
         sys.exit(0)
     except Exception as error:
         fault = fault_of_the_system(error)
+        if fault is None and isinstance(error, OSError):
+            fault = f"{error}. Look at the rights of that file or folder, and at its disk."
         if fault is None:
             raise
         complain(EvalsuiteError(fault))
