@@ -213,6 +213,7 @@ def _write_parquet(store: Path) -> None:
     import datasets
     import numpy as np
 
+    datasets.disable_progress_bars()
     for split, seed in (("train", 0), ("test", 1)):
         images = np.random.default_rng(seed).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
         features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,10 +20,9 @@ from tests.campaign.frame import Finding
 
 def rounds(folder: Path, random: Random) -> Iterator[Finding | None]:
     """Damage one file of a store, use the store, and hold what is read against what was written."""
-    logging.getLogger("evalsuite").setLevel(logging.ERROR)  # damage is told by warnings
     prepared: dict[str, Any] = {}
     weights = [target.weight for target in TARGETS]
-    with mock.patch.dict(os.environ):
+    with mock.patch.dict(os.environ), quiet():
         while True:
             target = random.choices(TARGETS, weights)[0]
             pristine, store = folder / "pristine" / target.name, folder / "store" / target.name
@@ -34,6 +34,18 @@ def rounds(folder: Path, random: Random) -> Iterator[Finding | None]:
             shutil.copytree(pristine, store)
             yield _attack(target, store, prepared[target.name], random)
             shutil.rmtree(store)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out the warnings by which damage is told, which would be thousands."""
+    logger = logging.getLogger("evalsuite")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _attack(target: Target, store: Path, truth: Any, random: Random) -> Finding | None:
