@@ -37,6 +37,11 @@ def read_description(folder: Path) -> bytes | None:
     return content
 
 
+def forget_description(folder: Path) -> None:
+    """Remove the checksum of a model whose folder is removed."""
+    atomic.remove(_digest_file(folder))
+
+
 def _noted(folder: Path) -> str | None:
     """Return the sha256 of a description; None where there is none, as for what version 0.1.0 wrote."""
     try:

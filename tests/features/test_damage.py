@@ -15,7 +15,7 @@ import torch
 
 from evalsuite.errors import JobError
 from evalsuite.features import sums
-from evalsuite.features.descriptions import read_description, write_description
+from evalsuite.features.descriptions import forget_description, read_description, write_description
 from evalsuite.features.encoding import encode_batches
 from evalsuite.features.extraction import PassOptions, ensure_features
 from evalsuite.features.store import PoolFeatures
@@ -208,7 +208,8 @@ def test_what_a_model_is_has_its_checksum_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not those that were written"):
         read_description(folder)
     assert "model.json" in verify_model(folder)[2][0]
-    shutil.rmtree(tmp_path / "digests")  # as version 0.1.0 left it
+    forget_description(folder)  # as version 0.1.0 left it
+    assert not any((tmp_path / "digests").iterdir())
     assert json.loads(read_description(folder) or b"") == {"logit_scale": 109}
 
 
