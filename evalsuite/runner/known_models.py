@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,16 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from evalsuite import atomic
+from evalsuite.features.descriptions import DESCRIPTION, read_description, write_description
 from evalsuite.features.store import PoolFeatures
 from evalsuite.hashing import combined_sha256
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
 from evalsuite.results.store import file_slug, hash8
+from evalsuite.seals import read_sealed, write_sealed
 
 TEXT_TEST_FILE = "text_test.json"
+
+_LOG = logging.getLogger(__name__)
 
 
 class Description(BaseModel):
@@ -51,14 +55,19 @@ class KnownModel:
         return PoolFeatures(self.folder / f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}{chosen}")
 
     def description(self) -> Description | None:
-        """Return what the model is, where it was loaded before."""
-        path = self._description_file
-        return Description.model_validate_json(path.read_bytes()) if path.is_file() else None
+        """Return what the model is, where it was loaded before; None where that is damaged, too, which is told."""
+        try:
+            content = read_description(self.folder)
+            return None if content is None else Description.model_validate_json(content)
+        except ValueError as error:
+            why = " ".join(str(error).split())
+            _LOG.warning("%s is damaged (%s): the model is loaded to write it again.", self.folder / DESCRIPTION, why)
+            return None
 
     def describe(self, model: ImageModel) -> None:
         """Store what the model is, for the next run."""
         found = Description(info=model.info, has_text=isinstance(model, ImageTextModel))
-        atomic.write_json(self._description_file, found.model_dump(mode="json"))
+        write_description(self.folder, found.model_dump(mode="json"), reusable=self.reusable)
 
     @property
     def overflows(self) -> bool:
@@ -71,16 +80,15 @@ class KnownModel:
 
     def text_warnings(self) -> list[str] | None:
         """Return what the test of the text encoder said; None: it was not tested."""
-        path = self.folder / TEXT_TEST_FILE
-        return list(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+        try:
+            found = read_sealed(self.folder / TEXT_TEST_FILE)
+            return list(found["warnings"] if isinstance(found, dict) else found)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged is as good as not there
+            return None
 
     def note_text_warnings(self, warnings: Sequence[str]) -> None:
         """Store what the test of the text encoder said, for the next run."""
-        atomic.write_json(self.folder / TEXT_TEST_FILE, list(warnings))
-
-    @property
-    def _description_file(self) -> Path:
-        return self.folder / "model.json"
+        write_sealed(self.folder / TEXT_TEST_FILE, {"warnings": list(warnings)})
 
     @property
     def _overflow_file(self) -> Path:

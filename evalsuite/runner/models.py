@@ -20,7 +20,7 @@ from evalsuite.errors import EvalsuiteError, ModelError, NotFiniteError, UsageEr
 from evalsuite.features import precomputed
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
-from evalsuite.features.texts import EmbeddedTexts, text_embeddings
+from evalsuite.features.texts import TEXTS, EmbeddedTexts, text_embeddings
 from evalsuite.models.base import (
     EMBEDDING,
     PENULTIMATE,
@@ -31,7 +31,7 @@ from evalsuite.models.base import (
     ModelInfo,
     move,
 )
-from evalsuite.models.feature_folders import STORED_TEXTS, FeatureFolder, FeaturesModel
+from evalsuite.models.feature_folders import FeatureFolder, FeaturesModel
 from evalsuite.models.loading import known_logits, load_model, skeleton, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
 from evalsuite.models.named_layers import with_layer
@@ -282,8 +282,8 @@ class ModelSession:
     def embed_texts(self, texts: Sequence[str]) -> EmbeddedTexts:
         """Return texts with their float32 embeddings, from the store where they were computed before."""
         if self._resolved.backend == "features" and self._features_given.of is not None:
-            return text_embeddings(self._features_given.path / STORED_TEXTS, texts, self._encode_texts)
-        return text_embeddings(self.identify().folder / "texts", texts, self._encode_texts)
+            return text_embeddings(self._features_given.path / TEXTS, texts, self._encode_texts)
+        return text_embeddings(self.identify().folder / TEXTS, texts, self._encode_texts)
 
     def text_warnings(self) -> list[str]:
         """Return what the test of the text encoder said, at the first run that used it."""
