@@ -51,7 +51,7 @@ class ModelTaskJob:
     reporter: Reporter
     held: HeldError | None = None
     again: bool = False
-    _results: dict[str, Result] = field(default_factory=dict)
+    _results: dict[EvaluationProtocol, Result] = field(default_factory=dict)
     _untold: list[tuple[Result, bool]] = field(default_factory=list)
     _lock: Lock | None = None
     _opened: dict[str, PoolFeatures] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class ModelTaskJob:
     @property
     def results(self) -> list[Result]:
         """What there is so far, in the order of the protocols."""
-        return [self._results[item.name] for item in self.protocols if item.name in self._results]
+        return [self._results[item] for item in self.protocols if item in self._results]
 
     def begin(self) -> list[EvaluationProtocol]:
         """Take what is stored and return the protocols that must be run; `finish` ends what this begins.
@@ -68,9 +68,9 @@ class ModelTaskJob:
         never stops the run.
         """
         self.held, self.again = None, False
-        pending = [item for item in self.protocols if item.name not in self._results]
+        pending = [item for item in self.protocols if item not in self._results]
         try:
-            pending = self._without_text_jobs(pending)
+            pending = self._applicable(pending)
             pending = self._without_stored(pending)
             if pending and self._take():
                 pending = self._without_stored(pending)  # another process may just have done it
@@ -106,21 +106,25 @@ class ModelTaskJob:
         self._lock = lock
         return True
 
-    def _without_text_jobs(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
-        if not any(protocol.needs_text for protocol in protocols) or self.model.has_text():
-            return list(protocols)
+    def _applicable(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
+        """Return the protocols that have a meaning for this model and task; the others get a record that says why."""
+        found = []
         for protocol in protocols:
-            if protocol.needs_text:
+            reason = protocol.not_applicable(self.task.task)
+            if reason is None and protocol.needs_text and not self.model.has_text():
                 reason = f"The model {self.model.name!r} has no text encoder."
+            if reason is None:
+                found.append(protocol)
+            else:
                 error = ErrorRecord(kind="not_applicable", message=reason)
                 self._write(self._base(protocol, "not_applicable").model_copy(update={"error": error}), protocol)
-        return [protocol for protocol in protocols if not protocol.needs_text]
+        return found
 
     def _without_stored(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
         pending = []
         for protocol in protocols:
             try:
-                self.task.splits(protocol)
+                self.task.to_encode(protocol)
             except EvalsuiteError as error:
                 self.fail([protocol], error)
                 continue
@@ -145,9 +149,20 @@ class ModelTaskJob:
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
+        if self.options.calibrate and self._uncalibrated(found, protocol):
+            return None
         if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
             return None
         return found if self._same_bytes(found, protocol) else None
+
+    def _uncalibrated(self, found: Result, protocol: EvaluationProtocol) -> bool:
+        """Tell whether a result lacks a temperature that this run would fit."""
+        calibration = found.details.get("calibration")
+        return (
+            protocol.scores is not None
+            and not self.task.task.multilabel
+            and not (isinstance(calibration, dict) and calibration.get("validation"))
+        )
 
     def _same_bytes(self, found: Result, protocol: EvaluationProtocol) -> bool:
         """Tell whether a result for equal ids and sizes is also one for equal bytes.
@@ -184,10 +199,6 @@ class ModelTaskJob:
             fingerprint = self.task.pool(pool).fingerprint
             self._opened[pool] = self.model.identify().pool_features(self.task.task.name, pool, fingerprint)
         return self._opened[pool]
-
-    def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
-        """Return every split that these protocols read."""
-        return [split for protocol in protocols for split in self.task.splits(protocol)]
 
     def member(self, pool: str) -> Member:
         """Return what an image pass over a pool needs of the model."""
@@ -249,13 +260,14 @@ class ModelTaskJob:
         started = time.perf_counter()
         outcome: Outcome = protocol.run(
             ProtocolInput(
-                task=self.task.task,
+                task=protocol.prompted(self.task.task),
                 folds=self.task.folds(training=protocol.needs_training),
                 read=self._read,
                 embed_texts=embed,
                 device=self.model.device,
                 logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
                 seed=self.options.seed,
+                validation=self.task.validation(protocol),
                 on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
             )
         )
@@ -324,7 +336,7 @@ class ModelTaskJob:
             self.reporter.note(f"  all of it: {log_path(path)}")
 
     def _keep(self, result: Result, protocol: EvaluationProtocol, *, stored: bool) -> None:
-        self._results[protocol.name] = result
+        self._results[protocol] = result
         self._untold.append((result, stored))
 
     def _key_if_known(self) -> str:

@@ -15,11 +15,12 @@ from evalsuite.features.extraction import PassReport
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome
+from evalsuite.protocols.calibrating import Calibration, calibrated
 from evalsuite.protocols.scoring import further_metrics, main_metric
 from evalsuite.records import DataRecord, ModelInfo, PassPhases, Result, Status, Timings
 from evalsuite.results.provenance import collect
 from evalsuite.results.samples import with_classes
-from evalsuite.runner.fingerprints import changed_options, result_fingerprint
+from evalsuite.runner.fingerprints import changed_options, in_json, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
@@ -52,7 +53,7 @@ def base_result(
         task=task,
         protocol=protocol.name,
         fingerprint="",
-        options={**asdict(protocol.options), **changed},
+        options={**in_json(asdict(protocol.options)), **changed},
         changed_options=changed,
         provenance=collect(model.encoded_on, model.precision, options.seed, options.command, options.decoder),
     )
@@ -77,7 +78,7 @@ def measured_result(
             "fingerprint": result_fingerprint(session, protocol, model.identify().run_key, options),
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
-            "details": json.loads(json.dumps(outcome.details)),
+            "details": in_json({**outcome.details, **_calibration(session.task, protocol, outcome)}),
             "warnings": [
                 *outcome.warnings,
                 *_of_the_data(session, measured),
@@ -100,6 +101,11 @@ def measured_result(
             ),
         }
     )
+
+
+def _calibration(task: TaskSpec, protocol: EvaluationProtocol, outcome: Outcome) -> dict[str, Calibration]:
+    found = calibrated(protocol, task, outcome)
+    return {} if found is None else {"calibration": found}
 
 
 def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
