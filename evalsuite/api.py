@@ -161,17 +161,24 @@ def measure_speed(model: str, options: RunOptions, place: DataPlace, say: Callab
 
     say: told what is being measured. Raises UsageError for a wrong name or device, and what loading a model raises.
     """
+    session = open_model(model, options, place, say)
+    batch_size = options.batch_size or BATCH_SIZES[session.device.type]
+    found = measure(session, batch_size, say)
+    keep(found, place.cache_dir)
+    session.close()
+    return found, batch_size
+
+
+def open_model(model: str, options: RunOptions, place: DataPlace, say: Callable[[str], None]) -> ModelSession:
+    """Return a model on the devices of these options; UsageError for a wrong name or device. say: told what is done."""
     check_writable(place.cache_dir, "--cache-dir")
     devices = parse_devices(options.device)
     executor = LocalExecutor(
         devices, choose_precisions(options.precision, devices[0]), compile=options.compile, note=say
     )
     session = ModelSession(resolve(model), place, executor, variant(options))
-    batch_size = options.batch_size or BATCH_SIZES[session.device.type]
-    found = measure(session, batch_size, say)
-    keep(found, place.cache_dir)
-    session.close()
-    return found, batch_size
+    session.check_name()
+    return session
 
 
 def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> TaskSpec:

@@ -77,8 +77,13 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins:
 
 def confidence(logits: Scores, link: Link) -> NDArray[np.float64]:
     """Return the probability of the best class of each sample: (n,) in [0, 1]. logits: (n, C)."""
-    parts = [_probabilities(logits[span].astype(np.float64), link).max(axis=1) for span in _spans(len(logits))]
+    parts = [probabilities(logits[span].astype(np.float64), link).max(axis=1) for span in _spans(len(logits))]
     return np.concatenate([np.empty(0), *parts])
+
+
+def probabilities(logits: NDArray[np.float64], link: Link) -> NDArray[np.float64]:
+    """Return the probabilities of logits (n, C)."""
+    return np.asarray(expit(logits) if link == "sigmoid" else softmax(logits, axis=1))
 
 
 def errors(logits: Scores, labels: Labels, link: Link, temperature: float = 1.0) -> Errors:
@@ -86,7 +91,7 @@ def errors(logits: Scores, labels: Labels, link: Link, temperature: float = 1.0)
     sure, right, nll, brier = [], [], 0.0, 0.0
     for span in _spans(len(logits)):
         scaled, expected = logits[span] / np.float64(temperature), labels[span]
-        found = _probabilities(scaled, link)
+        found = probabilities(scaled, link)
         own = found[np.arange(len(expected)), expected]
         sure.append(found.max(axis=1))
         right.append(scaled.argmax(axis=1) == expected)
@@ -123,7 +128,7 @@ def _slope(logits: Scores, labels: Labels, link: Link, sharpness: float) -> floa
     for span in _spans(len(logits)):
         part, expected = logits[span].astype(np.float64), labels[span]
         own = part[np.arange(len(part)), expected].sum()
-        total += float((_probabilities(part * sharpness, link) * part).sum() - own)
+        total += float((probabilities(part * sharpness, link) * part).sum() - own)
     return total / len(labels)
 
 
@@ -133,10 +138,6 @@ def _negative_log_likelihood(logits: NDArray[np.float64], labels: Labels, link: 
         return -float(np.maximum(log_softmax(logits, axis=1)[own], np.log(FLOOR)).sum())
     # log(1 - p) of every class, and log p in its place for the true one: the two differ by the logit.
     return float(np.logaddexp(0, logits).sum() - logits[own].sum())
-
-
-def _probabilities(logits: NDArray[np.float64], link: Link) -> NDArray[np.float64]:
-    return np.asarray(expit(logits) if link == "sigmoid" else softmax(logits, axis=1))
 
 
 def _spans(count: int) -> Iterator[slice]:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from evalsuite.precision import exact_products
 
-BANK_ROWS = 1 << 16
-"""Rows of the bank that are normalised at a time: 256 MB of 1,024 dimensions. More blocks mean more merging."""
+BANK_BYTES = 128 << 20
+"""Rows of the bank that are normalised at a time: 65,536 of 512 dimensions. More blocks mean more merging."""
 
 CPU_BLOCK_BYTES = 64 << 20
 ACCELERATOR_BLOCK_BYTES = 1 << 30
@@ -36,15 +35,17 @@ def nearest(queries: Tensor, bank: Tensor, k: int, *, rows: Tensor | None = None
     in float32. rows: (m,) int64, the rows of the bank that count, without a copy of them; the result names them by
     their place in `rows`.
     """
-    size = len(bank) if rows is None else len(rows)
+    size, step = len(bank) if rows is None else len(rows), max(1, BANK_BYTES // (4 * bank.shape[1]))
     found: list[Neighbours] = []
     with torch.no_grad(), exact_products():
-        for start in range(0, size, BANK_ROWS):
-            span = slice(start, start + BANK_ROWS)
+        for start in range(0, size, step):
+            span = slice(start, start + step)
             block = bank[span] if rows is None else bank[rows[span]]
-            part = _of_block(queries, unit(block.to(queries.device)), k)
+            # Taking rows has copied them: nobody else sees what is done to the block.
+            block = block.to(queries.device, torch.float32, copy=rows is None)
+            part = _of_block(queries, block.div_(_lengths(block)), k)
             part = Neighbours(part.similarity, part.rows + start)
-            found = [_merged(found[0], part, k) if found else part]
+            found = [merged(found[0], part, k) if found else part]
     if not found:
         nothing = torch.empty(len(queries), 0, device=queries.device)
         return Neighbours(nothing, nothing.long())
@@ -53,7 +54,13 @@ def nearest(queries: Tensor, bank: Tensor, k: int, *, rows: Tensor | None = None
 
 def unit(vectors: Tensor) -> Tensor:
     """Return (n, D) vectors in float32 with a length of one each; a vector of zeros stays."""
-    return functional.normalize(vectors.float(), dim=1)
+    wide = vectors.float()
+    return wide.div(_lengths(wide))
+
+
+def _lengths(vectors: Tensor) -> Tensor:
+    found: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return found.clamp_(min=torch.finfo(torch.float32).tiny)
 
 
 def _of_block(queries: Tensor, block: Tensor, k: int) -> Neighbours:
@@ -71,7 +78,8 @@ def _of_block(queries: Tensor, block: Tensor, k: int) -> Neighbours:
     return Neighbours(similarity, rows)
 
 
-def _merged(first: Neighbours, second: Neighbours, k: int) -> Neighbours:
+def merged(first: Neighbours, second: Neighbours, k: int) -> Neighbours:
+    """Return the k nearest of two sets of neighbours of the same queries."""
     similarity = torch.cat([first.similarity, second.similarity], dim=1)
     best, place = similarity.topk(min(k, similarity.shape[1]))
     return Neighbours(best, torch.cat([first.rows, second.rows], dim=1).gather(1, place))

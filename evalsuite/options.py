@@ -236,5 +236,6 @@ class RunOptions:
         False,
         help="Fit a temperature for every result, also for zero-shot, which needs the images of the validation split.",
     )
+    save_head: bool = option(False, help="Keep the fitted linear probe next to its result, for `evalsuite predict`.")
     log_samples: bool = option(False, help="Store every prediction: one parquet file per result.")
     command: str = ""

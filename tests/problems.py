@@ -38,10 +38,13 @@ def make_task(folder: Path, classes: Sequence[str] = ("a", "b", "c"), **keys: An
 def blobs(n: int, classes: int, seed: int, spread: float = 1.5) -> tuple[torch.Tensor, np.ndarray]:
     """Return overlapping clusters of five dimensions."""
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(size=(classes, 5))
-    labels = np.arange(n) % classes
+    centres, labels = _centres(classes, 5), np.arange(n) % classes
     features = centres[labels] + spread * rng.normal(size=(n, 5))
     return torch.from_numpy(features.astype(np.float32)), labels
+
+
+def _centres(classes: int, dim: int) -> np.ndarray:
+    return np.random.default_rng(99).normal(size=(classes, dim))
 
 
 def whole(pool: str, data: Pools) -> Split:
@@ -55,7 +58,7 @@ def fold_of(data: Pools) -> Fold:
 
 
 def given(task: TaskSpec, data: Pools, folds: Sequence[Fold] | None = None, **more: Any) -> ProtocolInput:
-    """Return what a protocol is given: pools that are in memory, texts whose embeddings are the directions of axes."""
+    """Return what a protocol is given: pools that are in memory, and texts that mean the centres of `blobs`."""
 
     def read(split: Split, layer: str) -> Samples:
         features, labels = data[split.pool]
@@ -66,7 +69,7 @@ def given(task: TaskSpec, data: Pools, folds: Sequence[Fold] | None = None, **mo
         task=task,
         folds=[fold_of(data)] if folds is None else folds,
         read=read,
-        embed_texts=lambda texts: torch.eye(max(dim, len(texts)))[: len(texts), :dim],
+        embed_texts=lambda texts: torch.from_numpy(_centres(len(texts), dim)).float(),
         device=torch.device("cpu"),
         **{"logits": Logits(20.0, 0.0), **more},
     )

@@ -59,12 +59,24 @@ class FoldScores:
     ids: list[str]
 
 
+@dataclass(frozen=True)
+class Head:
+    """A linear classifier: logits are features @ weights.T + intercepts.
+
+    weights: (C, D), intercepts: (C,), float64.
+    """
+
+    weights: NDArray[np.float64]
+    intercepts: NDArray[np.float64]
+
+
 @dataclass
 class Outcome:
     """What a protocol found: the scores of every fold, and what a reader may want to know.
 
     details: for the record; each protocol declares the keys of its own as a TypedDict. validation: scores of samples
-    that the fit has not seen, for each fold: a temperature is fitted on them.
+    that the fit has not seen, for each fold: a temperature is fitted on them. heads: what was fitted, for each fold,
+    where it is linear: `--save-head` keeps the first.
     """
 
     folds: list[FoldScores]
@@ -72,6 +84,7 @@ class Outcome:
     details: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     validation: Sequence[FoldScores] = ()
+    heads: Sequence[Head] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,8 @@ class EvaluationProtocol(ABC):
     are recorded, and those that are not the default tell results apart. version: raised when the numbers it gives
     change, so that stored results are computed again. layer: the layer of the model that it reads. needs_text: whether
     it needs a text encoder. needs_training: whether it reads more than the test split. scores, multilabel_scores: what
-    its scores mean; None: nobody can say how sure it is. prompts: those it takes in place of the task's own.
+    its scores mean; None: nobody can say how sure it is. has_head: whether what it fits is linear and can be kept.
+    prompts: those it takes in place of the task's own.
     """
 
     name: ClassVar[str]
@@ -103,6 +117,7 @@ class EvaluationProtocol(ABC):
     needs_training: ClassVar[bool] = False
     scores: ClassVar[ScoreKind | None] = None
     multilabel_scores: ClassVar[ScoreKind | None] = None
+    has_head: ClassVar[bool] = False
     prompts: PromptChoice = OWN_PROMPTS
 
     def __init__(self, options: Any = None) -> None:

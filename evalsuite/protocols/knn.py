@@ -141,7 +141,7 @@ class _Votes:
         step = max(1, VOTES_AT_A_TIME // (k * (self.n_classes if self.labels.ndim == 2 else 1)))
         parts = [
             self._shares((near / TEMPERATURE).exp(), self.labels[voters])
-            for near, voters in zip(similarity.split(step), rows.split(step), strict=True)
+            for near, voters in zip(torch.split(similarity, step), torch.split(rows, step), strict=True)
         ]
         found: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
         return found

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from evalsuite.metrics import METRICS
 from evalsuite.models.base import PENULTIMATE
 from evalsuite.options import option
-from evalsuite.protocols.base import FoldScores, ProtocolInput, in_fold
+from evalsuite.protocols.base import FoldScores, Head, ProtocolInput, in_fold
 from evalsuite.protocols.training import FoldResult, Labelled, TrainedProtocol, absent_classes, as_tensor, labelled
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class LinearProbe(TrainedProtocol):
     layer = PENULTIMATE
     scores = "logits"
     multilabel_scores = "binary_logits"
+    has_head = True
 
     options: ProbeOptions
 
@@ -106,6 +107,7 @@ class LinearProbe(TrainedProtocol):
             details=_details(search, solution),
             sizes=(len(known.fit), len(known.val), len(test.ids)),
             warnings=[*absent_classes(given, known.final_labels, what), *_warnings(search, solution, what)],
+            head=Head(solution.weights[0].cpu().numpy(), solution.intercepts[0].cpu().numpy()),
         )
 
     def _search(

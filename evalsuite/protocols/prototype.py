@@ -111,11 +111,11 @@ class _Means:
         which = torch.arange(len(features)) if rows is None else torch.from_numpy(rows)
         counts = torch.bincount(labels[which.to(given.device)], minlength=classes)
         centre = torch.zeros(features.shape[1], dtype=torch.float64, device=given.device)
-        for part in which.split(ROWS_AT_A_TIME):
+        for part in torch.split(which, ROWS_AT_A_TIME):
             centre += features[part].to(given.device).double().sum(dim=0)
         means = torch.zeros(classes, len(centre), dtype=torch.float64, device=given.device)
         found = cls(means, centre / len(which), counts == 0, form)
-        for part in which.split(ROWS_AT_A_TIME):
+        for part in torch.split(which, ROWS_AT_A_TIME):
             means.index_add_(0, labels[part.to(given.device)], found.moved(features[part]))
         means.div_(counts.clamp(min=1)[:, None])
         return found
@@ -132,7 +132,7 @@ class _Means:
         import torch
 
         half = self.means.square().sum(dim=1) / 2
-        parts = [self.moved(part) @ self.means.T - half for part in features.split(ROWS_AT_A_TIME)]
+        parts = [self.moved(part) @ self.means.T - half for part in torch.split(features, ROWS_AT_A_TIME)]
         found = torch.cat(parts).masked_fill_(self.absent, ABSENT_SCORE)
         scores: NDArray[np.float32] = found.float().cpu().numpy()
         return scores

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalsuite.data.drawing import Rows, hold_out
-from evalsuite.protocols.base import EvaluationProtocol, FoldScores, Outcome, ProtocolInput, Samples, size_of
+from evalsuite.protocols.base import EvaluationProtocol, FoldScores, Head, Outcome, ProtocolInput, Samples, size_of
 from evalsuite.text import counted, shortened
 
 if TYPE_CHECKING:
@@ -53,13 +53,15 @@ class Labelled:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What a protocol found in a fold. sizes: of train, validation and test; the others as in `Outcome`."""
+    """What a protocol found in a fold. sizes: of train, validation and test; head: what was fitted, where it is linear;
+    the others as in `Outcome`."""
 
     scores: FoldScores
     validation: FoldScores
     details: Mapping[str, Any]
     sizes: tuple[int, int, int]
     warnings: list[str]
+    head: Head | None = None
 
 
 class TrainedSplits(EvaluationProtocol):
@@ -85,6 +87,7 @@ class TrainedProtocol(TrainedSplits):
             details={"folds": [result.details for result in results]},
             warnings=[warning for result in results for warning in result.warnings],
             validation=[result.validation for result in results],
+            heads=[result.head for result in results if result.head is not None],
         )
 
     @abstractmethod

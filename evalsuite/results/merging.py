@@ -13,9 +13,11 @@ from evalsuite import atomic
 from evalsuite.locks import Lock
 from evalsuite.records import Result
 from evalsuite.results.store import (
+    HEAD_ENDS,
     LOCK_FILE,
     RANK,
     UnreadableRecordError,
+    head_paths,
     log_path,
     read_result,
     samples_path,
@@ -72,20 +74,26 @@ def copy_record(source: Path, target: Path) -> None:
     """Copy a record and what lies next to it; a reader sees the old record or the new one with all it names."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with Lock(target.parent / LOCK_FILE):
-        for beside in (samples_path, log_path):
-            if beside(source).is_file():
-                atomic.write_bytes(beside(target), beside(source).read_bytes())
+        pairs = list(zip(_next_to(source), _next_to(target), strict=True))
+        for file, copy in pairs:
+            if file.is_file():
+                atomic.write_bytes(copy, file.read_bytes())
         atomic.write_bytes(target, source.read_bytes())
-        for beside in (samples_path, log_path):
-            if not beside(source).is_file():
-                beside(target).unlink(missing_ok=True)
+        for file, copy in pairs:
+            if not file.is_file():
+                copy.unlink(missing_ok=True)
+
+
+def _next_to(record: Path) -> tuple[Path, ...]:
+    return samples_path(record), log_path(record), *head_paths(record)
 
 
 def _records(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         if _FOLDER.fullmatch(Path(folder).name):
-            yield from (Path(folder) / name for name in sorted(names) if _RECORD.fullmatch(name))
+            records = (name for name in sorted(names) if _RECORD.fullmatch(name) and not name.endswith(HEAD_ENDS))
+            yield from (Path(folder) / name for name in records)
 
 
 def _contradiction(one: Result, other: Result) -> str:

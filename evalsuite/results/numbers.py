@@ -177,7 +177,7 @@ class Number(Place):
 
 
 def _in_details(metric: str, details: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers in the details of a record: `ece` and `ece_tempered`, among others, and `accuracy_4_images`."""
+    """Return the numbers in the details of a record: among others `ece`, `ece_tempered`, `accuracy_4_images`."""
     found: dict[str, float] = {}
     calibration = details.get("calibration") or {}
     for key, mark in (("before", ""), ("after", "_tempered")):

@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evalsuite.atomic import check_writable, write_json, write_text, write_with
+from evalsuite.atomic import check_writable, write_bytes, write_json, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
@@ -33,6 +33,10 @@ JOB_LOCKS = ".jobs"
 
 _LOCK_SECONDS = 120.0
 _LONGEST_NAME = 80
+
+
+HEAD_ENDS = (".head.safetensors", ".head.json")
+"""Ends of the names of the files of a head: its weights, and what they belong to."""
 
 
 class UnreadableRecordError(ValueError):
@@ -99,6 +103,12 @@ def log_path(record: Path) -> Path:
     return record.with_name(record.name.removesuffix(".json") + ".log")
 
 
+def head_paths(record: Path) -> tuple[Path, Path]:
+    """Return where the head of the record at `record` lies, and the description of that head."""
+    first, second = (record.with_name(record.name.removesuffix(".json") + end) for end in HEAD_ENDS)
+    return first, second
+
+
 def write_samples(path: Path, table: Any) -> None:
     """Write per-sample predictions to `path` (see samples_path) atomically.
 
@@ -150,11 +160,18 @@ class ResultStore:
         return Lock(folder / LOCK_FILE)
 
     def write(
-        self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None, log: str = ""
+        self,
+        result: Result,
+        run_key: str,
+        options_hash: str | None = None,
+        samples: Any = None,
+        log: str = "",
+        head: tuple[bytes, bytes] | None = None,
     ) -> Path:
         """Store `result` and return its file; a worse record goes next to a better one and leaves it alone.
 
         samples: a table for write_samples, log: the traceback of an error; stored next to the record and named in it.
+        head: the contents of the two files of a head, stored next to it.
         Raises JobError when the folder cannot be written, or is locked by another process for two minutes.
         """
         main = self.path(result.model, run_key, result.task, result.protocol, options_hash)
@@ -164,7 +181,7 @@ class ResultStore:
             lock = Lock(main.parent / LOCK_FILE)
             lock.acquire(_LOCK_SECONDS)
             try:
-                return _write_locked(main, result.model_copy(update=identity), samples, log)
+                return _write_locked(main, result.model_copy(update=identity), samples, log, head)
             finally:
                 lock.release()
         except HeldError as error:
@@ -241,11 +258,11 @@ def _json_files(root: Path) -> Iterator[str]:
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
-            if name.endswith(".json") and not name.startswith("."):
+            if name.endswith(".json") and not name.startswith(".") and not name.endswith(HEAD_ENDS):
                 yield os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
 
 
-def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
+def _write_locked(main: Path, result: Result, samples: Any, log: str, head: tuple[bytes, bytes] | None) -> Path:
     """Write to `main` or to the sibling that keeps a better record; the caller holds the folder's lock."""
     partial, error = _siblings(main)
     rank = RANK[result.status]
@@ -259,7 +276,11 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
         write_text(log_path(target), log)
         named = result.error.model_copy(update={"log": log_path(target).name})
         result = result.model_copy(update={"error": named})
+    for file, content in zip(head_paths(target), head or (), strict=False):
+        write_bytes(file, content)
     write_json(target, result.model_dump(mode="json"))
+    for file in () if head else head_paths(target):
+        file.unlink(missing_ok=True)
     if result.samples is None:
         samples_path(target).unlink(missing_ok=True)
     if not log:
@@ -273,7 +294,7 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
 
 def remove_record(path: Path) -> None:
     """Remove a record, if it is there, and what lies next to it."""
-    for file in (path, samples_path(path), log_path(path)):
+    for file in (path, samples_path(path), log_path(path), *head_paths(path)):
         file.unlink(missing_ok=True)
 
 

@@ -24,11 +24,11 @@ from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
-from evalsuite.results.store import ResultStore, log_path, remove_record
+from evalsuite.results.store import ResultStore, head_paths, log_path, remove_record
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.fingerprints import changed_options, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
-from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
+from evalsuite.runner.recording import Measured, base_result, first_head, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
 from evalsuite.text import brief
 
@@ -149,11 +149,17 @@ class ModelTaskJob:
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
+        if self.options.save_head and protocol.has_head and self._headless(found, key, options):
+            return None
         if self.options.calibrate and self._uncalibrated(found, protocol):
             return None
         if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
             return None
         return found if self._same_bytes(found, protocol) else None
+
+    def _headless(self, found: Result, key: str, options: str | None) -> bool:
+        record = self.store.path(found.model, key, found.task, found.protocol, options)
+        return not all(path.is_file() for path in head_paths(record))
 
     def _uncalibrated(self, found: Result, protocol: EvaluationProtocol) -> bool:
         """Tell whether a result lacks a temperature that this run would fit."""
@@ -277,7 +283,9 @@ class ModelTaskJob:
         measured = Measured(outcome, reports, content, images, clock["text"], fit, load)
         status = "partial" if self.options.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
-        self._write(result, protocol, samples_table(self.task.task, outcome) if self.options.log_samples else None)
+        samples = samples_table(self.task.task, outcome) if self.options.log_samples else None
+        head = first_head(result, self.task.task, protocol, outcome) if self.options.save_head else None
+        self._write(result, protocol, samples, head=head)
 
     def _read(self, split: Split, layer: str) -> Samples:
         """Return the features of a split; samples that could not be read are left out."""
@@ -313,12 +321,19 @@ class ModelTaskJob:
         for protocol in protocols:
             self._write(self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=log)
 
-    def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None, log: str = "") -> None:
+    def _write(
+        self,
+        result: Result,
+        protocol: EvaluationProtocol,
+        samples: Any = None,
+        log: str = "",
+        head: tuple[bytes, bytes] | None = None,
+    ) -> None:
         changed = options_hash(changed_options(protocol, self.options))
         key = self._key_if_known()
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
         try:
-            path = self.store.write(result, key, changed, samples, log)
+            path = self.store.write(result, key, changed, samples, log, head)
         except JobError as error:  # others may have a place; this one is told, and is missing in the store
             record = ErrorRecord(kind=type(error).__name__, message=brief(str(error)))
             self._keep(self._base(protocol, "error").model_copy(update={"error": record}), protocol, stored=False)

@@ -18,6 +18,7 @@ from evalsuite.protocols.base import Outcome
 from evalsuite.protocols.calibrating import Calibration, calibrated
 from evalsuite.protocols.scoring import further_metrics, main_metric
 from evalsuite.records import DataRecord, ModelInfo, PassPhases, Result, Status, Timings
+from evalsuite.results.heads import HeadClass, HeadDescription, head_files
 from evalsuite.results.provenance import collect
 from evalsuite.results.samples import with_classes
 from evalsuite.runner.fingerprints import changed_options, in_json, result_fingerprint
@@ -136,6 +137,31 @@ def _of_the_model(model: ModelSession, info: ModelInfo) -> list[str]:
         f"Nothing of this model is reused: its fingerprint cannot cover {', '.join(info.not_described)}. "
         "Features and results are computed anew by every run.",
     ]
+
+
+def first_head(
+    result: Result, task: TaskSpec, protocol: EvaluationProtocol, outcome: Outcome
+) -> tuple[bytes, bytes] | None:
+    """Return the contents of the files of the head of the first fold, where there is one. result: what it gave."""
+    if not outcome.heads or result.model_info is None:
+        return None
+    head, info = outcome.heads[0], result.model_info
+    described = HeadDescription(
+        task=task.name,
+        protocol=protocol.name,
+        classes=[HeadClass(key=item.key, names=item.names) for item in task.class_list],
+        multilabel=task.multilabel,
+        layer=protocol.layer,
+        dim=head.weights.shape[1],
+        model=info.slug,
+        model_name=result.model_name,
+        model_fingerprint=info.fingerprint,
+        preprocessing=info.preprocessing,
+        precision=result.provenance.precision if result.provenance else "",
+        folds=len(outcome.folds),
+        fingerprint=result.fingerprint,
+    )
+    return head_files(head, described)
 
 
 def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:

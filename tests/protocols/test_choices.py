@@ -78,7 +78,8 @@ def test_calibration_is_that_of_the_models_own_probabilities(tmp_path: Path, nam
 def test_a_model_with_a_bias_is_read_by_a_sigmoid(tmp_path: Path) -> None:
     task, protocol = make_task(tmp_path), PROTOCOLS.get("zero_shot")()
     data = {"test": blobs(60, 3, 2)}
-    outcome = protocol.run(given(task, data, logits=Logits(50.0, -10.0)))
+    everything = {"train": blobs(9, 3, 0), **data}
+    outcome = protocol.run(given(task, everything, logits=Logits(50.0, -10.0)))
     logits, link = own_logits(protocol, "logits", outcome.folds[0].scores, outcome.details)
     assert link == "sigmoid"
     np.testing.assert_allclose(logits, outcome.folds[0].scores / 2 - 10, rtol=1e-5)

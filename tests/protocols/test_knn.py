@@ -51,12 +51,24 @@ def held_against_scikit(task: TaskSpec, data: Pools) -> None:
     (details,) = outcome.details["folds"]
     assert [one["k"] for one in details["tried"]] == [10, 20, 100, 200]
     for one in details["tried"]:
-        assert one["validation"] == pytest.approx(scikit(one["k"], fit).score(val[0].double(), val[1]), abs=1e-12)
-        assert one["test"] == pytest.approx(scikit(one["k"], both).score(test.double(), expected), abs=1e-12)
+        for name, bank, (asked, truth) in (("validation", fit, val), ("test", both, (test, expected))):
+            wrong = int(ambiguous(bank, asked, one["k"]).sum())
+            score = scikit(one["k"], bank).score(asked.double(), truth)
+            assert wrong <= 0.05 * len(truth) and one[name] == pytest.approx(score, abs=(wrong + 1e-9) / len(truth))
     best = max(one["validation"] for one in details["tried"])
     assert details["k"] == min(one["k"] for one in details["tried"] if one["validation"] == best)
     wanted = scikit(details["k"], both).predict_proba(test.double())
-    np.testing.assert_allclose(outcome.folds[0].scores, wanted, atol=1e-5)
+    clear = ~ambiguous(both, test, details["k"])
+    np.testing.assert_allclose(outcome.folds[0].scores[clear], wanted[clear], atol=1e-5)
+
+
+def ambiguous(bank: tuple[torch.Tensor, np.ndarray], asked: torch.Tensor, k: int) -> np.ndarray:
+    """Return which queries have a neighbour k + 1 that is as near as neighbour k, to the rounding of float32, or two
+    best classes with as many votes."""
+    search = NearestNeighbors(n_neighbors=k + 1, metric="cosine", algorithm="brute").fit(bank[0].double().numpy())
+    distance, _ = search.kneighbors(asked.double().numpy())
+    best = np.sort(scikit(k, bank).predict_proba(asked.double()), axis=1)
+    return np.asarray((distance[:, k] - distance[:, k - 1] < 5e-7) | (best[:, -1] - best[:, -2] < 1e-5))
 
 
 def test_it_is_scikit_learns_classifier_on_digits(digits: tuple[TaskSpec, Pools]) -> None:
@@ -123,7 +135,7 @@ def test_neighbours_are_the_same_whatever_the_blocks(dtype: torch.dtype, monkeyp
     wanted = cosine.sort(dim=1, descending=True)
     torch.testing.assert_close(at_once.similarity, wanted.values[:, :9])
     assert torch.equal(at_once.rows, wanted.indices[:, :9])
-    monkeypatch.setattr(nearest_module, "BANK_ROWS", 5)
+    monkeypatch.setattr(nearest_module, "BANK_BYTES", 5 * 4 * 8)
     monkeypatch.setattr(nearest_module, "CPU_BLOCK_BYTES", 64)
     in_parts = nearest(queries, bank, 9, rows=rows)
     torch.testing.assert_close(in_parts.similarity, at_once.similarity)
