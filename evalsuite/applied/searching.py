@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 
 from evalsuite.applied.pictures import LOOSE, Encoded, encode, open_images
 from evalsuite.data.place import DataPlace
-from evalsuite.errors import UsageError
+from evalsuite.errors import DataError, UsageError
 from evalsuite.models.base import EMBEDDING
 from evalsuite.nearest import Neighbours, merged, nearest
 from evalsuite.options import RunOptions
 from evalsuite.protocols.zero_shot import ZeroShot
+from evalsuite.report.html.thumbnails import data_uri
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
+
+SIDE = 192
+"""Longer side of a picture on a contact sheet, in pixels."""
 
 CHUNK_BYTES = 64 << 20
 """Features that are read at a time: with their float32 copy and the similarities, under 300 MB."""
@@ -35,6 +39,11 @@ class Hit:
     image: str
     label: str = ""
 
+    @property
+    def described(self) -> str:
+        """What stands below its picture."""
+        return f"{self.similarity:.4f}{f' {self.label}' if self.label else ''}"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -44,6 +53,16 @@ class Found:
     hits: tuple[Hit, ...]
     encoded: Encoded
     rows: tuple[int, ...]
+
+    def pictures(self) -> list[str]:
+        """Return the images, small, as data URIs; "" for one that cannot be read any more."""
+        found = []
+        for row in self.rows:
+            try:
+                found.append(data_uri(self.encoded.pool.read(row).image, SIDE))
+            except DataError:
+                found.append("")
+        return found
 
     def to_json(self) -> str:
         """Return what was looked for and what was found."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from evalsuite.tasks.spec import PLACEHOLDER, PromptSpec
 
-TEMPLATE = f"a photo of a {PLACEHOLDER}, which has {{first}} {{second}}."
+START = f"a photo of a {PLACEHOLDER}, which has"
 """The form of the paper's prompts, section 3.2, with two random words in place of a description."""
 
 SEED = 0
@@ -24,5 +24,5 @@ def random_prompts(count: int) -> PromptSpec:
     words = Path(__file__).with_name("random_words.txt").read_text("utf-8").split()
     drawn = np.random.PCG64(SEED).random_raw(2 * count) % len(words)
     pairs = zip(drawn[::2], drawn[1::2], strict=True)
-    templates = [TEMPLATE.format(first=words[first], second=words[second]) for first, second in pairs]
+    templates = [f"{START} {words[first]} {words[second]}." for first, second in pairs]
     return PromptSpec(templates=templates, source="--prompts random")

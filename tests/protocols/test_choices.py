@@ -12,14 +12,23 @@ from sklearn.metrics import log_loss
 
 from evalsuite.calibration import FLOOR
 from evalsuite.models.base import Logits
-from evalsuite.protocols import DEFAULT_PROTOCOLS, FURTHER_PROTOCOLS, PROTOCOLS, make_protocols
+from evalsuite.protocols import DEFAULT_PROTOCOLS, FURTHER_PROTOCOLS, PROTOCOLS, EvaluationProtocol, make_protocols
 from evalsuite.protocols.calibrating import calibrated, own_logits
 from tests.problems import blobs, given, make_task, whole
 
 EVERY = DEFAULT_PROTOCOLS + FURTHER_PROTOCOLS
 
+SMALL = {"few_shot": {"images": (1, 4), "seeds": 2}}
+"""Options that make a protocol quick."""
+
 OF_THE_TEST = {"test", "mean", "std", "values"}
 """Keys of details that are scores of the test split."""
+
+
+def quick(name: str) -> EvaluationProtocol:
+    """Return a protocol."""
+    kind = PROTOCOLS.get(name)
+    return kind(kind.Options(**SMALL.get(name, {})))
 
 
 def choices(details: Any) -> Any:
@@ -40,7 +49,7 @@ def test_noise_in_place_of_the_test_labels_changes_no_choice(tmp_path: Path, nam
         validation = [whole("train", data)]
     features, labels = data["test"]
     noise = np.random.default_rng(1).permutation(labels)
-    protocol, found = PROTOCOLS.get(name)(), []
+    protocol, found = quick(name), []
     for answers in (labels, noise):
         outcome = protocol.run(given(task, {**data, "test": (features, answers)}, validation=validation))
         calibration = calibrated(protocol, task, outcome)
@@ -54,7 +63,7 @@ def test_noise_in_place_of_the_test_labels_changes_no_choice(tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", EVERY)
 def test_calibration_is_that_of_the_models_own_probabilities(tmp_path: Path, name: str) -> None:
-    task, protocol = make_task(tmp_path), PROTOCOLS.get(name)()
+    task, protocol = make_task(tmp_path), quick(name)
     data = {"train": blobs(150, 3, 0), "val": blobs(90, 3, 1), "test": blobs(90, 3, 2)}
     outcome = protocol.run(given(task, data, validation=[whole("val", data)]))
     found = calibrated(protocol, task, outcome)
