@@ -96,7 +96,7 @@ def stored_features(
 
     Keeping.layer = layer
     protocols: list[EvaluationProtocol] = [Keeping()]
-    run = build(RunOptions, {"output": folder / "out", "device": "cpu", **options})
+    run = build(RunOptions, {"output": folder / "out", "device": "cpu", "overwrite": True, **options})
     place = build(DataPlace, {"cache_dir": folder / "cache", "offline": True, **options})
     spec = evalsuite.load_task(task)
     (result,) = run_jobs(prepare([model], [spec], protocols, run, place, Reporter()), run, Reporter())

@@ -27,4 +27,8 @@ def confidences(
         return None
     described = PROTOCOLS.get(protocol)()
     kind = described.multilabel_scores if multilabel else described.scores
-    return None if kind is None else confidence(*own_logits(described, kind, scores, details or {}))
+    if kind is None:
+        return None
+    if kind == "probabilities":
+        return np.asarray(scores.max(axis=1).astype(np.float64))
+    return confidence(*own_logits(described, kind, scores, details or {}))

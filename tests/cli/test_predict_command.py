@@ -64,11 +64,13 @@ def test_a_result_without_its_head_is_computed_again_where_one_is_asked_for(
 
 def test_words_classify_without_a_probe(cli: WarmCli, shapes: Path, colours: str) -> None:
     folder = shapes.parent / "test"
-    by_words = cli("predict", "-m", colours, folder, "--classes", "green,blue", "--format", "csv", "--cache-dir", "c")
+    by_words = cli(
+        "predict", "-m", colours, folder, "--classes", "green wall,blue wall", "--format", "csv", "--cache-dir", "c"
+    )
     assert by_words.returncode == 0, by_words.stderr
     for row in csv.DictReader(io.StringIO(by_words.stdout)):
         colour = row["image"].partition("/")[0]
-        assert colour == "red" or row["prediction"] == colour
+        assert colour == "red" or row["prediction"] == f"{colour} wall"
     by_task = cli("predict", "-m", colours, folder, "--task", shapes, "--cache-dir", "c")
     assert by_task.returncode == 0, by_task.stderr
     assert by_task.stdout.splitlines()[0].split() == ["image", "class", "%", "then"]
