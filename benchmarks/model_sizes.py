@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from evalsuite import atomic
 from evalsuite.models.aliases import ALIASES_FILE, Alias, aliases
+from evalsuite.models.skeletons import without_weights
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,6 @@ def main(arguments: list[str]) -> list[str]:
     return [f"{slug:24} {it.parameters:>12,} parameters {it.gflops:>10.3f} GFLOPs" for slug, it in counted.items()]
 
 
-class _NumbersOnCpu(TorchFunctionMode):
-    """Keep `torch.linspace` off the meta device: timm up to 1.0.20 reads drop-path rates from it."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        return func(*args, **({**kwargs, "device": "cpu"} if func is torch.linspace else kwargs))
-
-
 def _open_clip_tower(alias: Alias) -> Any:
     import open_clip
 
@@ -90,7 +80,7 @@ def _open_clip_tower(alias: Alias) -> Any:
 def _timm_trunk(alias: Alias) -> Any:
     import timm
 
-    with torch.device("meta"), _NumbersOnCpu():
+    with without_weights():
         return timm.create_model(alias.target.partition(".")[0], pretrained=False, num_classes=0)
 
 

@@ -138,12 +138,20 @@ def prepare(
             shard, count = parse_shard(options.shard), len(jobs)
             jobs = jobs_of(shard, jobs)
             reporter.note(f"Shard {shard}: {len(jobs)} of {counted(count, 'pair')} of model and task.")
+        _check_layer(protocols, options)
         for session in dict.fromkeys(job.model for job in jobs):
             session.check_name()
+            session.check_layer()
     except BaseException:
         executor.close()
         raise
     return jobs
+
+
+def _check_layer(protocols: Sequence[EvaluationProtocol], options: RunOptions) -> None:
+    if options.layer is not None and all(protocol.needs_text for protocol in protocols):
+        named = ", ".join(protocol.name for protocol in protocols)
+        raise UsageError(f"--layer {options.layer}: {named} compares images with texts, in the layer of both alone.")
 
 
 def _executor(options: RunOptions, reporter: Reporter) -> Executor:
@@ -176,8 +184,9 @@ def open_model(model: str, options: RunOptions, place: DataPlace, say: Callable[
     executor = LocalExecutor(
         devices, choose_precisions(options.precision, devices[0]), compile=options.compile, note=say
     )
-    session = ModelSession(resolve(model), place, executor, variant(options))
+    session = ModelSession(resolve(model), place, executor, variant(options), options.layer)
     session.check_name()
+    session.check_layer()
     return session
 
 

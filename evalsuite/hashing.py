@@ -138,7 +138,7 @@ def _read_cache(cache_dir: Path | None) -> _Cache:
         # An entry of version 0.1.0 has neither inode nor ctime: that file is read again, once.
         whole = {name: entry for name, entry in stored.items() if len(entry) == 5}
         return {name: (_key(*map(int, key)), str(digest)) for name, (*key, digest) in whole.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}  # absent or damaged: the checksums are computed again
 
 

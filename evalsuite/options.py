@@ -206,6 +206,13 @@ class RunOptions:
     executor: Literal["local", "ray"] = option(
         "local", help="Where images are encoded: on this machine, or on the Ray cluster at $RAY_ADDRESS."
     )
+    layer: str | None = option(
+        None,
+        metavar="NAME",
+        recorded=True,
+        help="Layer that protocols without texts read: penultimate, embedding, cls, avgpool, cls+avgpool, or the path "
+        "of a module; `evalsuite describe MODEL` lists them. [default: the protocol's own]",
+    )
     limit: int | None = option(
         None,
         ge=1,

@@ -1,27 +1,59 @@
-"""How many threads of a CPU small work is worth."""
+"""How the threads of a CPU share work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
-SHARED_FROM = 1e8
-"""Operations of a step below which it is not worth sharing: one or two milliseconds on one core. Threads sleep while
-they wait, and waking them takes longer than they save: the sweep of cifar-4k, of 4e7 operations per step, took 2.5 s on
-one thread and 3.1 s on two. Where other programs keep them from the cores, they would wait a thousand times as long."""
+CPU = torch.device("cpu")
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+SHARED_FROM = 2e7
+"""Operations of a step from which it is worth sharing: about half a millisecond on one core. Threads sleep while they
+wait, and waking them for less takes longer than they save."""
+
+
+def worth_sharing(operations: float, device: torch.device = CPU) -> int:
+    """Return how many threads a step of so many operations on a device is worth: torch's on a CPU, or one."""
+    return torch.get_num_threads() if device.type == "cpu" and operations >= SHARED_FROM else 1
 
 
 @contextmanager
-def threads_for(operations: float) -> Iterator[None]:
-    """Use one thread of the CPU where steps are of so many operations that sharing them would only cost time."""
+def threads(count: int) -> Iterator[None]:
+    """Let the operations of torch that this thread calls use so many threads."""
     before = torch.get_num_threads()
-    if before == 1 or operations >= SHARED_FROM:
+    if before == count:
         yield
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class Threads:
+    """Threads that take the parts of a step, and each compute alone.
+
+    They meet once per step. Those of OpenMP meet in each operation of it, and have to be woken for each.
+    """
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+        self._pool = ThreadPoolExecutor(count, initializer=_begin) if count > 1 else None
+
+    def map(self, work: Callable[[Item], Made], parts: Iterable[Item]) -> Iterator[Made]:
+        """Yield what is made of each part, in their order."""
+        return map(work, parts) if self._pool is None else self._pool.map(work, parts)
+
+
+def _begin() -> None:
+    """Compute alone and without gradients: both are settings of each thread."""
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)

@@ -92,7 +92,7 @@ def encode(
     EvalsuiteError where the model gives values that are not finite at every precision, or none can be read.
     """
     while True:
-        features = session.identify().pool_features(task, pool.name, pool.fingerprint)
+        features = session.identify().pool_features(task, pool.name, pool.fingerprint, session.further_layer)
         try:
             report = ensure_features(
                 pool,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from evalsuite.errors import UsageError
 from evalsuite.models.base import EMBEDDING
 from evalsuite.options import RunOptions
 from evalsuite.protocols.zero_shot import SCORE_SCALE, class_prompts, class_weights, image_logits
+from evalsuite.report.escaping import frame_to_csv, to_json_text
 from evalsuite.results.heads import StoredHead, check_fits
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.models import ModelSession
@@ -47,13 +45,14 @@ class Predictions:
 
     def to_csv(self) -> str:
         """Return a line for each image: its best class, how sure that is, and the probability of every class."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["image", "prediction", "probability", *self.classes])
-        for image, row in zip(self.images, self.probabilities, strict=True):
-            best = int(row.argmax())
-            table.writerow([image, self.classes[best], f"{row[best]:.6f}", *(f"{value:.6f}" for value in row)])
-        return text.getvalue()
+        import pandas as pd
+
+        best = self.probabilities.argmax(axis=1)
+        sure = self.probabilities.max(axis=1)
+        columns = [self.images, [self.classes[column] for column in best], sure, *self.probabilities.T]
+        names = ["image", "prediction", "probability", *self.classes]
+        frame = pd.DataFrame(dict(enumerate(columns))).set_axis(names, axis=1)
+        return frame_to_csv(frame, float_format="%.6f")
 
     def to_json(self) -> str:
         """Return a list of images, each with its best class and the probability of every class."""
@@ -65,7 +64,7 @@ class Predictions:
             }
             for image, row in zip(self.images, self.probabilities, strict=True)
         ]
-        return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+        return to_json_text(found)
 
     def to_table(self) -> str:
         """Return a table for people: the best classes of each image with their probabilities in percent."""
@@ -90,7 +89,7 @@ def predict(
     """
     pool = open_images(paths)
     if isinstance(by, StoredHead):
-        check_fits(by, session.info())
+        check_fits(by, session.info(), session.further_layer)
     elif not session.has_text():
         raise UsageError(f"The model {session.name!r} has no text encoder: give --head, a probe that `run` kept.")
     encoded = encode(session, LOOSE, pool, range(len(pool)), options, reporter)
@@ -108,7 +107,7 @@ def _by_head(encoded: Encoded, stored: StoredHead) -> tuple[NDArray[np.float64],
 
 def _by_names(session: ModelSession, encoded: Encoded, by: Classes) -> tuple[NDArray[np.float64], Link]:
     texts, owners = class_prompts(by.classes, by.templates)
-    weights = class_weights(session.embed_texts(texts), owners, len(by.classes)).to(session.device)
+    weights = class_weights(session.embed_texts(texts).embedding, owners, len(by.classes)).to(session.device)
     own = session.logits()
     scores = image_logits(encoded.read(EMBEDDING), weights, session.device).double().numpy()
     return scores * (own.scale / SCORE_SCALE) + own.bias, "sigmoid" if own.bias else "softmax"

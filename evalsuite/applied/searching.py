@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from evalsuite.models.base import EMBEDDING
 from evalsuite.nearest import Neighbours, merged, nearest
 from evalsuite.options import RunOptions
 from evalsuite.protocols.zero_shot import ZeroShot
+from evalsuite.report.escaping import to_json_text
 from evalsuite.report.html.thumbnails import data_uri
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.models import ModelSession
@@ -66,7 +66,7 @@ class Found:
 
     def to_json(self) -> str:
         """Return what was looked for and what was found."""
-        return json.dumps({"query": self.query, "hits": [asdict(hit) for hit in self.hits]}, indent=2) + "\n"
+        return to_json_text({"query": self.query, "hits": [asdict(hit) for hit in self.hits]})
 
     def to_table(self) -> str:
         """Return a list for people."""
@@ -114,7 +114,7 @@ def search(
         asked = open_images([query])
         wanted = encode(session, LOOSE, asked, range(len(asked)), options, reporter).read(EMBEDDING)
     elif session.has_text():
-        wanted = session.embed_texts([query])
+        wanted = session.embed_texts([query]).embedding
     else:
         raise UsageError(f"The model {session.name!r} has no text encoder: look for an image with --image FILE.")
     encoded = within.encoded

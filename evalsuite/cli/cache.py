@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
+from evalsuite.cli.terminal import say
 from evalsuite.config import default_cache
 from evalsuite.text import counted
 
@@ -43,8 +44,8 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
     if chosen:
         headers = ["model", "task", "pool", "precision", "size"]
         rows = [[*(getattr(entry.origin, name) for name in headers[:-1]), decimal(entry.bytes)] for entry in chosen]
-        click.echo(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
-    click.echo(f"{_sum(chosen)} in {cache_dir or default_cache()}")
+        say(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
+    say(f"{_sum(chosen)} in {cache_dir or default_cache()}")
 
 
 @cache.command(
@@ -68,13 +69,13 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
         raise UsageError("Say what to remove: -m PATTERN, -t PATTERN or --all.")
     chosen = _chosen(cache_dir, models, tasks)
     if not chosen:
-        click.echo("Nothing matches.")
+        say("Nothing matches.")
         return
     if not yes:
         click.confirm(f"Remove {_sum(chosen)}?", abort=True)
     for entry in chosen:
-        remove(entry, lambda text: click.echo(text, err=True))
-    click.echo(f"Removed {counted(len(chosen), 'pool')}.")
+        remove(entry, lambda text: say(text, err=True))
+    say(f"Removed {counted(len(chosen), 'pool')}.")
 
 
 @cache.command(
@@ -101,18 +102,18 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> i
     index = TaskIndex(options["include_paths"])
     chosen = _chosen(place.cache_dir, models, tasks)
     if not chosen:
-        click.echo(f"Nothing matches in {place.cache_dir}.")
+        say(f"Nothing matches in {place.cache_dir}.")
     wrong = 0
     for entry in chosen:
         pool, note = _pool(entry, place, index)
         problems = verify_entry(entry, pool)
         wrong += bool(problems)
         state = counted(len(problems), "problem") if problems else "ok"
-        click.echo(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
+        say(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
         for problem in problems[:SHOWN_PROBLEMS]:
-            click.echo(f"  {problem}")
+            say(f"  {problem}")
         if len(problems) > SHOWN_PROBLEMS:
-            click.echo(f"  and {len(problems) - SHOWN_PROBLEMS} more")
+            say(f"  and {len(problems) - SHOWN_PROBLEMS} more")
     return 1 if wrong else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ import click
 
 from evalsuite.cli.options import Command, ModelName, TaskName, as_flags, include_path_option
 from evalsuite.cli.tables import deliver
+from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
@@ -80,9 +82,13 @@ def predict(
     from evalsuite.api import open_model
     from evalsuite.applied import predicting
     from evalsuite.cli.progress import make_reporter
+    from evalsuite.models.base import EMBEDDING, PENULTIMATE
+    from evalsuite.results.heads import StoredHead
 
     by = _by(head, task, classes, include_paths)
     options, place = build(RunOptions, keywords), build(DataPlace, keywords)
+    if isinstance(by, StoredHead) and by.described.layer not in (PENULTIMATE, EMBEDDING):
+        options = replace(options, layer=by.described.layer)
     with make_reporter() as reporter:
         session = open_model(model, options, place, reporter.note)
         found = predicting.predict(session, images, by, options, reporter)
@@ -90,7 +96,7 @@ def predict(
     text = {"csv": found.to_csv, "json": found.to_json, "table": found.to_table}[chosen]()
     deliver(text, target, counted(len(found.images), "prediction"))
     for problem in found.unreadable:
-        click.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
     return 1 if found.unreadable else 0
 
 

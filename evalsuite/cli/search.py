@@ -17,6 +17,7 @@ from evalsuite.cli.options import (
 )
 from evalsuite.cli.predict import encoding_options, one_model_option, target_option
 from evalsuite.cli.tables import deliver
+from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build
@@ -89,5 +90,5 @@ def search(
         text = found.to_json() if chosen == "json" else found.to_table()
     deliver(text, target, counted(len(found.hits), "image"))
     for problem in within.encoded.unreadable:
-        click.echo(f"left out: {problem}", err=True)
+        say(f"left out: {problem}", err=True)
     return 0

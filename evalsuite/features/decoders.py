@@ -20,7 +20,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from evalsuite.data.base import Pool
-from evalsuite.data.decoding import MAX_PIXELS
+from evalsuite.data.decoding import BOUNDS
 from evalsuite.errors import ModelError
 from evalsuite.models.base import Preprocess
 from evalsuite.models.preprocessing import Resizing, to_rgb, understood
@@ -98,7 +98,7 @@ def _jpeg(content: bytes) -> torch.Tensor | None:
     """Return (1 or 3, height, width) uint8 of a grey or RGB JPEG file; None of another, or of a damaged one."""
     try:
         header = Image.open(io.BytesIO(content), formats=["JPEG"])
-        if header.mode not in TENSOR_MODES or header.width * header.height > MAX_PIXELS:
+        if header.mode not in TENSOR_MODES or BOUNDS.problem(header.size):
             return None
         pixels: torch.Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError):

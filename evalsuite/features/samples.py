@@ -60,7 +60,7 @@ class Samples:
             return DECODERS[self._decoder].pixels(opened, preprocess)
         except EvalsuiteError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a worker process would end
             last, image = traceback.extract_tb(error.__traceback__)[-1], opened.shown()
             raise ModelError(
                 f"The preprocessing of the model fails on {self.pool.ids[row]!r} ({image.mode}, {image.width} x "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,18 +13,30 @@ from safetensors.torch import load_file, save_file
 
 from evalsuite import atomic
 
-TextEncoder = Callable[[Sequence[str]], torch.Tensor]
+
+@dataclass(frozen=True)
+class EmbeddedTexts:
+    """Embeddings of texts, (n, dim). cut: the numbers of those whose end the encoder does not read, as far as known."""
+
+    embedding: torch.Tensor
+    cut: list[int] = field(default_factory=list)
 
 
-def text_embeddings(folder: Path, texts: Sequence[str], encode: TextEncoder) -> torch.Tensor:
-    """Return the (len(texts), dim) float32 embeddings of `texts`, computing them once.
+TextEncoder = Callable[[Sequence[str]], EmbeddedTexts]
+
+
+def text_embeddings(folder: Path, texts: Sequence[str], encode: TextEncoder) -> EmbeddedTexts:
+    """Return `texts` with their float32 embeddings on the CPU, computing them once.
 
     folder: of one model and precision. encode: called only when they are not stored.
     """
     digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
     path = folder / f"{digest[:32]}.safetensors"
     if path.is_file():
-        return load_file(path)["embedding"]
-    embedding = encode(texts).detach().to("cpu", torch.float32).contiguous()
-    atomic.write_with(path, lambda name: save_file({"embedding": embedding}, name))
-    return embedding
+        stored = load_file(path)
+        return EmbeddedTexts(stored["embedding"], stored["cut"].tolist() if "cut" in stored else [])
+    found = encode(texts)
+    embedding = found.embedding.detach().to("cpu", torch.float32).contiguous()
+    tensors = {"embedding": embedding, "cut": torch.tensor(found.cut, dtype=torch.int64)}
+    atomic.write_with(path, lambda name: save_file(tensors, name))
+    return EmbeddedTexts(embedding, found.cut)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
-from evalsuite.errors import EvalsuiteError
-from evalsuite.models.loading import known_logits, weights_fingerprint
+from evalsuite.errors import EvalsuiteError, ModelError
+from evalsuite.models import pocket
+from evalsuite.models.loading import known_logits, skeleton, weights_fingerprint
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.plans import Plan
 from evalsuite.models.weights import HubFile, UrlFile, find_weights
@@ -23,15 +23,31 @@ def model_lines(resolved: ResolvedModel, cache_dir: Path | None) -> list[tuple[s
         alias = resolved.alias
         found += [("row of the paper", f"{alias.published} (weights: {alias.weight_fidelity})")]
         found += [("image encoder", f"{alias.parameters / 1e6:.1f} million parameters, {alias.gflops:g} GFLOPs")]
-        found += [("linear probe reads", alias.layer)]
+    found += _layers(resolved)
     if resolved.is_code:
         return [*found, ("everything else", "is known when its code has run")]
     if resolved.backend in ("open_clip", "timm"):
         found += _of_plan(resolved, cache_dir)
+    if resolved.backend == "pocket":
+        found += pocket.about(resolved)
     logits = known_logits(resolved, cache_dir=cache_dir)
     if logits is not None:
         found.append(("logit", f"{logits.scale:.2f} x cosine{f' {logits.bias:+.2f}' if logits.bias else ''}"))
     return [*found, ("fingerprint", weights_fingerprint(resolved, cache_dir=cache_dir) or "known with the weights")]
+
+
+def _layers(resolved: ResolvedModel) -> Iterator[tuple[str, str]]:
+    """Yield the layers with their dimensions, counted on the meta device, and what the linear probe reads."""
+    bones = skeleton(resolved)
+    if bones is None:
+        return
+    try:
+        sizes = bones.sizes()
+    except ModelError as error:
+        yield "layers", str(error)
+        return
+    yield "layers", ", ".join(f"{name} {size}" for name, size in sizes.items()) + "; of any module by its path"
+    yield "linear probe reads", f"penultimate: {bones.rule}"
 
 
 def _of_plan(resolved: ResolvedModel, cache_dir: Path | None) -> Iterator[tuple[str, str]]:
@@ -72,4 +88,4 @@ def _texts(plan: Plan) -> str:
         found = text_rules(make_tokenizer(plan))
     except EvalsuiteError as error:
         return str(error)
-    return "unknown" if found is None else ", ".join(f"{name} {value}" for name, value in asdict(found).items())
+    return "unknown" if found is None else str(found)

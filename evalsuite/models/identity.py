@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 LAYER_RULES = 1
 """Raised when the definition of `penultimate` or `embedding` changes in layers.py: old features are then stale."""
 
+PROJECTING_TRUNK_RULES = 2
+"""The same for towers whose trunk ends in the projection, whose `penultimate` was the embedding under rules 1."""
 
 VALUES_GLANCED_AT = 64
 """Values of each tensor that `glance` reads."""
 
 
 def fingerprint(**parts: Any) -> str:
-    """Return the sha256 over everything that decides the features: weights, architecture, preprocessing, layers."""
+    """Return the sha256 over everything that decides the features: weights, architecture, preprocessing, layers.
+
+    layer_rules: among the parts where they are not the usual ones.
+    """
     text = json.dumps({"layer_rules": LAYER_RULES, **parts}, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -2,7 +2,7 @@
 
 CLIP ViT (paper, A.3): penultimate is the pooled token after the last LayerNorm, before the projection.
 CLIP ResNet: the output of the attention pool, which is the embedding itself.
-CLIP with a tower from timm: the output of the trunk, where a projection head of open_clip follows it.
+CLIP with a tower from timm: what goes into the projection, be it a head of open_clip's or the trunk's own.
 timm classifier: the input of the last linear layer, `forward_head(pre_logits=True)`.
 Any other network with `encode_image`: the embedding serves as both. Any other network: its output.
 """
@@ -28,7 +28,7 @@ ReadLayers = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 LayerFunction = Callable[[nn.Module], ReadLayers]
 """Returns what reads the layers of a module as it is now. Nothing is changed in the module, so threads may share it."""
 
-PROJECTING_TOWERS = frozenset({("open_clip.transformer", "VisionTransformer"), ("clip.model", "VisionTransformer")})
+PROJECTING_TOWERS = (("open_clip.transformer", "VisionTransformer"), ("clip.model", "VisionTransformer"))
 """Towers (open_clip's and OpenAI's own) that return what they would project when `proj` is None."""
 
 TIMM_TOWER = ("open_clip.timm_model", "TimmModel")
@@ -52,11 +52,13 @@ def layer_function(module: nn.Module) -> tuple[LayerFunction, str]:
             return timm_layers, "input of the last linear layer"
         return plain_layers, "output of the module"
     tower = getattr(module, "visual", None)
-    kind = _kind(tower)
+    kind = kind_of_tower(tower)
     if kind in PROJECTING_TOWERS and isinstance(getattr(tower, "proj", None), nn.Parameter):
         return projected_layers, "pooled token before the projection"
     if kind == TIMM_TOWER and len(getattr(tower, "head", ())) > 0:
         return trunk_layers, "output of the trunk before the projection head"
+    if kind == TIMM_TOWER and getattr(getattr(tower, "trunk", None), "num_classes", 0) > 0:
+        return projecting_trunk_layers, "input of the trunk's own head, which is the projection"
     return embedding_layers, "the embedding: this tower has no separate projection"
 
 
@@ -82,6 +84,18 @@ def trunk_layers(module: nn.Module) -> ReadLayers:
         embedding = tower.head(trunk)
         # With open_clip's own attention pooling the head pools as well, and the trunk returns a map.
         return {PENULTIMATE: trunk if trunk.ndim == 2 else embedding, EMBEDDING: embedding}
+
+    return read
+
+
+def projecting_trunk_layers(module: nn.Module) -> ReadLayers:
+    """Read a CLIP model whose image tower is a timm network with the projection as its classifier."""
+    visual: Any = module.visual
+    trunk = visual.trunk
+
+    def read(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = trunk.forward_features(batch)
+        return {PENULTIMATE: trunk.forward_head(features, pre_logits=True), EMBEDDING: trunk.forward_head(features)}
 
     return read
 
@@ -160,7 +174,8 @@ def chosen_activation(found: Mapping[str, int]) -> str | None:
     return next((choice for choice in ("quickgelu", "gelu", *found) if choice in found), None)
 
 
-def _kind(tower: object) -> tuple[str, str]:
+def kind_of_tower(tower: object) -> tuple[str, str]:
+    """Return the module and the name of the class of a tower."""
     return type(tower).__module__, type(tower).__name__
 
 

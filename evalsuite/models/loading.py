@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from evalsuite.models.base import ImageModel, Logits
+from evalsuite.models.base import ImageModel, Logits, not_exiting
 from evalsuite.models.names import BackendName, ResolvedModel, resolve
 
 if TYPE_CHECKING:  # so that mypy sees that each module has the shape of a backend
     from evalsuite.models import file_models, open_clip_models, pixels, pocket, timm_models
+    from evalsuite.models.skeletons import Skeleton
 
     _CHECKED: tuple[Backend, ...] = (file_models, open_clip_models, pixels, pocket, timm_models)
 
@@ -47,7 +48,7 @@ def load_model(
     Raises UsageError for an unknown name and ModelError where the weights are not available or do not fit.
     """
     resolved = _resolved(name_or_resolved)
-    with _without_network(offline):
+    with _without_network(offline), not_exiting(f"The model {resolved.name!r}"):
         return _backend(resolved).load(resolved, offline=offline, cache_dir=cache_dir)
 
 
@@ -86,6 +87,17 @@ def known_logits(name_or_resolved: str | ResolvedModel, *, cache_dir: Path | Non
     resolved = _resolved(name_or_resolved)
     find = getattr(_backend(resolved), "known_logits", None)
     found: Logits | None = find(resolved, cache_dir=cache_dir) if find is not None else None
+    return found
+
+
+def skeleton(name_or_resolved: str | ResolvedModel) -> Skeleton | None:
+    """Return the network of a model without its weights; None where only loading makes it.
+
+    Raises UsageError for an unknown name, tag or architecture.
+    """
+    resolved = _resolved(name_or_resolved)
+    build = getattr(_backend(resolved), "skeleton", None)
+    found: Skeleton | None = build(resolved) if build is not None else None
     return found
 
 

@@ -28,7 +28,7 @@ from evalsuite.models.layers import (
 from evalsuite.models.logits import logits_of
 from evalsuite.models.names import BackendName, ResolvedModel, slugify
 from evalsuite.models.sharded import is_sharded, whole
-from evalsuite.models.text_rules import text_faults, text_rules
+from evalsuite.models.text_rules import cut_texts, text_faults, text_rules
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
 """texts -> (n, context length) token numbers, as open_clip's tokenizers do."""
@@ -83,6 +83,10 @@ class TorchImageTextModel(TorchImageModel):
     def text_faults(self) -> list[str]:
         """Return what is wrong with how texts are read, in words."""
         return text_faults(self.module, self.tokenizer, self.encode_texts)
+
+    def cut_texts(self, texts: Sequence[str]) -> list[int]:
+        """Return the numbers of the texts whose end the text encoder does not read."""
+        return cut_texts(self.tokenizer, texts)
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode texts: (n, dim of `embedding`), unnormalised, a few hundred at a time."""

@@ -15,12 +15,13 @@ from evalsuite.models.base import EMBEDDING, PENULTIMATE, Logits
 from evalsuite.models.checkpoints import Checkpoint, first_line, read_checkpoint
 from evalsuite.models.file_kinds import kind_of
 from evalsuite.models.fitting import Fit, fit
-from evalsuite.models.identity import describe_config
+from evalsuite.models.identity import LAYER_RULES, PROJECTING_TRUNK_RULES, describe_config
 from evalsuite.models.logits import stored_logits
 from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.plans import Plan
 from evalsuite.models.sidecars import read_sidecar
+from evalsuite.models.skeletons import ImageSide, Skeleton, without_weights
 from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, find_weights, hub_candidates
 from evalsuite.registry import did_you_mean
 from evalsuite.text import shortened
@@ -70,6 +71,17 @@ def known_logits(resolved: ResolvedModel, *, cache_dir: Path | None) -> Logits |
     return stored_logits(weights.path) if weights and kind_of(weights.path) != "npz" else None
 
 
+def skeleton(resolved: ResolvedModel) -> Skeleton:
+    """Return the image tower without weights."""
+    from open_clip.model import _build_vision_tower
+
+    plan = make_plan(resolved)
+    config, side = _class_config(plan.architecture), plan.preprocessing["size"]
+    with without_weights():
+        tower = _build_vision_tower(config["embed_dim"], config["vision_cfg"], plan.quickgelu)
+    return Skeleton(ImageSide(tower), (3, *((side, side) if isinstance(side, int) else side)))
+
+
 def make_plan(resolved: ResolvedModel) -> Plan:
     """Work out architecture, QuickGELU and preprocessing; UsageError for an unknown tag.
 
@@ -101,7 +113,14 @@ def make_plan(resolved: ResolvedModel) -> Plan:
     place = resolved.checkpoint or _published(resolved, given)
     example = tag or next(iter(open_clip.list_pretrained_tags_by_model(arch)), "")
     form = f"open_clip:{arch}/{example}{'@' if example else ''}/path/to/weights.safetensors"
-    return Plan(resolved, config, preprocessing, [EMBEDDING, PENULTIMATE], place, form, warnings, details)
+    rules = PROJECTING_TRUNK_RULES if _trunk_projects(config["vision_cfg"]) else LAYER_RULES
+    return Plan(resolved, config, preprocessing, [EMBEDDING, PENULTIMATE], place, form, warnings, details, rules)
+
+
+def _trunk_projects(vision: Mapping[str, Any]) -> bool:
+    """Tell whether the classifier of timm's network is the projection: it is where open_clip puts no head after it."""
+    pools = vision.get("timm_pool", "avg") in ("abs_attn", "rot_attn")
+    return bool(vision.get("timm_model_name")) and not vision.get("timm_proj", "linear") and not pools
 
 
 def _tag_config(resolved: ResolvedModel, arch: str, tag: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from evalsuite.hashing import file_key
 from evalsuite.models.base import Preprocess
 from evalsuite.models.checkpoints import read_checkpoint
 from evalsuite.models.file_kinds import kind_of
-from evalsuite.models.identity import describe_config, fingerprint
+from evalsuite.models.identity import LAYER_RULES, describe_config, fingerprint
 from evalsuite.models.modules import Tokenizer, TorchImageModel, examine
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.preprocessing import RgbFirst
@@ -27,7 +27,8 @@ class Plan:
     """What loading a network will do, known without loading it.
 
     architecture, preprocessing, layers: as they enter the fingerprint. checkpoint_form: how the user names a checkpoint
-    of this architecture. warnings: what is doubtful about it. details: what was found next to the weights.
+    of this architecture. warnings: what is doubtful about it. details: what was found next to the weights. layer_rules:
+    by which the layers are read.
     """
 
     resolved: ResolvedModel
@@ -38,6 +39,7 @@ class Plan:
     checkpoint_form: str
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    layer_rules: int = LAYER_RULES
 
     @property
     def quickgelu(self) -> bool:
@@ -98,6 +100,7 @@ class Plan:
             architecture=self.architecture,
             preprocessing=self.preprocessing,
             layers=self.layers,
+            layer_rules=self.layer_rules,
             **({"part": part} if part else {}),
         )
 

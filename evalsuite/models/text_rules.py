@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ ALIKE = 1 - 1e-6
 CLIP_VOCABULARY = 49_408
 """Tokens of CLIP's vocabulary, whose words are lower-case (paper, section 2.4)."""
 
+ENDS = 2
+"""Tokens before and after those of a text. No tokenizer makes more of the text itself than it has bytes."""
+
 MANY_WORDS = "dog " * 2_000
 """More than any text encoder reads."""
 
@@ -36,6 +40,9 @@ class TextRules:
     lower_case: bool
     no_punctuation: bool
     padding: int | None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items())
 
 
 def text_rules(tokenizer: Callable[[list[str]], Any]) -> TextRules | None:
@@ -75,9 +82,53 @@ def text_faults(
         return found
     if getattr(module, "vocab_size", None) == CLIP_VOCABULARY and not rules.lower_case:
         found.append("The tokenizer keeps capitals; CLIP's vocabulary, which the text encoder has, is lower-case.")
-    if _reads_at_the_highest_token(module) and not _keeps_the_end(tokenizer):
+    if not _keeps_the_end(module, tokenizer):
         found.append("The tokenizer cuts off the end token of long texts, where the text encoder reads them.")
-    return found
+    return [*found, *_of_padding(module, rules)]
+
+
+def _of_padding(module: nn.Module, rules: TextRules) -> Iterator[str]:
+    """Yield what is wrong with the tokens after the end of short texts."""
+    tower: Any = getattr(module, "text", module)
+    masked = isinstance(getattr(tower, "cls_emb", None), torch.Tensor) or getattr(tower, "use_pad_mask", False)
+    pad = getattr(tower, "pad_id", None)
+    if masked and pad is not None and rules.padding not in (None, pad):
+        yield f"The tokenizer pads texts with the token {rules.padding}; the text encoder leaves out the token {pad}."
+    if not masked and _pool(module) == "last" and rules.padding is None:
+        yield "The tokenizer does not pad texts to the context, and the text encoder reads its last position."
+
+
+def cut_texts(tokenizer: Callable[[list[str]], Any], texts: Sequence[str]) -> list[int]:
+    """Return the numbers of texts of which the tokenizer leaves out the end, because the encoder reads no more tokens.
+
+    Texts that fill the context are looked at: tokenizers of open_clip are asked for more of it; of another, a text
+    without its last word must give other tokens.
+    """
+    short = _tokens(tokenizer, ["a"])
+    if short is None:
+        return []
+    context, padding = short.shape[1], short[0, -1]
+    long = [number for number, text in enumerate(texts) if len(text.encode()) + ENDS > context]
+    tokens = _tokens(tokenizer, [texts[number] for number in long]) if long else None
+    if tokens is None or len(tokens) != len(long):
+        return []
+    full = [number for number, row in zip(long, tokens, strict=True) if row[-1] != padding]
+    return [number for number in full if _is_cut(tokenizer, texts[number], context, padding)]
+
+
+def _is_cut(tokenizer: Any, text: str, context: int, padding: torch.Tensor) -> bool:
+    if "context_length" in _parameters(tokenizer):
+        longer = _tokens(lambda texts: tokenizer(texts, context_length=len(text.encode()) + ENDS), [text])
+        return longer is not None and bool((longer[0, context:] != padding).any())
+    both = _tokens(tokenizer, [text, text.rstrip().rpartition(" ")[0]])
+    return both is not None and bool(torch.equal(both[0], both[1]))
+
+
+def _parameters(tokenizer: Callable[..., Any]) -> Iterable[str]:
+    try:
+        return inspect.signature(tokenizer).parameters
+    except (TypeError, ValueError):  # of some objects of C extensions nothing is known
+        return ()
 
 
 def _knows(tokenizer: Callable[[list[str]], Any]) -> bool:
@@ -106,12 +157,20 @@ def _trained_context(module: nn.Module) -> int | None:
     return len(positions) - int(own_token)
 
 
-def _reads_at_the_highest_token(module: nn.Module) -> bool:
-    tower = getattr(module, "text", module)
-    pool = getattr(module, "text_pool_type", getattr(tower, "pool_type", None))
-    return pool == "argmax" or (type(module).__module__, type(module).__name__) == ("clip.model", "CLIP")
+def _pool(module: nn.Module) -> str | None:
+    """Return at which of its tokens a text is read, as open_clip calls it."""
+    if (type(module).__module__, type(module).__name__) == ("clip.model", "CLIP"):
+        return "argmax"
+    pool: str | None = getattr(module, "text_pool_type", getattr(getattr(module, "text", module), "pool_type", None))
+    return pool
 
 
-def _keeps_the_end(tokenizer: Callable[[list[str]], Any]) -> bool:
-    tokens = _tokens(tokenizer, ["a dog", MANY_WORDS])
-    return tokens is None or int(tokens[0].max()) == int(tokens[1].max())
+def _keeps_the_end(module: nn.Module, tokenizer: Callable[[list[str]], Any]) -> bool:
+    """Tell whether long texts have the token at which the encoder reads them: the highest, or one by its number."""
+    tokens, pool = _tokens(tokenizer, ["a dog", MANY_WORDS]), _pool(module)
+    if tokens is None or pool not in ("argmax", "eos"):
+        return True
+    if pool == "argmax":
+        return int(tokens[0].max()) == int(tokens[1].max())
+    end = getattr(module, "text_eos_id", getattr(getattr(module, "text", module), "eos_id", None))
+    return end is None or bool((tokens == end).any(dim=1).all())

@@ -16,6 +16,7 @@ from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.plans import Plan
 from evalsuite.models.sidecars import read_sidecar
+from evalsuite.models.skeletons import Skeleton, without_weights
 from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, hub_candidates
 from evalsuite.registry import did_you_mean
 
@@ -44,6 +45,14 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> T
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> str | None:
     """Return the fingerprint the loaded model will have, or None while its weights are not on this machine."""
     return make_plan(resolved).fingerprint(cache_dir)
+
+
+def skeleton(resolved: ResolvedModel) -> Skeleton:
+    """Return the network without weights."""
+    plan = make_plan(resolved)
+    with without_weights():
+        network = _timm().create_model(plan.resolved.target, pretrained=False)
+    return Skeleton(network, tuple(plan.preprocessing["input_size"]))
 
 
 def make_plan(resolved: ResolvedModel) -> Plan:

@@ -13,23 +13,27 @@ W V and b, for the r coordinates V' (x_n - mean) of `space.py`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from evalsuite.errors import EvalsuiteError
+from evalsuite.threads import Threads
+
+Made = TypeVar("Made")
 
 CPU_BUFFER_BYTES = 8 << 20
-"""Working memory of one chunk on a CPU: about what its caches hold; more is slower."""
+"""Working memory of the chunks that are read at a time on a CPU: about what its caches hold; more is slower."""
 
 ACCELERATOR_BUFFER_BYTES = 1 << 30
 """Working memory of one chunk on an accelerator: large enough to keep its matrix units busy."""
 
 ROWS_MULTIPLE = 64
-"""Rows of a chunk are a multiple of this, so that threads can share them."""
+"""Rows of a chunk are a multiple of this, which products like."""
 
 BUFFERS_PER_LOGIT = 4
 """Logits, exponentials, residuals and one temporary are alive at once in the softmax below."""
@@ -53,7 +57,7 @@ class Design:
     features: (n, D) floating point, on any device; rows: (N,) int64 indices into it, or None for all;
     mean: (D,) float64, what is subtracted from every row; dtype: the precision of matrix products; centred: the
     mean is zero, so that chunks are views; basis: V (D, r) float64 with orthonormal columns, of the coordinates that
-    parameters are in, or None where those are the features'.
+    parameters are in, or None where those are the features'; threads: what shares passes over the rows.
     """
 
     features: Tensor
@@ -62,6 +66,7 @@ class Design:
     dtype: torch.dtype = torch.float32
     centred: bool = False
     basis: Tensor | None = None
+    threads: Threads = field(default_factory=Threads)
 
     @classmethod
     def of(cls, features: Tensor, rows: Tensor | None) -> Design:
@@ -107,12 +112,22 @@ class Design:
 
     def chunks(self, columns: int) -> Iterator[tuple[slice, Tensor]]:
         """Yield (positions, centred rows (m, D) in the working precision), m bounded by the buffer."""
-        mean = self.mean.to(self.dtype)
-        size = buffer_rows(self, columns)
-        for start in range(0, len(self), size):
-            span = slice(start, min(start + size, len(self)))
-            block = self.features[span] if self.rows is None else self.features[self.rows[span]]
-            yield span, block if self.centred else block.to(self.dtype) - mean
+        for span in self._spans(columns):
+            yield span, self._centred(span)
+
+    def shared(self, columns: int, work: Callable[[slice, Tensor], Made]) -> Iterator[Made]:
+        """Yield what is made of each of the `chunks`, in their order; threads share them."""
+        return self.threads.map(lambda span: work(span, self._centred(span)), self._spans(columns))
+
+    def _spans(self, columns: int) -> list[slice]:
+        """Return the positions of the chunks, as many for each thread."""
+        count = -(-len(self) // (buffer_rows(self, columns) * self.threads.count)) * self.threads.count
+        size = -(-len(self) // (count * ROWS_MULTIPLE)) * ROWS_MULTIPLE
+        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+    def _centred(self, span: slice) -> Tensor:
+        block = self.features[span] if self.rows is None else self.features[self.rows[span]]
+        return block if self.centred else block.to(self.dtype) - self.mean.to(self.dtype)
 
     def take(self, positions: Tensor) -> Tensor:
         """Return centred rows (m, D) by position, in the working precision."""
@@ -124,17 +139,8 @@ def buffer_rows(design: Design, columns: int) -> int:
     """Return how many rows fit the buffer when each needs its features and `columns` logits."""
     budget = CPU_BUFFER_BYTES if design.mean.device.type == "cpu" else ACCELERATOR_BUFFER_BYTES
     itemsize = torch.finfo(design.dtype).bits // 8
-    rows = budget // (itemsize * (design.width + BUFFERS_PER_LOGIT * columns))
+    rows = budget // (design.threads.count * itemsize * (design.width + BUFFERS_PER_LOGIT * columns))
     return max(ROWS_MULTIPLE, rows // ROWS_MULTIPLE * ROWS_MULTIPLE)
-
-
-def _in_parts(x: Tensor) -> Tensor:
-    """Return rows (m, D) as (parts, m / parts, D), a part for each thread of a CPU.
-
-    Few weights times many rows is a product that a CPU's libraries divide badly among threads; parts are twice as fast.
-    """
-    threads = torch.get_num_threads() if x.device.type == "cpu" else 1
-    return x.view(threads if len(x) % threads == 0 else 1, -1, x.shape[1])
 
 
 class Objective(ABC):
@@ -153,13 +159,15 @@ class Objective(ABC):
         slope_w = torch.zeros(self.n_logits, self.design.width, dtype=torch.float64, device=theta.device)
         slope_b = torch.zeros(self.n_logits, dtype=torch.float64, device=theta.device)
         values = torch.zeros(1 if self.coupled else self.n_logits, dtype=torch.float64, device=theta.device)
-        for span, x, logits in self._logits(theta):
+
+        def part(span: slice, x: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             losses, residual = self.loss(span, logits)
+            return losses, residual @ x, residual.sum(dim=1, dtype=torch.float64)
+
+        for losses, of_weights, of_intercepts in self._pass(theta, part):
             values += losses
-            parts = _in_parts(x)
-            shared = residual.view(self.n_logits, len(parts), -1).transpose(0, 1)
-            slope_w += torch.bmm(shared, parts).sum(dim=0, dtype=torch.float64)
-            slope_b += residual.sum(dim=1, dtype=torch.float64)
+            slope_w += of_weights
+            slope_b += of_intercepts
         gradient = self.project(torch.cat([self.design.inside(slope_w), slope_b.unsqueeze(1)], dim=1))
         weights = theta[:, :-1]
         gradient[:, :-1] += self.lambda_ * weights
@@ -179,23 +187,20 @@ class Objective(ABC):
 
     def curvature_weights(self, theta: Tensor) -> Tensor:
         """Return p (1 - p), the curvature of each row's loss in each logit: (K, N)."""
-        found = torch.empty(self.n_logits, len(self.design), dtype=self.design.dtype, device=theta.device)
-        for span, _, logits in self._logits(theta):
-            p = self.probabilities(span, logits)
-            found[:, span] = p * (1 - p)
-        return found
 
-    def _logits(self, theta: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield (positions, rows (m, D), logits (K, m)).
+        def part(span: slice, _: Tensor, logits: Tensor) -> Tensor:
+            p = self.probabilities(span, logits)
+            return p * (1 - p)
+
+        return torch.cat(list(self._pass(theta, part)), dim=1)
+
+    def _pass(self, theta: Tensor, work: Callable[[slice, Tensor, Tensor], Made]) -> Iterator[Made]:
+        """Yield what is made of positions, their rows (m, D) and logits (K, m).
 
         Logits are class-major: the reductions over K then run over long contiguous rows.
         """
         weights, intercepts = self._outside(theta)
-        for span, x in self.design.chunks(columns=len(theta)):
-            parts = _in_parts(x)
-            many = (len(parts), -1, -1)
-            found = torch.baddbmm(intercepts.expand(many), weights.expand(many), parts.transpose(1, 2))
-            yield span, x, found.transpose(0, 1).reshape(len(theta), -1)
+        return self.design.shared(len(theta), lambda span, x: work(span, x, torch.addmm(intercepts, weights, x.T)))
 
     def logits(self, thetas: Tensor, positions: Tensor) -> Tensor:
         """Return the logits (J, K, m) at points (J, K, r + 1) of some rows, by position."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -28,7 +28,7 @@ from evalsuite.probe.reduction import reduce_targets
 from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
 from evalsuite.probe.warm_start import WarmStarts
-from evalsuite.threads import threads_for
+from evalsuite.threads import Threads, threads, worth_sharing
 
 FLOOR_PER_ROW = 1e-3
 """Suboptimality is (F - F*) / max(F*, 1e-3 N): on separable rows F* itself is close to zero."""
@@ -85,13 +85,13 @@ class Prepared:
     ) -> None:
         _check(features, targets, rows)
         self._mechanisms, self._warm = mechanisms, WarmStarts(mechanisms)
-        with torch.no_grad(), exact_products(), threads_for(features.numel()):
+        with torch.no_grad(), exact_products(), threads(worth_sharing(2.0 * features.numel() * features.shape[1])):
             design = Design.of(features, rows)
             values = targets.values.to(features.device)
             self._reduction = reduce_targets(targets.kind, values if rows is None else values[rows], targets.n_classes)
-            self._space = Space.of(design)
+            operations = 4.0 * len(design) * design.width * len(self._reduction.encode)
+            self._space = Space.of(replace(design, threads=Threads(worth_sharing(operations, features.device))))
         self._floors = [FLOOR_PER_ROW * count for count in self._reduction.counts.tolist()]
-        self._operations = 4.0 * len(design) * self._space.design.width * len(self._reduction.encode)
 
     def solve(
         self,
@@ -103,7 +103,7 @@ class Prepared:
         """Fit one logistic regression for each lambda, from large to small, each from what is known around it: what
         earlier calls found, and a warm start."""
         _check_stop(lambdas, tolerance, max_iterations)
-        with torch.no_grad(), exact_products(), threads_for(self._operations):
+        with torch.no_grad(), exact_products(), threads(1):
             if warm_start is not None:
                 self._remember(warm_start)
             options = Options(tolerance, max_iterations, self._floors)

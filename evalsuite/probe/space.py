@@ -76,7 +76,7 @@ class Space:
     @classmethod
     def _of_rows(cls, rows: Tensor, exact: Design) -> Space:
         zeros = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
-        design = Design(rows, None, zeros, rows.dtype, centred=True)
+        design = Design(rows, None, zeros, rows.dtype, centred=True, threads=exact.threads)
         return cls(design, exact, _variances(design))
 
     def from_features(self, weights: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:

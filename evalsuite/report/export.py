@@ -66,6 +66,7 @@ COLUMNS: Mapping[str, tuple[str, Callable[[Number], object]]] = {
     "high": ("float64", lambda number: number.interval.high if number.interval else None),
     "level": ("float64", lambda number: number.interval.level if number.interval else None),
     "n": ("Int64", lambda number: number.n),
+    "logit_scale": ("float64", lambda number: number.logit_scale),
     "split_fidelity": ("string", lambda number: number.fidelity),
     "origin": ("string", lambda number: number.origin.kind),
     "table": ("string", lambda number: number.origin.table or None),

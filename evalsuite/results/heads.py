@@ -89,10 +89,13 @@ def read_head(path: Path) -> StoredHead:
     return StoredHead(weights, head, described)
 
 
-def check_fits(stored: StoredHead, model: ModelInfo) -> None:
-    """Raise UsageError with the reason where a head was not fitted to features of this very model."""
+def check_fits(stored: StoredHead, model: ModelInfo, chosen: str) -> None:
+    """Raise UsageError with the reason where a head was not fitted to features of this very model.
+
+    chosen: a layer that it was opened with, next to those it always has.
+    """
     known, where = stored.described, f"The head {stored.path.name} ({stored.described.task})"
-    if known.layer not in model.layers:
+    if known.layer not in (*model.layers, chosen):
         raise UsageError(f"{where} reads the layer {known.layer!r}; {model.name} has {', '.join(model.layers)}.")
     if model.fingerprint == known.model_fingerprint:
         return

@@ -131,8 +131,8 @@ class Number(Place):
     """One number: a fraction in the unit of its metric.
 
     is_main: it is the metric of the task, not one next to it. n: test samples. interval: that of the record.
-    partial: computed from a part of the samples. caveat: what to know of a published or imported number. source:
-    paper, address and table.
+    partial: computed from a part of the samples. logit_scale: what the cosine of image and text was multiplied with,
+    where there is one. caveat: what to know of a published or imported number. source: paper, address and table.
     """
 
     metric: str
@@ -141,6 +141,7 @@ class Number(Place):
     n: int | None = None
     interval: Interval | None = None
     partial: bool = False
+    logit_scale: float | None = None
     caveat: str = ""
     source: str = ""
 
@@ -274,9 +275,14 @@ def _place(item: StoredResult) -> Number | Failure:
     if result.status in ("ok", "partial"):
         if metric is None or not math.isfinite(metric.value):
             return Failure(**where, kind="error", message="the record has no finite value; run it again.")
-        partial = result.status == "partial"
         return Number(
-            **where, metric=metric.name, value=metric.value, n=metric.n, interval=metric.interval, partial=partial
+            **where,
+            metric=metric.name,
+            value=metric.value,
+            n=metric.n,
+            interval=metric.interval,
+            partial=result.status == "partial",
+            logit_scale=scale if isinstance(scale := result.details.get("logit_scale"), float) else None,
         )
     error = result.error
     message = " ".join(brief(error.message).split()) if error else "no reason was recorded."

@@ -18,16 +18,23 @@ from evalsuite.tasks.loading import OWN_PROMPTS
 def result_fingerprint(session: TaskSession, protocol: EvaluationProtocol, model_key: str, options: RunOptions) -> str:
     """Return the fingerprint of a result: task definition, protocol and options, model, samples and labels."""
     splits = session.splits(protocol)
-    parts = {
+    parts: dict[str, Any] = {
         "task": session.definition(protocol),
         "protocol": [protocol.name, protocol.version_for(session.task), asdict(protocol.options)],
         "seed": options.seed,
         "model": model_key,
         "samples": [session.split_digest(split) for split in splits],
     }
+    if (layer := layer_of(protocol, options)) != protocol.layer:
+        parts["layer"] = layer
     if protocol.needs_training and (groups := session.group_digests()):
         parts["groups"] = groups
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def layer_of(protocol: EvaluationProtocol, options: RunOptions) -> str:
+    """Return the layer that a protocol reads: the chosen one, unless it compares images with texts."""
+    return options.layer if options.layer is not None and not protocol.needs_text else protocol.layer
 
 
 def changed_options(protocol: EvaluationProtocol, options: RunOptions) -> Mapping[str, Any]:
@@ -35,6 +42,8 @@ def changed_options(protocol: EvaluationProtocol, options: RunOptions) -> Mappin
     own, defaults = asdict(protocol.options), asdict(protocol.Options())
     changed = {name: value for name, value in own.items() if defaults[name] != value}
     changed |= recorded(options)
+    if layer_of(protocol, options) == protocol.layer:
+        changed.pop("layer", None)
     if protocol.prompts != OWN_PROMPTS:
         changed["prompts"] = protocol.prompts.label
     return in_json(changed)

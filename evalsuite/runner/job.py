@@ -7,12 +7,12 @@ import hashlib
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError
+from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import Member, PassReport
@@ -24,13 +24,15 @@ from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
-from evalsuite.results.store import ResultStore, head_paths, log_path, remove_record
+from evalsuite.results.store import ResultStore, log_path, remove_record
 from evalsuite.runner.base import Reporter
-from evalsuite.runner.fingerprints import changed_options, options_hash, result_fingerprint
+from evalsuite.runner.completeness import is_complete
+from evalsuite.runner.doubts import images_on_both_sides, untested_classes
+from evalsuite.runner.fingerprints import changed_options, layer_of, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, first_head, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
-from evalsuite.text import brief
+from evalsuite.text import brief, counted, printable
 
 FULL = os.strerror(errno.ENOSPC)
 """What libraries in other languages, too, say of a full disk."""
@@ -149,26 +151,10 @@ class ModelTaskJob:
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
-        if self.options.save_head and protocol.has_head and self._headless(found, key, options):
-            return None
-        if self.options.calibrate and self._uncalibrated(found, protocol):
-            return None
-        if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
+        record = self.store.path(found.model, key, task, protocol.name, options)
+        if not is_complete(found, record, protocol, self.task.task, self.options):
             return None
         return found if self._same_bytes(found, protocol) else None
-
-    def _headless(self, found: Result, key: str, options: str | None) -> bool:
-        record = self.store.path(found.model, key, found.task, found.protocol, options)
-        return not all(path.is_file() for path in head_paths(record))
-
-    def _uncalibrated(self, found: Result, protocol: EvaluationProtocol) -> bool:
-        """Tell whether a result lacks a temperature that this run would fit."""
-        calibration = found.details.get("calibration")
-        return (
-            protocol.scores is not None
-            and not self.task.task.multilabel
-            and not (isinstance(calibration, dict) and calibration.get("validation"))
-        )
 
     def _same_bytes(self, found: Result, protocol: EvaluationProtocol) -> bool:
         """Tell whether a result for equal ids and sizes is also one for equal bytes.
@@ -199,11 +185,24 @@ class ModelTaskJob:
             digests.append(content_digest(stored, features))
         return _joined(digests)
 
+    def _doubts(self, protocol: EvaluationProtocol, outcome: Outcome) -> list[str]:
+        """Return what of the data contradicts itself, although there is a number."""
+        absent = [] if self.options.limit is not None else untested_classes(self.task.task, outcome)
+        if not protocol.needs_training:
+            return absent
+        return absent + images_on_both_sides(self.task.folds(training=True), self._digests)
+
+    def _digests(self, split: Split) -> Iterator[str]:
+        """Yield the sha256 of the images of a split, of those that could be read."""
+        features, ids = self.features(split.pool), self.task.pool(split.pool).ids
+        return (features.stamp(ids[row]).sha256 for row in split.rows if ids[row] in features)
+
     def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
         if pool not in self._opened:
             fingerprint = self.task.pool(pool).fingerprint
-            self._opened[pool] = self.model.identify().pool_features(self.task.task.name, pool, fingerprint)
+            known, layer = self.model.identify(), self.model.further_layer
+            self._opened[pool] = known.pool_features(self.task.task.name, pool, fingerprint, layer)
         return self._opened[pool]
 
     def member(self, pool: str) -> Member:
@@ -255,20 +254,26 @@ class ModelTaskJob:
         self, protocol: EvaluationProtocol, reports: Mapping[str, PassReport], ask: Callable[..., Any]
     ) -> None:
         load = self.model.take_loading_seconds()
-        clock = {"text": 0.0}
+        clock, cut = {"text": 0.0}, list[str]()
 
         def embed(texts: Sequence[str]) -> Any:
             since = time.perf_counter()
             embedded = ask(lambda: self.model.embed_texts(texts))
             clock["text"] += time.perf_counter() - since
-            return embedded
+            cut.extend(_of_cut(texts, embedded.cut))
+            return embedded.embedding
+
+        chosen = layer_of(protocol, self.options)
+
+        def read(split: Split, layer: str) -> Samples:
+            return self._read(split, chosen if layer == protocol.layer else layer)
 
         started = time.perf_counter()
         outcome: Outcome = protocol.run(
             ProtocolInput(
                 task=protocol.prompted(self.task.task),
                 folds=self.task.folds(training=protocol.needs_training),
-                read=self._read,
+                read=read,
                 embed_texts=embed,
                 device=self.model.device,
                 logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
@@ -278,19 +283,25 @@ class ModelTaskJob:
             )
         )
         fit = time.perf_counter() - started - clock["text"]
+        outcome.warnings += [*cut, *self._doubts(protocol, outcome)]
         content = self._content(protocol)
         images = sum(report.seconds for report in reports.values())
-        measured = Measured(outcome, reports, content, images, clock["text"], fit, load)
+        sizes = [features.layers()[chosen] for features in self._opened.values() if chosen in features.layers()]
+        layers = {chosen: sizes[0]} if chosen == self.model.further_layer and sizes else {}
+        measured = Measured(outcome, reports, content, images, clock["text"], fit, load, layers)
         status = "partial" if self.options.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
         samples = samples_table(self.task.task, outcome) if self.options.log_samples else None
-        head = first_head(result, self.task.task, protocol, outcome) if self.options.save_head else None
+        head = first_head(result, self.task.task, chosen, outcome) if self.options.save_head else None
         self._write(result, protocol, samples, head=head)
 
     def _read(self, split: Split, layer: str) -> Samples:
         """Return the features of a split; samples that could not be read are left out."""
         pool = self.task.pool(split.pool)
         features = self.features(split.pool)
+        stored = features.layers()
+        if stored and layer not in stored:
+            raise UsageError(f"--layer {layer}: {self.model.name} has the layers {', '.join(stored)}.")
         rows = [int(row) for row in split.rows if pool.ids[row] in features]
         ids = [pool.ids[row] for row in rows]
         groups = None if pool.groups is None else [pool.groups[row] for row in rows]
@@ -309,17 +320,19 @@ class ModelTaskJob:
 
     def fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
         """Record what went wrong as the result of these protocols."""
-        message = brief(str(error))
-        log = str(error) if message != str(error).strip() else ""
+        message = printable(brief(str(error)))
+        log = printable(str(error)) if brief(str(error)) != str(error).strip() else ""
         if FULL in message:
             message = f"The disk is full ({message}). Make room, or use another --cache-dir or --output."
         elif not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
             place = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{message}\n({place.name}, {place.filename}, line {place.lineno})".strip()
-            log = "".join(traceback.format_exception(error))
+            log = printable("".join(traceback.format_exception(error)))
         record = ErrorRecord(kind=type(error).__name__, message=message)
         for protocol in protocols:
-            self._write(self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=log)
+            self._write(
+                self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=printable(log)
+            )
 
     def _write(
         self,
@@ -335,7 +348,7 @@ class ModelTaskJob:
         try:
             path = self.store.write(result, key, changed, samples, log, head)
         except JobError as error:  # others may have a place; this one is told, and is missing in the store
-            record = ErrorRecord(kind=type(error).__name__, message=brief(str(error)))
+            record = ErrorRecord(kind=type(error).__name__, message=printable(brief(str(error))))
             self._keep(self._base(protocol, "error").model_copy(update={"error": record}), protocol, stored=False)
             return
         if result.status in ("ok", "partial") and key:
@@ -360,6 +373,17 @@ class ModelTaskJob:
         except EvalsuiteError:  # the record that is being written says so
             return ""
         return known.run_key if known is not None else ""
+
+
+def _of_cut(texts: Sequence[str], cut: Sequence[int]) -> list[str]:
+    """Warn of prompts whose end is cut off, even where they still differ."""
+    if not cut:
+        return []
+    are = "is" if len(cut) == 1 else "are"
+    return [
+        f"{counted(len(cut), 'prompt')} of {len(texts):,} {are} longer than the text encoder reads, and the end is cut "
+        f"off: {brief(texts[cut[0]], letters=150)!r}."
+    ]
 
 
 def _joined(digests: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ def make_jobs(
     sessions = [TaskSession(task, options, place) for task in tasks]
     return [
         ModelTaskJob(session, task, protocols, options, store, reporter)
-        for session in (ModelSession(model, place, executor, variant(options)) for model in models)
+        for session in (ModelSession(model, place, executor, variant(options), options.layer) for model in models)
         for task in sessions
     ]
 

@@ -22,12 +22,22 @@ from evalsuite.errors import EvalsuiteError, ModelError, NotFiniteError, UsageEr
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.store import PoolFeatures
-from evalsuite.features.texts import text_embeddings
-from evalsuite.models.base import UNKNOWN_LOGITS, ImageModel, ImageTextModel, Logits, ModelInfo, move
-from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
+from evalsuite.features.texts import EmbeddedTexts, text_embeddings
+from evalsuite.models.base import (
+    EMBEDDING,
+    PENULTIMATE,
+    UNKNOWN_LOGITS,
+    ImageModel,
+    ImageTextModel,
+    Logits,
+    ModelInfo,
+    move,
+)
+from evalsuite.models.loading import known_logits, load_model, skeleton, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
+from evalsuite.models.named_layers import with_layer
 from evalsuite.models.names import ResolvedModel
-from evalsuite.results.store import file_slug
+from evalsuite.results.store import file_slug, hash8
 from evalsuite.runner.base import Executor, RowsExecutor
 
 TEXT_TEST_FILE = "text_test.json"
@@ -53,9 +63,10 @@ class KnownModel:
     folder: Path
     reusable: bool = True
 
-    def pool_features(self, task: str, pool: str, fingerprint: str) -> PoolFeatures:
-        """Return the store of a pool's features under this model and precision."""
-        return PoolFeatures(self.folder / f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}")
+    def pool_features(self, task: str, pool: str, fingerprint: str, layer: str = "") -> PoolFeatures:
+        """Return the store of a pool's features under this model and precision. layer: one that it has, too."""
+        chosen = f"-{file_slug(layer)}-{hash8(layer)}" if layer else ""
+        return PoolFeatures(self.folder / f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}{chosen}")
 
     def description(self) -> Description | None:
         """Return what the model is, where it was loaded before."""
@@ -121,6 +132,10 @@ class LoadedModel:
         with inference(self.executor.devices[0], self.precision):
             return self.model.text_faults()
 
+    def cut_texts(self, texts: Sequence[str]) -> list[int]:
+        """Return the numbers of the texts whose end the model does not read, as far as it can be asked."""
+        return self.model.cut_texts(texts) if isinstance(self.model, TorchImageTextModel) else []
+
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (len(texts), dim) float32 embeddings on the CPU.
 
@@ -144,19 +159,26 @@ class ModelSession:
     """One model of a run, which becomes known and then loaded as the jobs need it, once for all of them.
 
     given: what a name resolved to, or a ready model (as a training loop has it). variant: what else than model and
-    precision decides its features and is not the default. too_narrow: what showed that it must `fall_back`.
+    precision decides its features and is not the default. layer: one that is chosen by its name.
+    too_narrow: what showed that it must `fall_back`.
     """
 
     too_narrow: NotFiniteError | None = None
 
     def __init__(
-        self, given: ResolvedModel | ImageModel, place: DataPlace, executor: Executor, variant: Sequence[str] = ()
+        self,
+        given: ResolvedModel | ImageModel,
+        place: DataPlace,
+        executor: Executor,
+        variant: Sequence[str] = (),
+        layer: str | None = None,
     ) -> None:
         self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else _refreshed(given)
         self._resolved = given if isinstance(given, ResolvedModel) else _ready(given)
         self._place = place
         self.executor = executor
         self._variant = tuple(variant)
+        self._layer = layer
         self._failure: Exception | None = None
         self._known: KnownModel | None = None
         self._seconds_loading = 0.0
@@ -208,6 +230,27 @@ class ModelSession:
         except EvalsuiteError:  # met again, and recorded, when the job needs the weights
             return
 
+    def check_layer(self) -> None:
+        """Raise UsageError for a chosen layer that it does not have, as far as that is known without loading it."""
+        if self._layer is None:
+            return
+        if self._network is not None:
+            with_layer(self._network, self._layer)
+            return
+        try:
+            bones = skeleton(self._resolved)
+            if bones is not None:
+                bones.check(self._layer, self.name)
+        except UsageError:
+            raise
+        except EvalsuiteError:  # met again, and recorded, when the job loads it
+            return
+
+    @property
+    def further_layer(self) -> str:
+        """The chosen layer, where it is none that every pass stores."""
+        return "" if self._layer in (None, PENULTIMATE, EMBEDDING) else str(self._layer)
+
     def known(self) -> KnownModel | None:
         """Return the model as it is known without loading it; None where only loading tells."""
         if self._known is None:
@@ -238,7 +281,7 @@ class ModelSession:
         model = self._load()
         move(model, self.device)
         self.identify().describe(model)
-        return LoadedModel(model, self.executor, self.precision)
+        return LoadedModel(with_layer(model, self._layer), self.executor, self.precision)
 
     def known_text(self) -> bool | None:
         """Tell whether it can encode texts; None where only loading tells."""
@@ -288,19 +331,19 @@ class ModelSession:
         # 0.1.0 described models without it.
         return known_logits(self._resolved, cache_dir=self._place.cache_dir) or _logits_of(self._load().info)
 
-    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Return the (len(texts), dim) float32 embeddings, from the store where they were computed before."""
+    def embed_texts(self, texts: Sequence[str]) -> EmbeddedTexts:
+        """Return texts with their float32 embeddings, from the store where they were computed before."""
         return text_embeddings(self.identify().folder / "texts", texts, self._encode_texts)
 
     def text_warnings(self) -> list[str]:
         """Return what the test of the text encoder said, at the first run that used it."""
         return self.identify().text_warnings() or []
 
-    def _encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+    def _encode_texts(self, texts: Sequence[str]) -> EmbeddedTexts:
         known, loaded = self.identify(), self.loaded
         if known.text_warnings() is None:
             known.note_text_warnings(loaded.text_faults())
-        return loaded.encode_texts(texts)
+        return EmbeddedTexts(loaded.encode_texts(texts), loaded.cut_texts(texts))
 
     def take_loading_seconds(self) -> float:
         """Return how long loading took, once: it belongs to the first job that needed it."""

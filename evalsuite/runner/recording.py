@@ -25,13 +25,14 @@ from evalsuite.runner.fingerprints import changed_options, in_json, result_finge
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import printable
 
 TOP = 5
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a protocol found and how long each phase took, in seconds."""
+    """What a protocol found and how long each phase took, in seconds. layers: chosen by name, with its dimension."""
 
     outcome: Outcome
     passes: Mapping[str, PassReport]
@@ -40,6 +41,7 @@ class Measured:
     text: float
     fit: float
     load: float
+    layers: dict[str, int]
 
 
 def base_result(
@@ -72,6 +74,7 @@ def measured_result(
     outcome = measured.outcome
     # Through JSON, so that a result in memory equals the one read back.
     info = ModelInfo.model_validate(model.info().model_dump(mode="json"))
+    info = info.model_copy(update={"layers": info.layers | measured.layers})
     encoded = sum(report.encoded for report in measured.passes.values())
     phases = _phases(measured.passes.values(), model.devices)
     return base.model_copy(
@@ -80,13 +83,7 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": in_json({**outcome.details, **_calibration(session.task, protocol, outcome)}),
-            "warnings": [
-                *outcome.warnings,
-                *_of_the_data(session, measured),
-                *info.warnings,
-                *(model.text_warnings() if protocol.needs_text else ()),
-                *_of_the_model(model, info),
-            ],
+            "warnings": list(map(printable, _warnings(session, protocol, model, measured, info))),
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -107,6 +104,18 @@ def measured_result(
 def _calibration(task: TaskSpec, protocol: EvaluationProtocol, outcome: Outcome) -> dict[str, Calibration]:
     found = calibrated(protocol, task, outcome)
     return {} if found is None else {"calibration": found}
+
+
+def _warnings(
+    session: TaskSession, protocol: EvaluationProtocol, model: ModelSession, measured: Measured, info: ModelInfo
+) -> list[str]:
+    return [
+        *measured.outcome.warnings,
+        *_of_the_data(session, measured),
+        *info.warnings,
+        *(model.text_warnings() if protocol.needs_text else ()),
+        *_of_the_model(model, info),
+    ]
 
 
 def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
@@ -139,19 +148,20 @@ def _of_the_model(model: ModelSession, info: ModelInfo) -> list[str]:
     ]
 
 
-def first_head(
-    result: Result, task: TaskSpec, protocol: EvaluationProtocol, outcome: Outcome
-) -> tuple[bytes, bytes] | None:
-    """Return the contents of the files of the head of the first fold, where there is one. result: what it gave."""
+def first_head(result: Result, task: TaskSpec, layer: str, outcome: Outcome) -> tuple[bytes, bytes] | None:
+    """Return the contents of the files of the head of the first fold, where there is one.
+
+    result: what it gave; layer: what it reads.
+    """
     if not outcome.heads or result.model_info is None:
         return None
     head, info = outcome.heads[0], result.model_info
     described = HeadDescription(
         task=task.name,
-        protocol=protocol.name,
+        protocol=result.protocol,
         classes=[HeadClass(key=item.key, names=item.names) for item in task.class_list],
         multilabel=task.multilabel,
-        layer=protocol.layer,
+        layer=layer,
         dim=head.weights.shape[1],
         model=info.slug,
         model_name=result.model_name,

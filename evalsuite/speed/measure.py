@@ -26,7 +26,7 @@ from evalsuite.options import DecoderName
 from evalsuite.probe import Targets, solve
 from evalsuite.runner.models import ModelSession
 from evalsuite.speed.record import Speed, this_machine
-from evalsuite.threads import threads_for
+from evalsuite.threads import threads
 
 PHOTOGRAPH = (500, 375)
 """Width and height of the most frequent photographs of ImageNet."""
@@ -86,7 +86,7 @@ def decode_rate(preprocess: Preprocess, decoder: DecoderName) -> float:
         samples.read(0)
         return 1
 
-    with threads_for(0):
+    with threads(1):
         return rate(once)
 
 

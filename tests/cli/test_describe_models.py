@@ -14,11 +14,29 @@ from tests.processes import WarmCli
     [
         (
             "ViT-B/32",
-            ["clip/vit-b-32", "QuickGELU", "context 77", "87.8 million", "mean (0.4815", "not on this machine"],
+            [
+                "clip/vit-b-32",
+                "QuickGELU",
+                "context 77",
+                "87.8 million",
+                "mean (0.4815",
+                "not on this machine",
+                "penultimate 768, embedding 512, cls 768, avgpool 768, cls+avgpool 1536",
+            ],
         ),
-        ("open_clip:ViT-B-16-SigLIP/webli", ["context 64", "clean canonicalize", "squash", "timm/ViT-B-16-SigLIP"]),
-        ("timm:resnet18.a1_in1k", ["timm/resnet18.a1_in1k", "crop_pct 0.95"]),
-        ("pocket", ["21.97 x cosine"]),
+        (
+            "open_clip:ViT-B-16-SigLIP/webli",
+            [
+                "context 64",
+                "clean canonicalize",
+                "squash",
+                "timm/ViT-B-16-SigLIP",
+                "penultimate 768, embedding 768, avgpool 768; of any module",
+            ],
+        ),
+        ("open_clip:PE-Core-T-16-384/meta", ["penultimate 192, embedding 512", "trunk's own head", "context 32"]),
+        ("timm:resnet18.a1_in1k", ["timm/resnet18.a1_in1k", "crop_pct 0.95", "penultimate 512, avgpool 512;"]),
+        ("pocket", ["21.97 x cosine", "penultimate 64, embedding 64;", "32 x 32 bilinear", "context 24", "sha256:"]),
     ],
 )
 def test_models_are_described(cli: WarmCli, name: str, said: list[str]) -> None:

@@ -96,7 +96,7 @@ def test_a_head_of_another_model_layer_or_preprocessing_is_refused(
         "weights": "with other weights or rules",
         "model": "not of pixels",
         "preprocessing": "another preprocessing (resize to 5; now",
-        "layer": "reads the layer 'middle'",
+        "layer": "middle",
     }[wrong]
     assert done.returncode == 2 and reason in done.output, done.output
     assert "Traceback" not in done.output

@@ -21,6 +21,7 @@ from evalsuite.models import open_clip_models
 from evalsuite.models.base import ImageTextModel
 from evalsuite.models.layers import activations, chosen_activation
 from evalsuite.models.loading import load_model, weights_fingerprint
+from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import resolve
 from evalsuite.models.weights import HubFile
 
@@ -39,6 +40,18 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "tiny-timm": {
         "embed_dim": 12,
         "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160},
+        "text_cfg": TEXT,
+        "custom_text": True,
+    },
+    "tiny-timm-own-head": {
+        "embed_dim": 12,
+        "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": None, "image_size": 160},
+        "text_cfg": TEXT,
+        "custom_text": True,
+    },
+    "tiny-timm-no-projection": {
+        "embed_dim": 64,
+        "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "none", "image_size": 160},
         "text_cfg": TEXT,
         "custom_text": True,
     },
@@ -81,7 +94,7 @@ def images(size: int) -> torch.Tensor:
     return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("arch", ["tiny-vit", "tiny-rn", "tiny-timm", "tiny-coca"])
+@pytest.mark.parametrize("arch", ["tiny-vit", "tiny-rn", "tiny-timm", "tiny-timm-own-head", "tiny-coca"])
 def test_features_are_those_of_open_clip(arch: str, tmp_path: Path) -> None:
     reference = save_random(arch, tmp_path / "w.pt")
     model = load_model(f"open_clip:{arch}/{tmp_path / 'w.pt'}")
@@ -119,6 +132,36 @@ def test_penultimate_of_each_kind_of_tower(tmp_path: Path) -> None:
     assert info.layers == {"penultimate": 64, "embedding": 12}
     with torch.no_grad():
         assert torch.allclose(timm["penultimate"], reference.visual.trunk(images(160)), atol=1e-6)
+
+
+def test_where_the_trunk_s_own_head_is_the_projection_the_probe_reads_what_goes_into_it(tmp_path: Path) -> None:
+    batch = images(160)
+    for arch, size in (("tiny-timm-own-head", 64), ("tiny-timm-no-projection", 64)):
+        reference = save_random(arch, tmp_path / f"{arch}.pt")
+        model = load_model(f"open_clip:{arch}/{tmp_path / arch}.pt")
+        found, trunk = model.encode_images(batch), reference.visual.trunk
+        assert found["penultimate"].shape == (3, size)
+        with torch.no_grad():
+            assert torch.equal(trunk.get_classifier()(found["penultimate"]), found["embedding"])
+            assert torch.equal(found["embedding"], reference.visual(batch))
+        wrapped = wrap_module(reference, model.preprocess, name="mine")
+        assert torch.equal(wrapped.encode_images(batch)["penultimate"], found["penultimate"])
+
+
+def test_fingerprints_change_where_the_layer_changed_and_nowhere_else(tmp_path: Path) -> None:
+    def key(arch: str) -> str:
+        return weights_fingerprint(f"open_clip:{arch}/{tmp_path / 'w.safetensors'}") or ""
+
+    save_file({"weight": torch.arange(3.0)}, tmp_path / "w.safetensors")
+    # As version 0.1.0 has them.
+    kept = {
+        "tiny-vit": "16d142541fb2",
+        "tiny-rn": "f54305755a87",
+        "tiny-timm": "defbb5c071b6",
+        "tiny-timm-no-projection": "5831e1219afe",
+    }
+    assert {arch: key(arch)[:12] for arch in kept} == kept
+    assert key("tiny-timm-own-head")[:12] != "d7a679a38b60"
 
 
 def test_encoding_leaves_the_network_as_it_was(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -13,7 +14,7 @@ import evalsuite
 from evalsuite.errors import ModelError
 from evalsuite.models.loading import load_model
 from evalsuite.models.modules import TorchImageTextModel, wrap_module
-from evalsuite.models.text_rules import TextRules, text_rules
+from evalsuite.models.text_rules import TextRules, cut_texts, text_rules
 from tests.datasets import write_folder_task
 
 VISION = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
@@ -65,6 +66,26 @@ def test_what_is_not_as_it_was_trained_is_said(clip: torch.nn.Module) -> None:
     assert "cuts off the end token" in end
 
 
+def test_the_padding_is_the_one_of_the_training() -> None:
+    def tower(**text: Any) -> torch.nn.Module:
+        torch.manual_seed(0)
+        usual = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+        vision = open_clip.CLIPVisionCfg(**VISION)
+        return open_clip.CustomTextCLIP(12, vision, open_clip.CLIPTextCfg(**{**usual, **text})).eval()
+
+    own = open_clip.SimpleTokenizer()
+
+    def unpadded(texts: list[str]) -> torch.Tensor:
+        return torch.stack([row + (row == 0) * torch.arange(77) for row in own(texts)])
+
+    (pad,) = faults(tower(embed_cls=True, pad_id=5, context_length=76), open_clip.SimpleTokenizer(context_length=76))
+    assert pad == "The tokenizer pads texts with the token 0; the text encoder leaves out the token 5."
+    (last,) = faults(tower(pool_type="last"), unpadded)
+    assert "reads its last position" in last
+    assert any("end token" in said for said in faults(tower(pool_type="eos", eos_id=2), own))
+    assert faults(tower(pool_type="eos", eos_id=49407), own) == faults(tower(pool_type="last"), own) == []
+
+
 def test_the_rules_are_recorded(clip: torch.nn.Module) -> None:
     info = wrap_module(clip, lambda image: torch.zeros(3, 32, 32), open_clip.SimpleTokenizer(), name="mine").info
     assert info.details["texts"] == {"context": 77, "lower_case": True, "no_punctuation": False, "padding": 0}
@@ -86,3 +107,29 @@ def test_what_the_test_said_is_in_every_record_of_zero_shot(tmp_path: Path) -> N
         )
         said = {result.protocol: [text for text in result.warnings if "capitals" in text] for result in found}
         assert (len(said["zero_shot"]), len(said["linear_probe"])) == (1, 0), found
+
+
+def test_texts_whose_end_is_not_read_are_found() -> None:
+    def words(count: int) -> str:
+        return " ".join(["dog"] * count)
+
+    texts = [words(count) for count in (1, 13, 14, 15, 400)]  # a word is a token; 14 of them and two ends are 16
+    own = open_clip.SimpleTokenizer(context_length=16)
+    assert cut_texts(own, texts) == [3, 4]
+    assert cut_texts(lambda given: own(given), texts) == [3, 4]  # one that cannot be asked for a longer context
+    assert cut_texts(open_clip.SimpleTokenizer(), [*texts[:4], "dog " * 76]) == [4]
+    assert cut_texts(lambda given: [[1]] * len(given), texts) == []
+
+
+def test_prompts_that_are_cut_are_warned_of_even_where_they_still_differ(tmp_path: Path) -> None:
+    path = write_folder_task(tmp_path)
+    path.write_text(
+        path.read_text().replace("'a photo of a {} square.'", "'{}', '{} as in the many pictures of the hall upstairs'")
+    )
+    for seed in (0, 1):  # the second finds its texts embedded
+        (found,) = evalsuite.evaluate(
+            "pocket", str(path), "zero_shot", output=tmp_path / "o", cache_dir=tmp_path / "c", seed=seed
+        )
+        (said,) = [warning for warning in found.warnings if "longer than the text encoder reads" in warning]
+        assert said.startswith("3 prompts of 6 are longer") and "red as in the many" in said
+        assert not any("have the text embedding of another" in warning for warning in found.warnings)

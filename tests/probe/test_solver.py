@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from evalsuite.errors import EvalsuiteError
 from evalsuite.probe import Solution, Targets, solve
 from evalsuite.probe.objective import Design, Softmax
 from evalsuite.probe.reduction import ABSENT_INTERCEPT
+from evalsuite.threads import Threads, threads
 
 LAMBDAS = [10.0**k for k in (-6, -4, -2, 0, 2, 4, 6)]
 
@@ -408,18 +411,29 @@ def test_equal_rows_are_fitted_by_the_intercept_alone() -> None:
     assert solution.logits(0, torch.ones(1, 9)).softmax(1)[0, 1].item() == pytest.approx(0.75, abs=1e-5)
 
 
-@pytest.mark.parametrize("n_rows", [64, 192, 200, 391])
-def test_products_shared_among_threads_are_the_same(n_rows: int) -> None:
+@pytest.mark.parametrize("n_rows", [1, 64, 192, 200, 391])
+def test_passes_shared_among_threads_are_the_same(n_rows: int) -> None:
     x, y = blobs(n_rows, 8, 4)
-    objective = Softmax(Design.of(x.float(), None), 1.0, y, 4)
     theta = torch.randn(4, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 3, 4):
-            torch.set_num_threads(threads)
-            found.append(objective.evaluate(theta))
-    finally:
-        torch.set_num_threads(before)
-    for value, gradient in found[1:]:
-        assert torch.allclose(value, found[0][0], rtol=1e-6)
-        assert torch.allclose(gradient, found[0][1], rtol=1e-5, atol=1e-5)
+    found = []
+    for count in (1, 3, 4):
+        objective = Softmax(replace(Design.of(x.float(), None), threads=Threads(count)), 1.0, y, 4)
+        found.append((*objective.evaluate(theta), objective.curvature_weights(theta)))
+    for shared in found[1:]:
+        for one, other in zip(shared, found[0], strict=True):
+            assert torch.allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_fit_that_threads_share_is_that_of_one_and_leaves_their_number_alone() -> None:
+    x, y = blobs(9_000, 64, 10)
+    targets = Targets("multinomial", y, 10)
+    fits = []
+    for count in (1, 2):
+        with threads(count):
+            fits.append([solve(x.float(), targets, [1.0], tolerance=1e-8) for _ in range(2)])
+            assert torch.get_num_threads() == count
+            in_a_new_thread = ThreadPoolExecutor(1).submit(torch.get_num_threads).result()
+            assert in_a_new_thread == count
+    for first, again in fits:
+        assert torch.equal(first.weights, again.weights)
+    assert torch.allclose(fits[0][0].logits(0, x.float()), fits[1][0].logits(0, x.float()), atol=1e-3)

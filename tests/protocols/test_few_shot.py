@@ -64,7 +64,10 @@ def held_against_scikit(task: TaskSpec, data: Pools) -> None:
             assert shot["values"][seed] == pytest.approx(model.score(test, expected), abs=1.5 / len(expected))
             if shot["images"] == 16:
                 found = torch.from_numpy(outcome.folds[seed].scores).double().softmax(dim=1).numpy()
-                np.testing.assert_allclose(found, model.predict_proba(test), atol=1e-4)
+                # at the smallest lambdas scikit-learn's search ends by rounding
+                np.testing.assert_allclose(
+                    found, model.predict_proba(test), atol=1e-4 if lambdas[seed] > 1e-5 else 1e-3
+                )
         assert shot["mean"] == pytest.approx(np.mean(shot["values"]))
         assert shot["std"] == pytest.approx(np.std(shot["values"], ddof=1))
     assert outcome.sizes == {"train": 160, "val": 40, "test": len(expected)}

@@ -82,6 +82,15 @@ def test_a_row_per_number_with_what_tells_it_from_others() -> None:
     assert [(item.partial, item.value) for item in partial] == [(True, 0.6), (True, 0.99)]
 
 
+def test_each_zero_shot_number_says_by_what_its_cosines_were_multiplied() -> None:
+    own = make("clip/mine", "mnist", 0.5, details={"logit_scale": 21.97, "logit_bias": 0.0})
+    probed = make("clip/mine", "mnist", 0.7, "linear_probe")
+    frame = to_frame(listed([own, probed], Library().choose(["clip/rn50"]), tasks=["mnist"]))
+    told = frame[frame["is_main"]].set_index(["origin", "protocol"])["logit_scale"]
+    assert (told["measured", "zero_shot"], told["published", "zero_shot"]) == (21.97, 100.0)
+    assert told.loc[:, "linear_probe"].isna().all() and len(told) == 4
+
+
 def test_published_numbers_keep_their_origin_metric_and_caveat() -> None:
     rows = Library().choose(["clip/rn50"])
     numbers = listed(RESULTS, rows, tasks=["oxford_pets", "stl10"], protocols=["zero_shot"], models=["clip/*"])

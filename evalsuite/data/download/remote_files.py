@@ -130,7 +130,7 @@ def _unpack(target: Target) -> None:
     for leftover in target.work.glob("new*"):
         shutil.rmtree(leftover)
     try:
-        unpack(target.path, target.work / "new", target.file.inner)
+        unpack(target.path, target.work / "new", target.file.inner, target.file.unpacked)
     except DamagedArchiveError as error:
         page = " It is an HTML page: an error, or a login." if is_web_page(target.path) else ""
         if target.mark.exists():
@@ -140,6 +140,10 @@ def _unpack(target: Target) -> None:
             advice = f"Remove {target.path}, and type the same command again to fetch it."
         shutil.rmtree(target.work)
         raise DataMissingError(f"{error}{page} {advice}") from error
+    except DataMissingError:
+        for leftover in target.work.glob("new*"):
+            shutil.rmtree(leftover)
+        raise
     if hasattr(os, "sync"):  # one flush for a hundred thousand small files
         os.sync()
     (target.work / "new").rename(target.ready)

@@ -143,7 +143,7 @@ class _Transfer:
         """The ETag or date that names the version of the file the part is of; "" if it is not known."""
         try:
             noted = json.loads(self._notes.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return ""
         return str(noted.get("validator", "")) if isinstance(noted, dict) and noted.get("url") == self.url else ""
 

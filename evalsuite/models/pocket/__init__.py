@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from evalsuite.models.names import ResolvedModel
 
 if TYPE_CHECKING:
     from evalsuite.models.modules import TorchImageTextModel
+    from evalsuite.models.skeletons import Skeleton
 
 CONFIG_FILE = "config.json"
 MERGES_FILE = "merges.txt.gz"
@@ -41,6 +43,20 @@ def known_logits(resolved: ResolvedModel, *, cache_dir: Path | None) -> Logits:
     from safetensors.numpy import load
 
     return Logits(math.exp(float(load(read_part(_FOLDER, WEIGHTS_FILE))["logit_scale"])))
+
+
+def skeleton(resolved: ResolvedModel) -> Skeleton:
+    """Return the network without weights."""
+    from evalsuite.models.pocket.model import skeleton_from
+
+    return skeleton_from(_FOLDER)
+
+
+def about(resolved: ResolvedModel) -> Iterator[tuple[str, str]]:
+    """Yield what is known without loading it: lines for a person."""
+    from evalsuite.models.pocket.model import about as about_folder
+
+    return about_folder(_FOLDER)
 
 
 def load_pocket(folder: Path = _FOLDER) -> TorchImageTextModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from evalsuite.models.layers import embedding_layers
 from evalsuite.models.modules import TorchImageTextModel
 from evalsuite.models.pocket import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, pocket_fingerprint, read_part
 from evalsuite.models.preprocessing import Finish, Recipe, RgbSquare
+from evalsuite.models.skeletons import Skeleton, without_weights
+from evalsuite.models.text_rules import text_rules
 
 
 class PocketConfig(BaseModel):
@@ -83,6 +86,22 @@ def load_from(folder: Path) -> TorchImageTextModel:
     return TorchImageTextModel(clip, pocket_preprocess(config), info, embedding_layers, tokenizer)
 
 
+def about(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield what is known of the model in a folder without loading it: lines for a person."""
+    config = _read_config(folder)
+    yield "weights", _weights(read_part(folder, WEIGHTS_FILE))
+    rules = text_rules(build_tokenizer(folder / MERGES_FILE, config))
+    yield "texts", "unknown" if rules is None else str(rules)
+    yield "preprocessing", _preprocessing(config)
+
+
+def skeleton_from(folder: Path) -> Skeleton:
+    """Return the network that the configuration in a folder describes, without weights."""
+    config = _read_config(folder)
+    with without_weights():
+        return Skeleton(build_clip(config), (3, config.image_size, config.image_size))
+
+
 def _read_config(folder: Path) -> PocketConfig:
     try:
         return PocketConfig.model_validate(json.loads(read_part(folder, CONFIG_FILE)))
@@ -104,7 +123,6 @@ def _load_weights(clip: CLIP, weights: bytes, folder: Path) -> CLIP:
 
 
 def _describe(config: PocketConfig, clip: CLIP, fingerprint: str, weights: bytes) -> ModelInfo:
-    side = config.image_size
     return ModelInfo(
         name="pocket",
         slug="pocket",
@@ -115,9 +133,18 @@ def _describe(config: PocketConfig, clip: CLIP, fingerprint: str, weights: bytes
         parameters=sum(parameter.numel() for parameter in clip.parameters()),
         gflops=config.gflops,
         activation="relu",
-        weights=f"sha256:{hashlib.sha256(weights).hexdigest()[:12]}",
+        weights=_weights(weights),
         weight_fidelity="exact",
         logit_scale=math.exp(float(clip.logit_scale.detach())),
-        preprocessing=f"RGB, {side} x {side} bilinear, (x / 255 - {config.mean}) / {config.std}",
+        preprocessing=_preprocessing(config),
         details={"text_activation": "gelu"},
     )
+
+
+def _weights(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def _preprocessing(config: PocketConfig) -> str:
+    side = config.image_size
+    return f"RGB, {side} x {side} bilinear, (x / 255 - {config.mean}) / {config.std}"

@@ -15,6 +15,7 @@ from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.preconditioner.class_blocks import ClassBlocks, passes_worth
 from evalsuite.probe.preconditioner.kronecker import Kronecker
+from evalsuite.threads import threads
 
 PATIENCE = 2
 """Blocks are made anew after so many times the passes that the last ones were made after."""
@@ -56,7 +57,8 @@ class PreconditionedProblem:
         theta = self._shaped(point)[0]
         if self._spent > self._worth:
             self._inverse = None  # the new ones need the room
-            self._inverse = ClassBlocks(self.objective, theta, self._mechanisms.leverage)
+            with threads(self.objective.design.threads.count):  # few products and factors, each of them large
+                self._inverse = ClassBlocks(self.objective, theta, self._mechanisms.leverage)
             self._spent = 0
             self._worth *= PATIENCE
         elif self.blocks is None and self._spent >= self._due:
