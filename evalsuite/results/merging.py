@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,18 +70,20 @@ def plan_results(folders: Sequence[Path], to: Path) -> ResultPlan:
     return plan
 
 
-def copy_record(source: Path, target: Path) -> None:
-    """Copy a record and what lies next to it; a reader sees the old record or the new one with all it names."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with Lock(target.parent / LOCK_FILE):
-        pairs = list(zip(_next_to(source), _next_to(target), strict=True))
+def copy_record(source: Path, target: Path, tell: Callable[[str], None] | None = None) -> None:
+    """Copy a record and what lies next to it; a reader sees the old record or the new one with all it names.
+
+    tell: see `Lock`.
+    """
+    pairs = list(zip(_next_to(source), _next_to(target), strict=True))
+    with Lock(target.parent / LOCK_FILE, tell):
         for file, copy in pairs:
             if file.is_file():
                 atomic.write_bytes(copy, file.read_bytes())
         atomic.write_bytes(target, source.read_bytes())
         for file, copy in pairs:
             if not file.is_file():
-                copy.unlink(missing_ok=True)
+                atomic.remove(copy)
 
 
 def _next_to(record: Path) -> tuple[Path, ...]:
