@@ -7,13 +7,15 @@ from pathlib import Path
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.records import Result
-from evalsuite.results.store import head_paths
+from evalsuite.results.store import ResultStore, head_paths
 from evalsuite.tasks.spec import TaskSpec
 
 
-def is_complete(found: Result, record: Path, protocol: EvaluationProtocol, task: TaskSpec, options: RunOptions) -> bool:
+def is_complete(
+    found: Result, store: ResultStore, record: Path, protocol: EvaluationProtocol, task: TaskSpec, options: RunOptions
+) -> bool:
     """Tell whether a result has the samples, temperature and head that the options ask for. record: its file."""
-    if options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
+    if options.log_samples and (not store.has_samples(found) or protocol.temperature(found.details) is None):
         return False
     if options.save_head and protocol.has_head and not all(path.is_file() for path in head_paths(record)):
         return False

@@ -19,10 +19,11 @@ from evalsuite.features.store import PoolFeatures
 from evalsuite.locks import HeldError, Lock
 from evalsuite.models.base import UNKNOWN_LOGITS, Preprocess
 from evalsuite.options import RunOptions
+from evalsuite.precision import exact_products
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
-from evalsuite.results.store import ResultStore, log_path
+from evalsuite.results.store import ResultStore, UnreadableRecordError, log_path, read_result
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.completeness import is_complete
 from evalsuite.runner.doubts import cut_prompts, images_on_both_sides, untested_classes
@@ -151,7 +152,7 @@ class ModelTaskJob:
         if found is None:
             return None
         record = self.store.path(found.model, key, task, protocol.name, options)
-        if not is_complete(found, record, protocol, self.task.task, self.options):
+        if not is_complete(found, self.store, record, protocol, self.task.task, self.options):
             return None
         return found if self._same_bytes(found, protocol, look_only) else None
 
@@ -269,19 +270,19 @@ class ModelTaskJob:
             return self._read(split, chosen if layer == protocol.layer else layer)
 
         started = time.perf_counter()
-        outcome: Outcome = protocol.run(
-            ProtocolInput(
-                task=protocol.prompted(self.task.task),
-                folds=self.task.folds(training=protocol.needs_training),
-                read=read,
-                embed_texts=embed,
-                device=self.model.device,
-                logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
-                seed=self.options.seed,
-                validation=self.task.validation(protocol),
-                on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
-            )
+        given = ProtocolInput(
+            task=protocol.prompted(self.task.task),
+            folds=self.task.folds(training=protocol.needs_training),
+            read=read,
+            embed_texts=embed,
+            device=self.model.device,
+            logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
+            seed=self.options.seed,
+            validation=self.task.validation(protocol),
+            on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
         )
+        with exact_products():  # for protocols, too: scores are as exact as the features
+            outcome: Outcome = protocol.run(given)
         fit = time.perf_counter() - started - clock["text"]
         outcome.warnings += [*cut, *self._doubts(protocol, outcome)]
         content = self._content(protocol)
@@ -348,13 +349,14 @@ class ModelTaskJob:
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
         try:
             path = self.store.write(result, key, changed, samples, log, head)
-        except (JobError, MemoryError) as error:  # others may have a place; this one is told, and is not stored
+            written = read_result(path) if samples is not None else result
+        except (JobError, MemoryError, OSError, UnreadableRecordError) as error:
+            # Others may have a place; this one is told, and is missing in the store.
             self._keep(_not_stored(result, error), protocol, stored=False)
             return
         if result.status in ("ok", "partial") and key:
             self.store.forget_errors(result)
-        if samples is not None:
-            result = result.model_copy(update={"samples": path.name.removesuffix(".json") + ".samples.parquet"})
+        result = result.model_copy(update={"samples": written.samples, "samples_digest": written.samples_digest})
         if log and result.error is not None:
             named = result.error.model_copy(update={"log": log_path(path).name})
             result = result.model_copy(update={"error": named})
