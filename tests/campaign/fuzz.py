@@ -112,6 +112,12 @@ def import_everything() -> None:
     """Import what takes long, before processes are forked: they would import it again and again."""
     for name in SLOW_IMPORTS:
         importlib.import_module(name)
+    from evalsuite.models.aliases import aliases
+    from evalsuite.records import Result
+    from evalsuite.tasks import TaskIndex
+
+    TaskIndex().load("digits")  # the schema of task files is built when the first is read
+    aliases(), Result.model_fields
 
 
 def _seeds(folder: Path) -> Seeds:
