@@ -80,6 +80,7 @@ class Seeds:
     table: bytes
     json_lines: bytes
     shard: bytes
+    parquet: bytes
     results: Path
     imported: bytes
     checkpoints: tuple[Path, ...]
@@ -149,9 +150,21 @@ def _seeds(folder: Path) -> Seeds:
     shards = {"kind": "webdataset", "path": "wds", "pools": {"train": "*.tar", "test": "*.tar"}}
     shards_task = {**table_task, "sources": [{**shards, "labels": {"by_index": "classes"}}]}
     return Seeds(
-        folder, task, table_task, shards_task, text.getvalue().encode(), lines.encode(), tar_of(members), results,
+        folder, task, table_task, shards_task, text.getvalue().encode(), lines.encode(), tar_of(members),
+        _hub_file(members), results,
         content, tuple(_checkpoints(folder)), tuple(_images()),
     )  # fmt: skip
+
+
+def _hub_file(members: dict[str, bytes]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": content, "path": name} for name, content in members.items() if name.endswith("png")]
+    keys = ["red", "red", "green", "green", "blue", "blue"]
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"image": images, "label": keys}), buffer)
+    return buffer.getvalue()
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:
@@ -302,6 +315,15 @@ def table(seeds: Seeds, random: random.Random, folder: Path) -> tuple[str, Attac
     return name, partial(command, ["validate", "--offline", "data/table.yaml"])
 
 
+def parquet(seeds: Seeds, random: random.Random, folder: Path) -> tuple[str, Attack]:
+    """Break a dataset in the layout of the hub."""
+    _write(folder, "data/hub/train.parquet", broken_bytes(seeds.parquet, random))
+    _write(folder, "data/hub/test.parquet", seeds.parquet)
+    source = {"kind": "huggingface", "path": "hub", "pools": {"train": "train", "test": "test"}}
+    _write(folder, "data/hub.yaml", yaml.safe_dump({**seeds.table_task, "sources": [source]}).encode())
+    return "validate", partial(command, ["validate", "--offline", "data/hub.yaml"])
+
+
 def image(seeds: Seeds, random: random.Random, folder: Path) -> tuple[str, Attack]:
     """Break an image."""
     path = _write(folder, "broken.png", broken_bytes(random.choice(seeds.images), random))
@@ -310,7 +332,7 @@ def image(seeds: Seeds, random: random.Random, folder: Path) -> tuple[str, Attac
 
 TARGETS: tuple[tuple[Target, float], ...] = (
     (task_file, 6), (prompt_file, 2), (config_file, 3), (foreign_table, 2), (imported_table, 2), (published_table, 2),
-    (record, 3), (samples_table, 2), (checkpoint, 3), (shard, 2), (table, 2), (image, 3),
+    (record, 3), (samples_table, 2), (checkpoint, 3), (shard, 2), (table, 2), (image, 3), (parquet, 1),
 )  # fmt: skip
 """What is broken, and how often."""
 
