@@ -132,8 +132,10 @@ class SourceSpec(Strict):
         return self
 
     @model_validator(mode="after")
-    def _lists_under_the_data_root(self) -> Self:
+    def _few_lists_under_the_data_root(self) -> Self:
         """Let a list lie next to the source's folder, as some datasets have it, but no further up."""
+        if sum(entry.count for entry in self.lists.values()) > 10 * MOST_FOLDS:
+            raise ValueError(f"`lists` stands for more than {10 * MOST_FOLDS:,} lists")
         for entry in self.lists.values():
             place = posixpath.normpath(posixpath.join(self.path or "task", entry.file))
             if entry.file.startswith("/") or (place.startswith("..") and self.kind in UNDER_THE_DATA_ROOT):
