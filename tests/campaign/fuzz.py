@@ -9,7 +9,6 @@ import csv
 import importlib
 import io
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -29,8 +28,6 @@ from tests.campaign.frame import Finding
 from tests.datasets import write_folder_task
 
 PAPERS = Path(__file__).parents[2] / "results" / "published"
-
-ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "EVALSUITE_HOME": "home", "EVALSUITE_CACHE": "cache", "EVALSUITE_DATA": "data"}
 
 CONFIG = {
     "model": ["pixels"], "tasks": "digits", "protocol": ["linear_probe"], "limit": 20, "seed": 1, "batch_size": 8,
@@ -92,7 +89,6 @@ Target = Callable[[Seeds, random.Random, Path], tuple[str, Attack]]
 
 def rounds(folder: Path, random: random.Random) -> Iterator[Finding | None]:
     """Break one file after another."""
-    os.environ.update(ENVIRONMENT)
     import_everything()
 
     seeds = _seeds(folder)
