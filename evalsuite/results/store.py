@@ -252,11 +252,16 @@ def _record_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _json_files(root: Path) -> Iterator[str]:
-    for folder, subfolders, names in os.walk(root):
+    """Yield the JSON files below a folder, and the folders that may not be read: whoever opens these is told why."""
+    unreadable: list[str] = []
+    for folder, subfolders, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             if name.endswith(".json") and not name.startswith("."):
-                yield os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+                path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+                if os.path.isfile(path) or os.path.islink(path):  # noqa: PTH113, PTH114 - a pipe would be waited for
+                    yield path
+    yield from unreadable
 
 
 def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
