@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from evalsuite.atomic import check_writable, remove, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
+from evalsuite.reading import MOST_BYTES
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 from evalsuite.results.consistency import contradiction
 from evalsuite.seals import BROKEN, KEY, sha256_of, unseal, write_sealed
@@ -65,6 +66,8 @@ def _unambiguous(text: str) -> str:
 
 def read_result(path: Path) -> Result:
     """Read one record; raises OSError, or UnreadableRecordError for what is no result we know, or damaged."""
+    if path.stat().st_size > MOST_BYTES:
+        raise UnreadableRecordError(f"it is larger than {MOST_BYTES >> 20} MB, which no result is")
     text, fits = unseal(path.read_bytes())
     try:
         result = Result.model_validate_json(text)  # twice as fast as json.loads, and a leaderboard reads thousands
@@ -82,7 +85,7 @@ def _read_carefully(text: bytes) -> Result:
     """Read what the quick way could not, or say what is wrong: no JSON, no result, a newer schema, a broken one."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableRecordError(f"it is not JSON ({error})") from error
     _check_schema_version(content.get("schema_version") if isinstance(content, dict) else None)
     try:
