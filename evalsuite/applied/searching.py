@@ -27,8 +27,9 @@ from evalsuite.tasks.spec import TaskSpec
 SIDE = 192
 """Longer side of a picture on a contact sheet, in pixels."""
 
-CHUNK_BYTES = 64 << 20
-"""Features that are read at a time: with their float32 copy and the similarities, under 300 MB."""
+CHUNK_BYTES = 8 << 20
+"""Features that are read at a time: memory of this size is used again for the next chunk; more has to be asked for anew,
+which takes as long as the arithmetic."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from evalsuite.errors import UsageError
 from evalsuite.protocols.base import Head
 from evalsuite.records import ModelInfo, Strict, first_problem
-from evalsuite.results.store import HEAD_ENDS, head_paths
+from evalsuite.results.head_files import HEAD_ENDS, head_paths
 
 
 class HeadClass(Strict):

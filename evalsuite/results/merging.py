@@ -12,12 +12,11 @@ from pathlib import Path
 from evalsuite import atomic
 from evalsuite.locks import Lock
 from evalsuite.records import Result
+from evalsuite.results.head_files import HEAD_ENDS, head_paths
 from evalsuite.results.store import (
-    HEAD_ENDS,
     LOCK_FILE,
     RANK,
     UnreadableRecordError,
-    head_paths,
     log_path,
     misplaced,
     read_result,

@@ -25,8 +25,10 @@ from pydantic import ValidationError
 from evalsuite.atomic import check_writable, remove, write_bytes, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
+from evalsuite.reading import MOST_BYTES
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 from evalsuite.results.consistency import contradiction
+from evalsuite.results.head_files import HEAD_ENDS, head_paths
 from evalsuite.seals import BROKEN, KEY, sha256_of, unseal, write_sealed
 
 RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
@@ -40,10 +42,6 @@ _MODEL_FOLDER = re.compile(r".+-[0-9a-f]{8}")
 _JOB_FILE = re.compile(r"[^.]+(\.[^.]+)+\.json")
 
 DAMAGED = f"{BROKEN}; run it again, or remove that key if you have edited the record yourself"
-
-
-HEAD_ENDS = (".head.safetensors", ".head.json")
-"""Ends of the names of the files of a head: its weights, and what they belong to."""
 
 
 class UnreadableRecordError(ValueError):
@@ -69,6 +67,8 @@ def _unambiguous(text: str) -> str:
 
 def read_result(path: Path) -> Result:
     """Read one record; raises OSError, or UnreadableRecordError for what is no result we know, or damaged."""
+    if path.stat().st_size > MOST_BYTES:
+        raise UnreadableRecordError(f"it is larger than {MOST_BYTES >> 20} MB, which no result is")
     text, fits = unseal(path.read_bytes())
     try:
         result = Result.model_validate_json(text)  # twice as fast as json.loads, and a leaderboard reads thousands
@@ -86,7 +86,7 @@ def _read_carefully(text: bytes) -> Result:
     """Read what the quick way could not, or say what is wrong: no JSON, no result, a newer schema, a broken one."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableRecordError(f"it is not JSON ({error})") from error
     _check_schema_version(content.get("schema_version") if isinstance(content, dict) else None)
     try:
@@ -137,12 +137,6 @@ def samples_path(record: Path) -> Path:
 def log_path(record: Path) -> Path:
     """Return where the traceback behind the error of the record at `record` lies: the same stem next to it."""
     return record.with_name(record.name.removesuffix(".json") + ".log")
-
-
-def head_paths(record: Path) -> tuple[Path, Path]:
-    """Return where the head of the record at `record` lies, and the description of that head."""
-    first, second = (record.with_name(record.name.removesuffix(".json") + end) for end in HEAD_ENDS)
-    return first, second
 
 
 def write_samples(path: Path, table: Any) -> None:
@@ -326,11 +320,16 @@ def record_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _json_files(root: Path) -> Iterator[str]:
-    for folder, subfolders, names in os.walk(root):
+    """Yield the JSON files below a folder, and the folders that may not be read: whoever opens these is told why."""
+    unreadable: list[str] = []
+    for folder, subfolders, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             if name.endswith(".json") and not name.startswith(".") and not name.endswith(HEAD_ENDS):
-                yield os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+                path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+                if os.path.isfile(path) or os.path.islink(path):  # noqa: PTH113, PTH114 - a pipe would be waited for
+                    yield path
+    yield from unreadable
 
 
 def _write_locked(main: Path, result: Result, samples: Any, log: str, head: tuple[bytes, bytes] | None) -> Path:

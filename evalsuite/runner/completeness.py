@@ -7,7 +7,8 @@ from pathlib import Path
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.records import Result
-from evalsuite.results.store import ResultStore, head_paths
+from evalsuite.results.head_files import head_paths
+from evalsuite.results.store import ResultStore
 from evalsuite.tasks.spec import TaskSpec
 
 
