@@ -28,8 +28,8 @@ SIDE = 192
 """Longer side of a picture on a contact sheet, in pixels."""
 
 CHUNK_BYTES = 8 << 20
-"""Features that are read at a time: memory of this size is used again for the next chunk; more has to be asked for anew,
-which takes as long as the arithmetic."""
+"""Features that are read at a time: memory of this size is used again for the next chunk. Larger pieces are asked for
+anew, which takes as long as the arithmetic."""
 
 
 @dataclass(frozen=True)
