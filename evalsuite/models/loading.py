@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from evalsuite.errors import EvalsuiteError, ModelError
 from evalsuite.models.base import ImageModel, Logits, not_exiting
 from evalsuite.models.names import BackendName, ResolvedModel, resolve
 
@@ -76,10 +77,18 @@ def weights_fingerprint(name_or_resolved: str | ResolvedModel, *, cache_dir: Pat
     """Return the fingerprint that the loaded model will have, without loading it and without the network.
 
     None where it is not known yet: the weights are not on this machine, or somebody's own code makes the
-    model. Raises UsageError for an unknown name, tag or architecture.
+    model. Raises UsageError for an unknown name, tag or architecture, ModelError for a configuration that is none.
     """
     resolved = _resolved(name_or_resolved)
-    return _backend(resolved).weights_fingerprint(resolved, cache_dir=cache_dir)
+    try:
+        return _backend(resolved).weights_fingerprint(resolved, cache_dir=cache_dir)
+    except EvalsuiteError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ModelError(
+            f"{resolved.name}: what it is cannot be told ({type(error).__name__}: {error}). The configuration next to "
+            "the weights has other keys or values than open_clip and timm write."
+        ) from error
 
 
 def known_logits(name_or_resolved: str | ResolvedModel, *, cache_dir: Path | None = None) -> Logits | None:

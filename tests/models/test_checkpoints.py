@@ -294,6 +294,9 @@ def test_the_configuration_next_to_the_weights_is_read(tmp_path: Path, clip: Sta
     info = loaded(name).info
     assert (info.activation, info.layers["penultimate"]) == ("quickgelu", 32)
     assert info.details["config"] == "open_clip_config.json"
+    (tmp_path / "open_clip_config.json").write_text('{"a": 1e999, "model_cfg": {"vision_cfg": 3}}')
+    with pytest.raises(ModelError, match=r"what it is cannot be told \(AttributeError.*configuration next to"):
+        weights_fingerprint(name)
     (tmp_path / "open_clip_config.json").write_text("{")
     with pytest.raises(ModelError, match=r"open_clip_config\.json, the configuration next to the weights, is not"):
         load_model(name)
