@@ -345,3 +345,15 @@ def test_a_file_without_a_tag_is_prepared_as_the_published_weights_are(tmp_path:
     siglip = make_plan(resolve(f"open_clip:ViT-B-16-SigLIP/{path}"))
     assert siglip.preprocessing == make_plan(resolve("open_clip:ViT-B-16-SigLIP/webli")).preprocessing
     assert siglip.warnings == ()
+
+
+def test_a_zip_whose_names_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"a": torch.ones(3)}, path)
+    content = path.read_bytes()
+    place = content.rindex(b"data.pkl")  # in the directory at the end
+    flags = content.rindex(b"PK\x01\x02", 0, place) + 8
+    content = content[:flags] + b"\x00\x08" + content[flags + 2 : place] + b"\xe4" + content[place + 1 :]
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"w\.pt: is damaged or cut short \('utf-8' codec"):
+        read_checkpoint(path)

@@ -9,6 +9,7 @@ import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -23,7 +24,7 @@ from evalsuite.tasks.parts import leads_out
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 _DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, KeyError,
-    RuntimeError,
+    RuntimeError, ValueError, OverflowError, struct.error,
 )  # fmt: skip
 """What the standard library raises for an archive that is cut off, damaged, encrypted, packed in a newer way, ..."""
 
