@@ -89,6 +89,7 @@ def wrong(kind: str, text: str) -> str:
 
 
 def _markdown(text: str) -> str:
+    text = text[text.find("|") :]  # before it: what was said on stderr
     rows = [line for line in text.splitlines() if line.startswith("|")]
     counts = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows}
     if len(counts) > 1:
@@ -97,6 +98,7 @@ def _markdown(text: str) -> str:
 
 
 def _latex(text: str) -> str:
+    text = text[text.find("% needs") :]  # before it: what was said on stderr
     rows = [line for line in text.splitlines() if line.endswith("\\\\")]
     counts = {len(re.findall(r"(?<!\\)&", row)) for row in rows}
     if len(counts) > 1:
