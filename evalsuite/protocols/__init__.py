@@ -17,6 +17,7 @@ from evalsuite.registry import Registry, did_you_mean
 PROTOCOLS: Registry[type[EvaluationProtocol]] = Registry("protocol", "evalsuite.protocols")
 PROTOCOLS.register("zero_shot", "evalsuite.protocols.zero_shot:ZeroShot")
 PROTOCOLS.register("linear_probe", "evalsuite.protocols.linear_probe:LinearProbe")
+PROTOCOLS.register("retrieval", "evalsuite.protocols.retrieval:Retrieval")
 
 DEFAULT_PROTOCOLS = ("zero_shot", "linear_probe")
 """The two of the paper; what other packages add is run when it is named."""

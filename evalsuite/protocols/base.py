@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Samples:
-    """Features of one layer, (n, dim) in the stored dtype on the CPU, with labels, ids and groups."""
+    """Features of one layer, (n, dim) in the stored dtype on the CPU, with labels, ids, groups and captions."""
 
     features: torch.Tensor
     labels: NDArray[Any]
     ids: list[str]
     groups: list[str] | None = None
+    captions: list[tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class EvaluationProtocol(ABC):
     are recorded, and those that are not the default tell results apart. version: raised when the numbers it gives
     change, so that stored results are computed again. layer: the layer of the model that it reads. needs_text: whether
     it needs a text encoder. needs_training: whether it reads more than the test split. scores, multilabel_scores: what
-    its scores mean; None: nobody can say how sure it is.
+    its scores mean; None: nobody can say how sure it is. for_captions: whether it is for tasks of captions, not classes.
     """
 
     name: ClassVar[str]
@@ -97,6 +98,7 @@ class EvaluationProtocol(ABC):
     needs_training: ClassVar[bool] = False
     scores: ClassVar[ScoreKind | None] = None
     multilabel_scores: ClassVar[ScoreKind | None] = None
+    for_captions: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
@@ -126,3 +128,12 @@ def in_fold(text: str, number: int, count: int) -> str:
 def size_of(counts: Sequence[int]) -> int | list[int]:
     """Return one number where all folds agree, else one per fold."""
     return counts[0] if len(set(counts)) == 1 else list(counts)
+
+
+def unsuited(protocol: EvaluationProtocol, task: TaskSpec) -> str | None:
+    """Say why a protocol has no meaning for a task of classes, or of captions; None: it has one."""
+    if protocol.for_captions == (task.captions is not None):
+        return None
+    if protocol.for_captions:
+        return f"The task {task.name!r} has classes and no captions."
+    return f"The images of the task {task.name!r} have captions and no classes: use --protocol retrieval."

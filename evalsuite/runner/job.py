@@ -22,7 +22,7 @@ from evalsuite.locks import HeldError, Lock
 from evalsuite.models.base import UNKNOWN_LOGITS, Preprocess
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
-from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
+from evalsuite.protocols.base import Outcome, ProtocolInput, Samples, unsuited
 from evalsuite.records import ErrorRecord, Result
 from evalsuite.results.store import ResultStore, log_path, remove_record
 from evalsuite.runner.base import Reporter
@@ -62,6 +62,11 @@ class ModelTaskJob:
         """What there is so far, in the order of the protocols."""
         return [self._results[item.name] for item in self.protocols if item.name in self._results]
 
+    @property
+    def _logs(self) -> bool:
+        """Whether predictions are stored: images with captions have none."""
+        return self.options.log_samples and self.task.task.captions is None
+
     def begin(self) -> list[EvaluationProtocol]:
         """Take what is stored and return the protocols that must be run; `finish` ends what this begins.
 
@@ -71,7 +76,7 @@ class ModelTaskJob:
         self.held, self.again = None, False
         pending = [item for item in self.protocols if item.name not in self._results]
         try:
-            pending = self._without_text_jobs(pending)
+            pending = self._without_text_jobs(self._suited(pending))
             pending = self._without_stored(pending)
             if pending and self._take():
                 pending = self._without_stored(pending)  # another process may just have done it
@@ -106,6 +111,17 @@ class ModelTaskJob:
         lock.acquire(timeout=0)
         self._lock = lock
         return True
+
+    def _suited(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
+        """Return the protocols that have a meaning for this task; the others get a record that says why."""
+        found = []
+        for protocol in protocols:
+            if (reason := unsuited(protocol, self.task.task)) is None:
+                found.append(protocol)
+            else:
+                error = ErrorRecord(kind="not_applicable", message=reason)
+                self._write(self._base(protocol, "not_applicable").model_copy(update={"error": error}), protocol)
+        return found
 
     def _without_text_jobs(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
         if not any(protocol.needs_text for protocol in protocols) or self.model.has_text():
@@ -146,7 +162,7 @@ class ModelTaskJob:
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
-        if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
+        if self._logs and (found.samples is None or protocol.temperature(found.details) is None):
             return None
         return found if self._same_bytes(found, protocol) else None
 
@@ -194,10 +210,15 @@ class ModelTaskJob:
     def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
         if pool not in self._opened:
-            fingerprint = self.task.pool(pool).fingerprint
             known, layer = self.model.identify(), self.model.further_layer
-            self._opened[pool] = known.pool_features(self.task.task.name, pool, fingerprint, layer)
+            self._opened[pool] = known.pool_features(*self._stored_as(pool), layer)
         return self._opened[pool]
+
+    def _stored_as(self, pool: str) -> tuple[str, str, str]:
+        """Return the task, the pool and the fingerprint that features are stored under: another task's, where it is."""
+        opened = self.task.pool(pool)
+        owner = opened.owner
+        return (owner.task, owner.pool, owner.fingerprint) if owner else (self.task.task.name, pool, opened.fingerprint)
 
     def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
         """Return every split that these protocols read."""
@@ -209,8 +230,8 @@ class ModelTaskJob:
 
         def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
             loaded = self.model.loaded
-            fingerprint = self.task.pool(pool).fingerprint
-            origin = Origin(self.model.slug, self.task.task.name, pool, self.model.precision, fingerprint)
+            task, name, fingerprint = self._stored_as(pool)
+            origin = Origin(self.model.slug, task, name, self.model.precision, fingerprint)
             note_origin(features.folder, origin)
             return loaded.encode_rows or (loaded.model.preprocess, loaded.encode_batches)
 
@@ -288,7 +309,7 @@ class ModelTaskJob:
         measured = Measured(outcome, reports, content, images, clock["text"], fit, load, layers)
         status = "partial" if self.options.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
-        self._write(result, protocol, samples_table(self.task.task, outcome) if self.options.log_samples else None)
+        self._write(result, protocol, samples_table(self.task.task, outcome) if self._logs else None)
 
     def _read(self, split: Split, layer: str) -> Samples:
         """Return the features of a split; samples that could not be read are left out."""
@@ -308,7 +329,8 @@ class ModelTaskJob:
                 f"{layer}) a value that is not finite (NaN or infinity). Remove the features with `evalsuite cache "
                 "rm` and extract them again with --precision fp32 if they overflowed."
             )
-        return Samples(found, pool.labels[rows], ids, groups)
+        captions = None if pool.captions is None else [pool.captions[row] for row in rows]
+        return Samples(found, pool.labels[rows], ids, groups, captions)
 
     def _base(self, protocol: EvaluationProtocol, status: Any) -> Result:
         return base_result(self.model, self.task.task.name, protocol, status, self.options)

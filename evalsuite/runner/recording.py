@@ -151,8 +151,9 @@ def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:
     frames = []
     for number, fold in enumerate(outcome.folds):
         best = np.argsort(-fold.scores, axis=1, kind="stable")[:, :TOP]
-        labels = [keys[row == 1].tolist() for row in fold.labels] if task.multilabel else keys[fold.labels].tolist()
-        ignored = {"ignored": [keys[row < 0].tolist() for row in fold.labels]} if task.multilabel else {}
+        several = fold.labels.ndim == 2
+        labels = [keys[row == 1].tolist() for row in fold.labels] if several else keys[fold.labels].tolist()
+        ignored = {"ignored": [keys[row < 0].tolist() for row in fold.labels]} if several else {}
         frames.append(
             pd.DataFrame(
                 {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
@@ -22,8 +23,9 @@ from evalsuite.tasks.spec import TaskSpec
 
 NOT_IN_FINGERPRINT = {
     "title", "sources", "prompts", "tags", "licence", "homepage", "citation", "notes", "split_fidelity", "sizes",
+    "subset", "borrows", "captions",
 }  # fmt: skip
-"""Fields of a task that change no number: sources count through the samples and labels they give."""
+"""Fields of a task that change no number: sources, also other tasks, count through the samples and labels they give."""
 
 
 class TaskSession:
@@ -131,6 +133,8 @@ class TaskSession:
         digest = hashlib.sha256(pool.fingerprint.encode())
         digest.update(samples_digest(ids, pool.sizes[split.rows].tolist()).encode())
         digest.update(np.ascontiguousarray(pool.labels[split.rows]).tobytes())
+        if pool.captions is not None:
+            digest.update(json.dumps([pool.captions[row] for row in split.rows]).encode())
         return digest.hexdigest()
 
 
