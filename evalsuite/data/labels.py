@@ -46,7 +46,8 @@ def map_labels(
     Raises SpecError for a map that does not fit the classes, DataError for a raw label without a class.
     """
     classes = _class_map(task, f"Task {task.name!r}, source {source}", labels)
-    if task.multilabel or METRICS.get(task.metric).any_label:
+    any_is_right = METRICS.get(task.metric).any_label and any(isinstance(label, MultiLabel) for label in raw)
+    if task.multilabel or any_is_right:
         matrix = np.zeros((len(raw), len(task.class_keys)), np.int8)
         labelled = [label if isinstance(label, MultiLabel) else MultiLabel((str(label),)) for label in raw]
         for row, several in enumerate(_without_vectors(labelled, classes)):

@@ -86,7 +86,7 @@ class EvaluationProtocol(ABC):
     are recorded, and those that are not the default tell results apart. version: raised when the numbers it gives
     change, so that stored results are computed again. layer: the layer of the model that it reads. needs_text: whether
     it needs a text encoder. needs_training: whether it reads more than the test split. scores, multilabel_scores: what
-    its scores mean; None: nobody can say how sure it is. for_captions: whether it is for tasks of captions, not classes.
+    its scores mean; None: nobody can say how sure it is. for_captions: whether it is for captions, not classes.
     """
 
     name: ClassVar[str]

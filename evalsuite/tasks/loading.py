@@ -56,13 +56,20 @@ def find_prompt_file(name: str, task_path: Path) -> Path:
     folders = [task_path.parent, task_path.parent / "prompts", task_path.parent.parent / "prompts"]
     for folder in [*folders, resources.data_dir("prompts")]:
         candidate = folder / file_name
-        if candidate.is_file() and candidate.resolve() != task_path.resolve():
+        if not candidate.is_file() or candidate.resolve() == task_path.resolve():
+            continue
+        if folder != task_path.parent or not _is_task(candidate):
             return candidate
     raise SpecError(
         f"{task_path}: there is no prompt file {file_name!r} next to it, in {folders[1]}, in {folders[2]} "
         f"or among the shipped ones ({resources.data_dir('prompts')}). Write one, or put "
         "`prompts: {templates: ['a photo of a {}.']}` into the task file."
     )
+
+
+def _is_task(path: Path) -> bool:
+    """Say whether a file is a task's: two tasks may share prompts that are called like one of them."""
+    return "sources" in read_yaml(path)[0]
 
 
 def load_other_task(task: TaskSpec, name: str) -> TaskSpec:
