@@ -15,7 +15,7 @@ from evalsuite import __version__
 from evalsuite.cli.options import Group
 from evalsuite.cli.signals import code_of, end_on_signals
 from evalsuite.cli.terminal import complain, prepare_output, say
-from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.errors import EvalsuiteError, UsageError, fault_of_the_system
 from evalsuite.text import brief
 
 EXIT_FAILED = 1
@@ -83,11 +83,19 @@ def main() -> None:
         # The reader (head, less) has gone: nothing more to say, and nothing went wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
-        complain(EvalsuiteError(f"{error}. Look at the rights of that file or folder, and at its disk."))
+    except Exception as error:
+        fault = fault_of_the_system(error)
+        if fault is None and isinstance(error, OSError):
+            fault = f"{error}. Look at the rights of that file or folder, and at its disk."
+        if fault is None:
+            raise
+        complain(EvalsuiteError(fault))
         sys.exit(EXIT_FAILED)
 
 
 def _interrupted(error: BaseException) -> None:
+    if isinstance(error.__cause__, EOFError):  # click takes it for the end of what a person types
+        complain(EvalsuiteError(f"a file ends too early: {error.__cause__}"))
+        sys.exit(EXIT_FAILED)
     say("\nInterrupted. What is done is stored; the same command resumes the run.", err=True)
     sys.exit(code_of(error))

@@ -41,6 +41,9 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
     from tabulate import tabulate
 
     chosen = _chosen(cache_dir, models, tasks)
+    for entry in chosen:
+        if entry.problem:
+            say(f"{entry.problem}; `evalsuite cache rm -m {entry.origin.model}` removes it.", err=True)
     if chosen:
         headers = ["model", "task", "pool", "precision", "size"]
         rows = [[*(getattr(entry.origin, name) for name in headers[:-1]), decimal(entry.bytes)] for entry in chosen]
@@ -60,22 +63,30 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
 @click.option("--all", "everything", is_flag=True, help="Everything.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @cache_dir_option
-def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> None:
+def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> int:
     """Remove stored features; results stay. They are computed again when they are needed."""
     from evalsuite.errors import UsageError
-    from evalsuite.features.catalog import remove
+    from evalsuite.features.catalog import remove, sweep
 
     if not (models or tasks or everything):
         raise UsageError("Say what to remove: -m PATTERN, -t PATTERN or --all.")
     chosen = _chosen(cache_dir, models, tasks)
     if not chosen:
+        sweep(cache_dir or default_cache())
         say("Nothing matches.")
-        return
+        return 0
     if not yes:
         click.confirm(f"Remove {_sum(chosen)}?", abort=True)
+    failed = 0
     for entry in chosen:
-        remove(entry, lambda text: say(text, err=True))
-    say(f"Removed {counted(len(chosen), 'pool')}.")
+        try:
+            remove(entry, lambda text: say(text, err=True))
+        except OSError as error:
+            failed += 1
+            say(f"{entry.folder} was not removed: {error}.", err=True)
+    sweep(cache_dir or default_cache())
+    say(f"Removed {counted(len(chosen) - failed, 'pool')}.")
+    return 1 if failed else 0
 
 
 @cache.command(
@@ -94,6 +105,7 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> i
     Exit code 1 if anything is wrong; `evalsuite cache rm` and another run fix it.
     """
     from evalsuite.data.place import DataPlace
+    from evalsuite.features.catalog import leftovers
     from evalsuite.features.catalog import verify as verify_entry
     from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
@@ -114,6 +126,8 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> i
             say(f"  {problem}")
         if len(problems) > SHOWN_PROBLEMS:
             say(f"  and {len(problems) - SHOWN_PROBLEMS} more")
+    if left := leftovers(place.cache_dir):
+        say(f"{counted(len(left), 'leftover')} of stopped runs, which nothing reads; the next run removes them.")
     return 1 if wrong else 0
 
 
