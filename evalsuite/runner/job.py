@@ -72,7 +72,7 @@ class ModelTaskJob:
         self.held, self.again = None, False
         pending = [item for item in self.protocols if item.name not in self._results]
         try:
-            pending = self._without_text_jobs(self._suited(pending))
+            pending = self._applicable(pending)
             pending = self._without_stored(pending)
             if pending and self._take():
                 pending = self._without_stored(pending)  # another process may just have done it
@@ -108,26 +108,19 @@ class ModelTaskJob:
         self._lock = lock
         return True
 
-    def _suited(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
-        """Return the protocols that have a meaning for this task; the others get a record that says why."""
+    def _applicable(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
+        """Return the protocols that have a meaning for this model and task; the others get a record that says why."""
         found = []
         for protocol in protocols:
-            if (reason := unsuited(protocol, self.task.task)) is None:
+            reason = unsuited(protocol, self.task.task)
+            if reason is None and protocol.needs_text and not self.model.has_text():
+                reason = f"The model {self.model.name!r} has no text encoder."
+            if reason is None:
                 found.append(protocol)
             else:
                 error = ErrorRecord(kind="not_applicable", message=reason)
                 self._write(self._base(protocol, "not_applicable").model_copy(update={"error": error}), protocol)
         return found
-
-    def _without_text_jobs(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
-        if not any(protocol.needs_text for protocol in protocols) or self.model.has_text():
-            return list(protocols)
-        for protocol in protocols:
-            if protocol.needs_text:
-                reason = f"The model {self.model.name!r} has no text encoder."
-                error = ErrorRecord(kind="not_applicable", message=reason)
-                self._write(self._base(protocol, "not_applicable").model_copy(update={"error": error}), protocol)
-        return [protocol for protocol in protocols if not protocol.needs_text]
 
     def _without_stored(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
         pending = []

@@ -145,8 +145,9 @@ def _of_the_model(model: ModelSession, info: ModelInfo) -> list[str]:
 def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:
     """Return one row per test sample and fold: id, label, prediction, the five best classes, all scores.
 
-    Labels and predictions are class keys; a multi-label sample has the list of its classes as label, and
-    the list of those that do not count for it in `ignored`; where any label of a sample is right, its label is one of them. The table names its classes in the order of the scores.
+    Labels and predictions are class keys; a multi-label sample has the list of its classes as label, and the list of
+    those that do not count for it in `ignored`; where any label of a sample is right, its label is one of them. The
+    table names its classes in the order of the scores.
     """
     keys = np.array(task.class_keys)
     frames = []
