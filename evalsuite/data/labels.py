@@ -73,8 +73,8 @@ def map_labels(
 def with_class(task: TaskSpec, source: str, labels: LabelMap, raw: RawPool) -> RawPool:
     """Return a pool without the samples whose label is no class; DataError where none is left."""
     classes = _class_map(task, f"Task {task.name!r}, source {source}", labels)
-    known = {label: classes.knows(label) for label in set(raw.labels) if not isinstance(label, MultiLabel)}
-    rows = np.array([row for row, label in enumerate(raw.labels) if known.get(label, True)], np.int64)
+    known = {label: isinstance(label, MultiLabel) or classes.knows(label) for label in set(raw.labels)}
+    rows = np.array([row for row, label in enumerate(raw.labels) if known[label]], np.int64)
     if len(rows) == 0 and len(raw.ids):
         raise DataError(f"{classes.place}: no sample has a label that is a class, such as {raw.labels[0]!r}.")
     return chosen_rows(raw, rows)

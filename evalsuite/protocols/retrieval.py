@@ -105,7 +105,7 @@ def _caption_ranks(images: torch.Tensor, texts: torch.Tensor, owners: torch.Tens
     import torch
 
     place, ranks = torch.arange(len(texts), device=texts.device), []
-    for rows in torch.arange(len(images), device=images.device).split(max(1, CHUNK_ELEMENTS // len(texts))):
+    for rows in torch.split(torch.arange(len(images), device=images.device), max(1, CHUNK_ELEMENTS // len(texts))):
         cosines = images[rows] @ texts.T
         own = cosines.masked_fill(owners[None] != rows[:, None], -torch.inf)
         best = own.max(dim=1, keepdim=True).values
@@ -119,7 +119,7 @@ def _image_ranks(images: torch.Tensor, texts: torch.Tensor, owners: torch.Tensor
     import torch
 
     place, ranks = torch.arange(len(images), device=images.device), []
-    for rows in torch.arange(len(texts), device=texts.device).split(max(1, CHUNK_ELEMENTS // len(images))):
+    for rows in torch.split(torch.arange(len(texts), device=texts.device), max(1, CHUNK_ELEMENTS // len(images))):
         cosines, own = texts[rows] @ images.T, owners[rows][:, None]
         value = cosines.gather(1, own)
         ranks.append(((cosines > value) | ((cosines == value) & (place[None] < own))).sum(dim=1))

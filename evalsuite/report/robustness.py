@@ -180,7 +180,7 @@ def _row(
         if task in cells and reference in cells:
             at, line = cells[reference].value, lines.get(task)
             beyond = line is not None and not line.low <= at <= line.high
-            shifted[task] = Shifted(cells[task], line and line.predict(at), beyond)
+            shifted[task] = Shifted(cells[task], None if line is None else line.predict(at), beyond)
     return RobustRow(labels, is_baseline, {one: cells[one] for one in tasks.values() if one in cells}, shifted)
 
 

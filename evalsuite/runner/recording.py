@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -171,12 +172,13 @@ def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:
     return with_classes(pd.concat(frames, ignore_index=True), task.class_keys)
 
 
-def _one(fold: FoldScores) -> NDArray[np.int64]:
+def _one(fold: FoldScores) -> NDArray[Any]:
     """Return one label of each sample, (n,): where any of several is right, the predicted one, or else the first."""
-    if fold.labels.ndim == 1:
-        return fold.labels
-    rows, predicted = np.arange(len(fold.labels)), fold.scores.argmax(axis=1)
-    return np.where(fold.labels[rows, predicted] == 1, predicted, fold.labels.argmax(axis=1))
+    labels: NDArray[Any] = fold.labels
+    if labels.ndim == 1:
+        return labels
+    rows, predicted = np.arange(len(labels)), fold.scores.argmax(axis=1)
+    return np.where(labels[rows, predicted] == 1, predicted, labels.argmax(axis=1))
 
 
 def _data(session: TaskSession, measured: Measured) -> DataRecord:
