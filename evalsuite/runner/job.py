@@ -58,11 +58,6 @@ class ModelTaskJob:
         """What there is so far, in the order of the protocols."""
         return [self._results[item.name] for item in self.protocols if item.name in self._results]
 
-    @property
-    def _logs(self) -> bool:
-        """Whether predictions are stored: images with captions have none."""
-        return self.options.log_samples and self.task.task.captions is None
-
     def begin(self) -> list[EvaluationProtocol]:
         """Take what is stored and return the protocols that must be run; `finish` ends what this begins.
 
@@ -155,7 +150,9 @@ class ModelTaskJob:
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
-        if self._logs and not (self.store.has_samples(found) and protocol.temperature(found.details) is not None):
+        if self.task.logs_samples and not (
+            self.store.has_samples(found) and protocol.temperature(found.details) is not None
+        ):
             return None
         return found if self._same_bytes(found, protocol, look_only) else None
 
@@ -205,14 +202,8 @@ class ModelTaskJob:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
         if pool not in self._opened:
             known, layer = self.model.identify(), self.model.further_layer
-            self._opened[pool] = known.pool_features(*self._stored_as(pool), layer)
+            self._opened[pool] = known.pool_features(*self.task.stored_as(pool), layer)
         return self._opened[pool]
-
-    def _stored_as(self, pool: str) -> tuple[str, str, str]:
-        """Return the task, the pool and the fingerprint that features are stored under: another task's, where it is."""
-        opened = self.task.pool(pool)
-        owner = opened.owner
-        return (owner.task, owner.pool, owner.fingerprint) if owner else (self.task.task.name, pool, opened.fingerprint)
 
     def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
         """Return every split that these protocols read."""
@@ -224,7 +215,7 @@ class ModelTaskJob:
 
         def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
             loaded = self.model.loaded
-            task, name, fingerprint = self._stored_as(pool)
+            task, name, fingerprint = self.task.stored_as(pool)
             origin = Origin(self.model.slug, task, name, self.model.precision, fingerprint)
             note_origin(features.folder, origin)
             return loaded.encode_rows or (loaded.model.preprocess, loaded.encode_batches)
@@ -303,7 +294,7 @@ class ModelTaskJob:
         measured = Measured(outcome, reports, content, images, clock["text"], fit, load, layers)
         status = "partial" if self.options.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
-        self._write(result, protocol, samples_table(self.task.task, outcome) if self._logs else None)
+        self._write(result, protocol, samples_table(self.task.task, outcome) if self.task.logs_samples else None)
 
     def _read(self, split: Split, layer: str) -> Samples:
         """Return the features of a split; samples that could not be read are left out."""

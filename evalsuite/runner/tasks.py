@@ -106,6 +106,17 @@ class TaskSession:
         """Return a pool, indexed on first use."""
         return self.data.open_pool(name)
 
+    def stored_as(self, pool: str) -> tuple[str, str, str]:
+        """Return the task, the pool and the fingerprint that features are stored under: another task's, where it is."""
+        opened = self.pool(pool)
+        owner = opened.owner
+        return (owner.task, owner.pool, owner.fingerprint) if owner else (self.task.name, pool, opened.fingerprint)
+
+    @property
+    def logs_samples(self) -> bool:
+        """Whether predictions are stored: images with captions have none."""
+        return self._options.log_samples and self.task.captions is None
+
     def definition(self, *, with_prompts: bool) -> dict[str, object]:
         """Return what of the task file can change a number: rules and classes; templates and names if asked."""
         rules = self.data.task.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT | self._usual_bounds())
