@@ -54,8 +54,9 @@ def _opened(file: Path, labels: str, pool: str) -> RawPool:
         raise DataMissingError(f"ciFAIR: {file} is missing.") from error
     except (OSError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
         raise DataError(f"ciFAIR: {file} cannot be read ({error}).") from error
-    data = content.get("data") if isinstance(content, dict) else None
-    listed = content.get(labels) if isinstance(content, dict) else None
+    held: dict[str, Any] = content if isinstance(content, dict) else {}
+    data: Any = held.get("data")
+    listed: Any = held.get(labels)
     right = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3 * SIDE * SIDE,)
     if not right or not isinstance(listed, list) or len(listed) != len(data):
         raise DataError(f"ciFAIR: {file} must hold `data` of shape (n, {3 * SIDE * SIDE}) and n `{labels}`.")

@@ -178,7 +178,8 @@ def _one(fold: FoldScores) -> NDArray[Any]:
     if labels.ndim == 1:
         return labels
     rows, predicted = np.arange(len(labels)), fold.scores.argmax(axis=1)
-    return np.where(labels[rows, predicted] == 1, predicted, labels.argmax(axis=1))
+    one: NDArray[Any] = np.where(labels[rows, predicted] == 1, predicted, labels.argmax(axis=1))
+    return one
 
 
 def _data(session: TaskSession, measured: Measured) -> DataRecord:
