@@ -150,6 +150,11 @@ class TaskSpec(Strict):
         return [item for item in classes if item.key in wanted]
 
     @property
+    def one_label(self) -> bool:
+        """Whether an image has one class, and one class alone is right."""
+        return not (self.multilabel or self.captions or METRICS.get(self.metric).any_label)
+
+    @property
     def class_keys(self) -> list[str]:
         """The keys of the classes in label order."""
         return [item.key for item in self.class_list]
