@@ -16,7 +16,7 @@ from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.hashing import read_every_byte
 from evalsuite.models.base import ImageModel
-from evalsuite.models.loading import load_model
+from evalsuite.models.loading import load_model, sized
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ResolvedModel, resolve
 from evalsuite.options import RunOptions, accepts, build, declared
@@ -124,7 +124,7 @@ def prepare(
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
     executor = _executor(options, reporter)
     try:
-        resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
+        resolved = [_resolved(model, options) for model in models]
         choices = [read_prompts(choice) for choice in dict.fromkeys(options.prompts or (OWN_PROMPTS.choice,))]
         protocols = [one for protocol in protocols for one in protocol.with_prompts(choices)]
         for task in tasks:
@@ -146,6 +146,14 @@ def prepare(
         executor.close()
         raise
     return jobs
+
+
+def _resolved(model: str | ImageModel, options: RunOptions) -> ResolvedModel | ImageModel:
+    if isinstance(model, str):
+        return sized(resolve(model), options.image_size)
+    if options.image_size is not None:
+        raise UsageError(f"--image-size: the model {model.info.name!r} is given with a preprocessing of its own.")
+    return model
 
 
 def _check_layer(protocols: Sequence[EvaluationProtocol], options: RunOptions) -> None:
@@ -184,7 +192,7 @@ def open_model(model: str, options: RunOptions, place: DataPlace, say: Callable[
     executor = LocalExecutor(
         devices, choose_precisions(options.precision, devices[0]), compile=options.compile, note=say
     )
-    session = ModelSession(resolve(model), place, executor, variant(options), options.layer)
+    session = ModelSession(_resolved(model, options), place, executor, variant(options), options.layer)
     session.check_name()
     session.check_layer()
     return session

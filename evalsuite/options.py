@@ -203,6 +203,13 @@ class RunOptions:
         help="What decodes and resizes: pillow gives everybody else's numbers; torchvision takes a third of the time, "
         "and some of its pixels are a grey level off.",
     )
+    image_size: int | None = option(
+        None,
+        ge=1,
+        metavar="PIXELS",
+        recorded=True,
+        help="Side of the images that models get, where it is to be another than their own.",
+    )
     executor: Literal["local", "ray"] = option(
         "local", help="Where images are encoded: on this machine, or on the Ray cluster at $RAY_ADDRESS."
     )

@@ -144,7 +144,7 @@ class ModelTaskJob:
             return None
         key = known.run_key
         task, options = self.task.task.name, options_hash(changed_options(protocol, self.options))
-        fingerprint = result_fingerprint(self.task, protocol, key, self.options)
+        fingerprint = result_fingerprint(self.task, protocol, known.key(task), self.options)
         stored = (
             self.store.find_value(slug, key, task, protocol.name, options, fingerprint) for slug in self.model.slugs
         )
@@ -214,7 +214,7 @@ class ModelTaskJob:
             task, name, fingerprint = self.task.stored_as(pool)
             origin = Origin(self.model.slug, task, name, self.model.precision, fingerprint)
             note_origin(features.folder, origin)
-            return loaded.encode_rows or (loaded.model.preprocess, loaded.encode_batches)
+            return loaded.encode_rows(self.task.task.name) or (loaded.model.preprocess, loaded.encode_batches)
 
         return Member(features, prepare, self._checking(pool))
 

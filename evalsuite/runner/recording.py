@@ -81,7 +81,7 @@ def measured_result(
     phases = _phases(measured.passes.values(), model.devices)
     return base.model_copy(
         update={
-            "fingerprint": result_fingerprint(session, protocol, model.identify().run_key, options),
+            "fingerprint": result_fingerprint(session, protocol, model.identify().key(session.task.name), options),
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": in_json({**outcome.details, **_calibration(session.task, protocol, outcome)}),
