@@ -6,7 +6,9 @@
 A mechanism without a row here has no place in `evalsuite/probe/mechanisms.py`, and one whose row says that nothing is
 lost without it should go. Each sweep runs in a process of its own, with one thread, and is timed in CPU seconds: sweep
 + refit; passes over the rows; the worst suboptimality (F - F*) / max(F*, 1e-3 N) of the sweep's fits, F* from a float64
-fit of all mechanisms to 1e-10. `--against` adds the solver of another checkout, measured between the others.
+fit of all mechanisms to 1e-10. `--without one_thread` uses as many threads as there are processors, and its seconds are
+those of the clock: what sharing passes among threads buys. `--against` adds the solver of another checkout, measured
+between the others.
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ from benchmarks.objective import suboptimality
 from benchmarks.problems import AbsentError, make
 from benchmarks.stored import load, store
 from evalsuite.probe.mechanisms import Mechanisms
+from evalsuite.processors import processors
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBLEMS = ("cifar-4k", "separable", "mnist-10k", "crossed-4k", "mnist")
 QUICK = ("digits", "separable")
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
-VARIANTS = ("all", *(field.name for field in fields(Mechanisms)))
+WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+ONE_THREAD = "one_thread"
+VARIANTS = ("all", *(field.name for field in fields(Mechanisms)), ONE_THREAD)
 
 
 @click.command()
@@ -64,15 +68,19 @@ def title(row: str | Path) -> str:
     """Return what a row is called."""
     if isinstance(row, Path):
         return row.name
+    if row == ONE_THREAD:
+        return f"{processors()} threads"
     return "as it is" if row == "all" else f"no {row}"
 
 
 def sweep(path: Path, row: str | Path) -> dict[str, Any]:
     """Run one sweep in a process: of another checkout, or without a mechanism."""
     checkout = row if isinstance(row, Path) else ROOT
-    off = [] if isinstance(row, Path) or row == "all" else [row]
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join([str(checkout.resolve()), str(ROOT)])}
-    command = [sys.executable, "-P", str(ROOT / "benchmarks" / "one_sweep.py"), str(path), *off]
+    off = [] if isinstance(row, Path) or row in ("all", ONE_THREAD) else [row]
+    threads = processors() if row == ONE_THREAD else 1
+    environment = {**os.environ, **WAITING, "OMP_NUM_THREADS": str(threads)}
+    environment["PYTHONPATH"] = os.pathsep.join([str(checkout.resolve()), str(ROOT)])
+    command = [sys.executable, "-P", str(ROOT / "benchmarks" / "one_sweep.py"), str(path), str(threads), *off]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from evalsuite import resources
+from evalsuite.errors import UsageError
 
 
 def home() -> Path:
@@ -14,7 +15,7 @@ def home() -> Path:
         return Path(value).expanduser()
     import platformdirs
 
-    return platformdirs.user_data_path("evalsuite")
+    return _there(platformdirs.user_data_path("evalsuite"))
 
 
 def default_output() -> Path:
@@ -36,7 +37,14 @@ def default_cache() -> Path:
         return home() / "cache"
     import platformdirs
 
-    return platformdirs.user_cache_path("evalsuite")
+    return _there(platformdirs.user_cache_path("evalsuite"))
+
+
+def _there(path: Path) -> Path:
+    """Return a folder of the user's; UsageError where the user has no home, and it would lie in a folder called ~."""
+    if not path.is_absolute():
+        raise UsageError("This user has no home folder (HOME is not set): name a folder with EVALSUITE_HOME=DIR.")
+    return path
 
 
 def default_data_root() -> Path:

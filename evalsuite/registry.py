@@ -6,16 +6,25 @@ import difflib
 import importlib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
+from itertools import islice
 from typing import Generic, TypeVar, cast
 
 from evalsuite.errors import UsageError
 
 T = TypeVar("T")
 
+LONGEST = 100
+"""Letters of a name that is compared with others: the time grows with the square."""
+
+MOST_COMPARED = 20_000
+"""Names that one is compared with."""
+
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """Return the known names most like `name`, ignoring case, best first."""
-    by_folded = {candidate.casefold(): candidate for candidate in known}
+    """Return the known names most like `name`, ignoring case, best first; none for a name longer than any word."""
+    if len(name) > LONGEST:
+        return []
+    by_folded = {item.casefold(): item for item in islice(known, MOST_COMPARED) if len(item) <= LONGEST}
     found = difflib.get_close_matches(name.casefold(), by_folded, n=limit, cutoff=0.55)
     return [by_folded[match] for match in found]
 
@@ -69,7 +78,7 @@ class Registry(Generic[T]):
     def _load(self, point: EntryPoint) -> T:
         try:
             return cast(T, point.load())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             package = f" of {point.dist.name}" if point.dist else ""
             raise UsageError(
                 f"The {self.kind} {point.name!r}{package} could not be imported from {point.value}: {error!r}."

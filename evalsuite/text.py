@@ -76,3 +76,40 @@ def composed(name: str) -> str:
     True
     """
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, what turns the direction of writing, and halves of characters."""
+
+_PASSWORD = re.compile(r"(?<=://)[^\s/@'\"<>]+@")
+_SECRET = re.compile(
+    r"(?i)([?&](?:[\w-]*(?:token|secret|signature|password|passwd|credential|api_?key)|sig|key)=)[^&\s'\"<>]+"
+)
+"""What opens a door in a URL: who one is, before the host, and the parameters of signed addresses."""
+
+
+def printable(text: str) -> str:
+    """Return text that does no more to a terminal or a page than be read: what it would do otherwise is spelled out.
+
+    Passwords in URLs are left out.
+
+    >>> printable("\\x1b[2Jred\\u202egnp.exe"), printable("http://me:mine@example.org/a?token=1f")
+    ('\\\\x1b[2Jred\\\\u202egnp.exe', 'http://***@example.org/a?token=***')
+    """
+    if "://" in text:
+        text = _SECRET.sub(r"\1***", _PASSWORD.sub("***@", text))
+    return _UNPRINTABLE.sub(lambda found: _spelled(found[0]), text)
+
+
+def on_one_line(text: str) -> str:
+    """Return printable text without line breaks and tabs, which would end a row or a cell of a table.
+
+    >>> on_one_line("a\\nb\\tc")
+    'a b c'
+    """
+    return re.sub(r"[\n\t]+", " ", printable(text.replace("\r", "\n")))
+
+
+def _spelled(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
+from scipy.optimize import minimize_scalar
+from scipy.stats import binom, norm
 from statsmodels.stats import contingency_tables, multitest
 
 from evalsuite.errors import EvalsuiteError
@@ -14,7 +16,6 @@ from evalsuite.metrics import METRICS
 from evalsuite.records import Interval
 from evalsuite.stats import (
     LEVEL,
-    Difference,
     PairedScores,
     bootstrap,
     clopper_pearson,
@@ -22,6 +23,7 @@ from evalsuite.stats import (
     interval_for,
     mcnemar,
     paired_bootstrap,
+    tango,
 )
 
 
@@ -158,15 +160,60 @@ def test_mcnemar(table: tuple[int, int, int, int]) -> None:
     assert found.interval.low <= found.value <= found.interval.high
 
 
-@pytest.mark.parametrize("level", [0.9, 0.95, 0.995])
-def test_the_interval_of_mcnemar_leaves_out_zero_where_the_test_does(level: float) -> None:
-    for only_first in range(31):
-        found = mcnemar(*answers(10, only_first, 30 - only_first, 10), level)
-        assert (found.interval.low > 0 or found.interval.high < 0) == (found.p < 1 - level)
+def score_of(difference: float, first: int, second: int, n: int) -> float:
+    """Return the score statistic by its definition: the shares that make the counts likeliest are searched for."""
+
+    def unlikely(second_alone: float) -> float:
+        shares = (second_alone + difference, second_alone, 1 - 2 * second_alone - difference)
+        return -sum(
+            count * np.log(max(share, 1e-300))
+            for count, share in zip((first, second, n - first - second), shares, strict=True)
+        )
+
+    low, high = max(0.0, -difference), (1 - difference) / 2
+    found = minimize_scalar(unlikely, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
+    return float((first - second - n * difference) / np.sqrt(n * (2 * found + difference * (1 - difference))))
+
+
+@pytest.mark.parametrize(("first", "second", "n"), [(10, 0, 1000), (12, 3, 100), (3, 9, 36), (1, 1, 20), (40, 50, 400)])
+@pytest.mark.parametrize("level", [0.95, 0.995])
+def test_the_interval_of_a_difference_ends_where_the_score_says(first: int, second: int, n: int, level: float) -> None:
+    found = tango(first, second, n, level)
+    z = norm.ppf((1 + level) / 2)
+    assert score_of(found.low, first, second, n) == pytest.approx(z, rel=1e-3)
+    assert score_of(found.high, first, second, n) == pytest.approx(-z, rel=1e-3)
+    assert (found.low, found.high) == pytest.approx(
+        (-tango(second, first, n, level).high, -tango(second, first, n, level).low)
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "shares"),
+    [
+        (36, (0.05, 0.05)),
+        (36, (0.3, 0.1)),
+        (100, (0.05, 0.0)),
+        (100, (0.1, 0.02)),
+        (1000, (0.01, 0.0)),
+        (1000, (0.003, 0.001)),
+    ],
+)
+def test_the_interval_of_a_difference_holds_the_truth_as_often_as_it_says(n: int, shares: tuple[float, float]) -> None:
+    """Over all counts that can come out, each as likely as the shares of one model alone being right make it."""
+    held, alone = 0.0, binom(n, sum(shares))
+    for differing in np.flatnonzero(alone.pmf(np.arange(n + 1)) > 1e-8):
+        likely = alone.pmf(differing) * binom.pmf(np.arange(differing + 1), differing, shares[0] / sum(shares))
+        for first in np.flatnonzero(likely > 1e-8):
+            interval = tango(int(first), int(differing - first), n, 0.95)
+            held += likely[first] * (interval.low <= shares[0] - shares[1] <= interval.high)
+    assert held >= 0.93
 
 
 def test_models_that_answer_alike_do_not_differ() -> None:
-    assert mcnemar(*answers(3, 0, 0, 4)) == Difference(0.0, Interval(0.0, 0.0, LEVEL, "exact McNemar"), 1.0)
+    alike = mcnemar(*answers(300, 0, 0, 400))
+    assert (alike.value, alike.p, alike.test) == (0.0, 1.0, "exact McNemar")
+    assert alike.interval.low == pytest.approx(-alike.interval.high)
+    assert 0 < alike.interval.high < 0.02  # 700 samples that agree do not prove that no other would differ
     scores, labels = case(50, 3)
     same = PairedScores(scores, scores, labels, np.arange(50))
     found = paired_bootstrap(METRICS.get("mean_per_class_recall"), [same])

@@ -5,6 +5,7 @@ Nothing heavy is imported here: `evalsuite --help` must answer at once.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -13,7 +14,9 @@ import click
 from evalsuite import __version__
 from evalsuite.cli.options import Group
 from evalsuite.cli.signals import code_of, end_on_signals
-from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.cli.terminal import complain, prepare_output, say
+from evalsuite.errors import EvalsuiteError, UsageError, fault_of_the_system
+from evalsuite.text import brief
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -56,25 +59,42 @@ def evalsuite() -> None:
 def main() -> None:
     """Run the command line; what a user can fix is one message and an exit code, not a traceback."""
     end_on_signals()
+    prepare_output()
     try:
         code = evalsuite.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort as error:
         _interrupted(error)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(brief(shown.getvalue(), lines=12), err=True)
         sys.exit(error.exit_code)
     except EvalsuiteError as error:
-        click.echo(f"Error: {error}", err=True)
+        complain(error)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
     except KeyboardInterrupt as error:
         _interrupted(error)
+    except (MemoryError, RecursionError) as error:
+        complain(EvalsuiteError(f"There is not enough memory for this ({type(error).__name__}: {error})."))
+        sys.exit(EXIT_FAILED)
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing more to say, and nothing went wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        fault = fault_of_the_system(error)
+        if fault is None and isinstance(error, OSError):
+            fault = f"{error}. Look at the rights of that file or folder, and at its disk."
+        if fault is None:
+            raise
+        complain(EvalsuiteError(fault))
+        sys.exit(EXIT_FAILED)
 
 
 def _interrupted(error: BaseException) -> None:
-    click.echo("\nInterrupted. What is done is stored; the same command resumes the run.", err=True)
+    if isinstance(error.__cause__, EOFError):  # click takes it for the end of what a person types
+        complain(EvalsuiteError(f"a file ends too early: {error.__cause__}"))
+        sys.exit(EXIT_FAILED)
+    say("\nInterrupted. What is done is stored; the same command resumes the run.", err=True)
     sys.exit(code_of(error))

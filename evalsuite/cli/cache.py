@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
+from evalsuite.cli.terminal import say
 from evalsuite.config import default_cache
 from evalsuite.text import counted
 
@@ -40,11 +41,14 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
     from tabulate import tabulate
 
     chosen = _chosen(cache_dir, models, tasks)
+    for entry in chosen:
+        if entry.problem:
+            say(f"{entry.problem}; `evalsuite cache rm -m {entry.origin.model}` removes it.", err=True)
     if chosen:
         headers = ["model", "task", "pool", "precision", "size"]
         rows = [[*(getattr(entry.origin, name) for name in headers[:-1]), decimal(entry.bytes)] for entry in chosen]
-        click.echo(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
-    click.echo(f"{_sum(chosen)} in {cache_dir or default_cache()}")
+        say(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
+    say(f"{_sum(chosen)} in {cache_dir or default_cache()}")
 
 
 @cache.command(
@@ -59,22 +63,30 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
 @click.option("--all", "everything", is_flag=True, help="Everything.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @cache_dir_option
-def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> None:
+def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> int:
     """Remove stored features; results stay. They are computed again when they are needed."""
     from evalsuite.errors import UsageError
-    from evalsuite.features.catalog import remove
+    from evalsuite.features.catalog import remove, sweep
 
     if not (models or tasks or everything):
         raise UsageError("Say what to remove: -m PATTERN, -t PATTERN or --all.")
     chosen = _chosen(cache_dir, models, tasks)
     if not chosen:
-        click.echo("Nothing matches.")
-        return
+        sweep(cache_dir or default_cache())
+        say("Nothing matches.")
+        return 0
     if not yes:
         click.confirm(f"Remove {_sum(chosen)}?", abort=True)
+    failed = 0
     for entry in chosen:
-        remove(entry, lambda text: click.echo(text, err=True))
-    click.echo(f"Removed {counted(len(chosen), 'pool')}.")
+        try:
+            remove(entry, lambda text: say(text, err=True))
+        except OSError as error:
+            failed += 1
+            say(f"{entry.folder} was not removed: {error}.", err=True)
+    sweep(cache_dir or default_cache())
+    say(f"Removed {counted(len(chosen) - failed, 'pool')}.")
+    return 1 if failed else 0
 
 
 @cache.command(
@@ -93,6 +105,7 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> i
     Exit code 1 if anything is wrong; `evalsuite cache rm` and another run fix it.
     """
     from evalsuite.data.place import DataPlace
+    from evalsuite.features.catalog import leftovers
     from evalsuite.features.catalog import verify as verify_entry
     from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
@@ -101,18 +114,20 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> i
     index = TaskIndex(options["include_paths"])
     chosen = _chosen(place.cache_dir, models, tasks)
     if not chosen:
-        click.echo(f"Nothing matches in {place.cache_dir}.")
+        say(f"Nothing matches in {place.cache_dir}.")
     wrong = 0
     for entry in chosen:
         pool, note = _pool(entry, place, index)
         problems = verify_entry(entry, pool)
         wrong += bool(problems)
         state = counted(len(problems), "problem") if problems else "ok"
-        click.echo(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
+        say(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
         for problem in problems[:SHOWN_PROBLEMS]:
-            click.echo(f"  {problem}")
+            say(f"  {problem}")
         if len(problems) > SHOWN_PROBLEMS:
-            click.echo(f"  and {len(problems) - SHOWN_PROBLEMS} more")
+            say(f"  and {len(problems) - SHOWN_PROBLEMS} more")
+    if left := leftovers(place.cache_dir):
+        say(f"{counted(len(left), 'leftover')} of stopped runs, which nothing reads; the next run removes them.")
     return 1 if wrong else 0
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite.cli.options import Command, ContenderName, split_commas
-from evalsuite.cli.tables import Shown, emit, measured_options
+from evalsuite.cli.tables import RAW, Shown, emit, measured_options
+from evalsuite.cli.terminal import say
 
 if TYPE_CHECKING:
     from evalsuite.report.comparison import Comparison
@@ -51,6 +52,7 @@ def _points(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     "loses. A task it lacks fails, too. With --reproduce: a result outside the interval and more than POINTS too low.",
 )
 @click.option("--format", "format_name", type=click.Choice(["markdown", "csv", "json"]), help="[default: markdown]")
+@RAW
 @click.option(
     "--to",
     "target",
@@ -63,22 +65,24 @@ def compare(
     reproduction: bool,
     fail_below: float | None,
     format_name: str | None,
+    raw: bool,
     target: Path | None,
 ) -> int:
     """Compare two models, or one with a row of a paper (published:NAME): differences, tests, wins and losses.
 
     A MODEL is named as it was run, by its slug or a pattern. One alone is held against its own published row.
     """
-    from evalsuite.report.comparison_formats import FORMATS
+    from evalsuite.report.comparison_formats import FORMATS, to_csv
     from evalsuite.report.formats import format_of
 
     chosen_format = format_name or (format_of(target, FORMATS) if target else "markdown")
     table: Comparison | ReproductionTable
     table = _reproduction(split_commas(names), shown) if reproduction else _comparison(names, shown)
-    emit(FORMATS[chosen_format](table), table.notes, len(table.rows), target, chosen_format)
+    text = to_csv(table, raw=True) if raw and chosen_format == "csv" else FORMATS[chosen_format](table)
+    emit(text, table.notes, len(table.rows), target, chosen_format)
     failures = [] if fail_below is None else table.failures(fail_below)
     for failure in failures:
-        click.echo(f"Failed: {failure}.", err=True)
+        say(f"Failed: {failure}.", err=True)
     return int(bool(failures))
 
 

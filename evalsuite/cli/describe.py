@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
+from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
 INDEX = "README.md"
@@ -56,12 +57,12 @@ def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> N
         for task in tasks:
             write_text(output / f"{task.name}.md", task_page(task))
         write_text(output / INDEX, index_page(tasks))
-        click.echo(f"{counted(len(tasks), 'page')} in {output}.")
+        say(f"{counted(len(tasks), 'page')} in {output}.")
         return
     for task in tasks:
-        click.echo(task_page(task))
+        say(task_page(task))
         state = data_state(task, place)
-        click.echo(f"## On this machine\n\n{state.state}{f': {state.missing}' if state.missing else ''}\n")
+        say(f"## On this machine\n\n{state.state}{f': {state.missing}' if state.missing else ''}\n")
 
 
 def _apart(choices: Sequence[str], index: TaskIndex) -> tuple[list[str], list[ResolvedModel]]:
@@ -86,6 +87,6 @@ def _describe_model(model: ResolvedModel, cache_dir: Path) -> None:
 
     from evalsuite.models.describing import model_lines
 
-    click.echo(f"# {model.name}\n")
-    click.echo(tabulate(model_lines(model, cache_dir), tablefmt="plain", maxcolwidths=[None, 100]))
-    click.echo()
+    say(f"# {model.name}\n")
+    say(tabulate(model_lines(model, cache_dir), tablefmt="plain", maxcolwidths=[None, 100]))
+    say()

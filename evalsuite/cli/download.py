@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
+from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.options import build
@@ -104,10 +105,10 @@ def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: 
         notes = [textwrap.shorten(text.partition("\n")[0], _NOTE_WIDTH, placeholder=" ...") for text in done.notes]
         rows.append([task.name, done.after, done.source, "; ".join([note, *notes])])
     reporter.close()
-    click.echo(tabulate(rows, ["task", "state", "source", ""], tablefmt="simple"))
-    click.echo(f"\n{counted(len(tasks), 'task')}, {len(failures)} failed. Data root: {place.data_root}")
+    say(tabulate(rows, ["task", "state", "source", ""], tablefmt="simple"))
+    say(f"\n{counted(len(tasks), 'task')}, {len(failures)} failed. Data root: {place.data_root}")
     for failure in failures:
-        click.echo(f"\n{failure}", err=True)
+        say(f"\n{failure}", err=True)
     return 1 if failures else 0
 
 
@@ -128,6 +129,6 @@ def _show_plan(tasks: list[TaskSpec], place: DataPlace, kind: str | None) -> int
             size = prober.ask_url(item.what).size if "://" in item.what else None
             shown = "-" if size is None else decimal(size)
             rows.append([task.name, state, source, item.what, shown, item.where])
-    click.echo(tabulate(rows, ["task", "state", "source", "what", "size", "to"], tablefmt="simple"))
-    click.echo(f"\n{counted(len(tasks), 'task')}. Nothing was fetched (--dry-run).")
+    say(tabulate(rows, ["task", "state", "source", "what", "size", "to"], tablefmt="simple"))
+    say(f"\n{counted(len(tasks), 'task')}. Nothing was fetched (--dry-run).")
     return 0

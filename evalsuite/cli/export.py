@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite.cli.options import Command, Group, ModelName
-from evalsuite.cli.tables import Shown, deliver, measured_options, shown_options
+from evalsuite.cli.tables import RAW, Shown, deliver, measured_options, shown_options
+from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -35,13 +36,15 @@ def export() -> None:
     """,
 )
 @shown_options
+@RAW
 @target_option
-def csv(shown: Shown, target: Path | None) -> None:
+def csv(shown: Shown, raw: bool, target: Path | None) -> None:
     """Write one row per number: model, task, protocol, metric, value, interval, n, origin, versions; fractions."""
+    from evalsuite.report.escaping import frame_to_csv
     from evalsuite.report.export import to_frame
 
     numbers = _numbers(shown)
-    deliver(to_frame(numbers).to_csv(index=False, lineterminator="\n"), target, counted(len(numbers), "number"))
+    deliver(frame_to_csv(to_frame(numbers), raw=raw), target, counted(len(numbers), "number"))
 
 
 @export.command(
@@ -63,10 +66,10 @@ def parquet(shown: Shown, target: Path) -> None:
 
     numbers = _numbers(shown)
     try:
-        write_with(target, lambda path: to_frame(numbers).to_parquet(path, index=False))
+        write_with(target, lambda file: to_frame(numbers).to_parquet(file, index=False))
     except OSError as error:
         raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error
-    click.echo(f"Wrote {counted(len(numbers), 'number')} to {target}.")
+    say(f"Wrote {counted(len(numbers), 'number')} to {target}.")
 
 
 @export.command(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite.cli.options import Command
+from evalsuite.cli.terminal import say
 
 if TYPE_CHECKING:
     from evalsuite.results.importing import Units
@@ -52,12 +53,12 @@ def import_results(files: tuple[Path, ...], name: str | None, units: Units) -> N
     table, skipped = read_table(files, name, units)
     path = store_imported(table)
     for why, what in skipped.items():
-        click.echo(f"warning: left out, {why}: {shortened(what, 8)}", err=True)
+        say(f"warning: left out, {why}: {shortened(what, 8)}", err=True)
     for task, known in table.tasks.items():
         if known.caveat:
-            click.echo(f"note: {task}: {known.caveat}", err=True)
+            say(f"note: {task}: {known.caveat}", err=True)
     size = f"{counted(len(table.rows), 'row')} x {counted(len(table.tasks), 'task')}"
-    click.echo(
+    say(
         f"Imported {size} ({', '.join(table.notes)}) as {table.name} into {path}.\n"
         f"Show them: evalsuite leaderboard --published {table.name}"
     )

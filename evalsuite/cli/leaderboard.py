@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import Shown, emit, names_option, shown_options
+from evalsuite.cli.tables import RAW, Shown, emit, names_option, shown_options
 
 if TYPE_CHECKING:
     from evalsuite.report.table import Leaderboard
@@ -51,6 +51,7 @@ MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite"
     type=click.Choice(["terminal", "markdown", "csv", "json", "latex", "html"]),
     help="[default: terminal on one, markdown in a pipe]",
 )
+@RAW
 @click.option(
     "--to",
     "target",
@@ -63,10 +64,11 @@ def leaderboard(
     groups: list[str],
     claims: bool,
     format_name: str | None,
+    raw: bool,
     target: Path | None,
 ) -> None:
     """Show models x tasks: every metric in percent, best average first."""
-    from evalsuite.report.formats import FORMATS, format_of
+    from evalsuite.report.formats import FORMATS, format_of, to_csv
     from evalsuite.report.leaderboard import build_leaderboard
     from evalsuite.results.library import Library
     from evalsuite.results.numbers import Numbers
@@ -88,7 +90,7 @@ def leaderboard(
     if chosen_format == "terminal" and target is None:
         _show(board)
         return
-    text = FORMATS[chosen_format](board)
+    text = to_csv(board, raw=True) if raw and chosen_format == "csv" else FORMATS[chosen_format](board)
     emit(text, board.remarks, len(board.rows), target, chosen_format)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from evalsuite.cli.options import Command, Group, include_path_option, place_options
+from evalsuite.cli.terminal import say
 
 
 @click.group(cls=Group)
@@ -49,9 +50,9 @@ def tasks(choices: tuple[str, ...], **options: Any) -> None:
         fidelity = task.split_fidelity.level
         rows.append([task.name, len(task.class_list), task.metric, fidelity, name, get, ", ".join(task.tags)])
     headers = ["task", "classes", "metric", "splits", "data", "get it with", "tags"]
-    click.echo(tabulate(rows, headers, tablefmt="simple"))
+    say(tabulate(rows, headers, tablefmt="simple"))
     ready = sum(row[4] == "ready" for row in rows)
-    click.echo("\n".join([f"\n{ready} of {len(rows)} are ready (data root: {place.data_root})", *partial]))
+    say("\n".join([f"\n{ready} of {len(rows)} are ready (data root: {place.data_root})", *partial]))
 
 
 @ls.command(cls=Command, epilog="evalsuite ls groups    names for --tasks that stand for several tasks")
@@ -69,7 +70,7 @@ def groups(include_paths: tuple[Path, ...]) -> None:
         count = f"{len(there)}" if len(there) == len(members) else f"{len(there)} of {len(members)}"
         rows.append([name, count, ", ".join(there)])
     rows += [[f"tag:{tag}", str(len(names)), ", ".join(names)] for tag, names in index.tags.items()]
-    click.echo(
+    say(
         tabulate(rows, ["group", "tasks", "members with a task file"], tablefmt="simple", maxcolwidths=[None, None, 80])
     )
 
@@ -112,5 +113,5 @@ def models(patterns: tuple[str, ...]) -> None:
 
         kept = [[found.name, "", "", found.pixels, None, None, None, found.text] for found in published_like(patterns)]
     headers = ["model", "also", "weights", "pixels", "million parameters", "GFLOPs", "fidelity", "text"]
-    click.echo(tabulate(kept, headers, tablefmt="simple", floatfmt=".1f", missingval="-"))
-    click.echo(f"\nA model is one of:\n{FORMS}")
+    say(tabulate(kept, headers, tablefmt="simple", floatfmt=".1f", missingval="-"))
+    say(f"\nA model is one of:\n{FORMS}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite.cli.options import Command
+from evalsuite.cli.terminal import say
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.text import counted
 
@@ -47,19 +48,19 @@ def merge(folders: tuple[Path, ...], to: Path, dry_run: bool) -> int:
     results, features = plan_results(sources, to), plan_features(sources, to)
     _refuse([*results.contradictions, *features.contradictions])
     for text in results.unreadable:
-        click.echo(f"left out: {text}", err=True)
+        say(f"left out: {text}", err=True)
     rows = sum(pool.rows for pool in features.pools)
     amount = f"{counted(len(results.copies), 'record')} and {counted(rows, 'row')} of features"
     if dry_run:
         for source, target in results.copies.items():
-            click.echo(f"{source} -> {target}")
+            say(f"{source} -> {target}")
         for pool in features.pools:
-            click.echo(f"{counted(pool.rows, 'row')} -> {pool.target}")
-        click.echo(f"{amount} to merge into {to}. Nothing was done (--dry-run).")
+            say(f"{counted(pool.rows, 'row')} -> {pool.target}")
+        say(f"{amount} to merge into {to}. Nothing was done (--dry-run).")
     else:
         check_writable(to, "--to")
         _carry_out(results, features, rows)
-        click.echo(f"{amount} merged into {to}.")
+        say(f"{amount} merged into {to}.")
     return 1 if results.unreadable else 0
 
 
@@ -92,4 +93,4 @@ def _carry_out(results: ResultPlan, features: FeaturePlan, rows: int) -> None:
         for pool in features.pools:
             merge_pool(pool, reporter.note, on_rows)
         for source, target in results.copies.items():
-            copy_record(source, target)
+            copy_record(source, target, reporter.note)

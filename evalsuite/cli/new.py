@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from evalsuite.cli.options import Command, Group
+from evalsuite.cli.terminal import say
 from evalsuite.errors import UsageError
 
 TEMPLATE = Path(__file__).with_name("task_template.yaml")
@@ -37,4 +38,4 @@ def task(path: Path) -> None:
         write_text(path, TEMPLATE.read_text("utf-8"))
     except OSError as error:
         raise UsageError(f"Cannot write {path}: {error.strerror or error}. Name another file.") from error
-    click.echo(f"Wrote {path}. Edit it, then:\n  evalsuite validate {path}\n  evalsuite run -m pocket -t {path}")
+    say(f"Wrote {path}. Edit it, then:\n  evalsuite validate {path}\n  evalsuite run -m pocket -t {path}")

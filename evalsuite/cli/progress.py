@@ -18,6 +18,7 @@ from rich.progress import Progress as Bars
 from evalsuite.progress import BYTES
 from evalsuite.records import Result, Timings
 from evalsuite.runner.base import Reporter
+from evalsuite.text import on_one_line, printable
 
 SECONDS_BETWEEN_LINES = 15.0
 """How often a log gets a line while something long goes on."""
@@ -71,7 +72,7 @@ class ConsoleReporter(Reporter):
 
     def note(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text), markup=False)
 
     def start(self, jobs: int) -> None:
         """Remember how many jobs there are."""
@@ -112,7 +113,7 @@ class TerminalReporter(ConsoleReporter):
         super().__init__(console)
         self._bars = Bars(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[state]}"),
             TextColumn("{task.fields[rate]}"),
@@ -136,7 +137,7 @@ class TerminalReporter(ConsoleReporter):
         with self._lock:
             if what not in self._shown:
                 self._bars.start()
-                self._shown[what] = self._bars.add_task(what, state="", rate="")
+                self._shown[what] = self._bars.add_task(on_one_line(what), state="", rate="")
             pace = self._paces.setdefault(what, Pace(what, unit, done, time.monotonic()))
             rate = pace.rate(done)
             shown = f"{pace.amount(rate)}/s" if rate > 0 else ""

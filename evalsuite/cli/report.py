@@ -15,6 +15,7 @@ from evalsuite.cli.options import (
     trust_adapters_option,
 )
 from evalsuite.cli.tables import Shown, names_option, shown_options, write_output
+from evalsuite.cli.terminal import say
 
 
 @click.command(
@@ -82,4 +83,4 @@ def report(
     )
     write_output(target, page)
     size = f"{len(page.encode()) / 1e6:.1f} MB"
-    click.echo(f"Wrote {counted(len(board.rows), 'row')} and {counted(len(board.tasks), 'task')} to {target} ({size}).")
+    say(f"Wrote {counted(len(board.rows), 'row')} and {counted(len(board.tasks), 'task')} to {target} ({size}).")

@@ -13,11 +13,12 @@ import click
 
 from evalsuite.cli.config_file import config_option
 from evalsuite.cli.options import Command, as_flags, include_path_option, models_option, split_commas, tasks_option
+from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
 from evalsuite.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, options_of
-from evalsuite.text import counted, duration
+from evalsuite.text import counted, duration, printable
 
 if TYPE_CHECKING:
     from evalsuite.records import Result
@@ -103,7 +104,7 @@ def run(
     if keywords["shard"] is None and (place_in_array := slurm_shard(os.environ)):
         keywords["shard"] = place_in_array
         reporter.note(f"Task {place_in_array} of a SLURM array does its share; --shard 1/1 does everything.")
-    options = build(RunOptions, keywords, command=shlex.join(["evalsuite", *sys.argv[1:]]))
+    options = build(RunOptions, keywords, command=printable(shlex.join(["evalsuite", *sys.argv[1:]])))
     if dry_run:
         options = replace(options, download=False)
     place = build(DataPlace, keywords, progress=reporter)
@@ -159,13 +160,13 @@ def _show_plan(jobs: list[ModelTaskJob], options: RunOptions, place: DataPlace) 
     ]
     headers = ["model", "task", "protocol", "state", "to encode", "images", "expected", ""]
     aligned = ("left",) * 4 + ("right",) * 3 + ("left",)
-    click.echo(tabulate(rows, headers, tablefmt="simple", colalign=aligned, disable_numparse=True))
+    say(tabulate(rows, headers, tablefmt="simple", colalign=aligned, disable_numparse=True))
     todo = sum(line.state == "to do" for line in lines)
     blocked = sum(line.state == "blocked" for line in lines)
     known = f"; expected: {duration(sum(time or 0.0 for time in seconds))}" if any(expected) else ""
-    click.echo(f"\n{counted(len(lines), 'job')}: {todo} to do, {blocked} blocked{known}. Nothing was done (--dry-run).")
+    say(f"\n{counted(len(lines), 'job')}: {todo} to do, {blocked} blocked{known}. Nothing was done (--dry-run).")
     if unmeasured:
-        click.echo(f"How long will it take? evalsuite speed -m {','.join(unmeasured)}", err=True)
+        say(f"How long will it take? evalsuite speed -m {','.join(unmeasured)}", err=True)
     return 0
 
 
@@ -180,21 +181,19 @@ def _summarise(results: list[Result], left: list[ModelTaskJob], options: RunOpti
 
     failed = [result for result in results if result.status == "error"]
     if any(result.metric is not None for result in results):
-        click.echo("\n" + to_markdown(build_leaderboard(Numbers.of(results), include_partial=True)))
+        say("\n" + to_markdown(build_leaderboard(Numbers.of(results), include_partial=True)))
     counts = {status: sum(r.status == status for r in results) for status in dict.fromkeys(r.status for r in results)}
     shown = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
-    click.echo(f"\n{counted(len(results), 'result')}{f' ({shown})' if shown else ''} in {options.output}")
+    say(f"\n{counted(len(results), 'result')}{f' ({shown})' if shown else ''} in {options.output}")
     if failed:
         for result in failed:
-            click.echo(f"  failed: {result.model} {result.task} {result.protocol}", err=True)
-        click.echo(
-            "The same command tries the failed ones again; what went wrong is said above and in the records.", err=True
-        )
+            say(f"  failed: {result.model} {result.task} {result.protocol}", err=True)
+        say("The same command tries the failed ones again; what went wrong is said above and in the records.", err=True)
         return 1
     if left:
         owners = dict.fromkeys(str(job.held.owner) for job in left if job.held)
-        click.echo(f"{counted(len(left), 'pair')} of model and task left to others: {'; '.join(owners)}.", err=True)
+        say(f"{counted(len(left), 'pair')} of model and task left to others: {'; '.join(owners)}.", err=True)
         return EXIT_LEFT
     if first_time:
-        click.echo(f"Next: a real model on real datasets (DIR is where they are):\n  {NEXT_STEP}")
+        say(f"Next: a real model on real datasets (DIR is where they are):\n  {NEXT_STEP}")
     return 0

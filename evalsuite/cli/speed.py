@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.options import Command, as_flags, include_path_option, models_option, split_commas, tasks_option
+from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
 from evalsuite.options import RunOptions, build, declared
 from evalsuite.text import counted, duration
@@ -53,7 +54,7 @@ def speed(models: tuple[str, ...], tasks: tuple[str, ...], include_paths: tuple[
     specs = TaskIndex(include_paths).select(split_commas(tasks) if tasks else DEFAULT_TASKS)
     options, place = build(RunOptions, keywords), build(DataPlace, keywords)
     for name in split_commas(models) if models else DEFAULT_MODELS:
-        found, batch_size = measure_speed(name, options, place, lambda text: click.echo(text, err=True))
+        found, batch_size = measure_speed(name, options, place, lambda text: say(text, err=True))
         _show(found, Reading(batch_size, options.decoder), specs)
 
 
@@ -72,11 +73,11 @@ def _show(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> None:
         "bottleneck": bottleneck(found, reading),
     }
     devices = f"{machine.devices} x {machine.device}" if machine.devices > 1 else machine.device
-    click.echo(f"{found.model} at {found.precision} on {devices} with {counted(machine.processors, 'processor')}")
+    say(f"{found.model} at {found.precision} on {devices} with {counted(machine.processors, 'processor')}")
     for name, text in lines.items():
         if text is not None:
-            click.echo(f"  {name:10}  {text}")
-    click.echo("\n" + _times(found, reading, specs) + "\n")
+            say(f"  {name:10}  {text}")
+    say("\n" + _times(found, reading, specs) + "\n")
 
 
 def _times(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> str:

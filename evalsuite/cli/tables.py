@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.options import ModelName, PublishedName, TaskName, split_commas
+from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Shown:
         table, warnings = load_numbers([] if missing else folders, self.published, library)
         gc.freeze()  # thousands of records stay to the end: looking for cycles among them takes longer than the table
         for warning in warnings:
-            click.echo(f"warning: {warning}", err=True)
+            say(f"warning: {warning}", err=True)
         if required and not table.places:
             raise UsageError(f"There are no results in {', '.join(map(str, folders))}. {how}")
         return table, warnings
@@ -112,6 +113,9 @@ TAGS = names_option("--tag", "tags", metavar="TAG", help="Only the tasks with on
 INCLUDE_PARTIAL = click.option(
     "--include-partial", is_flag=True, help="Show results computed from a part of the samples, marked *."
 )
+RAW = click.option(
+    "--raw", is_flag=True, help="Leave names in a CSV as they are, also those that a spreadsheet takes for formulas."
+)
 
 
 def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:
@@ -119,16 +123,16 @@ def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format
     deliver(text, target, counted(rows, "row"))
     if format_name == "csv":
         for note in notes:
-            click.echo(note, err=True)
+            say(note, err=True)
 
 
 def deliver(text: str, target: Path | None, what: str = "") -> None:
     """Print a text, or write it to the file that --to names and say so."""
     if target is None:
-        click.echo(text, nl=False)
+        say(text, nl=False)
         return
     write_output(target, text)
-    click.echo(f"Wrote {what} to {target}." if what else f"Wrote {target}.")
+    say(f"Wrote {what} to {target}." if what else f"Wrote {target}.")
 
 
 def write_output(target: Path, text: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
-from evalsuite.text import counted
+from evalsuite.cli.terminal import say
+from evalsuite.text import brief, counted
 
 
 @click.command(
@@ -41,7 +42,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     if schema:
         from evalsuite.tasks.schema import task_schema
 
-        click.echo(task_schema())
+        say(task_schema())
         return 0
     prober = Prober()
     place = build(DataPlace, options)
@@ -54,12 +55,12 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
             task = index.load(name)
             checks = list(check_task(task, place, prober))
         except SpecError as error:
-            click.echo(f"{error}", err=True)
+            say(brief(str(error)), err=True)
             rows.append([name, "file", "failed", "see above"])
             failed += 1
             continue
         failed += any(check.state == "failed" for check in checks)
-        rows += [[task.name, check.name, check.state, check.text] for check in checks]
-    click.echo(tabulate(rows, ["task", "check", "state", ""], tablefmt="simple", maxcolwidths=[None, None, None, 100]))
-    click.echo(f"\n{counted(len(names), 'task')}, {failed} failed.")
+        rows += [[task.name, check.name, check.state, brief(check.text)] for check in checks]
+    say(tabulate(rows, ["task", "check", "state", ""], tablefmt="simple", maxcolwidths=[None, None, None, 100]))
+    say(f"\n{counted(len(names), 'task')}, {failed} failed.")
     return 1 if failed else 0

@@ -91,7 +91,8 @@ class RawPool:
     of its own, else None; states: (n, 2) int64, inode and ctime in nanoseconds of these files. content:
     identity of the files that hold the samples when those are shared (sha256 of an archive, a parquet
     file ...), "" where each sample is a file of its own. origin: for the record. warnings: what the record should
-    tell of, such as images that were passed over.
+    tell of, such as images that were passed over. names: what the data call the labels 0, 1 ..., where labels are
+    numbers and the data tell.
     """
 
     ids: Sequence[str]
@@ -104,6 +105,7 @@ class RawPool:
     origin: PoolOrigin = PoolOrigin()
     states: NDArray[np.int64] | None = None
     warnings: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

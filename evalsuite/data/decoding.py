@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import Any, TypeVar
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from evalsuite.errors import DataError, MissingExtraError
+from evalsuite.tasks.spec import MAX_ASPECT, MAX_PIXELS
 
 T = TypeVar("T")
 
-MAX_PIXELS = 178_956_970
-"""Pillow's own limit for an error: a larger picture is taken for a decompression bomb."""
+PILLOW_WARNS_FROM = 89_478_485
+"""Pixels from which Pillow takes an image for a decompression bomb (`PIL.Image.MAX_IMAGE_PIXELS`)."""
 
 MAX_TEXT = 1 << 28
 """Bytes of texts and profiles in a PNG, unpacked; more is taken for a decompression bomb."""
@@ -45,29 +47,76 @@ ONE_FRAME_CODECS = frozenset({"h264", "mjpeg", "mpeg4"})
 SMALLEST_FRAME = 20
 """Bytes of a packet; less may be MPEG-4's mark that nothing is shown, which XviD writes in 7 bytes."""
 
+_PILLOWS_BOUND = threading.Lock()
+"""Held while Pillow's own bound, which is that of the whole process, is another one."""
+
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, EOFError, struct.error, zlib.error)
 
 
-def decode_image(content: bytes, sample: str, file: str = "") -> Image.Image:
+@dataclass(frozen=True)
+class Bounds:
+    """How large images may be: `max_pixels`, and `max_aspect`, the longer side by the shorter, of a task file."""
+
+    pixels: int = MAX_PIXELS
+    aspect: int = MAX_ASPECT
+
+    def problem(self, size: tuple[int, int]) -> str:
+        """Say which bound an image of this size breaks; "" where none."""
+        width, height = size
+        if width * height > self.pixels:
+            return f"has {width:,} x {height:,} pixels, more than `max_pixels`: {self.pixels:,}"
+        if max(size) > self.aspect * min(size):
+            return f"is {width:,} x {height:,} pixels, longer than `max_aspect` times its other side: {self.aspect:,}"
+        return ""
+
+
+BOUNDS = Bounds()
+"""Those of a task file that says nothing of them."""
+
+
+class _OutOfBoundsError(Exception):
+    """An image that is not decoded; the text says which bound it breaks."""
+
+
+def decode_image(content: bytes, sample: str, file: str = "", bounds: Bounds = BOUNDS) -> Image.Image:
     """Decode an image completely, in its own mode.
 
     sample, file: the sample id and the file that holds it, for the message.
-    Raises DataError for a truncated, corrupt, unknown or far too large image.
+    Raises DataError for a truncated, corrupt, unknown or far too large image, and one of values nobody can read.
     """
     where = _where(sample, file)
     try:
-        image = with_long_texts(lambda: _decoded(content))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        image = with_long_texts(lambda: _decoded(content, bounds))
+    except (_OutOfBoundsError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
-            f"The image {where} says it has more than {MAX_PIXELS:,} pixels ({error}), which looks like a "
-            "decompression bomb. Replace it by a smaller copy if it is meant to be so large."
+            f"The image {where} {error}. It looks like a decompression bomb; if it is meant to be so large, allow for "
+            "it with that key in the task file."
         ) from error
     except _DECODE_ERRORS as error:
         raise DataError(
             f"The image {where} cannot be decoded ({_reason(content, error)}). Fetch or copy this file again; "
             "if the dataset is published so, allow for it with `max_unreadable` in the task file."
         ) from error
+    if problem := _without_white(image):
+        raise DataError(
+            f"The image {where} has {problem}: nothing says which of them is white, and it would turn black. Store it "
+            "with 8 or 16 bits per channel."
+        )
     return image
+
+
+def check_bounds(content: bytes, sample: str, file: str, bounds: Bounds) -> None:
+    """Raise DataError where the head of an image file tells of more than the bounds allow; no pixel is decoded."""
+    try:
+        problem = bounds.problem(_opened(content, bounds).size)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        problem = str(error)
+    except _DECODE_ERRORS:
+        return  # whoever decodes it says what is wrong
+    if problem:
+        raise DataError(
+            f"The image {_where(sample, file)} {problem}. If it is meant to be so large, allow for it in the task file."
+        )
 
 
 def with_long_texts(decode: Callable[[], T]) -> T:
@@ -88,16 +137,39 @@ def with_long_texts(decode: Callable[[], T]) -> T:
         PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = limits
 
 
-def _decoded(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=_known_formats())
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise Image.DecompressionBombError(f"{width} x {height} pixels")
+def _decoded(content: bytes, bounds: Bounds) -> Image.Image:
+    image = _opened(content, bounds)
+    if problem := bounds.problem(image.size):
+        raise _OutOfBoundsError(problem)
     image.load()
     return image
 
 
-def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Image:
+def _opened(content: bytes, bounds: Bounds) -> Image.Image:
+    """Read the head of an image; Pillow's own bound gives way where the task file allows more."""
+    if bounds.pixels <= PILLOW_WARNS_FROM:
+        return Image.open(io.BytesIO(content), formats=_known_formats())
+    with _PILLOWS_BOUND:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(content), formats=_known_formats())
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _without_white(image: Image.Image) -> str:
+    """Say what values a 32-bit image has where these tell neither 8 nor 16 bits; "" for any other image.
+
+    A PNG of 16 bits is opened with 32; no other 32-bit file says how many of them count.
+    """
+    if image.mode not in ("I", "F") or image.format in ("PNG", "PPM"):
+        return ""
+    low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
+    known = low >= 0 and (1 < high <= 255 if image.mode == "F" else 255 < high <= 65_535)
+    return "" if known else f"32-bit values from {low:g} to {high:g}"
+
+
+def decode_middle_frame(content: bytes, sample: str, file: str = "", bounds: Bounds = BOUNDS) -> Image.Image:
     """Return frame n // 2 (counted from 0) of a video of n frames, as RGB.
 
     The frames are counted, because the count in a video's header is often a little wrong: by their packets where each
@@ -117,6 +189,8 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
     try:
         form = VIDEO_FORMATS[suffix]
         track = _survey(av, content, form)
+        if problem := bounds.problem(track.size):
+            raise DataError(f"The video {where} {problem}. If it is meant to be so, allow for it in the task file.")
         if track.packets < track.stated - max(1, MISSING_FRAMES * track.stated):
             raise DataError(
                 f"The video {where} is cut off: it has {track.packets} of the {track.stated} frames that its header "
@@ -133,7 +207,7 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "") -> Image.Im
 
 @dataclass(frozen=True)
 class _Track:
-    """What a video's packets tell without being decoded.
+    """What a video's packets tell without being decoded. size: (width, height) in pixels.
 
     times: when each packet is shown, in units of the track; empty where packets may hold another number of frames
     than one. keys: of these, the packets from which decoding can start. stated: frames in the header; 0: it tells none.
@@ -143,6 +217,7 @@ class _Track:
     stated: int
     times: list[int]
     keys: list[int]
+    size: tuple[int, int] = (1, 1)
 
 
 def _survey(av: Any, content: bytes, container_format: str) -> _Track:
@@ -167,7 +242,8 @@ def _survey(av: Any, content: bytes, container_format: str) -> _Track:
         times = {time for time, _, size in shown if time is not None and size >= SMALLEST_FRAME}
         plain = stream.codec_context.name in ONE_FRAME_CODECS and len(times) == len(shown)
         keys = [time for time, is_key, _ in shown if is_key and time is not None]
-        return _Track(len(shown), stated, sorted(times) if plain else [], keys)
+        size = (max(stream.width, 1), max(stream.height, 1))
+        return _Track(len(shown), stated, sorted(times) if plain else [], keys, size)
 
 
 def _middle_by_time(av: Any, content: bytes, container_format: str, track: _Track) -> Any:

@@ -67,6 +67,32 @@ def map_labels(
     return indices
 
 
+def check_names(task: TaskSpec, source: str, labels: LabelMap, names: Sequence[str]) -> None:
+    """Hold the order of `by_index` against what the data call their labels; names that are nobody's say nothing.
+
+    Raises DataError where a label is called like another class than the map says.
+    """
+    if not names or not isinstance(labels, ByIndex):
+        return
+    order = task.class_keys if labels.by_index == "classes" else labels.by_index
+    called: dict[str, set[str]] = {}
+    for item in task.class_list:
+        for name in (item.key, *item.names):
+            called.setdefault(plain_form(name), set()).add(item.key)
+    wrong = [
+        (number, name, key)
+        for number, (name, key) in enumerate(zip(names, order, strict=False))
+        if key not in called.get(plain_form(name), {key})
+    ]
+    if wrong:
+        number, name, key = wrong[0]
+        raise DataError(
+            f"Task {task.name!r}, source {source}: the data call the label {number} {name!r}, `by_index` calls it "
+            f"{key!r} ({counted(len(wrong), 'label')} of {len(order)} differ so). The order is not that of the data: "
+            "correct it, or use `labels: by_name`."
+        )
+
+
 def _without_vectors(labels: Sequence[MultiLabel], classes: _ClassMap) -> Sequence[MultiLabel]:
     """Return the labels; of samples that all have a vector of 0 and 1, a place per class, the numbers of the ones.
 

@@ -15,8 +15,12 @@ from evalsuite.data.base import Pool
 from evalsuite.data.labels import plain_form
 from evalsuite.data.readers import report_missing, row_id
 from evalsuite.errors import DataError, DataMissingError, SpecError
+from evalsuite.reading import read_text
 from evalsuite.tasks.sources import ListFile
 from evalsuite.text import composed, shortened
+
+MOST_BYTES = 256 << 20
+"""Bytes of a list; ImageNet's has 80 million."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def read_list(sample_list: SampleList, pool: Pool, allowed_missing: int = 0) -> 
     path, entry = _find(sample_list), sample_list.entry
     position = {sample: row for row, sample in enumerate(pool.ids)}
     find = _finder(sample_list, position)
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path, most=MOST_BYTES, error=DataError).removeprefix("\ufeff").splitlines()
     if entry.header and lines and not _is_sample(lines[0], sample_list, find, position):
         lines = lines[1:]
     if sample_list.line is None:
@@ -147,7 +151,7 @@ def _is_sample(line: str, sample_list: SampleList, find: Callable[[str], str | N
 
 def _sample_name(line: str, find: Callable[[str], str | None]) -> str:
     """Return the id a line begins with: all of it, or what stands before a tab, a comma or a label."""
-    whole = line.strip().removeprefix("./").lstrip("/")
+    whole = line.strip().removeprefix("./").lstrip("/") or line.strip()
     candidates = (
         whole,
         whole.split("\t", 1)[0].strip(),

@@ -11,12 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from evalsuite.data.base import DataState, Fold, Pool, PoolAddress, RawPool, TaskData
-from evalsuite.data.labels import map_labels
+from evalsuite.data.decoding import Bounds
+from evalsuite.data.labels import check_names, map_labels
 from evalsuite.data.place import DataPlace
+from evalsuite.data.readers import bounded
 from evalsuite.data.sources import sources_of
 from evalsuite.data.sources.base import Source
 from evalsuite.data.splits import resolve_folds
-from evalsuite.errors import DataError, DataMissingError, SpecError, UsageError
+from evalsuite.errors import DataError, DataMissingError, EvalsuiteError, SpecError, UsageError
 from evalsuite.hashing import combined_sha256
 from evalsuite.progress import Progress
 from evalsuite.tasks.sources import SourceSpec
@@ -55,8 +57,11 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
         place = f"Task {task.name!r}, source {source.title}, pool {name!r}"
         try:
             raw = source.open(name)
-        except (OSError, UnicodeError) as error:
-            raise DataError(f"{place} cannot be opened: {error}. {_LOOK}") from error
+        except EvalsuiteError:
+            raise
+        except Exception as error:  # of libraries that meet what they do not expect
+            said = f"{error}" if isinstance(error, OSError | UnicodeError) else f"{type(error).__name__}: {error}"
+            raise DataError(f"{place} cannot be opened: {said}. {_LOOK}") from error
         if raw.origin.commit:
             resolved.update(repo=raw.origin.repo, revision=raw.origin.revision, commit=raw.origin.commit)
         if raw.origin.files:
@@ -157,13 +162,15 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> P
     except UnicodeEncodeError:
         strange = next(sample for sample in raw.ids if not _is_unicode(sample))
         raise DataError(f"{place}: the name of the sample {strange!r} is no UTF-8. Rename the file.") from None
+    check_names(task, source.title, source.spec.labels, raw.names)
     labels = map_labels(task, source.title, source.spec.labels, raw.labels, raw.ids)
     groups = None if raw.groups is None else tuple(raw.groups)
     # It identifies the images of a pool on any machine; the ids and sizes are compared apart from it.
     options = json.dumps(source.image_options(name), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     fingerprint = combined_sha256([task.name, source.spec.kind, options, name, raw.content])
     ids, states = tuple(raw.ids), raw.states
-    pool = Pool(name, ids, labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint, states)
+    read = bounded(raw.read, Bounds(task.max_pixels, task.max_aspect))
+    pool = Pool(name, ids, labels, read, raw.sizes, raw.mtimes, groups, fingerprint, states)
     named = raw.content and isinstance(source.spec.pools, dict)  # an adapter may have one content for all of its pools
     return replace(pool, warnings=raw.warnings, rows_of=combined_sha256([options, raw.content]) if named else "")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,14 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evalsuite.data.base import LoadedSample, RawLabel, RawPool
-from evalsuite.data.decoding import decode_image, decode_middle_frame
+from evalsuite.data.base import LoadedSample, RawLabel, RawPool, SampleReader
+from evalsuite.data.decoding import BOUNDS, Bounds, decode_image, decode_middle_frame
 from evalsuite.errors import DataError, JobError
 from evalsuite.hashing import file_key
 
 _LOG = logging.getLogger(__name__)
 
 Frame = Literal["middle"] | None
+
+MOST_BYTES = 512 << 20
+"""Bytes of one image or video."""
+
+
+def bounded(read: SampleReader, bounds: Bounds) -> SampleReader:
+    """Return a reader that keeps to other bounds; one of somebody's own, which knows none, stays as it is."""
+    if bounds == BOUNDS or not hasattr(read, "bounds"):
+        return read
+    changed: Callable[..., SampleReader] = replace
+    return changed(read, bounds=bounds)
 
 
 def row_id(row: int) -> str:
@@ -42,13 +55,14 @@ class FileReader:
     root: str
     ids: tuple[str, ...]
     frame: Frame = None
+    bounds: Bounds = BOUNDS
 
     def __call__(self, row: int) -> LoadedSample:
         """Read and decode one file."""
         sample, content = self.ids[row], self.content(row)
         path = Path(self.root) / sample
         decode = decode_image if self.frame is None else decode_middle_frame
-        return LoadedSample(decode(content, sample, str(path)), content)
+        return LoadedSample(decode(content, sample, str(path), self.bounds), content)
 
     def content(self, row: int) -> bytes:
         """Read one file."""
@@ -74,7 +88,10 @@ class ArrayReader:
 def read_content(path: Path, sample: str) -> bytes:
     """Read a file; DataError names the sample."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > MOST_BYTES:
+                raise DataError(f"The sample {sample!r} ({path}) is larger than {MOST_BYTES >> 20} MB.")
+            return file.read()
     except OSError as error:
         raise DataError(f"The sample {sample!r} cannot be read from {path}: {error.strerror or error}.") from error
 
@@ -105,7 +122,10 @@ def stat_files(root: Path, ids: Sequence[str]) -> FileStates:
     found = np.empty((len(ids), 4), np.int64)
     for row, sample in enumerate(ids):
         try:
-            found[row] = file_key((root / sample).stat())
+            state = (root / sample).stat()
+            if not stat.S_ISREG(state.st_mode):
+                raise DataError(f"The sample {sample!r} at {root / sample} is no file, but a pipe or a device.")
+            found[row] = file_key(state)
         except OSError as error:
             raise DataError(f"The sample {sample!r} is not at {root / sample}: {error.strerror}.") from error
     return FileStates(found[:, 0], found[:, 1], found[:, 2:])

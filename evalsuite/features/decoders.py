@@ -20,10 +20,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from evalsuite.data.base import Pool
-from evalsuite.data.decoding import MAX_PIXELS
+from evalsuite.data.decoding import BOUNDS
 from evalsuite.errors import ModelError
 from evalsuite.models.base import Preprocess
-from evalsuite.models.preprocessing import Resizing, to_rgb, understood
+from evalsuite.models.preprocessing import Recipe, Resizing, to_rgb
 from evalsuite.options import DecoderName
 
 JPEG = b"\xff\xd8\xff"
@@ -54,8 +54,8 @@ class Decoder(Protocol):
     def open(self, pool: Pool, row: int) -> Opened:
         """Decode one sample; DataError where that fails."""
 
-    def pixels(self, opened: Opened, preprocess: Preprocess) -> NDArray[Any]:
-        """Return (channels, height, width)."""
+    def pixels(self, opened: Opened, preprocess: Preprocess, recipe: Recipe | None) -> NDArray[Any]:
+        """Return (channels, height, width); recipe: what is understood of the preprocessing."""
 
 
 class PillowDecoder:
@@ -66,10 +66,9 @@ class PillowDecoder:
         sample = pool.read(row)
         return Opened(sample.content, sample.image)
 
-    def pixels(self, opened: Opened, preprocess: Preprocess) -> NDArray[Any]:
+    def pixels(self, opened: Opened, preprocess: Preprocess, recipe: Recipe | None) -> NDArray[Any]:
         """Return the pixels, or what a preprocessing that is not understood gives."""
         image = opened.shown()
-        recipe = understood(preprocess)
         pixels = None if recipe is None else recipe.pixels(image)
         return _array(preprocess(image)) if pixels is None else pixels
 
@@ -83,12 +82,11 @@ class TorchvisionDecoder(PillowDecoder):
         pixels = _jpeg(content) if content is not None and content.startswith(JPEG) else None
         return super().open(pool, row) if content is None or pixels is None else Opened(content, pixels)
 
-    def pixels(self, opened: Opened, preprocess: Preprocess) -> NDArray[Any]:
+    def pixels(self, opened: Opened, preprocess: Preprocess, recipe: Recipe | None) -> NDArray[Any]:
         """Return the pixels, resized as tensors where the preprocessing says how."""
-        recipe = understood(preprocess)
         resizing = None if recipe is None else recipe.resizing
         pixels = None if resizing is None else _resized(opened.image, resizing)
-        return super().pixels(opened, preprocess) if pixels is None else pixels
+        return super().pixels(opened, preprocess, recipe) if pixels is None else pixels
 
 
 DECODERS: Mapping[DecoderName, Decoder] = {"pillow": PillowDecoder(), "torchvision": TorchvisionDecoder()}
@@ -98,7 +96,7 @@ def _jpeg(content: bytes) -> torch.Tensor | None:
     """Return (1 or 3, height, width) uint8 of a grey or RGB JPEG file; None of another, or of a damaged one."""
     try:
         header = Image.open(io.BytesIO(content), formats=["JPEG"])
-        if header.mode not in TENSOR_MODES or header.width * header.height > MAX_PIXELS:
+        if header.mode not in TENSOR_MODES or BOUNDS.problem(header.size):
             return None
         pixels: torch.Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError):

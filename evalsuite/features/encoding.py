@@ -20,7 +20,7 @@ from evalsuite.features.batches import Batch
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.lanes import Lane, lane_to
 from evalsuite.features.samples import Unreadable
-from evalsuite.models.base import ImageModel
+from evalsuite.models.base import ImageModel, not_exiting
 from evalsuite.models.preprocessing import Finish
 from evalsuite.precision import exact_products
 from evalsuite.text import counted
@@ -159,7 +159,8 @@ class Encoder:
     def _encode(self, images: torch.Tensor, finish: Finish | None) -> _Flight:
         there = self._lane.upload(images)
         start = self._lane.mark()
-        encoded = self._model.encode_images(there if finish is None else finish(there))
+        with not_exiting(f"The model {self._model.info.name!r}"):
+            encoded = self._model.encode_images(there if finish is None else finish(there))
         stored = {name: self._to_store(value, images) for name, value in encoded.items()}
         end = self._lane.mark()
         layers = {name: self._lane.download(value) for name, value in stored.items()}
@@ -279,7 +280,7 @@ def inference(device: torch.device, precision: Precision) -> Iterator[None]:
     `no_grad` and not `inference_mode`: a network in the middle of its training may store what it computes here.
     """
     arithmetic = exact_products() if precision == "fp32" else torch.autocast(device.type, dtype=DTYPES[precision])
-    with torch.no_grad(), arithmetic:
+    with torch.no_grad(), arithmetic, not_exiting("The model"):
         yield
 
 

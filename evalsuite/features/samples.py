@@ -16,6 +16,7 @@ from evalsuite.errors import DataError, EvalsuiteError, ModelError
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.decoders import DECODERS, Opened
 from evalsuite.models.base import Preprocess
+from evalsuite.models.preprocessing import Recipe, understood
 from evalsuite.options import DecoderName
 
 
@@ -44,7 +45,7 @@ class Samples:
     def __init__(self, pool: Pool, preprocesses: Sequence[Preprocess], decoder: DecoderName = "pillow") -> None:
         self.pool = pool
         self._decoder = decoder
-        self._preprocesses = Portable(tuple(preprocesses))
+        self._preprocesses = Portable(tuple((one, understood(one)) for one in preprocesses))
 
     def read(self, row: int) -> Sample | Unreadable:
         """Read one sample; ModelError where a preprocessing fails on it."""
@@ -53,14 +54,14 @@ class Samples:
         except DataError as error:
             return Unreadable(self.pool.ids[row], str(error))
         digest = hashlib.sha256(opened.content).digest()
-        return Sample(digest, [self._pixels(opened, preprocess, row) for preprocess in self._preprocesses.content])
+        return Sample(digest, [self._pixels(opened, *way, row) for way in self._preprocesses.content])
 
-    def _pixels(self, opened: Opened, preprocess: Preprocess, row: int) -> NDArray[Any]:
+    def _pixels(self, opened: Opened, preprocess: Preprocess, recipe: Recipe | None, row: int) -> NDArray[Any]:
         try:
-            return DECODERS[self._decoder].pixels(opened, preprocess)
+            return DECODERS[self._decoder].pixels(opened, preprocess, recipe)
         except EvalsuiteError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a worker process would end
             last, image = traceback.extract_tb(error.__traceback__)[-1], opened.shown()
             raise ModelError(
                 f"The preprocessing of the model fails on {self.pool.ids[row]!r} ({image.mode}, {image.width} x "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from evalsuite import atomic
 
@@ -38,5 +38,5 @@ def text_embeddings(folder: Path, texts: Sequence[str], encode: TextEncoder) -> 
     found = encode(texts)
     embedding = found.embedding.detach().to("cpu", torch.float32).contiguous()
     tensors = {"embedding": embedding, "cut": torch.tensor(found.cut, dtype=torch.int64)}
-    atomic.write_with(path, lambda name: save_file(tensors, name))
+    atomic.write_bytes(path, save(tensors))
     return EmbeddedTexts(embedding, found.cut)

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.records import WeightFidelity
+from evalsuite.yaml_loading import load_yaml
 
 ALIASES_FILE = Path(__file__).with_name("aliases.yaml")
 
@@ -52,7 +52,7 @@ def read_aliases(path: Path) -> dict[str, Alias]:
 
     Raises EvalsuiteError naming the file and the entry: a wrong field, or a name that is given twice.
     """
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    entries, _ = load_yaml(path)
     if not isinstance(entries, dict):
         raise EvalsuiteError(f"{path}: must be a mapping of slug -> fields.")
     found: dict[str, Alias] = {}

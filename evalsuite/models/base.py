@@ -6,10 +6,13 @@ Nobody needs a base class of ours. Any object that has `info`, `preprocess` and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
+from evalsuite.errors import ModelError
 from evalsuite.records import ModelInfo as ModelInfo  # part of what a model must offer
 
 if TYPE_CHECKING:
@@ -71,6 +74,16 @@ class ImageTextModel(ImageModel, Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode texts into (n, dim of `embedding`) float, unnormalised, on the model's device."""
+
+
+@contextmanager
+def not_exiting(what: str) -> Iterator[None]:
+    """Let somebody's code that calls sys.exit fail alone: ModelError in its place. what: whose code it is."""
+    try:
+        yield
+    except SystemExit as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ModelError(f"{what} calls sys.exit, at {last.filename}, line {last.lineno}.") from error
 
 
 def move(model: object, device: torch.device | str) -> None:

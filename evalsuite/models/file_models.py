@@ -92,10 +92,12 @@ def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> N
 
 @contextmanager
 def _blaming(what: str) -> Iterator[None]:
-    """Turn what somebody's code raises into a ModelError that names its line."""
+    """Turn what somebody's code raises into a ModelError that names its line; it may not end the run, either."""
     try:
         yield
-    except Exception as error:
+    except ModelError:
+        raise
+    except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f" at {last.filename}, line {last.lineno}" if Path(last.filename).is_file() else ""
         raise ModelError(f"{what}{where}: {type(error).__name__}: {error}") from error

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from evalsuite.models.base import ImageModel, Logits
+from evalsuite.models.base import ImageModel, Logits, not_exiting
 from evalsuite.models.names import BackendName, ResolvedModel, resolve
 
 if TYPE_CHECKING:  # so that mypy sees that each module has the shape of a backend
@@ -48,7 +48,7 @@ def load_model(
     Raises UsageError for an unknown name and ModelError where the weights are not available or do not fit.
     """
     resolved = _resolved(name_or_resolved)
-    with _without_network(offline):
+    with _without_network(offline), not_exiting(f"The model {resolved.name!r}"):
         return _backend(resolved).load(resolved, offline=offline, cache_dir=cache_dir)
 
 

@@ -25,6 +25,9 @@ BackendName = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_po
 
 ENTRY_POINT_GROUP = "evalsuite.models"
 
+LONGEST = 1_000
+"""Letters of a name, with the path of a checkpoint in it."""
+
 BUILT_IN: tuple[Literal["pixels", "pocket"], ...] = ("pixels", "pocket")
 
 CHECKPOINT_SUFFIXES = frozenset({".bin", ".ckpt", ".npz", ".pt", ".pth", ".safetensors"})
@@ -92,6 +95,8 @@ def resolve(name: str) -> ResolvedModel:
     """
     if name in BUILT_IN:
         return ResolvedModel(name, name, name, name)
+    if len(name) > LONGEST or not name.isprintable():
+        raise UsageError(f"{name[:60]!r} is no name of a model: it is too long, or has characters that are no text.")
     alias = find_alias(name)
     if alias is not None:
         return ResolvedModel(name, alias.slug, alias.backend, alias.target, alias)

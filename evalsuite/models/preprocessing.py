@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +115,7 @@ class Recipe:
     steps: tuple[Callable[[Any], Any], ...]
     finish: Finish
 
-    @property
+    @cached_property
     def resizing(self) -> Resizing | None:
         """What the steps do, where another library can do it too; else None."""
         steps: list[Any] = list(self.steps)

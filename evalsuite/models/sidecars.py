@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import ModelError
+from evalsuite.reading import parse_json, read_bytes
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,8 @@ def read_sidecar(checkpoint: Path, name: str) -> Sidecar | None:
     path = checkpoint.parent / name
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}, the configuration next to the weights, cannot be read: {error}.") from error
+    place = f"{path}, the configuration next to the weights,"
+    content = parse_json(read_bytes(path, error=ModelError), place, error=ModelError)
     if not isinstance(content, dict):
-        raise ModelError(f"{path}, the configuration next to the weights, must be a mapping.")
+        raise ModelError(f"{place} must be a mapping.")
     return Sidecar(path, content)

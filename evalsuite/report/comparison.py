@@ -26,13 +26,14 @@ Decision = Literal["win", "tie", "loss"]
 class TaskDifference:
     """Two models' numbers of one task under one protocol, and whether they differ.
 
-    interval: of the difference at 1 - ALPHA, where the test gives one; p: of the paired test; p_holm: corrected over
-    the tasks of the protocol; remark: why there is no paired test.
+    test: what decided; interval: of the difference at 1 - ALPHA, where the test gives one; p: of the paired test;
+    p_holm: corrected over the tasks of the protocol; remark: why there is no paired test.
     """
 
     first: Number
     second: Number
     outcome: Decision
+    test: str = "interval overlap"
     interval: Interval | None = None
     p: float | None = None
     p_holm: float | None = None
@@ -57,11 +58,6 @@ class TaskDifference:
     def mark(self) -> str:
         """What stands behind the difference wherever it is written: a star where one of the two values is partial."""
         return self.first.mark or self.second.mark
-
-    @property
-    def test(self) -> str:
-        """What decided."""
-        return self.interval.method if self.interval else "interval overlap"
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,7 @@ def _difference(first: Number, second: Number) -> TaskDifference:
         found = paired_difference(first, second, 1 - ALPHA)
     except NotPairedError as error:
         return replace(row, remark=str(error))
-    return replace(row, interval=found.interval, p=found.p)
+    return replace(row, test=found.test, interval=found.interval, p=found.p)
 
 
 def _by_overlap(first: Number, second: Number) -> Decision:

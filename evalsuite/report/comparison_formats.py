@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evalsuite.records import Interval
 from evalsuite.report.comparison import Comparison, TaskDifference
+from evalsuite.report.escaping import csv_cell, markdown_cell, markdown_line, to_json_text
 from evalsuite.report.grid import MISSING
 from evalsuite.report.reproduction import Reproduction, ReproductionTable
 
@@ -55,17 +55,22 @@ REPRODUCED: Mapping[str, Callable[[Reproduction], object]] = {
 def to_markdown(table: Table) -> str:
     """Return a GitHub table and the notes as a list below it."""
     grid = _compared(table) if isinstance(table, Comparison) else _reproduced(table)
-    notes = "\n".join(f"- {note}" for note in table.notes)
+    notes = "\n".join(f"- {markdown_line(note)}" for note in table.notes)
     return "\n\n".join(part for part in (grid, notes) if part) + "\n"
 
 
-def to_csv(table: Table) -> str:
-    """Return a line for each row: percent and points with all digits, empty where there is no value; no notes."""
+def to_csv(table: Table, *, raw: bool = False) -> str:
+    """Return a line for each row: percent and points with all digits, empty where there is no value; no notes.
+
+    raw: names as they are, also those that a spreadsheet takes for a formula.
+    """
     columns = COMPARED if isinstance(table, Comparison) else REPRODUCED
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_records(table))
+    for record in _records(table):
+        cells = {name: csv_cell(cell) if isinstance(cell, str) and not raw else cell for name, cell in record.items()}
+        writer.writerow(cells)
     return text.getvalue()
 
 
@@ -82,7 +87,7 @@ def to_json(table: Table) -> str:
             "notes": table.notes,
             "averages": averages,
         }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json_text(content)
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
@@ -146,9 +151,9 @@ def _grid(words: Sequence[str], numbers: Sequence[str], lines: Sequence[Sequence
         return "There is no value to show."
     from tabulate import tabulate
 
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    escaped = [list(map(markdown_cell, line)) for line in lines]
     alignment = ["left"] * len(words) + ["right"] * len(numbers)
-    header = [name.replace("|", "\\|") for name in (*words, *numbers)]
+    header = [markdown_cell(name) for name in (*words, *numbers)]
     return tabulate(escaped, headers=header, tablefmt="github", colalign=alignment, disable_numparse=True)
 
 

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import html
 import io
-import json
-import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import UsageError
+from evalsuite.report.escaping import frame_to_csv, latex, markdown_cell, markdown_line, to_json_text
 from evalsuite.report.grid import TextCell, cells_of, header_of
 from evalsuite.report.table import LABELS, Leaderboard, Mean, Row
+from evalsuite.text import on_one_line
 
 
 def to_markdown(board: Leaderboard) -> str:
     """Return a GitHub table with one decimal, and the notes as a list below it."""
     parts = [_markdown_table(board) if board.rows else "There is no value to show."]
     if board.remarks:
-        parts.append("\n".join(f"- {line}" for line in board.remarks))
+        parts.append("\n".join(f"- {markdown_line(line)}" for line in board.remarks))
     return "\n\n".join(parts) + "\n"
 
 
-def to_csv(board: Leaderboard) -> str:
-    """Return comma-separated values: percent with two decimals, empty where there is no value, no notes."""
-    text: str = board.to_frame().to_csv(index=False, float_format="%.2f", lineterminator="\n")
-    return text
+def to_csv(board: Leaderboard, *, raw: bool = False) -> str:
+    """Return comma-separated values: percent with two decimals, empty where there is no value, no notes.
+
+    raw: names as they are, also those that a spreadsheet takes for a formula.
+    """
+    return frame_to_csv(board.to_frame(), raw=raw, float_format="%.2f")
 
 
 def to_json(board: Leaderboard) -> str:
@@ -40,7 +42,7 @@ def to_json(board: Leaderboard) -> str:
         "notes": board.notes,
         "claims": [asdict(verdict) for verdict in board.claims],
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json_text(content)
 
 
 def to_latex(board: Leaderboard) -> str:
@@ -57,7 +59,7 @@ def to_latex(board: Leaderboard) -> str:
         "\\end{tabular}",
     ]
     if board.remarks:
-        lines += ["", "\\par\\smallskip", *(f"{{\\footnotesize {_latex(line)}\\par}}" for line in board.remarks)]
+        lines += ["", "\\par\\smallskip", *(f"{{\\footnotesize {latex(line)}\\par}}" for line in board.remarks)]
     return "\n".join(lines) + "\n"
 
 
@@ -65,7 +67,7 @@ def to_html(board: Leaderboard) -> str:
     """Return a page with a plain table and the notes as a list; nothing in it asks the network."""
     headings = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header_of(board))
     rows = "\n".join(f"<tr>{''.join(map(_html_cell, cells_of(row, board)))}</tr>" for row in board.rows)
-    notes = "\n".join(f"<li>{html.escape(line)}</li>" for line in board.remarks)
+    notes = "\n".join(f"<li>{html.escape(on_one_line(line))}</li>" for line in board.remarks)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Leaderboard</title></head>\n<body>\n'
         f"<table>\n<thead><tr>{headings}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n"
@@ -108,7 +110,7 @@ def format_of(path: Path, formats: Container[str] = FORMATS) -> str:
 def _markdown_table(board: Leaderboard) -> str:
     from tabulate import tabulate
 
-    header = header_of(board)
+    header = list(map(markdown_cell, header_of(board)))
     lines = [[_markdown_cell(cell) for cell in cells_of(row, board)] for row in board.rows]
     alignment = ["left"] * len(LABELS) + ["right"] * (len(header) - len(LABELS))
     # Numbers are text already: tabulate must not parse them again and drop a final zero.
@@ -116,7 +118,7 @@ def _markdown_table(board: Leaderboard) -> str:
 
 
 def _markdown_cell(cell: TextCell) -> str:
-    text = cell.text.replace("|", "\\|")
+    text = markdown_cell(cell.text)
     return f"**{text}**" if cell.bold else text
 
 
@@ -139,21 +141,8 @@ def _json_mean(mean: Mean) -> dict[str, Any]:
     return {"value": 100 * mean.value, "over": mean.over, "of": mean.of}
 
 
-_LATEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "–": "--",
-}
-
-
-def _latex(text: str) -> str:
-    return re.sub(r"[&%$#_{}\\~^–]", lambda match: _LATEX[match[0]], text)
-
-
 def _latex_line(cells: list[TextCell]) -> str:
-    texts = [f"\\textbf{{{_latex(cell.text)}}}" if cell.bold else _latex(cell.text) for cell in cells]
+    texts = [f"\\textbf{{{latex(cell.text)}}}" if cell.bold else latex(cell.text) for cell in cells]
     return " & ".join(texts) + " \\\\"
 
 

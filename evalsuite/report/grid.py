@@ -5,29 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evalsuite.report.table import LABELS, Leaderboard, Row
+from evalsuite.text import on_one_line
 
 MISSING = "–"
 
 
 @dataclass(frozen=True)
 class TextCell:
-    """A cell as it is printed."""
+    """A cell as it is printed, on one line."""
 
     text: str
     bold: bool = False
 
 
 def header_of(board: Leaderboard) -> list[str]:
-    """Return the headings; a table of one task needs neither ranks nor wins."""
+    """Return the headings, each on one line; a table of one task needs neither ranks nor wins."""
     standings = ["rank", "wins"] if len(board.tasks) > 1 else []
     differences = [f"vs {name}" for name in board.baselines]
-    return [*LABELS, *board.tasks, "average", *standings, *differences, *(f"tag:{tag}" for tag in board.groups)]
+    names = [*LABELS, *board.tasks, "average", *standings, *differences, *(f"tag:{tag}" for tag in board.groups)]
+    return list(map(on_one_line, names))
 
 
 def cells_of(row: Row, board: Leaderboard) -> list[TextCell]:
     """Return the cells of a row below the headings of `header_of`."""
     return [
-        *map(TextCell, row.labels),
+        *(TextCell(on_one_line(label)) for label in row.labels),
         *(_value(row, task) for task in board.tasks),
         *map(TextCell, _summary(row, board)),
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import UsageError
 from evalsuite.results.numbers import Number, model_label, told_apart
+from evalsuite.text import printable
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -31,7 +32,7 @@ def model_card(numbers: Sequence[Number], titles: Mapping[str, str]) -> str:
         found = f"there are results of {', '.join(models)}" if models else "there is no measured result"
         raise UsageError(f"A model card is about one model: {found}. Name one of them, or its folder (-o).")
     results = [_result(number, titles.get(number.task, number.task)) for number in measured]
-    return ModelCardData(model_name=models[0], eval_results=results).to_yaml() + "\n"
+    return printable(ModelCardData(model_name=models[0], eval_results=results).to_yaml()) + "\n"
 
 
 def _result(number: Number, title: str) -> EvalResult:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from evalsuite.report.grid import MISSING, TextCell, cells_of, header_of
 from evalsuite.report.table import LABELS, Leaderboard
+from evalsuite.text import on_one_line
 
 GAP = 2
 """Columns of the terminal between two columns of the table."""
@@ -88,4 +89,4 @@ def _width(heading: str, cells: Sequence[TextCell]) -> int:
 
 
 def _notes(board: Leaderboard) -> list[RenderableType]:
-    return [Text(f"- {line}") for line in board.remarks]
+    return [Text(f"- {on_one_line(line)}") for line in board.remarks]

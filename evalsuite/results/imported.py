@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from evalsuite import config
 from evalsuite.atomic import write_json
 from evalsuite.errors import SpecError, UsageError
+from evalsuite.reading import read_bytes
 from evalsuite.records import Strict, first_problem
 from evalsuite.results.numbers import Number, Origin
 
@@ -110,9 +111,7 @@ def read_imported() -> tuple[Number, ...]:
     numbers: list[Number] = []
     for path in sorted(config.imported_dir().glob("[!.]*.json")):
         try:
-            table = ImportedTable.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise SpecError(f"{path}: {error.strerror or error}.") from error
+            table = ImportedTable.model_validate_json(read_bytes(path))
         except ValidationError as error:
             raise SpecError(f"{path}: {first_problem(error)}. Import it again, or remove the file.") from error
         if table.name != path.stem:

@@ -6,7 +6,6 @@ shape of a file alone: they name no dataset.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from evalsuite.errors import SpecError
+from evalsuite.reading import read_csv, read_json
 from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
-from evalsuite.results.published import read_csv, read_description
+from evalsuite.results.published import read_description
 
 COLUMN_SCORE = "score"
 """The name a number gets where a column holds it and the layout alone says its metric."""
@@ -110,12 +110,7 @@ class _Evaluation(BaseModel):
 
 
 def _read_evaluation(path: Path) -> ForeignNumbers:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise SpecError(f"{path} is not JSON ({error}).") from error
+    content = read_json(path)
     if isinstance(content, dict) and "schema_version" in content and "fingerprint" in content:
         raise SpecError(f"{path} is a result of evalsuite: `evalsuite leaderboard --output FOLDER` reads it as it is.")
     try:

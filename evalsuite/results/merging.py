@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,17 +68,19 @@ def plan_results(folders: Sequence[Path], to: Path) -> ResultPlan:
     return plan
 
 
-def copy_record(source: Path, target: Path) -> None:
-    """Copy a record and what lies next to it; a reader sees the old record or the new one with all it names."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with Lock(target.parent / LOCK_FILE):
+def copy_record(source: Path, target: Path, tell: Callable[[str], None] | None = None) -> None:
+    """Copy a record and what lies next to it; a reader sees the old record or the new one with all it names.
+
+    tell: see `Lock`.
+    """
+    with Lock(target.parent / LOCK_FILE, tell):
         for beside in (samples_path, log_path):
             if beside(source).is_file():
                 atomic.write_bytes(beside(target), beside(source).read_bytes())
         atomic.write_bytes(target, source.read_bytes())
         for beside in (samples_path, log_path):
             if not beside(source).is_file():
-                beside(target).unlink(missing_ok=True)
+                atomic.remove(beside(target))
 
 
 def _records(root: Path) -> Iterator[Path]:

@@ -5,22 +5,23 @@ Every file is checked when it is read, so that a shifted column or a lost row is
 
 from __future__ import annotations
 
-import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from evalsuite.errors import SpecError
+from evalsuite.reading import read_csv
 from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
 from evalsuite.results.claims import Claim
 from evalsuite.results.numbers import Number, Origin
-from evalsuite.text import counted
+from evalsuite.text import counted, shortened
+from evalsuite.yaml_loading import load_yaml
 
 _SLUG = re.compile(r"[a-z0-9.-]+/[a-z0-9.-]+")
 
@@ -112,11 +113,9 @@ def read_papers(folder: Path | None = None) -> tuple[Paper, ...]:
 def read_description(path: Path, schema: type[Described]) -> Described:
     """Read a YAML file that describes tables; SpecError names the file and the key that is wrong."""
     try:
-        return schema.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return schema.model_validate(load_yaml(path)[0])
     except ValidationError as error:
         raise SpecError(f"{path}: {first_problem(error)}") from error
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _read_paper(described: PublishedSet, root: Path) -> Paper:
@@ -190,27 +189,7 @@ def _parse_row(path: Path, number: int, header: list[str], cells: list[str]) -> 
         raise SpecError(f"{path}, line {number}: a score is not a number ({error}).") from error
 
 
-def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and the numbered lines of a CSV file, all of the header's length.
-
-    Raises SpecError that names the file and the line.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            lines = [(reader.line_num, cells) for cells in reader]
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
-    for number, cells in lines:
-        if len(cells) != len(header):
-            raise SpecError(f"{path}, line {number}: {counted(len(cells), 'cell')} where the header has {len(header)}.")
-    return header, lines
-
-
 def _check_unique(path: Path, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise SpecError(f"{path}: listed twice: {', '.join(twice)}.")
+        raise SpecError(f"{path}: listed twice: {shortened(twice)}.")

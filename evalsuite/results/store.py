@@ -14,14 +14,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from evalsuite.atomic import check_writable, write_json, write_text, write_with
+from evalsuite.atomic import check_writable, remove, write_json, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
@@ -108,7 +109,7 @@ def write_samples(path: Path, table: Any) -> None:
     import pyarrow.parquet as pq
 
     content = table if isinstance(table, pa.Table) else pa.table(table)
-    write_with(path, lambda temporary: pq.write_table(content, temporary))
+    write_with(path, lambda file: pq.write_table(content, file))
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,14 @@ class StoredResult:
 
 
 class ResultStore:
-    """A folder of results. Several processes may share it, and none of them needs to know of the others."""
+    """A folder of results. Several processes may share it, and none of them needs to know of the others.
 
-    def __init__(self, root: Path) -> None:
+    tell: see `Lock`.
+    """
+
+    def __init__(self, root: Path, tell: Callable[[str], None] | None = None) -> None:
         self.root = Path(root)
+        self._tell = tell
 
     def check_writable(self) -> None:
         """Raise UsageError where results cannot be written, before hours of work."""
@@ -146,7 +151,6 @@ class ResultStore:
     def job_lock(self, model: str, run_key: str, task: str) -> Lock:
         """Return the lock of whoever works on a model and a task. model: its slug."""
         folder = self.path(model, run_key, task, "").parent / JOB_LOCKS / _unambiguous(task)
-        folder.mkdir(parents=True, exist_ok=True)
         return Lock(folder / LOCK_FILE)
 
     def write(
@@ -160,8 +164,7 @@ class ResultStore:
         main = self.path(result.model, run_key, result.task, result.protocol, options_hash)
         identity = {"run_key": run_key, "options_hash": options_hash}
         try:
-            main.parent.mkdir(parents=True, exist_ok=True)
-            lock = Lock(main.parent / LOCK_FILE)
+            lock = Lock(main.parent / LOCK_FILE, self._tell)
             lock.acquire(_LOCK_SECONDS)
             try:
                 return _write_locked(main, result.model_copy(update=identity), samples, log)
@@ -174,6 +177,17 @@ class ResultStore:
             ) from error
         except OSError as error:
             raise JobError(f"Cannot store the result {main}: {error.strerror or error}.") from error
+
+    def forget_errors(self, result: Result) -> None:
+        """Remove the errors of a job that has a value: from before its weights were there, or of a failed `overwrite`.
+
+        Where they cannot be removed they stay, and the value is no worse for it.
+        """
+        job = (result.model, result.run_key or "", result.task, result.protocol, result.options_hash)
+        unknown = self.path(result.model, "", *job[2:])
+        for path in (unknown, *_siblings(unknown)[1:], _siblings(self.path(*job))[1]):
+            with suppress(OSError):
+                remove_record(path)
 
     def find(
         self,
@@ -261,9 +275,9 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
         result = result.model_copy(update={"error": named})
     write_json(target, result.model_dump(mode="json"))
     if result.samples is None:
-        samples_path(target).unlink(missing_ok=True)
+        remove(samples_path(target))
     if not log:
-        log_path(target).unlink(missing_ok=True)
+        remove(log_path(target))
     if rank > RANK["error"]:
         remove_record(error)
     if result.status == "ok":
@@ -274,7 +288,7 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
 def remove_record(path: Path) -> None:
     """Remove a record, if it is there, and what lies next to it."""
     for file in (path, samples_path(path), log_path(path)):
-        file.unlink(missing_ok=True)
+        remove(file)
 
 
 def _rank_of(path: Path) -> int:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError
+from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError, fault_of_the_system
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import Member, PassReport
-from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, remember_touched
+from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, settle
 from evalsuite.features.store import PoolFeatures
 from evalsuite.locks import HeldError, Lock
 from evalsuite.models.base import UNKNOWN_LOGITS, Preprocess
@@ -24,16 +22,14 @@ from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
-from evalsuite.results.store import ResultStore, log_path, remove_record
+from evalsuite.results.store import ResultStore, log_path
 from evalsuite.runner.base import Reporter
+from evalsuite.runner.doubts import images_on_both_sides, untested_classes
 from evalsuite.runner.fingerprints import changed_options, layer_of, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
-from evalsuite.text import brief, counted
-
-FULL = os.strerror(errno.ENOSPC)
-"""What libraries in other languages, too, say of a full disk."""
+from evalsuite.text import brief, counted, printable
 
 
 @dataclass
@@ -128,11 +124,15 @@ class ModelTaskJob:
             if found is None:
                 pending.append(protocol)
             else:
+                self.store.forget_errors(found)
                 self._keep(found, protocol, stored=True)
         return pending
 
-    def stored(self, protocol: EvaluationProtocol) -> Result | None:
-        """Return the stored result for the very same inputs, if there is one with a value."""
+    def stored(self, protocol: EvaluationProtocol, *, look_only: bool = False) -> Result | None:
+        """Return the stored result for the very same inputs, if there is one with a value.
+
+        look_only: nothing is written, not even new keys of files that were touched.
+        """
         known = self.model.identify()
         if not known.reusable:
             return None
@@ -147,9 +147,9 @@ class ModelTaskJob:
             return None
         if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
             return None
-        return found if self._same_bytes(found, protocol) else None
+        return found if self._same_bytes(found, protocol, look_only) else None
 
-    def _same_bytes(self, found: Result, protocol: EvaluationProtocol) -> bool:
+    def _same_bytes(self, found: Result, protocol: EvaluationProtocol, look_only: bool) -> bool:
         """Tell whether a result for equal ids and sizes is also one for equal bytes.
 
         The features say of which bytes they are. Where they have been removed from the store, the images are hashed
@@ -163,7 +163,8 @@ class ModelTaskJob:
             missing, touched = missing_rows(pool, rows, features, verify=self.options.verify, on_bytes=on_bytes)
             if any(pool.ids[row] in features for row in missing):
                 return False
-            remember_touched(features, touched)
+            if not look_only:
+                settle(features, touched)
             digests.append(content_now(pool, rows, features, left_out.get(name, ()), on_bytes))
         return found.data is not None and all(digests) and found.data.content == _joined(digests)
 
@@ -177,6 +178,18 @@ class ModelTaskJob:
                 return ""
             digests.append(content_digest(stored, features))
         return _joined(digests)
+
+    def _doubts(self, protocol: EvaluationProtocol, outcome: Outcome) -> list[str]:
+        """Return what of the data contradicts itself, although there is a number."""
+        absent = [] if self.options.limit is not None else untested_classes(self.task.task, outcome)
+        if not protocol.needs_training:
+            return absent
+        return absent + images_on_both_sides(self.task.folds(training=True), self._digests)
+
+    def _digests(self, split: Split) -> Iterator[str]:
+        """Yield the sha256 of the images of a split, of those that could be read."""
+        features, ids = self.features(split.pool), self.task.pool(split.pool).ids
+        return (features.stamp(ids[row]).sha256 for row in split.rows if ids[row] in features)
 
     def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
@@ -267,7 +280,7 @@ class ModelTaskJob:
             )
         )
         fit = time.perf_counter() - started - clock["text"]
-        outcome.warnings += cut
+        outcome.warnings += [*cut, *self._doubts(protocol, outcome)]
         content = self._content(protocol)
         images = sum(report.seconds for report in reports.values())
         sizes = [features.layers()[chosen] for features in self._opened.values() if chosen in features.layers()]
@@ -302,17 +315,20 @@ class ModelTaskJob:
 
     def fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
         """Record what went wrong as the result of these protocols."""
-        message = brief(str(error))
-        log = str(error) if message != str(error).strip() else ""
-        if FULL in message:
-            message = f"The disk is full ({message}). Make room, or use another --cache-dir or --output."
+        message = printable(brief(str(error)))
+        log = printable(str(error)) if brief(str(error)) != str(error).strip() else ""
+        fault = None if isinstance(error, UsageError) else fault_of_the_system(error)
+        if fault is not None:
+            message, log = printable(brief(fault)), ""
         elif not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
             place = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{message}\n({place.name}, {place.filename}, line {place.lineno})".strip()
-            log = "".join(traceback.format_exception(error))
+            log = printable("".join(traceback.format_exception(error)))
         record = ErrorRecord(kind=type(error).__name__, message=message)
         for protocol in protocols:
-            self._write(self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=log)
+            self._write(
+                self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=printable(log)
+            )
 
     def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None, log: str = "") -> None:
         changed = options_hash(changed_options(protocol, self.options))
@@ -320,13 +336,11 @@ class ModelTaskJob:
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
         try:
             path = self.store.write(result, key, changed, samples, log)
-        except JobError as error:  # others may have a place; this one is told, and is missing in the store
-            record = ErrorRecord(kind=type(error).__name__, message=brief(str(error)))
-            self._keep(self._base(protocol, "error").model_copy(update={"error": record}), protocol, stored=False)
+        except (JobError, MemoryError) as error:  # others may have a place; this one is told, and is not stored
+            self._keep(_not_stored(result, error), protocol, stored=False)
             return
         if result.status in ("ok", "partial") and key:
-            # A failure from before the weights were there lies under the unknown fingerprint.
-            remove_record(self.store.path(result.model, "", result.task, result.protocol, changed))
+            self.store.forget_errors(result)
         if samples is not None:
             result = result.model_copy(update={"samples": path.name.removesuffix(".json") + ".samples.parquet"})
         if log and result.error is not None:
@@ -346,6 +360,19 @@ class ModelTaskJob:
         except EvalsuiteError:  # the record that is being written says so
             return ""
         return known.run_key if known is not None else ""
+
+
+def _not_stored(result: Result, error: Exception) -> Result:
+    """Return the error that stands for a result which cannot be stored; a value is said."""
+    problem = (fault_of_the_system(error) if isinstance(error, MemoryError) else None) or str(error)
+    if result.error is not None:
+        problem = f"{result.error.message}\n{problem}"
+    if result.metric is not None:
+        problem = f"{result.metric.name} {100 * result.metric.value:.2f} % was measured and not stored: {problem}"
+    record = ErrorRecord(kind=type(error).__name__, message=printable(brief(problem)))
+    return result.model_copy(
+        update={"status": "error", "error": record, "metric": None, "metrics": {}, "samples": None}
+    )
 
 
 def _of_cut(texts: Sequence[str], cut: Sequence[int]) -> list[str]:

@@ -43,7 +43,7 @@ def make_jobs(
     reporter: Reporter,
 ) -> list[ModelTaskJob]:
     """Return the jobs of a run, in the order of their results: a model's tasks after one another."""
-    store = ResultStore(options.output)
+    store = ResultStore(options.output, reporter.note)
     sessions = [TaskSession(task, options, place) for task in tasks]
     return [
         ModelTaskJob(session, task, protocols, options, store, reporter)

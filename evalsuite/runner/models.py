@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -227,7 +227,7 @@ class ModelSession:
             self.known()
         except UsageError:
             raise
-        except EvalsuiteError:  # met again, and recorded, when the job needs the weights
+        except (EvalsuiteError, OSError):  # met again, and recorded, when the job needs the weights
             return
 
     def check_layer(self) -> None:
@@ -271,9 +271,14 @@ class ModelSession:
         return known
 
     def close(self) -> None:
-        """Remove what was stored for this session alone."""
-        if self._known is not None and not self._known.reusable:
-            shutil.rmtree(self._known.folder, ignore_errors=True)
+        """Remove what was stored for this session alone, and what sessions that were stopped have left."""
+        if self._known is not None:
+            folder = self._known.folder
+            if not self._known.reusable:
+                with suppress(OSError):  # what was measured is no worse for it
+                    atomic.remove_folder(folder)
+            for place in (folder, folder.parent):
+                atomic.sweep(place)
 
     @cached_property
     def loaded(self) -> LoadedModel:

@@ -46,7 +46,7 @@ def _planned(job: ModelTaskJob, protocol: EvaluationProtocol) -> PlannedJob:
         if job.model.known() is None:
             unknown = "known only after its code has run" if job.model.is_code else WEIGHTS_ELSEWHERE
             return PlannedJob(model, task, protocol.name, "to do", None, total, unknown)
-        if not job.options.overwrite and job.stored(protocol) is not None:
+        if not job.options.overwrite and job.stored(protocol, look_only=True) is not None:
             return PlannedJob(model, task, protocol.name, "stored", 0, total)
         return PlannedJob(model, task, protocol.name, "to do", _images(job, protocol), total)
     except EvalsuiteError as error:

@@ -23,6 +23,7 @@ from evalsuite.runner.fingerprints import changed_options, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
+from evalsuite.text import printable
 
 TOP = 5
 
@@ -80,13 +81,7 @@ def measured_result(
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
             "details": json.loads(json.dumps(outcome.details)),
-            "warnings": [
-                *outcome.warnings,
-                *_of_the_data(session, measured),
-                *info.warnings,
-                *(model.text_warnings() if protocol.needs_text else ()),
-                *_of_the_model(model, info),
-            ],
+            "warnings": list(map(printable, _warnings(session, protocol, model, measured, info))),
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
@@ -102,6 +97,18 @@ def measured_result(
             ),
         }
     )
+
+
+def _warnings(
+    session: TaskSession, protocol: EvaluationProtocol, model: ModelSession, measured: Measured, info: ModelInfo
+) -> list[str]:
+    return [
+        *measured.outcome.warnings,
+        *_of_the_data(session, measured),
+        *info.warnings,
+        *(model.text_warnings() if protocol.needs_text else ()),
+        *_of_the_model(model, info),
+    ]
 
 
 def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:

@@ -106,11 +106,16 @@ class TaskSession:
 
     def definition(self, *, with_prompts: bool) -> dict[str, object]:
         """Return what of the task file can change a number: rules and classes; templates and names if asked."""
-        rules = self.data.task.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT)
+        rules = self.data.task.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT | self._usual_bounds())
         if not with_prompts:
             return {**rules, "classes": self.task.class_keys}
         names = [item.model_dump() for item in self.task.class_list]
         return {**rules, "classes": names, "templates": self.task.prompt_spec.templates}
+
+    def _usual_bounds(self) -> set[str]:
+        """Return the bounds of images that the task file leaves as they are: these decide no number."""
+        fields = type(self.task).model_fields
+        return {name for name in ("max_pixels", "max_aspect") if getattr(self.data.task, name) == fields[name].default}
 
     def group_digests(self) -> list[str]:
         """Return fingerprints of the groups that a hold-out of training samples keeps together, if there are any."""

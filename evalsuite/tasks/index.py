@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from evalsuite import resources
-from evalsuite.errors import UsageError
+from evalsuite.errors import SpecError, UsageError
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.loading import load_task_file
 from evalsuite.tasks.spec import TaskSpec
@@ -49,7 +49,12 @@ class TaskIndex:
         for folder in self._folders:
             path = folder / GROUPS_FILE
             if path.is_file():
-                groups.update(read_yaml(path)[0])
+                found = read_yaml(path)[0]
+                for name, members in found.items():
+                    listed = isinstance(members, list) and all(isinstance(member, str) for member in members)
+                    if not (isinstance(name, str) and listed):
+                        raise SpecError(f"{path}: the group {name!r} must be a list of names of tasks.")
+                groups.update(found)
         return groups
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -65,7 +66,7 @@ def check_label_map(labels: LabelMap, keys: Sequence[str], place: str) -> None:
     if absent:
         problems.append(f"classes without a label: {shortened(list(map(repr, absent)))}")
     if rule == "by_index" and len(labelled) != len(mapped):
-        problems.append(f"{next(key for key in mapped if mapped.count(key) > 1)!r} is listed twice")
+        problems.append(f"{Counter(mapped).most_common(1)[0][0]!r} is listed twice")
     if problems:
         raise SpecError(f"{place}: `{rule}` does not fit the classes ({'; '.join(problems)}).")
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from evalsuite import resources
 from evalsuite.errors import SpecError
 from evalsuite.metrics import METRICS
+from evalsuite.reading import read_text
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.label_maps import check_label_map
 from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import PromptSpec, TaskSpec
-from evalsuite.tasks.yaml_files import parse_yaml, read_text, read_yaml, validate
+from evalsuite.tasks.yaml_files import parse_mapping, read_yaml, validate
+from evalsuite.yaml_loading import MOST_BYTES
 
 SIMPLE_TEMPLATE = "a photo of a {}."
 """The paper's default prompt (section 3.1.4), without any ensemble."""
@@ -80,8 +82,8 @@ def read_prompts(choice: str) -> PromptChoice:
         simple = PromptSpec(templates=[SIMPLE_TEMPLATE], source="--prompts simple")
         return PromptChoice(choice, choice, simple)
     path = Path(choice)
-    text = read_text(path)
-    value, node = parse_yaml(text, path)
+    text = read_text(path, most=MOST_BYTES)
+    value, node = parse_mapping(text, path)
     label = hashlib.sha256(text.encode()).hexdigest()[:8]
     return PromptChoice(choice, label, validate(PromptSpec, value, path, node))
 

@@ -7,14 +7,34 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self, Union
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, GetCoreSchemaHandler, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
 from evalsuite.records import SplitFidelity
-from evalsuite.registry import Registry
+from evalsuite.registry import Registry, did_you_mean
 from evalsuite.tasks.label_maps import LabelMap
-from evalsuite.tasks.parts import Strict
-from evalsuite.tasks.split_rules import Sizes, SplitRule
+from evalsuite.tasks.parts import FilePath, Inside, Strict
+from evalsuite.tasks.split_rules import MOST_FOLDS, Sizes, SplitRule
+
+TORCHVISION_CLASSES = frozenset({
+    "CIFAR10", "CIFAR100", "CLEVRClassification", "Caltech101", "Caltech256", "CelebA", "Country211", "DTD", "EMNIST",
+    "EuroSAT", "FER2013", "FGVCAircraft", "FashionMNIST", "Flowers102", "Food101", "GTSRB", "INaturalist",
+    "ImageFolder", "ImageNet", "Imagenette", "KMNIST", "LFWPeople", "MNIST", "Omniglot", "OxfordIIITPet", "PCAM",
+    "Places365", "QMNIST", "RenderedSST2", "SEMEION", "STL10", "SUN397", "SVHN", "StanfordCars", "USPS",
+})  # fmt: skip
+"""The classes that give an image and its class, and read nothing but their files. Others open databases or videos."""
+
+REFUSED_ARGUMENTS = frozenset({"download", "transform", "target_transform", "transforms", "loader", "is_valid_file"})
+"""Arguments of these classes that touch the network, or that are functions."""
+
+Side = Annotated[int, Field(ge=1, le=65_535)]
+"""Height or width of an image in pixels."""
+
+
+def _one_walk(pattern: str) -> str:
+    if pattern.count("**") > 1:
+        raise ValueError(f"{pattern!r} has ** more than once, and would walk through the folders again and again")
+    return pattern
 
 
 class ListFile(Strict):
@@ -23,12 +43,12 @@ class ListFile(Strict):
     `paths`: one sample per line, its id first; `index_lines`: line k holds the row numbers of fold k.
     """
 
-    file: str = Field(
+    file: FilePath = Field(
         description="relative to the source's folder, else to the task file's; may hold {} for the number of the fold"
     )
     pool: str
     format: Literal["paths", "index_lines"] = "paths"
-    count: int = Field(default=1, ge=1, description="how many lists there are")
+    count: int = Field(default=1, ge=1, le=MOST_FOLDS, description="how many lists there are")
     first: int = Field(default=0, ge=0, description="the number of the first list")
     header: bool = Field(default=False, description="the first line names the column, where it names no sample")
     complement: bool = Field(default=False, description="the samples of the pool that the file does not name")
@@ -44,13 +64,16 @@ class RemoteFile(Strict):
     """A file that `evalsuite download` fetches, checks and unpacks."""
 
     url: str
-    to: str = Field(default=".", description="folder under the data root it is unpacked in, or put into")
-    name: str | None = Field(default=None, description="its name on disk; default: the last part of the URL")
+    to: FilePath = Field(default=".", description="folder under the data root it is unpacked in, or put into")
+    name: FilePath | None = Field(default=None, description="its name on disk; default: the last part of the URL")
     md5: str | None = None
     sha256: str | None = None
     unpack: bool = Field(default=False, description="zip, tar (also compressed) or a single .gz file")
+    unpacked: int | None = Field(
+        default=None, ge=1, description="bytes it may unpack to, where these are more than 100 times its own"
+    )
     inner: list[str] = Field(default_factory=list, description="archives in it that are unpacked, too")
-    makes: list[str] = Field(
+    makes: list[FilePath] = Field(
         default_factory=list,
         description="what is under the data root afterwards: where all of it is there, nothing is fetched",
     )
@@ -81,12 +104,12 @@ class SourceSpec(Strict):
 
     kind: str
     pools: dict[str, Any] | list[str] = Field(description="the stored splits of the source, by name")
-    path: str | None = Field(default=None, description="folder under the data root; default: the task's name")
+    path: FilePath | None = Field(default=None, description="folder under the data root; default: the task's name")
     labels: LabelMap = "by_key"
     lists: dict[str, ListFile] = Field(
         default_factory=dict, description="lists of sample ids; {} in a name is the fold's number"
     )
-    needs: list[str] | dict[str, list[str]] = Field(
+    needs: list[Inside] | dict[str, list[Inside]] = Field(
         default_factory=list,
         description="files and folders in the source's folder without which it is only partial; or pool -> such a list",
     )
@@ -129,13 +152,33 @@ class TorchvisionSpec(SourceSpec):
     opened_by = "evalsuite.data.sources.torchvision:TorchvisionSource"
 
     kind: Literal["torchvision"]
-    dataset: str = Field(description="class name in torchvision.datasets")
-    path: str = Field(description="what must exist under the data root for this source to be there")
-    root: str = Field(default=".", description="the class's `root`, under the data root")
+    dataset: str = Field(description="class name in torchvision.datasets, one of those with a class per image")
+    path: Inside = Field(description="what must exist under the data root for this source to be there")
+    root: Inside = Field(default=".", description="the class's `root`, under the data root")
     pools: dict[str, dict[str, Any]] = Field(description="pool -> arguments of the class")
     group: str | None = Field(
         default=None, description="regular expression on the path below `path`; its first group is the group"
     )
+
+    @field_validator("dataset")
+    @classmethod
+    def _classifies(cls, name: str) -> str:
+        if name not in TORCHVISION_CLASSES:
+            near = did_you_mean(name, TORCHVISION_CLASSES)
+            known = ", ".join(sorted(TORCHVISION_CLASSES))
+            raise ValueError(f"{name!r} is no class of torchvision.datasets that is read here.{near} Known: {known}")
+        return name
+
+    @field_validator("pools")
+    @classmethod
+    def _only_what_is_there(cls, pools: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        refused = {name for arguments in pools.values() for name in arguments if name in REFUSED_ARGUMENTS}
+        if refused:
+            raise ValueError(
+                f"the arguments {', '.join(sorted(refused))} are not passed on: images are read as they are, and "
+                "`evalsuite download` alone fetches them"
+            )
+        return pools
 
 
 class HubSpec(SourceSpec):
@@ -155,11 +198,12 @@ class HuggingFaceSpec(HubSpec):
     opened_by = "evalsuite.data.sources.huggingface:HuggingFaceSource"
 
     kind: Literal["huggingface"]
-    config: str | None = None
+    path: Inside | None = Field(default=None, description="folder under the data root; default: the task's name")
+    config: Inside | None = None
     image: str = "image"
     label: str = "label"
     group: str | None = Field(default=None, description="column: samples of one group are never split apart")
-    pools: dict[str, str] = Field(description="pool -> split of the dataset; a+b: one after the other")
+    pools: dict[str, Inside] = Field(description="pool -> split of the dataset; a+b: one after the other")
 
 
 class WebDatasetSpec(HubSpec):
@@ -168,9 +212,11 @@ class WebDatasetSpec(HubSpec):
     opened_by = "evalsuite.data.sources.webdataset:WebDatasetSource"
 
     kind: Literal["webdataset"]
-    path: str = Field(description="folder of the shards under the data root")
+    path: Inside = Field(description="folder of the shards under the data root")
     url: str | None = Field(default=None, description="where the shards can be downloaded by hand")
-    pools: dict[str, str] = Field(description="pool -> shards: a glob under `path`, such as test/*.tar")
+    pools: dict[str, Annotated[Inside, AfterValidator(_one_walk)]] = Field(
+        description="pool -> shards: a glob under `path`, such as test/*.tar"
+    )
     image: list[str] = Field(default=["webp", "png", "jpg", "jpeg"])
     label: str = "cls"
 
@@ -181,8 +227,8 @@ class FolderSpec(SourceSpec):
     opened_by = "evalsuite.data.sources.folder:FolderSource"
 
     kind: Literal["folder"]
-    path: str = Field(description="relative to the task file when it exists there, else under the data root")
-    pools: dict[str, str] = Field(description="pool -> folder under `path`")
+    path: FilePath = Field(description="relative to the task file when it exists there, else under the data root")
+    pools: dict[str, Inside] = Field(description="pool -> folder under `path`")
     extensions: list[str] = Field(default=[".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"])
     names: dict[str, str] = Field(
         default_factory=dict,
@@ -198,7 +244,7 @@ class FolderSpec(SourceSpec):
 class TablePool(Strict):
     """The rows of a table that make a pool."""
 
-    file: str
+    file: Inside
     where: dict[str, str] = Field(default_factory=dict, description="column -> value the row must have")
 
 
@@ -208,14 +254,14 @@ class TableSpec(SourceSpec):
     opened_by = "evalsuite.data.sources.table:TableSource"
 
     kind: Literal["table"]
-    path: str = Field(description="folder of the tables: relative to the task file, else under the data root")
-    images: str = Field(default=".", description="folder of the images, under `path`")
-    pools: dict[str, str | TablePool]
+    path: FilePath = Field(description="folder of the tables: relative to the task file, else under the data root")
+    images: Inside = Field(default=".", description="folder of the images, under `path`")
+    pools: dict[str, Inside | TablePool]
     image: str | None = Field(default="image", description="column of the image's path")
     pixels: str | None = Field(default=None, description="column of space-separated grey values instead")
-    shape: tuple[int, int] | None = Field(default=None, description="(height, width) of `pixels`")
+    shape: tuple[Side, Side] | None = Field(default=None, description="(height, width) of `pixels`")
     label: str = "label"
-    separator: str | None = Field(default=None, description="splits a multi-label cell into raw labels")
+    separator: str | None = Field(default=None, min_length=1, description="splits a multi-label cell into raw labels")
     group: str | None = Field(default=None, description="column: samples of one group are never split apart")
 
     @model_validator(mode="after")
@@ -231,8 +277,8 @@ class PythonSpec(SourceSpec):
     opened_by = "evalsuite.data.sources.python:PythonSource"
 
     kind: Literal["python"]
-    file: str = Field(description="the adapter, relative to the task file")
-    path: str = Field(default=".", description="what must exist under the data root")
+    file: FilePath = Field(description="the adapter, relative to the task file")
+    path: Inside = Field(default=".", description="what must exist under the data root")
     function: str = Field(default="open_pool", description="(data root: Path, pool: str) -> evalsuite.data.RawPool")
     pools: list[str]
 

@@ -10,12 +10,18 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_vali
 from evalsuite.metrics import METRICS
 from evalsuite.records import SplitFidelity
 from evalsuite.registry import did_you_mean
-from evalsuite.tasks.parts import Strict
+from evalsuite.tasks.parts import FilePath, Strict
 from evalsuite.tasks.sources import AnySource, SourceSpec
 from evalsuite.tasks.split_rules import OfficialSplits, Sizes, SplitRule
 from evalsuite.text import composed
 
 PLACEHOLDER = "{}"
+
+MAX_PIXELS = 1 << 26
+"""64 megapixels, 200 MB as RGB: more than cameras make, and a larger picture is taken for a decompression bomb."""
+
+MAX_ASPECT = 100
+"""Resized to a shorter side of 224, an image of this shape has five megapixels."""
 
 
 class TaskClass(Strict):
@@ -79,15 +85,19 @@ class TaskSpec(Strict):
     # Built when the first task is read: packages that bring kinds of sources import this module.
     model_config = ConfigDict(defer_build=True)
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="default: the file's name")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=200, description="default: the file's name")
     title: str
-    prompts: str | PromptSpec = Field(description="a prompt file (its name, or a path next to this file), or inline")
+    prompts: FilePath | PromptSpec = Field(
+        description="a prompt file (its name, or a path next to this file), or inline"
+    )
     classes: list[TaskClass] | None = Field(default=None, description="default: the classes of the prompt file")
     sources: list[AnySource] = Field(min_length=1, description="in order of preference")
     splits: SplitRule = OfficialSplits()
     refit: Literal["train+val", "train"] = "train+val"
     sizes: Sizes = Sizes()
     max_unreadable: int = Field(default=0, ge=0, description="images a pool may miss before it is an error")
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, description="pixels an image may have before it is an error")
+    max_aspect: int = Field(default=MAX_ASPECT, ge=1, description="times an image may be as long as it is wide")
     metric: str = Field(default="accuracy", description="a name of evalsuite.metrics.METRICS")
     multilabel: bool = False
     split_fidelity: SplitFidelity = SplitFidelity(

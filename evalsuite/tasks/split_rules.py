@@ -8,11 +8,17 @@ from pydantic import BeforeValidator, Field
 
 from evalsuite.tasks.parts import Strict
 
+MOST_FOLDS = 1_000
+"""Folds of a task."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy takes for one."""
+
 
 class Draw(Strict):
     """How many samples of each split are used, drawn without regard to their class; none: all."""
 
-    seed: int = 0
+    seed: Seed = 0
     train: int | None = Field(default=None, ge=1)
     val: int | None = Field(default=None, ge=1)
     test: int | None = Field(default=None, ge=1)
@@ -49,7 +55,7 @@ class SampledSplits(Strict):
 
     rule: Literal["sample"]
     pool: str = "all"
-    seed: int = 0
+    seed: Seed = 0
     train: int | float | Literal["rest"]
     val: int | float | Literal["rest"] | None = None
     test: int | float | Literal["rest"] = "rest"
@@ -70,7 +76,7 @@ class FoldSplits(Strict):
     """Several train/test splits whose scores are averaged; `{}` is the number of the fold."""
 
     rule: Literal["folds"]
-    count: int = Field(ge=2)
+    count: int = Field(ge=2, le=MOST_FOLDS)
     first: int = Field(default=0, ge=0)
     train: str
     val: str | None = None

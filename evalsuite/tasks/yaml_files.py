@@ -11,6 +11,14 @@ from pydantic import BaseModel, ValidationError
 
 from evalsuite.errors import SpecError
 from evalsuite.registry import did_you_mean
+from evalsuite.text import brief, counted
+from evalsuite.yaml_loading import load_yaml, parse_yaml
+
+MOST_FAULTS = 4
+"""Faults of a file that are told in one message."""
+
+MOST_LETTERS = 400
+"""Letters of what is told of one fault."""
 
 M = TypeVar("M", bound=BaseModel)
 _Location = Sequence[int | str]
@@ -18,26 +26,15 @@ _Location = Sequence[int | str]
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node]:
     """Return the mapping in a YAML file and its node tree; SpecError where it is not one."""
-    return parse_yaml(read_text(path), path)
+    return _checked(path, *load_yaml(path))
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file; SpecError where it is not there or no text."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SpecError(f"There is no file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
-
-
-def parse_yaml(text: str, path: Path) -> tuple[dict[str, Any], yaml.Node]:
+def parse_mapping(text: str, path: Path) -> tuple[dict[str, Any], yaml.Node]:
     """Return the mapping in the text of a YAML file and its node tree; SpecError where it is not one."""
-    try:
-        node = yaml.compose(text, Loader=yaml.CSafeLoader)
-        value = yaml.load(text, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not valid YAML: {error}") from error
+    return _checked(path, *parse_yaml(text, path))
+
+
+def _checked(path: Path, value: Any, node: yaml.Node | None) -> tuple[dict[str, Any], yaml.Node]:
     if not isinstance(value, dict) or node is None:
         raise SpecError(f"{path} must hold a mapping of keys to values, not {type(value).__name__}.")
     _refuse_duplicate_keys(path, node)
@@ -45,14 +42,20 @@ def parse_yaml(text: str, path: Path) -> tuple[dict[str, Any], yaml.Node]:
 
 
 def validate(model: type[M], value: dict[str, Any], path: Path, node: yaml.Node) -> M:
-    """Return `value` as `model`; SpecError lists every fault with its line and what to write instead."""
+    """Return `value` as `model`; SpecError lists the first faults with their lines and what to write instead."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        # Where text or a mapping is allowed, pydantic also reports that the mapping is no text.
-        items = [item for item in error.errors() if not (item["type"] == "string_type" and item["loc"][-1] == "str")]
-        faults = [_fault(model, item, node) for item in items]
-        raise SpecError("\n".join([f"{path} is not a valid {_title(model)} file:", *faults])) from None
+        items = [item for item in error.errors(include_url=False) if not _of_another_form(item)]
+        faults = [brief(_fault(model, item, node), lines=1, letters=MOST_LETTERS) for item in items[:MOST_FAULTS]]
+        more = [f"  and {counted(len(items) - len(faults), 'fault')} more."] if len(items) > len(faults) else []
+        raise SpecError("\n".join([f"{path} is not a valid {_title(model)} file:", *faults, *more])) from None
+
+
+def _of_another_form(item: Any) -> bool:
+    """Tell whether a fault is that a mapping is no text, where either is allowed and the mapping has faults, too."""
+    form = str(item["loc"][-1])
+    return item["type"] == "string_type" and (form == "str" or form.startswith("function-after["))
 
 
 def _title(model: type[BaseModel]) -> str:

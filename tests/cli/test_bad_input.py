@@ -144,6 +144,40 @@ def test_prompts_for_other_classes_are_refused(cli: WarmCli, shapes: Path, tmp_p
     check_refused(finished, 2, "mine.yaml", "'shapes'", "'blue'", "'bleu'")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tasks: {a: 1}", ["night.yaml: tasks", "a text, a number or a list", "{'a': 1}"]),
+        ("limit: [3, 4]", ["night.yaml: limit", "a text or a number", "[3, 4]"]),
+        ("overwrite: 3", ["night.yaml: overwrite", "true or false, not 3"]),
+        ("limit: true", ["night.yaml: limit", "not True"]),
+        ("limit: 2024-13-45", ["--limit", "'2024-13-45'", "not a valid integer"]),
+        ('precision: ["\\e[2J"]', ["night.yaml: precision"]),
+        ('precision: "\\e[2J"', ["--precision", "is not one of"]),
+        ("tasks: &a [*a]", ["night.yaml", "stands for nothing, or for itself"]),
+        ("limit: " + "9" * 5_000, ["night.yaml", "more than 18 digits"]),
+        ("[" * 300_000, ["night.yaml", "more than 40 lists"]),
+    ],
+    ids=[
+        "mapping",
+        "list",
+        "number-for-flag",
+        "flag-for-number",
+        "date",
+        "control-list",
+        "control",
+        "alias",
+        "digits",
+        "deep",
+    ],
+)
+def test_values_of_a_wrong_kind_in_a_config_file(cli: WarmCli, tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "night.yaml").write_text(text)
+    finished = cli("run", "-m", "pixels", "-t", "digits", "-C", "night.yaml", *STORES)
+    check_refused(finished, 2, *words)
+    assert "\x1b" not in finished.stderr and len(finished.stderr) < 3_000
+
+
 def test_an_unknown_option_in_a_config_file(cli: WarmCli, tmp_path: Path) -> None:
     (tmp_path / "night.yaml").write_text("modle: pixels\n")
     check_refused(cli("run", "-C", "night.yaml", *STORES), 2, "night.yaml", "'modle'", "Did you mean model")

@@ -107,7 +107,7 @@ def test_a_source_that_is_fetched_and_still_not_ready(server: FileServer, make_t
 def test_a_download_that_was_stopped_is_no_ready_source(
     server: FileServer, make_task: MakeTask, tmp_path: Path
 ) -> None:
-    source = {"kind": "torchvision", "dataset": "X", "path": "x", "root": "x", "pools": {"train": {}, "test": {}}}
+    source = {"kind": "torchvision", "dataset": "DTD", "path": "x", "root": "x", "pools": {"train": {}, "test": {}}}
     task = make_task({**source, "files": [{"url": server.url("f.bin"), "to": "x", "name": "data"}]})
     server.faults["f.bin"] = ["cut", 404]
     with pytest.raises(DataMissingError):

@@ -75,10 +75,30 @@ def test_class_labels_give_names_or_integers(tmp_path, make_task, encode, no_net
         make_task({**SOURCE, "labels": "by_key"}), DataPlace(tmp_path, cache_dir=tmp_path / "c")
     ).open_pool("train")
     assert by_key.labels.tolist() == [1, 0, 1]  # the source's 0 is a dog, the task's 0 a cat
-    by_index = open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
-    assert by_index.labels.tolist() == [0, 1, 0]
+    ordered = make_task({**SOURCE, "labels": {"by_index": ["dog", "cat"]}})
+    by_index = open_task(ordered, DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
+    assert by_index.labels.tolist() == [1, 0, 1]
     assert by_key.fingerprint == by_index.fingerprint
     assert by_index.read(2).content == encode(2)
+
+
+def test_an_order_that_the_names_in_the_data_contradict(tmp_path, make_task, encode):
+    (tmp_path / "pets").mkdir()
+    for split in ("train", "test"):
+        hub_dataset(encode, [0, 1]).to_parquet(tmp_path / f"pets/{split}.parquet")
+    task = make_task({**SOURCE, "labels": {"by_index": ["cat", "dog"]}})
+    with pytest.raises(DataError, match=r"call the label 0 'dog', `by_index` calls it 'cat' \(2 labels of 2"):
+        open_task(task, DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
+
+
+@pytest.mark.parametrize("more", ["train-00002-of-00004.parquet", "train-new.parquet"])
+def test_shards_of_two_uploads(tmp_path, make_task, encode, more):
+    folder = tmp_path / "pets/train"  # in the folder of a split, files have any name
+    folder.mkdir(parents=True)
+    for name in ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", more):
+        hub_dataset(encode, [0, 1]).to_parquet(folder / name)
+    with pytest.raises(DataMissingError, match="files of several uploads"):
+        open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c"))
 
 
 def test_text_labels_groups_and_a_renamed_image_column(tmp_path, make_task, encode):

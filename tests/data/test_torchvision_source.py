@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
+from pydantic import ValidationError
 
 from evalsuite.data import open_task
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, SpecError
+from evalsuite.tasks.sources import TORCHVISION_CLASSES
 
 DIGITS = [str(digit) for digit in range(10)]
 MNIST = {
@@ -307,7 +310,6 @@ def test_pairs_of_file_and_label_in_whatever_order(tmp_path, make_task, encode, 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"dataset": "CIFAR11"}, "Did you mean CIFAR10"),
         ({"pools": {"train": {"split": "train"}}}, "arguments"),
         ({"group": "(.*)"}, "samples that are files"),
     ],
@@ -315,6 +317,36 @@ def test_pairs_of_file_and_label_in_whatever_order(tmp_path, make_task, encode, 
 def test_wrong_task_files(cifar10, make_task, change, reason):
     with pytest.raises(SpecError, match=reason):
         open_task(make_task({**cifar10_source(), **change}, classes=CLASSES), DataPlace(cifar10)).open_pool("train")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dataset": "CIFAR11"}, "Did you mean CIFAR10"),
+        ({"dataset": "LSUN"}, "no class of torchvision.datasets that is read here"),
+        ({"pools": {"train": {"download": True}}}, "download are not passed on"),
+        ({"path": "../x"}, "leads out of its folder"),
+        ({"root": "/etc"}, "leads out of its folder"),
+    ],
+)
+def test_sources_that_want_more_are_refused(make_task, change, reason):
+    with pytest.raises(ValidationError, match=reason):
+        make_task({**cifar10_source(), **change}, classes=CLASSES)
+
+
+def test_each_class_that_is_read_is_torchvisions():
+    assert set(torchvision.datasets.__all__) >= TORCHVISION_CLASSES
+
+
+def test_more_labels_than_images(cifar10, make_task, monkeypatch):
+    class TwoEditions(torchvision.datasets.CIFAR10):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            self.targets = [*self.targets, 0]
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", TwoEditions)
+    with pytest.raises(DataError, match=r"has \d+ labels for \d+ images: the files are of two editions"):
+        open_task(make_task(cifar10_source(), classes=CLASSES), DataPlace(cifar10)).open_pool("train")
 
 
 @pytest.mark.shared

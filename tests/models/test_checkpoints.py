@@ -295,7 +295,7 @@ def test_the_configuration_next_to_the_weights_is_read(tmp_path: Path, clip: Sta
     assert (info.activation, info.layers["penultimate"]) == ("quickgelu", 32)
     assert info.details["config"] == "open_clip_config.json"
     (tmp_path / "open_clip_config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"open_clip_config\.json, the configuration next to the weights, cannot be"):
+    with pytest.raises(ModelError, match=r"open_clip_config\.json, the configuration next to the weights, is not"):
         load_model(name)
 
 

@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from evalsuite import evaluate
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import ImageModel, ImageTextModel
 from evalsuite.models.loading import load_model, weights_fingerprint
 from evalsuite.models.modules import wrap_module
+from tests.datasets import write_folder_task
 from tests.paper import small_clip
 
 SCALED = """
@@ -247,3 +249,22 @@ def test_wrappers_of_torch_are_taken_off(wrap: Callable[[nn.Module], nn.Module])
     images = torch.rand(2, 3, 32, 32)
     for layer, features in plain.encode_images(images).items():
         assert torch.equal(wrapped.encode_images(images)[layer], features)
+
+
+@pytest.mark.parametrize("place", ["import", "factory", "forward", "preprocess"])
+def test_a_model_that_calls_sys_exit_fails_alone(tmp_path: Path, place: str) -> None:
+    """`pixels`, which comes after it, has its result."""
+    code = {name: "sys.exit(3)" if name == place else "pass" for name in ("import", "factory", "forward", "preprocess")}
+    (tmp_path / "ending.py").write_text(
+        f"import sys\nimport torch\n{code['import']}\n"
+        "class Net(torch.nn.Module):\n"
+        f"    def forward(self, x):\n        {code['forward']}\n        return x.flatten(1)\n"
+        f"def prepare(image):\n    {code['preprocess']}\n    return torch.ones(3, 4, 4)\n"
+        f"def make():\n    {code['factory']}\n    return Net(), prepare\n"
+    )
+    task = write_folder_task(tmp_path / "data", train=3, test=1, size=8)
+    stores = {"output": tmp_path / "out", "cache_dir": tmp_path / "cache"}
+    models = [f"{tmp_path / 'ending.py'}:make", "pixels"]
+    ended, other = evaluate(models, str(task), protocols="linear_probe", **stores)
+    assert ended.error is not None and "exit" in ended.error.message.lower()
+    assert "ending.py" in ended.error.message and other.status == "ok"

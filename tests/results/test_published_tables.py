@@ -146,8 +146,8 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
         (edit("clip_paper_datasets.csv", "mnist,MNIST,10", "mnist,MNIST,ten"), "line 14.*classes"),
         (edit("clip_paper_datasets.csv", "31669,mean_top1_top5", "31669,top1"), "which metric .* 'top1'"),
         (edit(PROBE_FILE, "lm/rn50,", "lm/rn_50,"), "line 2: the slug 'lm/rn_50'"),
-        (edit("clip_paper.yaml", "units: percent", "units: [percent"), "clip_paper.yaml is not YAML"),
-        (lambda folder: (folder / PROBE_FILE).unlink(), "No such file"),
+        (edit("clip_paper.yaml", "units: percent", "units: [percent"), "clip_paper.yaml is not valid YAML"),
+        (lambda folder: (folder / PROBE_FILE).unlink(), "There is no file"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:

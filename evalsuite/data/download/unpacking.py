@@ -13,10 +13,12 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from evalsuite.errors import DataMissingError
+from evalsuite.tasks.parts import leads_out
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 _DAMAGE = (
@@ -26,18 +28,49 @@ _DAMAGE = (
 """What the standard library raises for an archive that is cut off, damaged, encrypted, packed in a newer way, ..."""
 
 
+MOST_TIMES = 100
+"""How many times its size an archive may make; text and drawings become a tenth, and gzip packs 1,000 times at most."""
+
+ALWAYS_ALLOWED = 64 << 20
+"""Bytes that any archive may make."""
+
+
 class DamagedArchiveError(DataMissingError):
     """An archive that cannot be unpacked, today or tomorrow: it must be fetched again or not at all."""
 
 
-def unpack(archive: Path, folder: Path, inner: Sequence[str] = ()) -> None:
+@dataclass
+class _Room:
+    """How many bytes may still be written below a folder. declared: whether the task file says how many there are."""
+
+    folder: Path
+    left: int
+    declared: bool
+
+    def take(self, count: int, shown: str) -> None:
+        """Count bytes that are about to be written; DataMissingError where they are too many, or the disk is full."""
+        self.left -= count
+        if self.left < 0:
+            why = "than `unpacked` in the task file says" if self.declared else f"than {MOST_TIMES} times its size"
+            raise DataMissingError(
+                f"{shown} unpacks to more {why}, as files do that are made to fill a disk. If it is right, say in the "
+                "task file how many bytes it makes, with `unpacked`."
+            )
+        if count > (free := shutil.disk_usage(self.folder).free):
+            raise DataMissingError(f"{shown} needs {count:,} bytes more, and {free:,} are free at {self.folder}.")
+
+
+def unpack(archive: Path, folder: Path, inner: Sequence[str] = (), unpacked: int | None = None) -> None:
     """Unpack an archive into a new folder; the archives in it that `inner` names are unpacked there, too.
 
-    Raises DamagedArchiveError that names the archive and what is wrong with it: cut off, of a kind that is not
-    supported (.rar), or with members that lead out of the folder.
+    unpacked: bytes that all of it makes, where that may be more than usual.
+    Raises DataMissingError where it makes more than is allowed or free, DamagedArchiveError that names the archive and
+    what is wrong with it: cut off, of a kind that is not supported (.rar), or with members that lead out of the folder.
     """
     folder.mkdir()
-    _extract(archive, archive.name, folder)
+    usual = max(ALWAYS_ALLOWED, MOST_TIMES * archive.stat().st_size)
+    room = _Room(folder, unpacked or usual, unpacked is not None)
+    _extract(archive, archive.name, folder, room)
     for number, name in enumerate(inner):
         nested = folder / checked_name(name, archive.name)
         if not nested.is_file():
@@ -45,7 +78,7 @@ def unpack(archive: Path, folder: Path, inner: Sequence[str] = ()) -> None:
         apart = folder.with_name(f"{folder.name}-{number}")
         shutil.rmtree(apart, ignore_errors=True)
         apart.mkdir()
-        _extract(nested, f"{archive.name}/{name}", apart)
+        _extract(nested, f"{archive.name}/{name}", apart, room)
         nested.unlink()
         move_into(apart, folder)
         apart.rmdir()
@@ -74,12 +107,6 @@ def check_supported(name: str) -> None:
         )
 
 
-def leads_out(name: str) -> bool:
-    """Say whether a path may name something outside its folder: on this system, or on another one."""
-    path = name.replace("\\", "/")
-    return path.startswith("/") or ".." in path.split("/") or path[1:2] == ":"  # C:
-
-
 def check_end(archive: tarfile.TarFile, *, alone: bool) -> None:
     """Raise tarfile.ReadError where a tar file of which all members were read does not end there.
 
@@ -104,33 +131,38 @@ def checked_name(name: str, archive: str) -> PurePosixPath:
     return PurePosixPath(name.replace("\\", "/"))
 
 
-def _extract(archive: Path, shown: str, folder: Path) -> None:
+def _extract(archive: Path, shown: str, folder: Path, room: _Room) -> None:
     name = archive.name.lower()
     try:
         if name.endswith(".zip"):
-            _extract_zip(archive, shown, folder)
+            _extract_zip(archive, shown, folder, room)
         elif name.endswith(_TAR_SUFFIXES):
-            _extract_tar(archive, shown, folder)
+            _extract_tar(archive, shown, folder, room)
         elif name.endswith(".gz"):
             with gzip.open(archive, "rb") as packed, (folder / archive.name[: -len(".gz")]).open("xb") as file:
-                shutil.copyfileobj(packed, file, 1 << 20)
+                while block := packed.read(1 << 20):
+                    room.take(len(block), shown)
+                    file.write(block)
         else:
             check_supported(shown)
     except _DAMAGE as error:
         raise DamagedArchiveError(f"{shown} cannot be unpacked ({error or type(error).__name__}).") from error
 
 
-def _extract_zip(archive: Path, shown: str, folder: Path) -> None:
+def _extract_zip(archive: Path, shown: str, folder: Path, room: _Room) -> None:
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
             checked_name(member.filename, shown)
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise DamagedArchiveError(f"{shown}: the member {member.filename!r} is a link or a device.")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DamagedArchiveError(f"{shown}: {member.filename!r} is packed in a rare way; unpack it by hand.")
+            room.take(member.file_size, shown)
             opened.extract(member, folder)
 
 
-def _extract_tar(archive: Path, shown: str, folder: Path) -> None:
+def _extract_tar(archive: Path, shown: str, folder: Path, room: _Room) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise DataMissingError(f"Unpacking {archive} safely needs Python 3.11.4 or newer. Unpack it by hand.")
     links: set[PurePosixPath] = set()
@@ -149,6 +181,7 @@ def _extract_tar(archive: Path, shown: str, folder: Path) -> None:
                     raise DamagedArchiveError(f"{shown}: {member.name!r} is a link to a link; it is not unpacked.")
             elif not (member.isreg() or member.isdir()):
                 raise DamagedArchiveError(f"{shown}: the member {member.name!r} is a device; it is not unpacked.")
+            room.take(member.size if member.isreg() else 0, shown)
             opened.extract(member, folder, filter="data")
         check_end(opened, alone=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from evalsuite import resources
 from evalsuite.data.base import DataState, RawPool
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.lists import SampleList, expand_lists, missing_files
+from evalsuite.data.patterns import first_groups
 from evalsuite.data.place import DataPlace
-from evalsuite.errors import DataError, SpecError
 from evalsuite.tasks.label_maps import describe_label_map
 from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import TaskSpec
@@ -147,13 +146,13 @@ class Source(ABC, Generic[S_co]):
         """Say whether the source is ready, with the files and lists it `needs`, and how it is fetched."""
         try:
             found = self.look()
-        except OSError as error:
+            if found.state == "ready":
+                short = [self.folder / name for name in self.spec.needed if not (self.folder / name).exists()]
+                short += missing_files(self.lists())
+                if short:
+                    found = DataState("partial", f"missing: {shortened(list(map(str, short)), 3)}.")
+        except (OSError, ValueError) as error:  # ValueError: a NUL in a path
             return DataState("partial", f"cannot be looked at: {error}.")
-        if found.state == "ready":
-            short = [self.folder / name for name in self.spec.needed if not (self.folder / name).exists()]
-            short += missing_files(self.lists())
-            if short:
-                found = DataState("partial", f"missing: {shortened(list(map(str, short)), 3)}.")
         if found.state == "ready" or not self.can_be_fetched:
             return found
         name = "downloadable" if found.state == "absent" and not self.place.offline else found.state
@@ -177,19 +176,7 @@ class Source(ABC, Generic[S_co]):
 
     def found_in_paths(self, key: str, expression: str, ids: Sequence[str]) -> list[str]:
         """Return the first group of a regular expression, the value of `key`, in the path of each sample."""
-        try:
-            pattern = re.compile(expression)
-        except re.error as error:
-            raise SpecError(f"{self.title}: `{key}` is no regular expression ({error}): {expression!r}.") from error
-        if pattern.groups < 1:
-            raise SpecError(f"{self.title}: `{key}` needs a pair of parentheses around the {key}: {expression!r}.")
-        found = []
-        for path in ids:
-            match = pattern.search(path)
-            if match is None or match.group(1) is None:
-                raise DataError(f"{self.title}: `{key}` ({expression!r}) does not match the sample {path!r}.")
-            found.append(match.group(1))
-        return found
+        return first_groups(expression, ids, self.title, key)
 
     def describe(self) -> list[str]:
         """Say where the images are and how they are labelled, in lines of Markdown."""

@@ -107,7 +107,7 @@ class HubSplits:
     def _read_index(self) -> dict[str, Any]:
         try:
             stored = json.loads((self.place.cache_dir / INDEX_NAME).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return stored if isinstance(stored, dict) else {}
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, LoadedSample, MultiLabel, PoolOrigin, RawLabel, RawPool
-from evalsuite.data.decoding import decode_image
+from evalsuite.data.decoding import BOUNDS, Bounds, decode_image
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import row_id
@@ -148,7 +148,7 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
         if len(dataset) == 0:
             raise DataMissingError(f"{place}: it has no row.")
         image = _image_column(dataset, self.spec.image, place)
-        labels = self._labels(dataset, place)
+        labels, names = self._labels(dataset, place)
         group = self.spec.group
         groups = None if group is None else [str(value) for value in _values(dataset, group, place)]
         images = dataset.select_columns([image])
@@ -156,20 +156,20 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
             images = images.cast_column(image, datasets.Image(decode=False))
         ids = [row_id(row) for row in range(len(dataset))]
         reader = ColumnReader(images, image, place)
-        return RawPool(ids, labels, reader, _byte_sizes(images, image), None, content, groups, origin)
+        return RawPool(ids, labels, reader, _byte_sizes(images, image), None, content, groups, origin, names=names)
 
-    def _labels(self, dataset: Any, place: str) -> list[RawLabel]:
+    def _labels(self, dataset: Any, place: str) -> tuple[list[RawLabel], tuple[str, ...]]:
+        """Return the labels and, where they are numbers that the data name, the names."""
         import datasets
 
         values = _values(dataset, self.spec.label, place)
         kind = dataset.features[self.spec.label]
         inner = kind[0] if isinstance(kind, list) else getattr(kind, "feature", kind)
-        names: list[str] | None = list(inner.names) if isinstance(inner, datasets.ClassLabel) else None
-        if names is not None and not wants_names(self.spec.labels, names):
-            names = None
+        known: list[str] = list(inner.names) if isinstance(inner, datasets.ClassLabel) else []
+        names = known if known and wants_names(self.spec.labels, known) else None
         if len(self.task.class_list) != 2 and any(isinstance(value, bool) for value in values):
             raise DataError(f"{place}: the labels are true and false, but the task has not two classes.")
-        return [_label(value, names, place, row) for row, value in enumerate(values)]
+        return [_label(value, names, place, row) for row, value in enumerate(values)], tuple(() if names else known)
 
 
 @dataclass(frozen=True)
@@ -179,11 +179,12 @@ class ColumnReader:
     dataset: Any
     column: str
     source: str
+    bounds: Bounds = BOUNDS
 
     def __call__(self, row: int) -> LoadedSample:
         """Read and decode one image."""
         content = self.content(row)
-        return LoadedSample(decode_image(content, row_id(row), self.source), content)
+        return LoadedSample(decode_image(content, row_id(row), self.source, self.bounds), content)
 
     def content(self, row: int) -> bytes:
         """Read the bytes of one image."""
@@ -207,12 +208,16 @@ def _short(found: Mapping[str, Sequence[Path]]) -> dict[str, str]:
 
 
 def _shortage(files: Sequence[Path]) -> str:
-    """Say how many files are missing where their names tell how many there should be."""
+    """Say what does not fit where the names of files tell how many there should be: some missing, or two uploads."""
     if not files:
         return "no file"
-    match = _SHARD_COUNT.search(files[0].stem)
-    expected = int(match.group(1)) if match else len(files)
-    return f"{len(files)} of {expected} files are in {files[0].parent}" if len(files) < expected else ""
+    totals = sorted({int(match[1]) for path in files if (match := _SHARD_COUNT.search(path.stem))})
+    named = sum(_SHARD_COUNT.search(path.stem) is not None for path in files)
+    if len(totals) > 1 or 0 < named < len(files):
+        counts = ", ".join(map(str, totals))
+        return f"files of several uploads (of {counts} files and others) are in {files[0].parent}: remove one of them"
+    expected = totals[0] if totals else len(files)
+    return f"{len(files)} of {expected} files are in {files[0].parent}" if len(files) != expected else ""
 
 
 def _open_local(files: Sequence[Path], cache: str) -> Any:
@@ -232,7 +237,7 @@ def _open_local(files: Sequence[Path], cache: str) -> Any:
             builder = Arrow(cache_dir=cache, data_files={"pool": names})
             builder.download_and_prepare()
             return builder.as_dataset(split="pool")
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except Exception as error:  # pyarrow and datasets raise many kinds
         reason = error.__cause__ or error
         raise DataError(
             f"{names[0]}{' and its like' if len(names) > 1 else ''} cannot be read ({reason}). Fetch it again."

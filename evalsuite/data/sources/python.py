@@ -12,6 +12,8 @@ from typing import Any
 from evalsuite import resources
 from evalsuite.code_files import CodeFile, without_compiled_code
 from evalsuite.data.base import DataState, LoadedSample, RawPool, content_of, encoded_of
+from evalsuite.data.decoding import Bounds
+from evalsuite.data.readers import bounded
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, EvalsuiteError, SpecError, UsageError
 from evalsuite.hashing import combined_sha256
@@ -87,6 +89,7 @@ class PythonSource(Source[PythonSpec]):
         if not (self._is_shipped(self._file, self.task.path) or is_installed(self._file)):
             marks.append(identify(opener).digest)  # before it runs, which may fill globals
         raw = _opened(opener, code.path, root, pool)
+        raw = replace(raw, read=bounded(raw.read, Bounds(self.task.max_pixels, self.task.max_aspect)))
         reader = AdapterReader(code, function, root, pool, raw)
         return replace(raw, read=reader, content=combined_sha256([*marks, raw.content]))
 
@@ -115,7 +118,7 @@ def _opened(opener: _Opener, file: Path, root: Path | None, pool: str) -> RawPoo
         raw = opener(root, pool)
     except EvalsuiteError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"The adapter {file} failed on the pool {pool!r}: {type(error).__name__}: {error}") from error
     if not isinstance(raw, RawPool):
         raise DataError(
@@ -164,7 +167,7 @@ class AdapterReader:
             yield
         except EvalsuiteError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             code, _, _, pool = self._arguments
             raise DataError(
                 f"The adapter {code.path} cannot read the sample {raw.ids[row]!r} of the pool {pool!r}: "
@@ -186,7 +189,7 @@ def _load_function(code: CodeFile, function: str) -> _Opener:
     try:
         with without_compiled_code():
             module = code.run(f"{_PREFIX}{digest[:16]}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"The adapter {file} cannot be imported: {type(error).__name__}: {error}") from error
     if module is None:
         raise SpecError(f"The adapter {file} is not a Python file: its name must end in .py.")

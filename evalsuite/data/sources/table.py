@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, MultiLabel, PoolOrigin, RawLabel, RawPool
-from evalsuite.data.download.unpacking import leads_out
 from evalsuite.data.readers import ArrayReader, raw_pool_from_files, report_missing, row_id
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import file_sha256
 from evalsuite.registry import did_you_mean
+from evalsuite.tasks.parts import leads_out
 from evalsuite.tasks.sources import TablePool, TableSpec
 from evalsuite.text import shortened
 

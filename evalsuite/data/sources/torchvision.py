@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, LoadedSample, RawLabel, RawPool
-from evalsuite.data.decoding import decode_image, with_long_texts
+from evalsuite.data.decoding import BOUNDS, Bounds, check_bounds, decode_image, with_long_texts
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import image_bytes, read_content, row_id, stat_files
 from evalsuite.data.sources.base import Source
@@ -63,24 +63,28 @@ class TorchvisionSource(Source[TorchvisionSpec]):
         if not self._base.exists():
             raise DataMissingError(f"{self.title}: {self._what_is_missing()}")
         root, arguments = self.place.data_root / self.spec.root, self.spec.pools[pool]
-        reader = TorchvisionReader(self.spec.dataset, root, arguments, pool, self.folder)
+        bounds = Bounds(self.task.max_pixels, self.task.max_aspect)
+        reader = TorchvisionReader(self.spec.dataset, root, arguments, pool, self.folder, bounds)
         dataset = reader.dataset
         if len(dataset) == 0:
             shown = "".join(f", {key}={value!r}" for key, value in arguments.items())
             call = f"torchvision.datasets.{self.spec.dataset}({str(root)!r}{shown})"
             raise DataMissingError(f"{self.title}: the pool {pool!r} ({call}) is empty.")
         labels = self._raw_labels(dataset, pool)
+        names = tuple(_class_names(dataset) or ()) if labels and isinstance(labels[0], int) else ()
         if reader.files is not None:
             order, ids = reader.files
             groups = self.found_in_paths("group", self.spec.group, ids) if self.spec.group else None
             found = stat_files(self.folder, ids)
             ordered = [labels[row] for row in order]
-            return RawPool(ids, ordered, reader, found.sizes, found.mtimes, groups=groups, states=found.states)
+            return RawPool(
+                ids, ordered, reader, found.sizes, found.mtimes, groups=groups, states=found.states, names=names
+            )
         if self.spec.group:
             raise SpecError(f"{self.title}: `group` needs samples that are files; those of the pool {pool!r} are rows.")
         content = tree_sha256(self.folder, _data_files(self._base), self.place.cache_dir, self.place.progress)
         rows = tuple(row_id(row) for row in range(len(dataset)))
-        return RawPool(rows, labels, reader, _memory_sizes(dataset), None, content)
+        return RawPool(rows, labels, reader, _memory_sizes(dataset), None, content, names=names)
 
     def _raw_labels(self, dataset: Any, pool: str) -> list[RawLabel]:
         targets = _targets(dataset)
@@ -115,14 +119,19 @@ def construct(name: str, root: Path, arguments: dict[str, Any], pool: str) -> An
         return _without_training_files(cls, arguments)(str(root), **arguments)
     except TypeError as error:
         raise SpecError(f"{place}: its arguments {arguments} do not fit ({error}).") from error
-    except (ImportError, RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
+    except Exception as error:
         for package, extra in _EXTRAS.items():
             if package in str(error) and isinstance(error, ImportError | RuntimeError):
                 raise MissingExtraError(package, extra, f"The dataset {name}") from error
         raise DataMissingError(
-            f"{place}: {error} The files are incomplete, damaged or another edition: complete them, or remove "
+            f"{place}: {_said(error)} The files are incomplete, damaged or another edition: complete them, or remove "
             "them and download the dataset again."
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says; one that was not meant for people, with its kind."""
+    return str(error) if isinstance(error, RuntimeError | OSError) else f"{type(error).__name__}: {error}."
 
 
 def _without_training_files(cls: Any, arguments: dict[str, Any]) -> Any:
@@ -141,9 +150,12 @@ class TorchvisionReader:
     What is pickled is how to construct the dataset again: some hold gigabytes, some cannot be pickled.
     """
 
-    def __init__(self, name: str, root: Path, arguments: dict[str, Any], pool: str, folder: Path) -> None:
-        self._arguments = (name, root, arguments, pool, folder)
+    def __init__(
+        self, name: str, root: Path, arguments: dict[str, Any], pool: str, folder: Path, bounds: Bounds = BOUNDS
+    ) -> None:
+        self._arguments = (name, root, arguments, pool, folder, bounds)
         self._folder = folder
+        self._bounds = bounds
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TorchvisionReader, self._arguments
@@ -182,6 +194,7 @@ class TorchvisionReader:
         content = read_content(path, ids[row])
         if content.startswith(_POSTSCRIPT):  # Pillow would hand it to Ghostscript, which runs it
             raise DataError(f"The image {ids[row]!r} ({path}) is a PostScript program, which is not run.")
+        check_bounds(content, ids[row], str(path), self._bounds)
         return LoadedSample(self._load(order[row], f"{ids[row]} ({path})"), content)
 
     def content(self, row: int) -> bytes:
@@ -246,6 +259,11 @@ def _targets(dataset: Any) -> list[int] | None:
         found = _integers(getattr(dataset, name, None))
         if found is not None and len(found) == len(dataset):
             return found
+        if found and name == "targets":
+            raise DataError(
+                f"torchvision {type(dataset).__name__} has {len(found):,} labels for {len(dataset):,} images: the "
+                "files are of two editions, or one is cut off. Fetch them again."
+            )
     for name in _PAIR_LISTS:
         pairs = getattr(dataset, name, None)
         if isinstance(pairs, list) and all(isinstance(pair, tuple | list) and len(pair) > 1 for pair in pairs):

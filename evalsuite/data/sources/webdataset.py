@@ -12,16 +12,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evalsuite.data.base import DataState, LoadedSample, MultiLabel, PoolOrigin, RawLabel, RawPool
-from evalsuite.data.decoding import decode_image
+from evalsuite.data.decoding import BOUNDS, Bounds, decode_image
 from evalsuite.data.download.hub import Repository
-from evalsuite.data.download.unpacking import check_end, leads_out
+from evalsuite.data.download.unpacking import check_end
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.tasks.parts import leads_out
 from evalsuite.tasks.sources import WebDatasetSpec
 from evalsuite.text import counted
 
 _COUNT_FILE = "nshards.txt"
+
+MOST_LABEL_BYTES = 1 << 20
+"""Bytes of a label; a vector of 21,841 numbers of 8 bytes has 175,000."""
+
 _Member = tuple[int, int]
 """Offset of the content in the shard, and its size, in bytes."""
 
@@ -38,8 +43,9 @@ class WebDatasetSource(Source[WebDatasetSpec]):
         for pool, found in shards.items():
             folder = found[0].parent
             expected = _stated_count(folder / _COUNT_FILE)
-            if expected is not None and len(found) < expected and {path.parent for path in found} == {folder}:
-                missing = f"the pool {pool!r} has {len(found)} of {expected} shards in {folder}.{self._url()}"
+            if expected is not None and len(found) != expected and {path.parent for path in found} == {folder}:
+                mixed = "" if len(found) < expected else " They may be of two uploads: remove those of the other one."
+                missing = f"the pool {pool!r} has {len(found)} of {expected} shards in {folder}.{mixed}{self._url()}"
                 return DataState("partial", missing)
         return DataState("ready")
 
@@ -63,6 +69,8 @@ class WebDatasetSource(Source[WebDatasetSpec]):
                     place = f"{shard}: the sample {key!r}"
                     members.append((number, *_one_of(fields, "image", self.spec.image, place)))
                     offset, size = _one_of(fields, "label", [self.spec.label], place)
+                    if size > MOST_LABEL_BYTES:
+                        raise DataError(f"{place} has a label of {size:,} bytes.")
                     file.seek(offset)
                     labels.append(self._label(file.read(size), place))
                     ids.append(f"{name}/{key}")
@@ -112,7 +120,9 @@ class WebDatasetSource(Source[WebDatasetSpec]):
             if not self.spec.label.endswith("npy"):
                 return content.decode("utf-8").strip()
             vector = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            if not isinstance(vector, np.ndarray):
+                raise ValueError("it is an archive of arrays")
+        except Exception as error:
             raise DataError(f"{place} has a label {self.spec.label!r} that cannot be read ({error}).") from error
         count = len(self.task.class_list)
         if vector.shape != (count,) or not np.isin(vector, (0, 1)).all():
@@ -144,11 +154,13 @@ class ShardReader:
     shards: tuple[str, ...]
     members: np.ndarray[Any, np.dtype[np.int64]]
     ids: tuple[str, ...]
+    bounds: Bounds = BOUNDS
 
     def __call__(self, row: int) -> LoadedSample:
         """Read and decode one image."""
         content = self.content(row)
-        return LoadedSample(decode_image(content, self.ids[row], self.shards[int(self.members[row][0])]), content)
+        shard = self.shards[int(self.members[row][0])]
+        return LoadedSample(decode_image(content, self.ids[row], shard, self.bounds), content)
 
     def content(self, row: int) -> bytes:
         """Read the bytes of one image."""

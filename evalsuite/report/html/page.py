@@ -22,7 +22,7 @@ from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.library import Library
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
-from evalsuite.text import counted
+from evalsuite.text import counted, printable, shortened
 
 LIMIT_BYTES = 5_000_000
 """A larger page loses its thumbnails."""
@@ -34,7 +34,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True)
 class TaskSection:
-    """What the page says of a task; caveats: what is known of the published numbers that it shows."""
+    """What the page says of a task; caveats: what is known of the numbers that it shows."""
 
     name: str
     title: str
@@ -132,7 +132,7 @@ def _renderer(
             replace(section, details=tuple(item for item in details if item.chosen.task == section.name))
             for section in sections
         ]
-        return template.render(context, sections=shown)
+        return printable(template.render(context, sections=shown))
 
     return render
 
@@ -142,7 +142,8 @@ def _section(board: Leaderboard, task: str, spec: TaskSpec | None) -> TaskSectio
     rows = [row for row in board.rows if task in row.cells]
     row = max(rows, key=lambda row: preference(row.cells[task]), default=None)
     best = f"{row.cells[task].percent}, {row.described}" if row else ""
-    return TaskSection(task, title, best, _facts(spec), _caveats(board, task), task_dots(board, task, title), ())
+    caveats = (*_caveats(board, task), *_warnings(board, task))
+    return TaskSection(task, title, best, _facts(spec), caveats, task_dots(board, task, title), ())
 
 
 def _facts(spec: TaskSpec | None) -> tuple[str, ...]:
@@ -157,6 +158,16 @@ def _caveats(board: Leaderboard, task: str) -> tuple[str, ...]:
     shown = [row.cells[task] for row in board.rows if task in row.cells]
     caveats = {number.origin.label: number.caveat for number in shown if number.origin.kind == "published"}
     return tuple(f"On the numbers of the {origin}: {text.strip()}" for origin, text in caveats.items() if text)
+
+
+def _warnings(board: Leaderboard, task: str) -> tuple[str, ...]:
+    """Return what the records of the task warn of, each once, with the rows that do."""
+    rows: dict[str, list[str]] = {}
+    for row in board.rows:
+        record = row.cells[task].record if task in row.cells else None
+        for warning in record.warnings if record else ():
+            rows.setdefault(warning, []).append(row.described)
+    return tuple(f"{shortened(described, 3)}: {warning}" for warning, described in rows.items())
 
 
 def _leaders(rows: Sequence[Row]) -> list[Row]:

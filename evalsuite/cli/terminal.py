@@ -1,0 +1,36 @@
+"""The only way to the terminal: what a name from data would do to it, or to a pipe, is spelled out instead."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from evalsuite.errors import EvalsuiteError, SpecError, UsageError
+from evalsuite.text import brief, printable
+
+
+def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, to stderr with `err`."""
+    click.echo(printable(str(text)), err=err, nl=nl)
+
+
+def complain(error: EvalsuiteError) -> None:
+    """Print what is wrong, on at most six lines; where a name is wrong, the forms that a name can have take more."""
+    lines = 14 if isinstance(error, UsageError) and not isinstance(error, SpecError) else 6
+    say(f"Error: {brief(str(error), lines)}", err=True)
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def prepare_output() -> None:
+    """Let streams take any name of a file, and warnings of the library be as harmless as `say`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Printable())

@@ -1,0 +1,136 @@
+"""Hostile checkpoints, models that end the program, and classes with names of their own."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from tests.campaign._files import EITHER, GOOD, Build, Case
+from tests.datasets import write_folder_task
+
+
+def cases() -> Iterator[Case]:
+    """Yield all cases."""
+    for group in (_checkpoint_cases, _model_cases, _class_cases):
+        yield from group()
+
+
+# --- checkpoints
+
+
+class _Exploit:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch executed",)
+
+
+def _checkpoint_cases() -> Iterator[Case]:
+    for name, content in _checkpoints().items():
+        for model in ("timm:test_vit@{}", "open_clip:RN50/{}", "timm:resnet10t@{}"):
+            yield Case(f"checkpoint: {name} for {model}", _loading(model, content), unsaid="executed it")
+
+
+def _loading(model: str, content: bytes) -> Build:
+    def build(folder: Path) -> Sequence[Any]:
+        (folder / "w.pt").write_bytes(content)
+        name = model.format(folder / "w.pt")
+        return ["run", "-m", name, "-t", "digits", "--protocol", "linear_probe", "--limit", "20", "-o", folder / "out"]
+
+    return build
+
+
+def _checkpoints() -> dict[str, bytes]:
+    import torch
+
+    def saved(value: Any) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        return buffer.getvalue()
+
+    arrays = io.BytesIO()
+    np.savez(arrays, a=np.ones(3))
+    return {
+        "code": pickle.dumps(_Exploit()), "code in torch": saved({"a": torch.ones(1), "b": _Exploit()}),
+        "npz": arrays.getvalue(),
+        "empty": b"", "html": b"<!DOCTYPE html>", "lfs": b"version https://git-lfs.github.com/spec/v1\n",
+        "no weights": saved({"a": 1}),
+        "a list": saved([1, 2]), "other weights": saved({"a": torch.ones(3)}),
+        "cut": saved({"a": torch.ones(3)})[:200],
+        "safetensors of 1 TB": struct.pack("<Q", 1 << 40) + b"{}", "deep pickle": b"\x80\x02" + b"(" * 100_000 + b".",
+    }  # fmt: skip
+
+
+# --- models that end the program
+
+
+def _model_cases() -> Iterator[Case]:
+    for where in ("import", "factory", "preprocess", "encode", "texts", "tokenizer"):
+        for what in ("sys.exit(3)", "sys.exit()", "raise SystemExit('bye')", "1 / 0"):
+            yield Case(f"model: {what} in {where}", _model(where, what), (1,), said="pixels")
+
+
+def _model(where: str, what: str) -> Build:
+    def code(place: str) -> str:
+        return what if place == where else "pass"
+
+    def build(folder: Path) -> Sequence[Any]:
+        (folder / "m.py").write_text(
+            f"import sys\nimport torch\n{code('import')}\n"
+            f"class Net(torch.nn.Module):\n"
+            f"    def forward(self, x):\n        {code('encode')}\n        return x.flatten(1)\n"
+            f"    encode_image = forward\n"
+            f"    def encode_text(self, t):\n        {code('texts')}\n        return torch.ones(len(t), 192)\n"
+            f"def prepare(image):\n    {code('preprocess')}\n    return torch.ones(3, 8, 8)\n"
+            f"def tokens(texts):\n    {code('tokenizer')}\n    return torch.ones(len(texts), 4, dtype=torch.long)\n"
+            f"def make():\n    {code('factory')}\n    return Net(), prepare, tokens\n"
+        )
+        task = write_folder_task(folder, train=3, test=1, size=8)
+        return ["run", "-m", f"{folder / 'm.py'}:make,pixels", "-t", task, "-o", folder / "out"]
+
+    return build
+
+
+# --- classes and files with names of their own
+
+
+def _class_cases() -> Iterator[Case]:
+    names: dict[str, tuple[bytes, bytes]] = {
+        "no UTF-8": (b"\xff\xfe", b"b"), "control": (b"a\x1b[2J", b"b"), "a line break": (b"a\nb", b"c"),
+        "a pipe": (b"a|b", b"c"),
+        "a formula": (b"=1+1", b"c"), "html": (b"<b>", b"c"), "long": (b"a" * 200, b"b"),
+        "two forms": ("e\u0301".encode(), "\xe9a".encode()),
+        "a dot in front": (b"a.b", b"..c"), "a blank": (b" ", b"b"), "a backslash": (b"a\\b", b"c"),
+        "braces": (b"{}", b"{0}"),
+    }  # fmt: skip
+    for name, (first, second) in names.items():
+        bad = name in ("no UTF-8", "a blank", "a dot in front")
+        yield Case(f"class: {name}", _classes(first, second), EITHER if bad else GOOD)
+
+
+def _classes(first: bytes, second: bytes) -> Build:
+    def build(folder: Path) -> Sequence[Any]:
+        keys = [os.fsdecode(first), os.fsdecode(second)]
+        for pool in ("train", "test"):
+            for shade, key in enumerate(keys):
+                (folder / pool / key).mkdir(parents=True)
+                for number in range(2):
+                    Image.new("L", (8, 8), 200 * shade + number).save(folder / pool / key / f"{number}.png")
+        task = {
+            "title": "t", "classes": [{"key": key.encode("utf-8", "replace").decode(),
+        "names": ["a"]} for key in keys],
+            "prompts": {"templates": ["a {}."]},
+            "sources": [{"kind": "folder", "path": ".", "pools": {"train": "train", "test": "test"}}],
+        }  # fmt: skip
+        (folder / "t.yaml").write_text(yaml.safe_dump(task, allow_unicode=True), "utf-8")
+        run = ["run", "-m", "pixels", "--protocol", "linear_probe", "--log-samples", "-t", folder / "t.yaml"]
+        return [*run, "-o", folder / "out"]
+
+    return build

@@ -1,0 +1,123 @@
+"""One attack in a process of its own, with the command line in it: what it printed, how it ended, time and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS = 10.0
+"""An attack that takes longer has hung the program. Counted in processor time: machines are busy."""
+
+WALL_SECONDS = 120.0
+"""What sleeps for so long hangs, too."""
+
+MOST_MEMORY = 1 << 30
+"""Bytes that the process may have at a time, torch and all."""
+
+MOST_LINES = 6
+MOST_LETTERS = 1_100
+"""Of a message, and of each of its lines."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attack ended. code: the exit code, -1 without one. fault: what is wrong with that; "" if nothing is."""
+
+    code: int
+    printed: str
+    fault: str
+
+
+def command(arguments: Sequence[str | Path]) -> tuple[int, str]:
+    """Run the command line in this process; return its exit code and all that it printed."""
+    from evalsuite.cli import main
+
+    output = io.StringIO()
+    code = 0
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        sys.argv = ["evalsuite", *map(str, arguments)]
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0) if isinstance(end.code, int | None) else 1
+    return code, output.getvalue()
+
+
+def contained(attack: Callable[[], tuple[int, str]], folder: Path) -> Ended:
+    """Make an attack in a forked process, which works in `folder`, and judge how it ended."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        _child(attack, folder, writer)
+    os.close(writer)
+    said = _read_all(reader, pid)
+    _, status, usage = os.wait4(pid, 0)
+    os.close(reader)
+    memory = usage.ru_maxrss * 1024
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        why = f"took more than {SECONDS:.0f} s" if name in ("SIGXCPU", "SIGKILL") else "died"
+        return Ended(-1, "", f"{why} ({name})")
+    if not said:
+        return Ended(-1, "", f"ended without a word (status {status})")
+    code, printed, fault = json.loads(said)
+    if memory > MOST_MEMORY:
+        fault = fault or f"took {memory / 1e9:.1f} GB"
+    return Ended(code, printed, fault)
+
+
+def _child(attack: Callable[[], tuple[int, str]], folder: Path, writer: int) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    allowed = int(used.ru_utime + used.ru_stime + SECONDS) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 2))
+    os.chdir(folder)
+    code, printed, fault = -1, "", ""
+    try:
+        code, printed = attack()
+        fault = judged(printed)
+    except BaseException:  # noqa: BLE001 - whatever comes out is a finding
+        fault = traceback.format_exc()
+    os.write(writer, json.dumps([code, printed, fault]).encode())
+    os._exit(0)
+
+
+def _read_all(reader: int, pid: int) -> bytes:
+    end = time.monotonic() + WALL_SECONDS
+    parts = []
+    while True:
+        ready, _, _ = select.select([reader], [], [], max(end - time.monotonic(), 0))
+        if not ready:
+            os.kill(pid, signal.SIGKILL)
+            return b""
+        part = os.read(reader, 1 << 16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+def judged(printed: str) -> str:
+    """Say what is wrong with what was printed; "" if nothing is."""
+    if "Traceback (most recent call last)" in printed:
+        return printed[-2_000:]
+    control = next((c for c in printed if (ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0), "")
+    if control:
+        return f"printed the control character {control!r}"
+    lines = printed.splitlines()
+    if any(len(line) > MOST_LETTERS for line in lines if "Error" in line or "error" in line):
+        return f"printed a line of {max(map(len, lines)):,} letters"
+    starts = [number for number, line in enumerate(lines) if line.startswith("Error: ")]
+    if starts and len(lines) - starts[0] > MOST_LINES and "Unknown model" not in lines[starts[0]]:
+        return f"printed a message of {len(lines) - starts[0]} lines"
+    return ""
