@@ -13,7 +13,7 @@ import argparse
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -44,6 +44,8 @@ OPEN_CLIP_COLUMNS = (
     "image tower", "projection", "texts", "architecture", "others like it", "penultimate", "embedding", "named",
 )  # fmt: skip
 
+STANDARD = ("penultimate", "embedding")
+
 TIMM_COLUMNS = ("module", "architecture", "others in it", "penultimate", "named")
 
 
@@ -56,13 +58,14 @@ class Row:
     architecture: str
     members: tuple[str, ...]
 
-    def cells(self) -> list[str]:
-        """Return the cells of the row of the page."""
-        sizes = skeleton(resolved(self.library, self.architecture)).sizes()  # type: ignore[union-attr]
-        standard = [str(sizes.pop(name)) for name in ("penultimate", "embedding") if name in sizes]
-        named = ", ".join(f"{name} {size}" for name, size in sizes.items())
+    def line(self, sizes: Mapping[str, int] | None = None) -> str:
+        """Return the line of the page. sizes: layer -> dimension; without them they are counted."""
+        if sizes is None:
+            sizes = skeleton(resolved(self.library, self.architecture)).sizes()  # type: ignore[union-attr]
+        standard = [str(sizes[name]) for name in STANDARD if name in sizes]
+        named = ", ".join(f"{name} {size}" for name, size in sizes.items() if name not in STANDARD)
         others = str(len(self.members) - 1)
-        return [*self.family, f"`{self.architecture}`", others, *standard, named]
+        return _line([*self.family, f"`{self.architecture}`", others, *standard, named])
 
 
 def resolved(library: str, architecture: str) -> ResolvedModel:
@@ -124,7 +127,8 @@ def families(library: str) -> dict[tuple[str, ...], list[str]]:
 
 def known_rows(library: str, page: str) -> list[Row]:
     """Return the rows of families whose smallest architecture a page has; nothing is counted."""
-    named = set(re.findall(r"`([^`]+)`", page))
+    part = page.partition(f"\n## {library}\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([^`]+)`", part))
     return [
         Row(library, family, name, tuple(members))
         for family, members in families(library).items()
@@ -147,24 +151,24 @@ def _parameters(library: str, name: str) -> int:
     return image_parameters(bones.module) if bones is not None else sys.maxsize
 
 
+def head() -> str:
+    """Return what the page begins with."""
+    return HEAD.format(versions=" and ".join(f"{name} {version(name)}" for name in ("open_clip_torch", "timm")))
+
+
 def page_of(tables: Mapping[str, list[Row]]) -> str:
     """Return the page."""
-    versions = " and ".join(f"{name} {version(name)}" for name in ("open_clip_torch", "timm"))
-    parts = [HEAD.format(versions=versions)]
+    parts = [head()]
     for library, columns in (("open_clip", OPEN_CLIP_COLUMNS), ("timm", TIMM_COLUMNS)):
         architectures = counted(sum(len(row.members) for row in tables[library]), "architecture")
-        families = counted(len(tables[library]), "family")
-        lines = "\n".join(_lines(columns, tables[library]))
-        parts.append(f"\n## {library}\n\n{architectures} in {families}.\n\n{lines}\n")
+        many = f"{architectures} in {counted(len(tables[library]), 'family')}"
+        lines = [_line(columns), f"|{'---|' * len(columns)}", *(row.line() for row in tables[library])]
+        parts.append("\n".join(["", f"## {library}", "", f"{many}.", "", *lines, ""]))
     return "".join(parts)
 
 
-def _lines(columns: Iterable[str], table: Iterable[Row]) -> Iterator[str]:
-    names = list(columns)
-    yield f"| {' | '.join(names)} |"
-    yield f"|{'---|' * len(names)}"
-    for row in table:
-        yield f"| {' | '.join(row.cells())} |"
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def main(arguments: list[str]) -> str:
