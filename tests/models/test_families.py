@@ -197,7 +197,7 @@ def _projected(model: Any, penultimate: torch.Tensor) -> torch.Tensor:
     return penultimate
 
 
-CHEAP = ("resnet", "vision_transformer", "eva", "convnext", "fastvit", "swin_transformer", "efficientnet")
+CHEAP = ("resnet", "vision_transformer", "eva", "convnext", "fastvit", "efficientnet")
 
 
 @pytest.mark.parametrize(
@@ -218,10 +218,10 @@ def test_a_family_of_timm(row: Row) -> None:
     classifier = network.get_classifier()
     if isinstance(classifier, nn.Linear):
         classifier.register_forward_pre_hook(lambda part, given: into.append(given[0]))
-    network(batch)
+    logits = network(batch)
     found = read(network, batch)
     hold(row, network, found, batch)
     penultimate = found["penultimate"]
     assert torch.isfinite(penultimate).all() and penultimate.ndim == 2
-    if into:
-        assert torch.equal(penultimate, into[0])
+    if into and not torch.equal(penultimate, into[0]):  # the batch norm of its head comes in between
+        assert torch.allclose(network.head(penultimate), logits, atol=1e-5)
