@@ -121,7 +121,8 @@ def filled(module: nn.Module) -> nn.Module:
             values = noise.repeat(size // len(noise) + 1)[:size].view(parameter.shape)
             fan = max(1, size // max(1, parameter.shape[0])) if parameter.ndim > 1 else 100
             shift = 1.0 if parameter.ndim == 1 and name in ("weight", "gamma", "scale") else 0.0
-            part._parameters[name] = nn.Parameter(values * fan**-0.5 + shift, requires_grad=False)
+            # Half of what keeps norms: the sums of many branches of FastViT, whose batch norms know no data, overflow.
+            part._parameters[name] = nn.Parameter((values * fan**-0.5 + shift) / 2, requires_grad=False)
     return module.eval()
 
 
@@ -176,7 +177,7 @@ def test_a_family_of_open_clip(row: Row, monkeypatch: pytest.MonkeyPatch) -> Non
     found = read(model, batch)
     hold(row, model, found, batch)
     embedding = unnormalised(model.encode_image)(batch)
-    assert torch.equal(found["embedding"], embedding)
+    assert torch.isfinite(embedding).all() and embedding.std() > 0 and torch.equal(found["embedding"], embedding)
     projected = _projected(model, found["penultimate"])
     assert torch.allclose(projected, embedding, atol=1e-4 * float(embedding.abs().max()))
     if "hub" in row.family[2]:
