@@ -9,12 +9,13 @@ import errno
 import random
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from evalsuite.results.store import load_stored
 from tests.campaign._stage import JOBS, Call, Stage, prepared, tail
 from tests.campaign.frame import Finding
-from tests.processes import Finished, Zygote
+from tests.processes import Finished
 
 SCENARIOS = ("new", "added", "removed", "merged")
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EACCES)
@@ -22,12 +23,12 @@ LASTING = (errno.ENOSPC, errno.EDQUOT)
 MOST_LINES = 6
 
 
-def rounds(folder: Path, random: random.Random, zygote: Zygote | None = None) -> Iterator[Finding | None]:
+def rounds(folder: Path, random: random.Random, stage: Stage | None = None) -> Iterator[Finding | None]:
     """Let every call fail with every error, in a random order; where that lasts, for good, too."""
-    with prepared(folder, zygote, SCENARIOS) as stage:
+    with nullcontext(stage) if stage else prepared(folder, scenarios=SCENARIOS) as stage:
         points = [
             (scenario, call, number, lasting)
-            for scenario, call in stage.choose(random)
+            for scenario, call in stage.choose(random, scenarios=SCENARIOS)
             for number in ERRORS
             for lasting in ([False, True] if number in LASTING else [False])
         ]
