@@ -19,6 +19,7 @@ from evalsuite.features.store import PoolFeatures
 from evalsuite.locks import HeldError, Lock
 from evalsuite.models.base import UNKNOWN_LOGITS, Preprocess
 from evalsuite.options import RunOptions
+from evalsuite.precision import exact_products
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
@@ -267,18 +268,18 @@ class ModelTaskJob:
             return self._read(split, chosen if layer == protocol.layer else layer)
 
         started = time.perf_counter()
-        outcome: Outcome = protocol.run(
-            ProtocolInput(
-                task=self.task.task,
-                folds=self.task.folds(training=protocol.needs_training),
-                read=read,
-                embed_texts=embed,
-                device=self.model.device,
-                logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
-                seed=self.options.seed,
-                on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
-            )
+        given = ProtocolInput(
+            task=self.task.task,
+            folds=self.task.folds(training=protocol.needs_training),
+            read=read,
+            embed_texts=embed,
+            device=self.model.device,
+            logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
+            seed=self.options.seed,
+            on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
         )
+        with exact_products():  # for protocols, too: scores are as exact as the features
+            outcome: Outcome = protocol.run(given)
         fit = time.perf_counter() - started - clock["text"]
         outcome.warnings += [*cut, *self._doubts(protocol, outcome)]
         content = self._content(protocol)

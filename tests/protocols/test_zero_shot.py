@@ -208,3 +208,31 @@ def test_several_names_a_class_and_folders_in_another_order(tmp_path: Path) -> N
         CountingModel(), str(path), "zero_shot", output=tmp_path / "o", cache_dir=tmp_path / "c"
     )
     assert results[0].metric is not None and results[0].metric.value == 1.0
+
+
+def test_each_test_split_is_scored_once_and_none_is_left_out(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(1)
+    features, prompts = torch.randn(30, 4, generator=draw), torch.randn(3, 4, generator=draw)
+    labels, told = np.arange(30) % 3, []
+
+    def read(split: Split, layer: str) -> Samples:
+        return Samples(features[split.rows], labels[split.rows], [str(row) for row in split.rows])
+
+    tests = [Split("test", np.arange(10)), Split("test", np.arange(10, 30)), Split("test", np.arange(10))]
+    outcome = ZeroShot().run(
+        ProtocolInput(
+            load_task_file(write_folder_task(tmp_path)),
+            [Fold(Split("train", np.arange(number)), None, test) for number, test in enumerate(tests)],
+            read,
+            lambda names: prompts,
+            torch.device("cpu"),
+            on_progress=lambda what, done, total: told.append((done, total)),
+        )
+    )
+    assert [fold.ids for fold in outcome.folds] == [[str(row) for row in split.rows] for split in tests[:2]]
+    assert outcome.sizes == {"test": [10, 20]} and told == [(0, 2), (1, 2), (2, 2)]
+    unit = torch.nn.functional.normalize
+    for fold, split in zip(outcome.folds, tests, strict=False):
+        cosines = unit(features[split.rows], dim=1) @ unit(prompts, dim=1).T
+        np.testing.assert_allclose(fold.scores, 100 * cosines.numpy(), atol=1e-4)
+        assert (fold.labels == labels[split.rows]).all()
