@@ -183,6 +183,7 @@ def check_writable(folder: Path, option: str) -> None:
     probe = _temporary(folder)
     try:
         make_folder(folder)
+        sweep(folder)  # of a probe, too, whose process was killed
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
