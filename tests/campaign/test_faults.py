@@ -25,4 +25,4 @@ def test_kills_lose_nothing(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_calls_that_fail_are_told_and_healed(stage: Stage, tmp_path: Path) -> None:
-    assert findings(partial(errno.rounds, stage=stage), tmp_path, attacks=8) == []
+    assert findings(partial(errno.rounds, stage=stage), tmp_path, attacks=6) == []
