@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from evalsuite import atomic
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, EvalsuiteError
+from evalsuite.features.descriptions import forget_description
 from evalsuite.locks import HeldError, Lock
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ def remove(entry: Entry, tell: Callable[[str], None] | None = None) -> None:
             if pool != entry.folder
         )
         atomic.remove_folder(entry.folder if used else model)
+        if not used:
+            forget_description(model)
 
 
 def _held(lock: Lock, stack: ExitStack) -> bool:
@@ -172,8 +175,8 @@ def verify(entry: Entry, pool: Pool | None) -> list[str]:
         return [entry.problem]
     try:
         features = PoolFeatures(entry.folder)
-        rows = [len(features.read(layer, features.ids())) for layer in features.layers()]
         damaged = features.damaged()
+        rows = [] if damaged else [len(features.read(layer, features.ids())) for layer in features.layers()]
     except (OSError, ValueError, KeyError, EvalsuiteError) as error:
         return [f"cannot be read: {error}"]
     if damaged:

@@ -160,6 +160,7 @@ class _Share:
     def begin(self, rows: Sequence[int], verify: bool, locks: ExitStack, wait: bool) -> None:
         """Find out what is missing, and hold the store's lock if anything is."""
         store = self.store
+        store.leave_out_damaged(self._pool.ids[row] for row in rows)
         found = missing_rows(self._pool, rows, store, verify=verify, on_bytes=self._on_bytes)
         self.missing, self._touched = found
         if not self.missing:
@@ -170,6 +171,7 @@ class _Share:
         locks.callback(lock.release)
         self._locked = True
         store.reload()  # another run may have done it while this one waited
+        store.leave_out_damaged(self._pool.ids[row] for row in rows)
         self.missing, self._touched = missing_rows(self._pool, rows, store, verify=verify)
 
     def load(self) -> None:

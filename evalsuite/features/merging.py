@@ -12,13 +12,13 @@ import numpy as np
 from evalsuite import atomic
 from evalsuite.features.blocks import Block
 from evalsuite.features.catalog import ENTRY_FILE, Origin, note_origin, read_origin
+from evalsuite.features.descriptions import DIGESTS
 from evalsuite.features.store import PoolFeatures
+from evalsuite.features.texts import TEXTS
 from evalsuite.text import counted
 
 OF_A_MODEL = ("model.json", "overflow.json")
 """Files next to the pools of a model: whichever comes first is kept."""
-
-TEXTS = "texts"
 
 SAME = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 5e-2}
 """Norm of the difference of two rows over the norm of one, up to which they are the same features: devices add in
@@ -110,7 +110,7 @@ def _files(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in _walk(root):
         if ENTRY_FILE in names:
             subfolders.clear()
-        elif folder.name == TEXTS:
+        elif folder.name in (TEXTS, DIGESTS):
             yield from (folder / name for name in names if not name.startswith("."))
         else:
             yield from (folder / name for name in names if name in OF_A_MODEL)
@@ -127,6 +127,7 @@ def _plan_pool(plan: FeaturePlan, target: Path, sources: Sequence[Path]) -> None
     known: list[PoolFeatures] = []
     for path in [*there, *sources]:
         store = PoolFeatures(path)
+        store.leave_out_damaged(store.ids())
         if problem := _contradiction(store, known, origin, origins[path]):
             plan.contradictions.append(problem)
             continue

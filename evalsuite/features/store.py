@@ -21,18 +21,20 @@ from numpy.typing import NDArray
 
 from evalsuite import atomic
 from evalsuite.features.blocks import (
+    CHANGED,
     Block,
     DamagedError,
     Stamp,
-    damaged_files,
     gather,
+    origin_digest,
     read_compacted,
     read_shard,
     write_compacted,
     write_shard,
 )
-from evalsuite.features.catalog import LOCK_FILE, SHARDS
+from evalsuite.features.catalog import ENTRY_FILE, LOCK_FILE, SHARDS
 from evalsuite.locks import Lock
+from evalsuite.text import counted
 
 RELOAD_ATTEMPTS = 5
 """Compactions of other runs that one look at the folder survives; each takes longer than a look."""
@@ -147,6 +149,19 @@ class PoolFeatures:
             where = {name: place for name, place in self._state.where.items() if name not in forgotten}
             self._state = self._state._replace(where=where)
 
+    def leave_out_damaged(self, ids: Iterable[str]) -> None:
+        """Leave out those of these rows whose bytes are not what was written, and say so; `reload` brings them back."""
+        state = self._state
+        known = [identifier for identifier in ids if identifier in state.where]
+        places = state.places(known)
+        for number, block in enumerate(state.blocks):
+            here = np.flatnonzero(places[:, 0] == number)
+            damaged = here[block.damaged(places[here, 1])]
+            if len(damaged):
+                self.forget(known[index] for index in damaged)
+                what = f"{state.paths[number]} is damaged: {counted(len(damaged), 'row')} of {len(block.ids):,}"
+                atomic.warn_once(what, f"{what} cannot be used. They are computed again where they are needed.")
+
     def compact(self, touched: Mapping[str, Stamp] | None = None) -> None:
         """Merge everything stored into one file per layer. The caller holds the lock.
 
@@ -154,6 +169,7 @@ class PoolFeatures:
         """
         for folder in (self.folder, self.folder / SHARDS):
             atomic.sweep(folder)
+        self.leave_out_damaged(self.ids())
         state = self._state
         read = [*state.paths, *state.damaged]
         is_one = [path.parent for path in read] == [self.folder]  # a compacted folder and no shards
@@ -184,15 +200,16 @@ class PoolFeatures:
 
     def damaged(self) -> list[str]:
         """Return what is wrong with the files, whose bytes are read; those of unfinished passes are not looked at."""
-        found = [f"cannot be read: {problem}" for problem in self.unusable()]
-        for path in self._compacted():
-            if path not in self._state.damaged:
-                try:
-                    found += [f"{path.name}/{name}: its bytes are not what was written" for name in damaged_files(path)]
-                except FileNotFoundError:
-                    if path.is_dir():
-                        raise
-        return found
+        state = self._state
+        changed = [
+            f"{path.name}/{name}.npy: {CHANGED}"
+            for path, block in zip(state.paths, state.blocks, strict=True)
+            for name in block.mapped
+            if block.damaged(np.arange(len(block.ids)), [name]).any()
+        ]
+        origin = origin_digest(self.folder)
+        note = [f"{ENTRY_FILE}: {CHANGED}"] if any(block.origin not in (None, origin) for block in state.blocks) else []
+        return [*(f"cannot be read: {problem}" for problem in self.unusable()), *changed, *note]
 
     def _shards(self) -> list[Path]:
         return _named(self.folder / SHARDS, _SHARD)

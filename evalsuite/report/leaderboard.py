@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from evalsuite.report.claims import check_claims
+from evalsuite.report.editions import editions
 from evalsuite.report.ranking import find_baselines, with_differences, with_groups, with_standings
 from evalsuite.report.table import Leaderboard, Row, Verdict
 from evalsuite.results.library import Library
@@ -68,6 +69,7 @@ def build_leaderboard(
     notes = [
         *_average_note(rows, shown_tasks),
         *_standing_notes(compared, shown_tasks),
+        *filter(None, (editions(compared, task) for task in shown_tasks)),
         *(rival.note(len(shown_tasks)) for rival in rivals),
         *(f"tag:{tag}: average over {', '.join(names)}." for tag, names in shown_groups.items()),
         *_published_notes(table.published, printed, shown_tasks),

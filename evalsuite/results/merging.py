@@ -17,6 +17,7 @@ from evalsuite.results.store import (
     RANK,
     UnreadableRecordError,
     log_path,
+    misplaced,
     read_result,
     samples_path,
 )
@@ -56,6 +57,9 @@ def plan_results(folders: Sequence[Path], to: Path) -> ResultPlan:
                 found = (path, read_result(path))
             except (OSError, UnreadableRecordError) as error:
                 plan.unreadable.append(f"{path}: {error}")
+                continue
+            if problem := misplaced(path, found[1]):
+                plan.unreadable.append(f"{path} {problem}")
                 continue
             if best is None:
                 best = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.metrics import Labels, Scores
+from evalsuite.metrics import METRICS, Labels, Scores
+from evalsuite.records import Result
+from evalsuite.results.store import StoredResult
+from evalsuite.seals import sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +26,9 @@ CLASSES = b"classes"
 """Key of the schema's metadata that holds the class keys as JSON, in the order of the columns of scores."""
 
 ROWS_AT_A_TIME = 4096
+
+TOLERANCE = 1e-6
+"""How far a value computed from the logged samples may be from the recorded one: the order of sums in float32."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,38 @@ def with_classes(frame: pd.DataFrame, classes: Sequence[str]) -> pa.Table:
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     return table.replace_schema_metadata({**(table.schema.metadata or {}), CLASSES: json.dumps(list(classes))})
+
+
+def samples_of(stored: StoredResult, *, scores: bool) -> LoggedSamples | None:
+    """Return the samples of a record, with or without their scores; None where there is no table.
+
+    EvalsuiteError for one that is damaged or is no table of samples.
+    """
+    path, digest = stored.samples, stored.result.samples_digest
+    if path is None:
+        return None
+    if digest is not None and _digest(path) != digest:
+        raise EvalsuiteError(f"{path} is damaged, or of another record; log it again with --log-samples --overwrite.")
+    return read_samples(path, scores=scores)
+
+
+def gives_its_value(result: Result, value: float) -> bool:
+    """Tell whether samples that give `value` may be those of a record; else another run wrote them."""
+    return result.metric is not None and math.isclose(value, result.metric.value, abs_tol=TOLERANCE)
+
+
+def value_of(logged: LoggedSamples, metric: str) -> float:
+    """Return the value of a metric, the mean over the folds. logged: with scores, and at least one row."""
+    parts = [logged.folds == fold for fold in np.unique(logged.folds)]
+    compute = METRICS.get(metric).compute
+    return float(np.mean([compute(logged.scores[part], logged.labels[part]) for part in parts]))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise EvalsuiteError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
 def read_samples(path: Path, *, scores: bool) -> LoggedSamples:

@@ -22,10 +22,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evalsuite.atomic import check_writable, remove, write_json, write_text, write_with
+from evalsuite.atomic import check_writable, remove, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
+from evalsuite.results.consistency import contradiction
+from evalsuite.seals import BROKEN, KEY, sha256_of, unseal, write_sealed
 
 RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
 LOCK_FILE = ".lock"
@@ -34,10 +36,14 @@ JOB_LOCKS = ".jobs"
 
 _LOCK_SECONDS = 120.0
 _LONGEST_NAME = 80
+_MODEL_FOLDER = re.compile(r".+-[0-9a-f]{8}")
+_JOB_FILE = re.compile(r"[^.]+(\.[^.]+)+\.json")
+
+DAMAGED = f"{BROKEN}; run it again, or remove that key if you have edited the record yourself"
 
 
 class UnreadableRecordError(ValueError):
-    """A JSON file that is not a result this version can read; the text says why."""
+    """A JSON file that is not a result this version can read, or a damaged one; the text says why."""
 
 
 def hash8(text: str) -> str:
@@ -58,13 +64,17 @@ def _unambiguous(text: str) -> str:
 
 
 def read_result(path: Path) -> Result:
-    """Read one record; raises OSError, or UnreadableRecordError for what is no result we know."""
-    text = path.read_bytes()
+    """Read one record; raises OSError, or UnreadableRecordError for what is no result we know, or damaged."""
+    text, fits = unseal(path.read_bytes())
     try:
         result = Result.model_validate_json(text)  # twice as fast as json.loads, and a leaderboard reads thousands
     except ValidationError:
-        return _read_carefully(text)
+        result = _read_carefully(text)
     _check_schema_version(result.schema_version if "schema_version" in result.model_fields_set else None)
+    if not fits:
+        raise UnreadableRecordError(DAMAGED)
+    if problem := contradiction(result):
+        raise UnreadableRecordError(f"it contradicts itself: {problem}; run it again")
     return result
 
 
@@ -76,9 +86,12 @@ def _read_carefully(text: bytes) -> Result:
         raise UnreadableRecordError(f"it is not JSON ({error})") from error
     _check_schema_version(content.get("schema_version") if isinstance(content, dict) else None)
     try:
-        return Result.model_validate(content)
+        result = Result.model_validate({key: value for key, value in content.items() if key != KEY})
     except ValidationError as error:
         raise UnreadableRecordError(f"it breaks the schema of a result ({first_problem(error)})") from error
+    if KEY in content:  # it is not where it was written
+        raise UnreadableRecordError(DAMAGED)
+    return result
 
 
 def _check_schema_version(found: Any) -> None:
@@ -88,6 +101,28 @@ def _check_schema_version(found: Any) -> None:
         raise UnreadableRecordError(
             f"it has schema {found} and this version reads up to {SCHEMA_VERSION}; upgrade evalsuite"
         )
+
+
+def record_path(model: str, run_key: str, task: str, protocol: str, options_hash: str | None = None) -> Path:
+    """Return the file of a job, below the root of a store. model: its slug."""
+    options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
+    name = f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
+    return Path(f"{file_slug(model)}-{hash8(run_key)}", name)
+
+
+def misplaced(path: Path, result: Result) -> str:
+    """Say that a record in a folder of a store is not of the job that its file is named after; "" where it is."""
+    if not (_MODEL_FOLDER.fullmatch(path.parent.name) and _JOB_FILE.fullmatch(path.name)):
+        return ""
+    own = record_path(result.model, result.run_key, result.task, result.protocol, result.options_hash)
+    # Before the eight digits stands a name of the model, of which there may be others.
+    same_model = path.parent.name[-8:] == own.parent.name[-8:]
+    if same_model and path.name in (own.name, *(item.name for item in _siblings(own))):
+        return ""
+    return (
+        f"is the record of {result.model} on {result.task} ({result.protocol}), which belongs into {own}; "
+        "if the job that the file is named after was measured, run that again"
+    )
 
 
 def samples_path(record: Path) -> Path:
@@ -131,12 +166,13 @@ class StoredResult:
 class ResultStore:
     """A folder of results. Several processes may share it, and none of them needs to know of the others.
 
-    tell: see `Lock`.
+    tell: given a sentence about each record that is damaged, once, and about waiting, see `Lock`.
     """
 
     def __init__(self, root: Path, tell: Callable[[str], None] | None = None) -> None:
         self.root = Path(root)
         self._tell = tell
+        self._told: set[str] = set()
 
     def check_writable(self) -> None:
         """Raise UsageError where results cannot be written, before hours of work."""
@@ -144,9 +180,7 @@ class ResultStore:
 
     def path(self, model: str, run_key: str, task: str, protocol: str, options_hash: str | None = None) -> Path:
         """Return the file of a job, whether or not it is there. model: its slug."""
-        folder = f"{file_slug(model)}-{hash8(run_key)}"
-        options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
-        return self.root / folder / f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
+        return self.root / record_path(model, run_key, task, protocol, options_hash)
 
     def job_lock(self, model: str, run_key: str, task: str) -> Lock:
         """Return the lock of whoever works on a model and a task. model: its slug."""
@@ -201,10 +235,10 @@ class ResultStore:
         """Return the best record of a job, or None: ok before partial before an error.
 
         fingerprint: if given, a record of another state of the task, options or features does not count.
-        A file that cannot be read counts as absent: the job is done again and replaces it.
+        A file that cannot be read, or is of another job, counts as absent: the job is done again and replaces it.
         """
         main = self.path(model, run_key, task, protocol, options_hash)
-        found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path))]
+        found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path, self._say))]
         matching = [record for record in found if fingerprint in (None, record.fingerprint)]
         return max(matching, key=lambda record: RANK[record.status], default=None)
 
@@ -219,18 +253,41 @@ class ResultStore:
         found = self.find(model, run_key, task, protocol, options_hash, fingerprint)
         return found if found is not None and found.status in ("ok", "partial") else None
 
+    def has_samples(self, result: Result) -> bool:
+        """Tell whether the table of samples of a stored result is there, and is the one that was written."""
+        if result.samples is None:
+            return False
+        folder = self.path(result.model, result.run_key, result.task, result.protocol).parent
+        path = folder / Path(result.samples).name
+        if not path.is_file():
+            return False
+        if result.samples_digest in (None, sha256_of(path)):
+            return True
+        self._say(f"{path} is damaged, or of another result")
+        return False
+
+    def _say(self, problem: str) -> None:
+        if self._tell is not None and problem not in self._told:
+            self._told.add(problem)
+            self._tell(f"Warning: {problem}. The job is done again.")
+
 
 def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
     """Read every record under the folders (or files) `paths`; return them and a warning for each file left out.
+
+    Also a warning for a record that lies where that of another job belongs.
 
     Temporary files of stopped runs are no part of the store and are passed over in silence. A path that is
     not there is a UsageError.
     """
     stored: list[StoredResult] = []
     warnings: list[str] = []
-    for path in _record_files(paths):
+    for path in record_files(paths):
         try:
-            stored.append(StoredResult(path, read_result(path)))
+            result = read_result(path)
+            stored.append(StoredResult(path, result))
+            if problem := misplaced(path, result):
+                warnings.append(f"{path} {problem}")
         except OSError as error:
             warnings.append(f"{path} was left out: it cannot be read ({error.strerror or error})")
         except UnreadableRecordError as error:
@@ -238,7 +295,7 @@ def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
     return stored, warnings
 
 
-def _record_files(paths: Sequence[Path]) -> Iterator[Path]:
+def record_files(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the JSON files under `paths` in the order of their names, each once; hidden ones are no records."""
     seen: set[str] = set()
     for root in map(Path, paths):
@@ -268,12 +325,13 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
         target = partial if result.status == "partial" else error
     if samples is not None:
         write_samples(samples_path(target), samples)
-        result = result.model_copy(update={"samples": samples_path(target).name})
+        table = samples_path(target)
+        result = result.model_copy(update={"samples": table.name, "samples_digest": sha256_of(table)})
     if log and result.error is not None:
         write_text(log_path(target), log)
         named = result.error.model_copy(update={"log": log_path(target).name})
         result = result.model_copy(update={"error": named})
-    write_json(target, result.model_dump(mode="json"))
+    write_sealed(target, result.model_dump(mode="json"))
     if result.samples is None:
         remove(samples_path(target))
     if not log:
@@ -302,8 +360,16 @@ def _siblings(main: Path) -> tuple[Path, Path]:
     return main.with_name(f"{stem}.partial.json"), main.with_name(f"{stem}.error.json")
 
 
-def _read_or_none(path: Path) -> Result | None:
+def _read_or_none(path: Path, tell: Callable[[str], None] = lambda text: None) -> Result | None:
+    """Return the record of the job that `path` is named after. tell: given what is wrong with a file that is there."""
     try:
-        return read_result(path)
-    except (OSError, UnreadableRecordError):
+        result = read_result(path)
+    except FileNotFoundError:
         return None
+    except (OSError, UnreadableRecordError) as error:
+        tell(f"{path}: {error}")
+        return None
+    if problem := misplaced(path, result):
+        tell(f"{path} {problem}")
+        return None
+    return result

@@ -23,7 +23,7 @@ from evalsuite.precision import exact_products
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
-from evalsuite.results.store import ResultStore, log_path
+from evalsuite.results.store import ResultStore, UnreadableRecordError, log_path, read_result
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.doubts import images_on_both_sides, untested_classes
 from evalsuite.runner.fingerprints import changed_options, layer_of, options_hash, result_fingerprint
@@ -146,7 +146,9 @@ class ModelTaskJob:
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
-        if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
+        if self.options.log_samples and not (
+            self.store.has_samples(found) and protocol.temperature(found.details) is not None
+        ):
             return None
         return found if self._same_bytes(found, protocol, look_only) else None
 
@@ -337,13 +339,14 @@ class ModelTaskJob:
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
         try:
             path = self.store.write(result, key, changed, samples, log)
-        except (JobError, MemoryError) as error:  # others may have a place; this one is told, and is not stored
+            written = read_result(path) if samples is not None else result
+        except (JobError, MemoryError, OSError, UnreadableRecordError) as error:
+            # Others may have a place; this one is told, and is missing in the store.
             self._keep(_not_stored(result, error), protocol, stored=False)
             return
         if result.status in ("ok", "partial") and key:
             self.store.forget_errors(result)
-        if samples is not None:
-            result = result.model_copy(update={"samples": path.name.removesuffix(".json") + ".samples.parquet"})
+        result = result.model_copy(update={"samples": written.samples, "samples_digest": written.samples_digest})
         if log and result.error is not None:
             named = result.error.model_copy(update={"log": log_path(path).name})
             result = result.model_copy(update={"error": named})

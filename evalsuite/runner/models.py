@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import threading
 import time
 import uuid
@@ -20,9 +20,10 @@ from evalsuite import atomic
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, ModelError, NotFiniteError, UsageError
 from evalsuite.features.catalog import FEATURES
+from evalsuite.features.descriptions import DESCRIPTION, read_description, write_description
 from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.store import PoolFeatures
-from evalsuite.features.texts import EmbeddedTexts, text_embeddings
+from evalsuite.features.texts import TEXTS, EmbeddedTexts, text_embeddings
 from evalsuite.models.base import (
     EMBEDDING,
     PENULTIMATE,
@@ -39,8 +40,11 @@ from evalsuite.models.named_layers import with_layer
 from evalsuite.models.names import ResolvedModel
 from evalsuite.results.store import file_slug, hash8
 from evalsuite.runner.base import Executor, RowsExecutor
+from evalsuite.seals import read_sealed, write_sealed
 
 TEXT_TEST_FILE = "text_test.json"
+
+_LOG = logging.getLogger(__name__)
 
 
 class Description(BaseModel):
@@ -69,14 +73,19 @@ class KnownModel:
         return PoolFeatures(self.folder / f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}{chosen}")
 
     def description(self) -> Description | None:
-        """Return what the model is, where it was loaded before."""
-        path = self._description_file
-        return Description.model_validate_json(path.read_bytes()) if path.is_file() else None
+        """Return what the model is, where it was loaded before; None where that is damaged, too, which is told."""
+        try:
+            content = read_description(self.folder)
+            return None if content is None else Description.model_validate_json(content)
+        except ValueError as error:
+            why = " ".join(str(error).split())
+            _LOG.warning("%s is damaged (%s): the model is loaded to write it again.", self.folder / DESCRIPTION, why)
+            return None
 
     def describe(self, model: ImageModel) -> None:
         """Store what the model is, for the next run."""
         found = Description(info=model.info, has_text=isinstance(model, ImageTextModel))
-        atomic.write_json(self._description_file, found.model_dump(mode="json"))
+        write_description(self.folder, found.model_dump(mode="json"), reusable=self.reusable)
 
     @property
     def overflows(self) -> bool:
@@ -89,12 +98,15 @@ class KnownModel:
 
     def text_warnings(self) -> list[str] | None:
         """Return what the test of the text encoder said; None: it was not tested."""
-        path = self.folder / TEXT_TEST_FILE
-        return list(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+        try:
+            found = read_sealed(self.folder / TEXT_TEST_FILE)
+            return list(found["warnings"] if isinstance(found, dict) else found)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged is as good as not there
+            return None
 
     def note_text_warnings(self, warnings: Sequence[str]) -> None:
         """Store what the test of the text encoder said, for the next run."""
-        atomic.write_json(self.folder / TEXT_TEST_FILE, list(warnings))
+        write_sealed(self.folder / TEXT_TEST_FILE, {"warnings": list(warnings)})
 
     @property
     def _description_file(self) -> Path:
@@ -338,7 +350,7 @@ class ModelSession:
 
     def embed_texts(self, texts: Sequence[str]) -> EmbeddedTexts:
         """Return texts with their float32 embeddings, from the store where they were computed before."""
-        return text_embeddings(self.identify().folder / "texts", texts, self._encode_texts)
+        return text_embeddings(self.identify().folder / TEXTS, texts, self._encode_texts)
 
     def text_warnings(self) -> list[str]:
         """Return what the test of the text encoder said, at the first run that used it."""

@@ -181,6 +181,14 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
     return apply
 
 
+def swap_columns(folder: Path) -> None:
+    """Exchange the numbers of two tasks and leave the header as it is."""
+    header, *lines = (folder / PROBE_FILE).read_text().splitlines(keepends=True)
+    cells = [line.split(",") for line in lines]
+    swapped = [",".join([*row[:3], row[4], row[3], *row[5:]]) for row in cells]
+    (folder / PROBE_FILE).write_text("".join([header, *swapped]))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -199,6 +207,16 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
         (edit(PROBE_FILE, "lm/rn50,", "lm/rn_50,"), "line 2: the slug 'lm/rn_50'"),
         (edit("clip_paper.yaml", "units: percent", "units: [percent"), "clip_paper.yaml is not valid YAML"),
         (lambda folder: (folder / PROBE_FILE).unlink(), "There is no file"),
+        (
+            edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3", "lm/rn50,LM,LM RN50,81.4"),
+            f"{PROBE_FILE} is not the file.*sha256",
+        ),
+        (
+            edit("clip_paper_datasets.csv", "mnist,MNIST,10", "mnist,MNIST,11"),
+            "clip_paper_datasets.csv is not the file",
+        ),
+        (swap_columns, f"{PROBE_FILE} is not the file"),
+        (edit("clip_paper.yaml", "sha256: f51bb90a", "sha256: f51bb90b"), f"{PROBE_FILE} is not the file"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:

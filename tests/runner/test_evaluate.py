@@ -26,6 +26,7 @@ from evalsuite.results.numbers import Numbers
 from evalsuite.results.store import load_stored
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
+from tests.stores import write_old_checksums
 
 
 def evaluate(tmp_path: Path, model: Any, task: Any, *arguments: Any, **options: Any) -> Any:
@@ -285,6 +286,7 @@ def test_stored_features_that_are_not_finite_are_refused_with_the_command_that_r
         features = np.load(path)
         features[0] = np.nan
         np.save(path, features)
+        write_old_checksums(path.parent)
     (result,) = evaluate(tmp_path, CountingModel(), task, "linear_probe", overwrite=True)
     assert result.status == "error" and result.error.kind == "EvalsuiteError"
     assert repr(result.model) in result.error.message and ".png" in result.error.message

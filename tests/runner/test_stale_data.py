@@ -24,6 +24,7 @@ from evalsuite.records import Result
 from evalsuite.runner.base import Reporter
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
+from tests.stores import write_old_checksums
 
 RIGHT, WRONG = "templates: ['a photo of a {}.']\n", "templates: ['{} is not what red is.']\n"
 
@@ -167,6 +168,7 @@ def test_features_of_version_0_1_0_are_used_once_their_images_are_found_unchange
     first = evaluate(tmp_path, task)
     (manifest,) = (tmp_path / "cache").rglob("manifest.parquet")
     pq.write_table(pq.read_table(manifest).drop_columns(["inode", "ctime"]), manifest)
+    write_old_checksums(manifest.parent)
     again = evaluate(tmp_path, task)
     assert again == first
     (manifest,) = (tmp_path / "cache").rglob("manifest.parquet")
@@ -174,6 +176,7 @@ def test_features_of_version_0_1_0_are_used_once_their_images_are_found_unchange
     assert set(pq.read_table(manifest)["inode"].to_pylist()) == inodes  # remembered
 
     pq.write_table(pq.read_table(manifest).drop_columns(["inode", "ctime"]), manifest)
+    write_old_checksums(manifest.parent)
     repaint(task.parent / "test" / "red" / "000.png")
     assert value(evaluate(tmp_path, task)) == pytest.approx(8 / 9)
 

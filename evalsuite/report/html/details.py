@@ -20,7 +20,7 @@ from evalsuite.report.html.tables import SHADES
 from evalsuite.report.ranking import rows_called
 from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.numbers import Number
-from evalsuite.results.samples import LoggedSamples, read_samples
+from evalsuite.results.samples import LoggedSamples, gives_its_value, samples_of, value_of
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.text import counted
 
@@ -110,17 +110,19 @@ def choose(board: Leaderboard, names: Sequence[str]) -> list[Chosen]:
 def look_behind(chosen: Chosen, task: TaskSpec | None) -> Detail:
     """Return what the stored predictions tell; they and the task may be missing."""
     empty = Detail(chosen, chosen.number.confidence())
-    samples = chosen.number.stored.samples if chosen.number.stored else None
-    if samples is None:
-        return replace(empty, notes=(SAMPLES_MISSING,))
+    stored = chosen.number.stored
     try:
-        logged = read_samples(samples, scores=True)
+        logged = samples_of(stored, scores=True) if stored else None
+        if stored is None or logged is None:
+            return replace(empty, notes=(SAMPLES_MISSING,))
+        if len(logged.ids) == 0:
+            return replace(empty, notes=("The table of predictions has no rows.",))
+        if not np.isfinite(logged.scores).all():
+            raise EvalsuiteError("some scores are not finite.")
+        if not gives_its_value(stored.result, value_of(logged, chosen.number.metric)):
+            raise EvalsuiteError("they give another value than the record, so another run or protocol wrote them.")
     except EvalsuiteError as error:
         return replace(empty, notes=(f"The stored predictions cannot be used: {error}",))
-    if len(logged.ids) == 0:
-        return replace(empty, notes=("The table of predictions has no rows.",))
-    if not np.isfinite(logged.scores).all():
-        return replace(empty, notes=("The stored predictions cannot be used: some scores are not finite.",))
     named = {} if task is None else {item.key: item.names[0] for item in task.class_list}
     names = [named.get(key, key) for key in logged.classes]
     described = _multilabel(empty, logged, names) if logged.labels.ndim == 2 else _single_label(empty, logged, names)
