@@ -52,12 +52,13 @@ def fetch_file(
     md5: str | None = None,
     sha256: str | None = None,
     on_bytes: OnBytes = lambda done, total: None,
+    on_whole: Callable[[Path], None] = lambda part: None,
     retries: Retries | None = None,
 ) -> int:
     """Fetch `url` into `target` by way of `<target>.part`; return how many bytes came over the network.
 
     A .part that is there is resumed, if the server still has the same file (If-Range). The file gets its
-    name when it is whole, its checksum is right and it is on the disk.
+    name when it is whole, its checksum is right and it is on the disk. on_whole: told of the .part before that.
 
     Raises DataMissingError for a dead link, a wrong checksum (the .part is removed) and a transfer that keeps
     breaking off (the .part is kept for the next call).
@@ -75,6 +76,7 @@ def fetch_file(
                 raise DataMissingError(transfer.gave_up(error, len(retries.delays) + 1)) from error
             retries.sleep(delay)
     transfer.check()
+    on_whole(transfer.part)
     atomic.move(transfer.part, target)
     transfer.remove()
     return transfer.received
