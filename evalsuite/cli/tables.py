@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -128,8 +129,11 @@ def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format
 
 def deliver(text: str, target: Path | None, what: str = "") -> None:
     """Print a text, or write it to the file that --to names and say so."""
-    if target is None:
+    if target is None and sys.stdout.isatty():
         say(text, nl=False)
+        return
+    if target is None:  # another program gets what a file would
+        click.echo(text, nl=False)
         return
     write_output(target, text)
     say(f"Wrote {what} to {target}." if what else f"Wrote {target}.")

@@ -27,6 +27,15 @@ CLASSES = b"classes"
 
 ROWS_AT_A_TIME = 4096
 
+MOST_ROWS = 5_000_000
+"""Samples of a table, over all folds; ImageNet's validation images are 50,000."""
+
+MOST_LETTERS = 1 << 28
+"""Of all names of samples, each as long as the longest: numpy gives them so much room."""
+
+_NO_TABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError, RecursionError)
+"""What comes of columns that hold something else than samples."""
+
 TOLERANCE = 1e-6
 """How far a value computed from the logged samples may be from the recorded one: the order of sums in float32."""
 
@@ -93,6 +102,8 @@ def read_samples(path: Path, *, scores: bool) -> LoggedSamples:
     import pyarrow.parquet as pq
 
     try:
+        if pq.read_metadata(path).num_rows > MOST_ROWS:
+            raise EvalsuiteError(f"{path} has more than {MOST_ROWS:,} rows.")
         schema = pq.read_schema(path)
         wanted = ["sample", "fold", "label", "prediction", *({"ignored"} & set(schema.names))]
         table = pq.read_table(path, columns=wanted)
@@ -100,16 +111,19 @@ def read_samples(path: Path, *, scores: bool) -> LoggedSamples:
         if CLASSES not in metadata:
             raise EvalsuiteError(f"{path} does not name its classes; log it again with --log-samples --overwrite.")
         classes = tuple(json.loads(metadata[CLASSES]))
-        folds, ids = table["fold"].to_numpy().astype(np.int64), np.array(table["sample"].to_pylist(), dtype=np.str_)
+        names = table["sample"].to_pylist()
+        if max(map(len, names), default=0) * len(names) > MOST_LETTERS:
+            raise EvalsuiteError(f"{path} has names of samples that are too long to be any.")
+        folds, ids = table["fold"].to_numpy().astype(np.int64), np.array(names, dtype=np.str_)
         order = np.lexsort([ids, folds])
         logits = _scores(path, len(classes), order) if scores else np.empty((len(table), 0))
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+    except (*_NO_TABLE, pa.ArrowException) as error:
         raise EvalsuiteError(f"{path} cannot be read as a table of samples ({error}).") from error
     columns = {key: column for column, key in enumerate(classes)}
     try:
         labels = _labels(table, columns)[order]
         predictions = _columns(table["prediction"].to_pylist(), columns)[order]
-    except (KeyError, ValueError) as error:
+    except _NO_TABLE as error:
         raise EvalsuiteError(f"{path} does not fit the classes it names ({error}).") from error
     return LoggedSamples(folds[order], ids[order], classes, labels, predictions, logits)
 

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from evalsuite.atomic import check_writable, remove, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
+from evalsuite.reading import MOST_BYTES
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 from evalsuite.results.consistency import contradiction
 from evalsuite.seals import BROKEN, KEY, sha256_of, unseal, write_sealed
@@ -65,6 +66,8 @@ def _unambiguous(text: str) -> str:
 
 def read_result(path: Path) -> Result:
     """Read one record; raises OSError, or UnreadableRecordError for what is no result we know, or damaged."""
+    if path.stat().st_size > MOST_BYTES:
+        raise UnreadableRecordError(f"it is larger than {MOST_BYTES >> 20} MB, which no result is")
     text, fits = unseal(path.read_bytes())
     try:
         result = Result.model_validate_json(text)  # twice as fast as json.loads, and a leaderboard reads thousands
@@ -82,7 +85,7 @@ def _read_carefully(text: bytes) -> Result:
     """Read what the quick way could not, or say what is wrong: no JSON, no result, a newer schema, a broken one."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableRecordError(f"it is not JSON ({error})") from error
     _check_schema_version(content.get("schema_version") if isinstance(content, dict) else None)
     try:
@@ -309,11 +312,16 @@ def record_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _json_files(root: Path) -> Iterator[str]:
-    for folder, subfolders, names in os.walk(root):
+    """Yield the JSON files below a folder, and the folders that may not be read: whoever opens these is told why."""
+    unreadable: list[str] = []
+    for folder, subfolders, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             if name.endswith(".json") and not name.startswith("."):
-                yield os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+                path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+                if os.path.isfile(path) or os.path.islink(path):  # noqa: PTH113, PTH114 - a pipe would be waited for
+                    yield path
+    yield from unreadable
 
 
 def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:

@@ -18,6 +18,9 @@ from evalsuite.tasks.spec import PromptSpec, TaskSpec
 from evalsuite.tasks.yaml_files import parse_mapping, read_yaml, validate
 from evalsuite.yaml_loading import MOST_BYTES
 
+MOST_PROMPTS = 5_000_000
+"""Prompts of a task, each template with each name; 80 templates for 21,841 classes with two names are 3.5 million."""
+
 SIMPLE_TEMPLATE = "a photo of a {}."
 """The paper's default prompt (section 3.1.4), without any ensemble."""
 
@@ -34,6 +37,7 @@ def load_task_file(path: Path) -> TaskSpec:
         raise SpecError(f"{path}: neither the task nor its prompt file lists the classes; add `classes:`.")
     task = task.with_path(path).with_prompt_spec(prompts)
     _check_classes(task, path)
+    _check_prompts(task, path)
     _check_metric(task, path)
     for source in task.sources:
         _check_splits(task, source, path)
@@ -97,7 +101,9 @@ def apply_prompts(task: TaskSpec, chosen: PromptChoice) -> TaskSpec:
     if prompts is None:
         return task
     if prompts.classes is None:
-        return task.with_prompt_spec(prompts)
+        prompted = task.with_prompt_spec(prompts)
+        _check_prompts(prompted, Path(choice))
+        return prompted
     keys = [item.key for item in prompts.classes]
     if set(keys) != set(task.class_keys):
         missing, strange = sorted(set(task.class_keys) - set(keys)), sorted(set(keys) - set(task.class_keys))
@@ -107,7 +113,15 @@ def apply_prompts(task: TaskSpec, chosen: PromptChoice) -> TaskSpec:
         )
     # The label order stays the task's own, whatever the order in the file.
     by_key = {item.key: item for item in prompts.classes}
-    return task.changed(classes=[by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
+    prompted = task.changed(classes=[by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
+    _check_prompts(prompted, Path(choice))
+    return prompted
+
+
+def _check_prompts(task: TaskSpec, path: Path) -> None:
+    count = len(task.prompt_spec.templates) * sum(len(item.names) for item in task.class_list)
+    if count > MOST_PROMPTS:
+        raise SpecError(f"{path}: templates and names make {count:,} prompts; the most is {MOST_PROMPTS:,}.")
 
 
 def _check_metric(task: TaskSpec, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,20 @@ def test_samples_lie_beside_their_record_and_leave_with_it(tmp_path: Path) -> No
     write_samples(samples_path(path), {"id": ["c"]})
     store.write(make(samples=samples_path(path).name), "weights-1")
     assert pq.read_table(samples_path(path)).num_rows == 1
+
+
+def test_a_folder_that_may_not_be_read_and_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is told of; nobody waits for what comes through the pipe."""
+    (tmp_path / "closed").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:  # root may read every folder
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    stored, warnings = load_results([tmp_path])
+    assert stored == [] and len(warnings) == 1
+    assert str(tmp_path / "closed") in warnings[0] and "was left out: it cannot be read" in warnings[0]
