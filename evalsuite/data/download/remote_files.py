@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from evalsuite import atomic
-from evalsuite.data.download.transfers import Retries, fetch_file, is_web_page, part_of, wrong_checksum
+from evalsuite.data.download.transfers import Retries, fetch_file, is_web_page, notes_of, part_of, wrong_checksum
 from evalsuite.data.download.unpacking import DamagedArchiveError, check_supported, move_into, unpack
 from evalsuite.errors import DataMissingError
 from evalsuite.locks import HeldError, Lock
@@ -44,7 +44,8 @@ class Target:
     @property
     def is_begun(self) -> bool:
         """Whether an earlier call was stopped while it fetched or unpacked the file."""
-        return not self.is_made and (part_of(self.path).exists() or self.work.exists())
+        begun = not self.is_made and (part_of(self.path).exists() or self.work.exists())
+        return begun or notes_of(self.path).exists()
 
     @property
     def is_here(self) -> bool:
@@ -74,7 +75,9 @@ def fetch_remote(file: RemoteFile, root: Path, reporter: Progress, retries: Retr
     target = Target(file, root)
     try:
         with _alone(target, root / LOCKS, reporter):
-            return 0 if target.is_made else _make(target, reporter, retries)
+            received = 0 if target.is_made else _make(target, reporter, retries)
+            atomic.remove(notes_of(target.path))  # of a call that was killed once the file had its name
+            return received
     except OSError as error:
         raise DataMissingError(f"{target.path.name} cannot be put into {target.folder}: {error}.") from error
     finally:

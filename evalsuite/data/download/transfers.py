@@ -66,7 +66,7 @@ def fetch_file(
     check_scheme(url)
     retries = retries or Retries()
     atomic.make_folder(target.parent)
-    transfer = _Transfer(url, part_of(target), md5, sha256, on_bytes)
+    transfer = _Transfer(url, target, md5, sha256, on_bytes)
     for delay in (*retries.delays, None):
         try:
             transfer.attempt()
@@ -118,6 +118,11 @@ def part_of(target: Path) -> Path:
     return target.with_name(target.name + PART_SUFFIX)
 
 
+def notes_of(target: Path) -> Path:
+    """Return where it is noted what the server said of a file whose unfinished part lies there."""
+    return target.with_name(f".{part_of(target).name}.json")
+
+
 class _Transfer:
     """Gets what is missing of a file.
 
@@ -125,11 +130,11 @@ class _Transfer:
     came over the network.
     """
 
-    def __init__(self, url: str, part: Path, md5: str | None, sha256: str | None, on_bytes: OnBytes) -> None:
-        self.url, self.part, self.received = url, part, 0
+    def __init__(self, url: str, target: Path, md5: str | None, sha256: str | None, on_bytes: OnBytes) -> None:
+        self.url, self.part, self.received = url, part_of(target), 0
         self._checksums = (md5, sha256)
         self._on_bytes = on_bytes
-        self._notes = part.with_name(f".{part.name}.json")
+        self._notes = notes_of(target)
 
     @property
     def _size(self) -> int:
