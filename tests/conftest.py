@@ -27,13 +27,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(os.environ.get("EVALSUITE_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests that need the shared data where it is not there."""
-    if SHARED.is_dir():
-        return
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the tests that need the shared data where it is not there, and those with real weights unless asked for."""
+    wanted = "weights" in config.option.markexpr
     for item in items:
-        if item.get_closest_marker("shared"):
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"needs {SHARED} (or $EVALSUITE_SHARED)"))
+        if item.get_closest_marker("weights") and not wanted:
+            item.add_marker(pytest.mark.skip(reason="installs real weights: pytest -m weights"))
 
 
 def pytest_collection_finish() -> None:

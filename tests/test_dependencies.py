@@ -21,7 +21,7 @@ SHIPPED = ("evalsuite", "tasks")
 
 DEVELOPED = ("benchmarks", "examples", "tests", "training")
 
-USED_BY_OTHERS = {"transformers": "open_clip imports it for text towers and tokenizers of Hugging Face"}
+USED_BY_OTHERS = {"sentencepiece": "transformers imports it for the tokenizers of SigLIP"}
 """What the code asks for by name, and another library imports."""
 
 PARTS = {"pydantic-core": "pydantic fixes its version, and documents imports from it"}

@@ -24,6 +24,8 @@ EXIT_USAGE = 2
 COMMANDS = {
     "run": ("evalsuite.cli.run:run", "Evaluate models on tasks."),
     "speed": ("evalsuite.cli.speed:speed", "Measure this machine and say how long a run will take."),
+    "predict": ("evalsuite.cli.predict:predict", "Classify your own images."),
+    "search": ("evalsuite.cli.search:search", "Find images by words or by an image."),
     "leaderboard": ("evalsuite.cli.leaderboard:leaderboard", "Show results as a table of models and tasks."),
     "import": ("evalsuite.cli.importing:import_results", "Read other people's results, for the leaderboard."),
     "export": ("evalsuite.cli.export:export", "Write results for other programs: csv, parquet, model card."),

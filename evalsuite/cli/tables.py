@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite.cli.options import ModelName, PublishedName, TaskName, split_commas
+from evalsuite.cli.options import ModelName, ProtocolName, PublishedName, TaskName, split_commas
 from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
@@ -97,7 +97,10 @@ OUTPUTS = click.option(
     type=click.Path(path_type=Path),
     help="Folder of results, as given to `evalsuite run`; may be repeated.  [default: where `run` writes]",
 )
-PROTOCOLS = names_option("--protocol", "--protocols", "protocols", help="Only these protocols, e.g. zero_shot.")
+PROTOCOLS = names_option(
+    "--protocol", "--protocols", "protocols", kind=ProtocolName(),
+    help="Only these protocols, e.g. zero_shot; `all` is every one.",
+)  # fmt: skip
 TASKS = names_option(
     "--tasks", "--task", "-t", "tasks", kind=TaskName(),
     help="Only these tasks, in this order: names, groups or patterns; repeat it or separate by commas.",

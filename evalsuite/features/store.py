@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -137,6 +137,19 @@ class PoolFeatures:
         # depend on that, and the same features must give the same result in every run.
         state = self._state
         return torch.from_numpy(gather(state.blocks, layer, state.places(ids))).clone()
+
+    def mapped(self, layer: str, ids: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """Return the features (N, dim) that one file maps into memory, and which rows of it are those of `ids`.
+
+        None: all of them, in their order. Where they are not in one file, their rows are copied.
+        """
+        state = self._state
+        places = state.places(ids)
+        if len(set(places[:, 0].tolist())) > 1:
+            return gather(state.blocks, layer, places), None
+        array = state.blocks[int(places[0, 0])].layers[layer]
+        rows = places[:, 1]
+        return array, None if len(rows) == len(array) and bool((np.diff(rows) == 1).all()) else rows
 
     def add_shard(self, block: Block) -> None:
         """Write a shard; `reload` makes its rows readable. The caller holds the lock."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from evalsuite import atomic
 from evalsuite.locks import Lock
 from evalsuite.records import Result
+from evalsuite.results.head_files import HEAD_ENDS, head_paths
 from evalsuite.results.store import (
     LOCK_FILE,
     RANK,
@@ -77,21 +78,27 @@ def copy_record(source: Path, target: Path, tell: Callable[[str], None] | None =
 
     tell: see `Lock`.
     """
+    pairs = list(zip(_next_to(source), _next_to(target), strict=True))
     with Lock(target.parent / LOCK_FILE, tell):
-        for beside in (samples_path, log_path):
-            if beside(source).is_file():
-                atomic.write_bytes(beside(target), beside(source).read_bytes())
+        for file, copy in pairs:
+            if file.is_file():
+                atomic.write_bytes(copy, file.read_bytes())
         atomic.write_bytes(target, source.read_bytes())
-        for beside in (samples_path, log_path):
-            if not beside(source).is_file():
-                atomic.remove(beside(target))
+        for file, copy in pairs:
+            if not file.is_file():
+                atomic.remove(copy)
+
+
+def _next_to(record: Path) -> tuple[Path, ...]:
+    return samples_path(record), log_path(record), *head_paths(record)
 
 
 def _records(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         if _FOLDER.fullmatch(Path(folder).name):
-            yield from (Path(folder) / name for name in sorted(names) if _RECORD.fullmatch(name))
+            records = (name for name in sorted(names) if _RECORD.fullmatch(name) and not name.endswith(HEAD_ENDS))
+            yield from (Path(folder) / name for name in records)
 
 
 def _contradiction(one: Result, other: Result) -> str:

@@ -22,12 +22,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evalsuite.atomic import check_writable, remove, write_text, write_with
+from evalsuite.atomic import check_writable, remove, write_bytes, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
 from evalsuite.reading import MOST_BYTES
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
 from evalsuite.results.consistency import contradiction
+from evalsuite.results.head_files import HEAD_ENDS, head_paths
 from evalsuite.seals import BROKEN, KEY, sha256_of, unseal, write_sealed
 
 RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
@@ -191,11 +192,18 @@ class ResultStore:
         return Lock(folder / LOCK_FILE)
 
     def write(
-        self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None, log: str = ""
+        self,
+        result: Result,
+        run_key: str,
+        options_hash: str | None = None,
+        samples: Any = None,
+        log: str = "",
+        head: tuple[bytes, bytes] | None = None,
     ) -> Path:
         """Store `result` and return its file; a worse record goes next to a better one and leaves it alone.
 
         samples: a table for write_samples, log: the traceback of an error; stored next to the record and named in it.
+        head: the contents of the two files of a head, stored next to it.
         Raises JobError when the folder cannot be written, or is locked by another process for two minutes.
         """
         main = self.path(result.model, run_key, result.task, result.protocol, options_hash)
@@ -204,7 +212,7 @@ class ResultStore:
             lock = Lock(main.parent / LOCK_FILE, self._tell)
             lock.acquire(_LOCK_SECONDS)
             try:
-                return _write_locked(main, result.model_copy(update=identity), samples, log)
+                return _write_locked(main, result.model_copy(update=identity), samples, log, head)
             finally:
                 lock.release()
         except HeldError as error:
@@ -317,14 +325,14 @@ def _json_files(root: Path) -> Iterator[str]:
     for folder, subfolders, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
-            if name.endswith(".json") and not name.startswith("."):
+            if name.endswith(".json") and not name.startswith(".") and not name.endswith(HEAD_ENDS):
                 path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
                 if os.path.isfile(path) or os.path.islink(path):  # noqa: PTH113, PTH114 - a pipe would be waited for
                     yield path
     yield from unreadable
 
 
-def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
+def _write_locked(main: Path, result: Result, samples: Any, log: str, head: tuple[bytes, bytes] | None) -> Path:
     """Write to `main` or to the sibling that keeps a better record; the caller holds the folder's lock."""
     partial, error = _siblings(main)
     rank = RANK[result.status]
@@ -339,7 +347,11 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
         write_text(log_path(target), log)
         named = result.error.model_copy(update={"log": log_path(target).name})
         result = result.model_copy(update={"error": named})
+    for file, content in zip(head_paths(target), head or (), strict=False):
+        write_bytes(file, content)
     write_sealed(target, result.model_dump(mode="json"))
+    for file in () if head else head_paths(target):
+        remove(file)
     if result.samples is None:
         remove(samples_path(target))
     if not log:
@@ -353,7 +365,7 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
 
 def remove_record(path: Path) -> None:
     """Remove a record, if it is there, and what lies next to it."""
-    for file in (path, samples_path(path), log_path(path)):
+    for file in (path, samples_path(path), log_path(path), *head_paths(path)):
         remove(file)
 
 

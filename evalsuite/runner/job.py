@@ -25,12 +25,13 @@ from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
 from evalsuite.results.store import ResultStore, UnreadableRecordError, log_path, read_result
 from evalsuite.runner.base import Reporter
-from evalsuite.runner.doubts import images_on_both_sides, untested_classes
+from evalsuite.runner.completeness import is_complete
+from evalsuite.runner.doubts import cut_prompts, images_on_both_sides, untested_classes
 from evalsuite.runner.fingerprints import changed_options, layer_of, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
-from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
+from evalsuite.runner.recording import Measured, base_result, first_head, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
-from evalsuite.text import brief, counted, printable
+from evalsuite.text import brief, printable
 
 
 @dataclass
@@ -48,7 +49,7 @@ class ModelTaskJob:
     reporter: Reporter
     held: HeldError | None = None
     again: bool = False
-    _results: dict[str, Result] = field(default_factory=dict)
+    _results: dict[EvaluationProtocol, Result] = field(default_factory=dict)
     _untold: list[tuple[Result, bool]] = field(default_factory=list)
     _lock: Lock | None = None
     _opened: dict[str, PoolFeatures] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class ModelTaskJob:
     @property
     def results(self) -> list[Result]:
         """What there is so far, in the order of the protocols."""
-        return [self._results[item.name] for item in self.protocols if item.name in self._results]
+        return [self._results[item] for item in self.protocols if item in self._results]
 
     def begin(self) -> list[EvaluationProtocol]:
         """Take what is stored and return the protocols that must be run; `finish` ends what this begins.
@@ -65,9 +66,9 @@ class ModelTaskJob:
         never stops the run.
         """
         self.held, self.again = None, False
-        pending = [item for item in self.protocols if item.name not in self._results]
+        pending = [item for item in self.protocols if item not in self._results]
         try:
-            pending = self._without_text_jobs(pending)
+            pending = self._applicable(pending)
             pending = self._without_stored(pending)
             if pending and self._take():
                 pending = self._without_stored(pending)  # another process may just have done it
@@ -103,21 +104,25 @@ class ModelTaskJob:
         self._lock = lock
         return True
 
-    def _without_text_jobs(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
-        if not any(protocol.needs_text for protocol in protocols) or self.model.has_text():
-            return list(protocols)
+    def _applicable(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
+        """Return the protocols that have a meaning for this model and task; the others get a record that says why."""
+        found = []
         for protocol in protocols:
-            if protocol.needs_text:
+            reason = protocol.not_applicable(self.task.task)
+            if reason is None and protocol.needs_text and not self.model.has_text():
                 reason = f"The model {self.model.name!r} has no text encoder."
+            if reason is None:
+                found.append(protocol)
+            else:
                 error = ErrorRecord(kind="not_applicable", message=reason)
                 self._write(self._base(protocol, "not_applicable").model_copy(update={"error": error}), protocol)
-        return [protocol for protocol in protocols if not protocol.needs_text]
+        return found
 
     def _without_stored(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
         pending = []
         for protocol in protocols:
             try:
-                self.task.splits(protocol)
+                self.task.to_encode(protocol)
             except EvalsuiteError as error:
                 self.fail([protocol], error)
                 continue
@@ -139,16 +144,15 @@ class ModelTaskJob:
             return None
         key = known.run_key
         task, options = self.task.task.name, options_hash(changed_options(protocol, self.options))
-        fingerprint = result_fingerprint(self.task, protocol, key, self.options)
+        fingerprint = result_fingerprint(self.task, protocol, known.key(task), self.options)
         stored = (
             self.store.find_value(slug, key, task, protocol.name, options, fingerprint) for slug in self.model.slugs
         )
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
-        if self.options.log_samples and not (
-            self.store.has_samples(found) and protocol.temperature(found.details) is not None
-        ):
+        record = self.store.path(found.model, key, task, protocol.name, options)
+        if not is_complete(found, self.store, record, protocol, self.task.task, self.options):
             return None
         return found if self._same_bytes(found, protocol, look_only) else None
 
@@ -202,10 +206,6 @@ class ModelTaskJob:
             self._opened[pool] = known.pool_features(self.task.task.name, pool, fingerprint, layer)
         return self._opened[pool]
 
-    def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
-        """Return every split that these protocols read."""
-        return [split for protocol in protocols for split in self.task.splits(protocol)]
-
     def member(self, pool: str) -> Member:
         """Return what an image pass over a pool needs of the model."""
         features = self.features(pool)
@@ -215,7 +215,7 @@ class ModelTaskJob:
             fingerprint = self.task.pool(pool).fingerprint
             origin = Origin(self.model.slug, self.task.task.name, pool, self.model.precision, fingerprint)
             note_origin(features.folder, origin)
-            return loaded.encode_rows or (loaded.model.preprocess, loaded.encode_batches)
+            return loaded.encode_rows(self.task.task.name) or (loaded.model.preprocess, loaded.encode_batches)
 
         return Member(features, prepare, self._checking(pool))
 
@@ -261,7 +261,7 @@ class ModelTaskJob:
             since = time.perf_counter()
             embedded = ask(lambda: self.model.embed_texts(texts))
             clock["text"] += time.perf_counter() - since
-            cut.extend(_of_cut(texts, embedded.cut))
+            cut.extend(cut_prompts(texts, embedded.cut))
             return embedded.embedding
 
         chosen = layer_of(protocol, self.options)
@@ -271,13 +271,14 @@ class ModelTaskJob:
 
         started = time.perf_counter()
         given = ProtocolInput(
-            task=self.task.task,
+            task=protocol.prompted(self.task.task),
             folds=self.task.folds(training=protocol.needs_training),
             read=read,
             embed_texts=embed,
             device=self.model.device,
             logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
             seed=self.options.seed,
+            validation=self.task.validation(protocol),
             on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
         )
         with exact_products():  # for protocols, too: scores are as exact as the features
@@ -291,7 +292,9 @@ class ModelTaskJob:
         measured = Measured(outcome, reports, content, images, clock["text"], fit, load, layers)
         status = "partial" if self.options.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
-        self._write(result, protocol, samples_table(self.task.task, outcome) if self.options.log_samples else None)
+        samples = samples_table(self.task.task, outcome) if self.options.log_samples else None
+        head = first_head(result, self.task.task, chosen, outcome) if self.options.save_head else None
+        self._write(result, protocol, samples, head=head)
 
     def _read(self, split: Split, layer: str) -> Samples:
         """Return the features of a split; samples that could not be read are left out."""
@@ -333,12 +336,19 @@ class ModelTaskJob:
                 self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=printable(log)
             )
 
-    def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None, log: str = "") -> None:
+    def _write(
+        self,
+        result: Result,
+        protocol: EvaluationProtocol,
+        samples: Any = None,
+        log: str = "",
+        head: tuple[bytes, bytes] | None = None,
+    ) -> None:
         changed = options_hash(changed_options(protocol, self.options))
         key = self._key_if_known()
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
         try:
-            path = self.store.write(result, key, changed, samples, log)
+            path = self.store.write(result, key, changed, samples, log, head)
             written = read_result(path) if samples is not None else result
         except (JobError, MemoryError, OSError, UnreadableRecordError) as error:
             # Others may have a place; this one is told, and is missing in the store.
@@ -355,7 +365,7 @@ class ModelTaskJob:
             self.reporter.note(f"  all of it: {log_path(path)}")
 
     def _keep(self, result: Result, protocol: EvaluationProtocol, *, stored: bool) -> None:
-        self._results[protocol.name] = result
+        self._results[protocol] = result
         self._untold.append((result, stored))
 
     def _key_if_known(self) -> str:
@@ -377,17 +387,6 @@ def _not_stored(result: Result, error: Exception) -> Result:
     return result.model_copy(
         update={"status": "error", "error": record, "metric": None, "metrics": {}, "samples": None}
     )
-
-
-def _of_cut(texts: Sequence[str], cut: Sequence[int]) -> list[str]:
-    """Warn of prompts whose end is cut off, even where they still differ."""
-    if not cut:
-        return []
-    are = "is" if len(cut) == 1 else "are"
-    return [
-        f"{counted(len(cut), 'prompt')} of {len(texts):,} {are} longer than the text encoder reads, and the end is cut "
-        f"off: {brief(texts[cut[0]], letters=150)!r}."
-    ]
 
 
 def _joined(digests: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ def make_passes(
     task = jobs[0].task
     done: list[dict[str, PassReport]] = [{} for _ in jobs]
     faults: dict[int, Exception] = {}
-    for name, rows in rows_by_pool(task.splits(protocol)).items():
+    for name, rows in rows_by_pool(task.to_encode(protocol)).items():
         members: dict[int, Member] = {}
         for number, job in enumerate(jobs):
             try:

@@ -13,8 +13,9 @@ from evalsuite.metrics import METRICS
 from evalsuite.reading import read_text
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.label_maps import check_label_map
+from evalsuite.tasks.random_words import random_prompts
 from evalsuite.tasks.sources import SourceSpec
-from evalsuite.tasks.spec import PromptSpec, TaskSpec
+from evalsuite.tasks.spec import PLACEHOLDER, PromptSpec, TaskSpec
 from evalsuite.tasks.yaml_files import parse_mapping, read_yaml, validate
 from evalsuite.yaml_loading import MOST_BYTES
 
@@ -69,23 +70,39 @@ def find_prompt_file(name: str, task_path: Path) -> Path:
 class PromptChoice:
     """What `--prompts` asks for, read once: what is computed with is what is recorded.
 
-    choice: as it was typed. label: default, simple, or eight digits of the sha256 of the file's text. prompts: None
-    for the task's own.
+    choice: as it was typed. label: default, simple, names, random, or eight digits of the sha256 of the file's text.
+    prompts: None for those that the task decides.
     """
 
     choice: str
     label: str
-    prompts: PromptSpec | None
+    prompts: PromptSpec | None = None
+
+
+OWN_PROMPTS = PromptChoice("default", "default")
+"""The task's own."""
+
+RANDOM = "random"
+
+FIXED_PROMPTS = {"simple": [SIMPLE_TEMPLATE], "names": [PLACEHOLDER]}
+"""The paper's default prompt for every task, and bare names."""
+
+NAMED_PROMPTS = (OWN_PROMPTS.choice, *FIXED_PROMPTS, RANDOM)
+"""What `--prompts` takes next to files."""
 
 
 def read_prompts(choice: str) -> PromptChoice:
-    """Read `--prompts`: default, simple, or a prompt file; SpecError where that is none."""
-    if choice == "default":
-        return PromptChoice(choice, choice, None)
-    if choice == "simple":
-        simple = PromptSpec(templates=[SIMPLE_TEMPLATE], source="--prompts simple")
-        return PromptChoice(choice, choice, simple)
+    """Read `--prompts`: default, simple, names, random, or a prompt file; SpecError where it is none of them."""
+    if choice in (OWN_PROMPTS.choice, RANDOM):
+        return PromptChoice(choice, choice)
+    if choice in FIXED_PROMPTS:
+        return PromptChoice(choice, choice, PromptSpec(templates=FIXED_PROMPTS[choice], source=f"--prompts {choice}"))
     path = Path(choice)
+    if not path.is_file():
+        raise SpecError(
+            f"There is no file {choice} (--prompts).{did_you_mean(choice, NAMED_PROMPTS)} "
+            f"Give {', '.join(NAMED_PROMPTS)}, or a YAML file with `templates: ['a photo of a {{}}.']`."
+        )
     text = read_text(path, most=MOST_BYTES)
     value, node = parse_mapping(text, path)
     label = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -98,6 +115,8 @@ def apply_prompts(task: TaskSpec, chosen: PromptChoice) -> TaskSpec:
     Raises SpecError if a prompt file names classes whose keys are not the task's.
     """
     choice, prompts = chosen.choice, chosen.prompts
+    if choice == RANDOM:
+        prompts = random_prompts(len(task.prompt_spec.templates))
     if prompts is None:
         return task
     if prompts.classes is None:

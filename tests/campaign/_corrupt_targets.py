@@ -28,7 +28,7 @@ from evalsuite.results.imported import ImportedRow, ImportedTable, ImportedTask,
 from evalsuite.results.library import Library
 from evalsuite.results.samples import gives_its_value, samples_of, value_of
 from evalsuite.results.store import ResultStore, load_stored
-from evalsuite.runner.models import KnownModel
+from evalsuite.runner.known_models import KnownModel
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel, array_pool
 

@@ -164,10 +164,13 @@ def test_ranks_of_single_labels_are_those_of_the_cosines_whatever_the_scale(tmp_
     one, other = scored(tmp_path, Logits(100.0)), scored(tmp_path, Logits(21.97, -3.0))
     assert np.array_equal(one.folds[0].scores, other.folds[0].scores)
     assert (other.details["logit_scale"], other.details["logit_bias"]) == (21.97, -3.0)
-    sure = [confidences("zero_shot", False, found.folds[0].scores, found.details) for found in (one, other)]
-    exact = torch.from_numpy(one.folds[0].scores).double().mul(0.2197).softmax(dim=1).amax(dim=1)
-    assert np.allclose(sure[1], exact)
+    plain = scored(tmp_path, Logits(21.97))
+    sure = [confidences("zero_shot", False, found.folds[0].scores, found.details) for found in (one, plain, other)]
+    logits = torch.from_numpy(one.folds[0].scores).double().mul(0.2197)
+    assert np.allclose(sure[1], logits.softmax(dim=1).amax(dim=1))
     assert not np.allclose(sure[0], sure[1])
+    # With a bias the model was trained with a sigmoid.
+    assert np.allclose(sure[2], (logits - 3.0).sigmoid().amax(dim=1))
 
 
 def test_results_of_single_labels_stay_those_of_several_are_computed_again(tmp_path: Path) -> None:

@@ -193,15 +193,14 @@ def test_verify_finds_what_the_file_system_does_not_tell(
     assert (value(again), again.timings.images_encoded) == (pytest.approx(8 / 9), 1)
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot be asked for space")
-def test_a_full_disk_is_told_before_it_is_written_to(
+def test_a_disk_that_is_full_when_features_are_merged_is_told(
     tmp_path: Path, task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:  # a write through a memory map would end the process
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "posix_fallocate", full)
+        patched.setattr("evalsuite.features.blocks.write_array", full)
         result = evaluate(tmp_path, task)
     assert result.error is not None and result.error.log is None
     assert result.error.message.startswith("The disk is full (") and "--cache-dir" in result.error.message

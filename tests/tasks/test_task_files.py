@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,19 @@ def test_published_schema_is_the_one_of_the_code() -> None:
     assert schema["additionalProperties"] is False and "name" not in schema["required"]
     assert {"title", "sources", "prompts"} <= set(schema["required"])
     assert "templates" in json.loads(prompt_schema())["properties"]
+
+
+def test_prompts_of_bare_names_and_of_random_words(tmp_path: Path) -> None:
+    task = TaskIndex().load("cifar10")
+    names = apply_prompts(task, read_prompts("names"))
+    assert names.prompt_spec.templates == ["{}"] and names.class_list == task.class_list
+    words = apply_prompts(task, read_prompts("random"))
+    found = words.prompt_spec.templates
+    assert len(found) == len(task.prompt_spec.templates) == 18 and len(set(found)) > 15
+    assert all(re.fullmatch(r"a photo of a \{\}, which has [a-z]+ [a-z]+\.", template) for template in found)
+    assert apply_prompts(task, read_prompts("random")).prompt_spec.templates == found
+    named = {word for item in task.class_list for name in item.names for word in name.split()}
+    assert not named & {word for template in found for word in re.findall(r"[a-z]+", template.partition(",")[2])}
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ class Detail:
     reliability: Markup | None = None
     calibration_error: float = 0.0
     logit_scale: str = ""
+    tempered: str = ""
     mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
 
 
@@ -198,7 +199,8 @@ def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) 
         drawn = reliability_diagram(found, "Reliability: how often it is right when it is this sure")
         scale = details.get("logit_scale")
         said = f"{scale:.2f}" if isinstance(scale, float) else ""
-        detail = replace(detail, reliability=drawn, calibration_error=found.error, logit_scale=said)
+        tempered = _tempered(details.get("calibration"))
+        detail = replace(detail, reliability=drawn, calibration_error=found.error, logit_scale=said, tempered=tempered)
     mistakes: dict[str, Mistake] = {}
     wrong = np.flatnonzero(~right)
     for row in wrong[np.argsort(-sure[wrong], kind="stable")]:
@@ -210,6 +212,19 @@ def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) 
         mistake = Mistake(sample, keys, label, names[logged.predictions[row]], float(sure[row]))
         mistakes.setdefault(sample, mistake)
     return replace(detail, mistakes=tuple(mistakes.values()))
+
+
+def _tempered(calibration: object) -> str:
+    """Say what a temperature changes, from the calibration in a record; nothing where none was fitted."""
+    if not isinstance(calibration, dict) or not isinstance(calibration.get("after"), dict):
+        return ""
+    before, after = calibration["before"], calibration["after"]
+    temperatures = ", ".join(f"{one:.3g}" for one in calibration["temperatures"])
+    return (
+        f"With a temperature fitted on {counted(calibration['validation'], 'validation image')} ({temperatures}): "
+        f"ECE {100 * before['ece']:.1f} to {100 * after['ece']:.1f}, negative log-likelihood {before['nll']:.3f} to "
+        f"{after['nll']:.3f}, Brier score {before['brier']:.3f} to {after['brier']:.3f}."
+    )
 
 
 def _right(logged: LoggedSamples) -> NDArray[np.bool_]:
