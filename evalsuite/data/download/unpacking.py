@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from evalsuite import atomic
 from evalsuite.errors import DataMissingError
 from evalsuite.tasks.parts import leads_out
 
@@ -77,10 +78,10 @@ def unpack(archive: Path, folder: Path, inner: Sequence[str] = (), unpacked: int
         if not nested.is_file():
             raise DamagedArchiveError(f"{archive} has no {name!r} in it; it is another edition of the archive.")
         apart = folder.with_name(f"{folder.name}-{number}")
-        shutil.rmtree(apart, ignore_errors=True)
+        atomic.discard(apart)
         apart.mkdir()
         _extract(nested, f"{archive.name}/{name}", apart, room)
-        nested.unlink()
+        atomic.remove(nested)
         move_into(apart, folder)
         apart.rmdir()
 
