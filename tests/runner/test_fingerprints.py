@@ -29,6 +29,8 @@ from evalsuite.runner.fingerprints import changed_options, options_hash, result_
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import NOT_IN_FINGERPRINT, TaskSession
 from evalsuite.tasks import load_task_file
+from evalsuite.tasks.loading import PromptChoice
+from evalsuite.tasks.sources import FolderSpec
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import FoldSplits, OfficialSplits, SampledSplits
 from tests.datasets import write_folder_task
@@ -76,12 +78,12 @@ def two(data: st.DataObject, strategy: st.SearchStrategy[Any]) -> tuple[Any, Any
 # --- options
 
 
-IN_THE_RUN_KEY = {"precision"}
-"""Options that tell results apart by the model's run key."""
+ELSEWHERE = {"precision", "prompts"}
+"""Options that tell results apart by the model's run key, or by the prompts of the protocol."""
 
 DECIDE_NOTHING = {
     "output", "device", "batch_size", "workers", "executor", "overwrite", "verify", "download", "skip_missing", "shard",
-    "no_wait", "log_samples", "command",
+    "no_wait", "calibrate", "save_head", "log_samples", "command",
 }  # fmt: skip
 """Options of a run of which no number depends: how, where and what else is done."""
 
@@ -91,7 +93,7 @@ RECORDED = {item.name for item in declared(RunOptions) if item.recorded}
 def test_every_option_of_a_run_decides_numbers_or_does_not() -> None:
     """A new one has to be `recorded`, or to be listed above by somebody who has thought about it."""
     names = {item.name for item in dataclasses.fields(RunOptions)}
-    assert names == RECORDED | IN_THE_RUN_KEY | DECIDE_NOTHING
+    assert names == RECORDED | ELSEWHERE | DECIDE_NOTHING
     assert not RECORDED & DECIDE_NOTHING
 
 
@@ -104,7 +106,7 @@ def test_results_of_two_values_of_a_recorded_option_are_two(name: str, data: st.
     for protocol in (PROTOCOLS.get(kind)() for kind in BUILT_IN):
         first, second = (changed_options(protocol, replace(RunOptions(), **{name: value})) for value in values)
         told_apart.append(options_hash(first) != options_hash(second))
-    assert any(told_apart)  # prompts are for zero-shot, another layer for the others
+    assert any(told_apart)  # another layer is for those that read no text
 
 
 @given(data=st.data())
@@ -170,7 +172,7 @@ class Session:
     def __init__(self, parts: Parts) -> None:
         self.parts, self.task = parts, None
 
-    def definition(self, *, with_prompts: bool) -> dict[str, object]:
+    def definition(self, protocol: EvaluationProtocol) -> dict[str, object]:
         return {"rules": self.parts.definition}
 
     def splits(self, protocol: EvaluationProtocol) -> Sequence[str]:
@@ -226,7 +228,8 @@ def test_a_layer_counts_where_images_are_read_alone_and_prompts_where_texts_are(
     assert (fingerprint_of(Parts(), protocol, other) != plain) == of_images
     assert changed_options(protocol, other) == ({"layer": "blocks.3"} if of_images else {})
     assert fingerprint_of(Parts(), protocol, same) == plain and changed_options(protocol, same) == {}
-    assert changed_options(protocol, RunOptions(prompts="simple")) == ({} if of_images else {"prompts": "simple"})
+    (prompted,) = protocol.with_prompts([PromptChoice("simple", "simple")])
+    assert changed_options(prompted, RunOptions()) == ({} if of_images else {"prompts": "simple"})
     grouped = fingerprint_of(Parts(groups=("a",)), protocol)
     assert (grouped != plain) == protocol.needs_training
 
@@ -275,8 +278,8 @@ def test_each_deciding_field_of_a_task_file_changes_its_definition(
     session: Callable[..., TaskSession], name: str
 ) -> None:
     plain, changed = session(), session(**{name: OTHER[name]})
-    for with_prompts in (False, True):
-        assert plain.definition(with_prompts=with_prompts) != changed.definition(with_prompts=with_prompts)
+    for protocol in (PROTOCOLS.get(kind)() for kind in ("linear_probe", "zero_shot")):
+        assert plain.definition(protocol) != changed.definition(protocol)
 
 
 @pytest.mark.parametrize("kind", [OfficialSplits, SampledSplits, FoldSplits])
@@ -295,8 +298,9 @@ def test_a_split_rule_counts_with_all_its_fields(session: Callable[..., TaskSess
 def test_prompts_count_where_they_are_read(session: Callable[..., TaskSession]) -> None:
     spec = session().task.prompt_spec
     other = session(prompt_spec=spec.model_copy(update={"templates": ["another {}."]}))
-    assert session().definition(with_prompts=True) != other.definition(with_prompts=True)
-    assert session().definition(with_prompts=False) == other.definition(with_prompts=False)
+    texts, images = (PROTOCOLS.get(kind)() for kind in ("zero_shot", "linear_probe"))
+    assert session().definition(texts) != other.definition(texts)
+    assert session().definition(images) == other.definition(images)
 
 
 # --- samples
@@ -374,10 +378,8 @@ class AnySource:
 
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
-        self.spec = types.SimpleNamespace(
-            kind=opened.kind, verified=True, labels="by_key", pools={opened.pool: "."}, splits=None, sizes=None,
-            split_fidelity=None,
-        )  # fmt: skip
+        shown = FolderSpec(kind="folder", path=".", pools={opened.pool: "."})
+        self.spec = shown.model_copy(update={"kind": opened.kind})
 
     def state(self) -> DataState:
         return DataState("ready")
