@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 UV := $(BIN)/uv
 
+# Tests mostly wait for processes that they start, so two run side by side on one core, too; PROCESSES=0 is one after the other.
+PROCESSES ?= 2
+PYTEST := -m pytest --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
+
 .PHONY: help run test coverage lint format docs bench test-lowest constraints pocket clean
 
 help:  ## show this list
@@ -16,11 +20,10 @@ run: $(BIN)/.installed  ## evaluate: make run [MODEL=ViT-B/32] [TASKS=all] [DATA
 	@$(if $(MODEL),,echo "  here: make run MODEL=ViT-B/32 TASKS=all DATA=DIR")
 
 test: $(BIN)/.installed-dev  ## the test suite; no network, under ten minutes on two cores
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python $(PYTEST) $(ARGS)
 
-coverage: $(BIN)/.installed-dev  ## the test suite, and how much of each file it ran (in its own process)
-	$(BIN)/python -m coverage run -m pytest $(ARGS)
-	@$(BIN)/python -m coverage report
+coverage: $(BIN)/.installed-dev  ## the test suite, and how much of each file its own processes ran
+	$(BIN)/python $(PYTEST) --cov $(ARGS)
 
 lint: $(BIN)/.installed-dev  ## ruff, ruff format, mypy strict, import contracts
 	$(BIN)/ruff check .
@@ -39,7 +42,7 @@ bench: $(BIN)/.installed-dev  ## speed, as ratios measured side by side
 	$(BIN)/python -m benchmarks.probe $(ARGS)
 
 test-lowest: $(LOWEST)/bin/.installed  ## the test suite on the lowest versions the project claims
-	$(LOWEST)/bin/python -m pytest $(ARGS)
+	$(LOWEST)/bin/python $(PYTEST) $(ARGS)
 
 constraints: $(UV)  ## resolve the versions again
 	$(UV) pip compile -q --universal --all-extras --no-annotate --no-header --upgrade pyproject.toml -o constraints.txt
@@ -50,7 +53,7 @@ pocket: $(BIN)/.installed-dev  ## train the pocket model again (minutes)
 	$(BIN)/python -m training.pocket.train --output build/pocket $(ARGS)
 
 clean:  ## remove the environments and caches of tools; results stay
-	rm -rf $(VENV) $(LOWEST) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV):
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }

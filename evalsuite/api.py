@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,17 @@ from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.hashing import read_every_byte
 from evalsuite.models.base import ImageModel
-from evalsuite.models.loading import load_model
+from evalsuite.models.loading import load_model, sized
 from evalsuite.models.modules import wrap_module
 from evalsuite.models.names import ResolvedModel, resolve
 from evalsuite.options import RunOptions, accepts, build, declared
-from evalsuite.protocols import DEFAULT_PROTOCOLS, EvaluationProtocol, make_protocols, options_of
+from evalsuite.protocols import (
+    DEFAULT_PROTOCOLS,
+    FURTHER_PROTOCOLS,
+    EvaluationProtocol,
+    make_protocols,
+    options_of,
+)
 from evalsuite.records import Result
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.table import Leaderboard
@@ -37,6 +42,7 @@ from evalsuite.runner.shards import jobs_of, parse_shard
 from evalsuite.speed.measure import measure
 from evalsuite.speed.record import Speed, keep
 from evalsuite.tasks import TaskIndex, TaskSpec, apply_prompts, read_prompts
+from evalsuite.tasks.loading import OWN_PROMPTS
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -72,7 +78,7 @@ class Results(Sequence[Result]):
         return pd.DataFrame([_row(result) for result in self._results])
 
 
-@accepts(*declared(RunOptions), *declared(DataPlace), *options_of(DEFAULT_PROTOCOLS))
+@accepts(*declared(RunOptions), *declared(DataPlace), *options_of(DEFAULT_PROTOCOLS + FURTHER_PROTOCOLS))
 def evaluate(
     models: str | ImageModel | Sequence[str | ImageModel],
     tasks: str | TaskSpec | Sequence[str | TaskSpec] = "embedded",
@@ -118,14 +124,16 @@ def prepare(
         raise UsageError(f"There is nothing to do: no {'model' if not models else 'task'} is chosen.")
     executor = _executor(options, reporter)
     try:
-        resolved: list[ResolvedModel | ImageModel] = [resolve(m) if isinstance(m, str) else m for m in models]
-        chosen = read_prompts(options.prompts)
-        options = replace(options, prompts=chosen.label)
-        prompted = [apply_prompts(task, chosen) for task in tasks]
+        resolved = [_resolved(model, options) for model in models]
+        choices = [read_prompts(choice) for choice in dict.fromkeys(options.prompts or (OWN_PROMPTS.choice,))]
+        protocols = [one for protocol in protocols for one in protocol.with_prompts(choices)]
+        for task in tasks:
+            for choice in choices:
+                apply_prompts(task, choice)  # a file of other classes is refused before any work
         ResultStore(options.output).check_writable()
         check_writable(place.cache_dir, "--cache-dir")
         read_every_byte(place.cache_dir, options.verify)
-        jobs = make_jobs(resolved, prompted, protocols, options, place, executor, reporter)
+        jobs = make_jobs(resolved, tasks, protocols, options, place, executor, reporter)
         if options.shard is not None:
             shard, count = parse_shard(options.shard), len(jobs)
             jobs = jobs_of(shard, jobs)
@@ -138,6 +146,14 @@ def prepare(
         executor.close()
         raise
     return jobs
+
+
+def _resolved(model: str | ImageModel, options: RunOptions) -> ResolvedModel | ImageModel:
+    if isinstance(model, str):
+        return sized(resolve(model), options.image_size)
+    if options.image_size is not None:
+        raise UsageError(f"--image-size: the model {model.info.name!r} is given with a preprocessing of its own.")
+    return model
 
 
 def _check_layer(protocols: Sequence[EvaluationProtocol], options: RunOptions) -> None:
@@ -161,17 +177,25 @@ def measure_speed(model: str, options: RunOptions, place: DataPlace, say: Callab
 
     say: told what is being measured. Raises UsageError for a wrong name or device, and what loading a model raises.
     """
-    check_writable(place.cache_dir, "--cache-dir")
-    devices = parse_devices(options.device)
-    executor = LocalExecutor(
-        devices, choose_precisions(options.precision, devices[0]), compile=options.compile, note=say
-    )
-    session = ModelSession(resolve(model), place, executor, variant(options))
+    session = open_model(model, options, place, say)
     batch_size = options.batch_size or BATCH_SIZES[session.device.type]
     found = measure(session, batch_size, say)
     keep(found, place.cache_dir)
     session.close()
     return found, batch_size
+
+
+def open_model(model: str, options: RunOptions, place: DataPlace, say: Callable[[str], None]) -> ModelSession:
+    """Return a model on the devices of these options; UsageError for a wrong name or device. say: told what is done."""
+    check_writable(place.cache_dir, "--cache-dir")
+    devices = parse_devices(options.device)
+    executor = LocalExecutor(
+        devices, choose_precisions(options.precision, devices[0]), compile=options.compile, note=say
+    )
+    session = ModelSession(_resolved(model, options), place, executor, variant(options), options.layer)
+    session.check_name()
+    session.check_layer()
+    return session
 
 
 def load_task(name: str | Path, include_paths: Sequence[str | Path] = ()) -> TaskSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from evalsuite import resources
@@ -15,7 +16,7 @@ def home() -> Path:
         return Path(value).expanduser()
     import platformdirs
 
-    return _there(platformdirs.user_data_path("evalsuite"))
+    return _there(platformdirs.user_data_path)
 
 
 def default_output() -> Path:
@@ -37,11 +38,15 @@ def default_cache() -> Path:
         return home() / "cache"
     import platformdirs
 
-    return _there(platformdirs.user_cache_path("evalsuite"))
+    return _there(platformdirs.user_cache_path)
 
 
-def _there(path: Path) -> Path:
+def _there(folder_of: Callable[[str], Path]) -> Path:
     """Return a folder of the user's; UsageError where the user has no home, and it would lie in a folder called ~."""
+    try:
+        path = folder_of("evalsuite")
+    except RuntimeError:  # newer platformdirs say so themselves
+        path = Path("~")
     if not path.is_absolute():
         raise UsageError("This user has no home folder (HOME is not set): name a folder with EVALSUITE_HOME=DIR.")
     return path

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 class EvalsuiteError(Exception):
     """Any error of ours; its text is complete and needs no traceback."""
@@ -47,3 +50,33 @@ class MissingExtraError(JobError):
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'evalsuite[{extra}]'"
         )
+
+
+FULL = {
+    os.strerror(number): said
+    for number, said in ((errno.ENOSPC, "The disk is full"), (errno.EDQUOT, "Your quota of the disk is used up"))
+}
+"""What libraries in other languages, too, say of a full disk -> words for it."""
+
+OF_A_PROGRAM = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+"""What a mistake in a program may raise as well as the system."""
+
+NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "can't start new thread")
+"""What torch and Python say where there is no memory left."""
+
+
+def fault_of_the_system(error: BaseException) -> str | None:
+    """Return the message for a fault of the machine: a disk, rights, memory; None for any other error."""
+    text = str(error)
+    for said, words in FULL.items():
+        if said in text:
+            return f"{words} ({text}). Make room, or use another --cache-dir or --output."
+    if isinstance(error, MemoryError) or any(said in text for said in NO_MEMORY):
+        return (
+            f"The memory does not suffice ({text or 'no more is given'}). Use a smaller --batch-size, fewer --workers, "
+            "or a machine with more."
+        )
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, OF_A_PROGRAM):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}. Type the same command again when that is fixed."
+    return None

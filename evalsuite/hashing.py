@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from evalsuite.atomic import write_json
+from evalsuite.atomic import remove
 from evalsuite.errors import JobError
 from evalsuite.progress import BYTES, Progress
+from evalsuite.seals import read_sealed, write_sealed
 from evalsuite.text import counted
 
 CACHE_NAME = "file-sha256.json"
@@ -42,7 +43,7 @@ def read_every_byte(cache_dir: Path, wanted: bool) -> None:
     is compared with its name.
     """
     if wanted:
-        (cache_dir / CACHE_NAME).unlink(missing_ok=True)
+        remove(cache_dir / CACHE_NAME)
         _NAMES_ARE_CHECKED.add(cache_dir.absolute())
     else:
         _NAMES_ARE_CHECKED.discard(cache_dir.absolute())
@@ -81,7 +82,8 @@ def files_sha256(paths: Sequence[Path], cache_dir: Path | None = None, progress:
         known[path] = digest
         cache[str(path.absolute())] = (keys[path], digest)
     if fresh and cache_dir is not None:
-        write_json(cache_dir / CACHE_NAME, {name: [*key, digest] for name, (key, digest) in cache.items()})
+        with suppress(OSError):  # they are computed again
+            write_sealed(cache_dir / CACHE_NAME, {name: [*key, digest] for name, (key, digest) in cache.items()})
     return [known[path] for path in paths]
 
 
@@ -134,7 +136,7 @@ def _read_cache(cache_dir: Path | None) -> _Cache:
     if cache_dir is None:
         return {}
     try:
-        stored = json.loads((cache_dir / CACHE_NAME).read_text(encoding="utf-8"))
+        stored = read_sealed(cache_dir / CACHE_NAME)
         # An entry of version 0.1.0 has neither inode nor ctime: that file is read again, once.
         whole = {name: entry for name, entry in stored.items() if len(entry) == 5}
         return {name: (_key(*map(int, key)), str(digest)) for name, (*key, digest) in whole.items()}

@@ -49,18 +49,27 @@ class Option:
         """The flag on the command line."""
         return "--" + self.keyword.replace("_", "-")
 
+    @property
+    def several(self) -> bool:
+        """Whether it takes several values: a tuple of one type, repeated or with commas between them."""
+        return get_origin(self.kind) is tuple
+
     def parse(self, value: Any) -> Any:
         """Return a value, or the text of one, as the declared type; UsageError where it is none or out of bounds."""
         from pydantic import Field, TypeAdapter, ValidationError
 
         bounds: dict[str, Any] = dict(self.bounds)
-        kind: Any = Annotated[self.kind, Field(**bounds)]
+        kind: Any = Annotated[get_args(self.kind)[0] if self.several else self.kind, Field(**bounds)]
         try:
+            if self.several:
+                return TypeAdapter(tuple[kind, ...]).validate_python(_apart(value))
             return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
             raise UsageError(f"{self.flag} {value}: {self._wanted()}.") from error
 
     def _wanted(self) -> str:
+        if self.several and self.bounds:
+            return f"give numbers of {self.bounds['ge']:g} or more, with commas between them"
         if get_origin(self.kind) is Literal:
             return f"choose {', '.join(map(str, get_args(self.kind)))}"
         if "ge" in self.bounds:
@@ -120,6 +129,12 @@ def build(kind: Callable[..., T], given: Mapping[str, Any], prefix: str = "", **
     options = declared(kind, prefix)  # type: ignore[arg-type]
     chosen = {item.name: item.parse(given[item.keyword]) for item in options if given.get(item.keyword) is not None}
     return kind(**chosen, **others)
+
+
+def _apart(value: Any) -> list[Any]:
+    """Return the values of an option that takes several: a list, texts with commas, or one alone."""
+    given = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+    return [part for one in given for part in (one.split(",") if isinstance(one, str) else [one])]
 
 
 def recorded(options: object) -> dict[str, Any]:
@@ -188,6 +203,13 @@ class RunOptions:
         help="What decodes and resizes: pillow gives everybody else's numbers; torchvision takes a third of the time, "
         "and some of its pixels are a grey level off.",
     )
+    image_size: int | None = option(
+        None,
+        ge=1,
+        metavar="PIXELS",
+        recorded=True,
+        help="Side of the images that models get, where it is to be another than their own.",
+    )
     executor: Literal["local", "ray"] = option(
         "local", help="Where images are encoded: on this machine, or on the Ray cluster at $RAY_ADDRESS."
     )
@@ -205,7 +227,12 @@ class RunOptions:
         recorded=True,
         help="At most N samples per split, drawn by class; the results are marked partial.",
     )
-    prompts: str = option("default", metavar="default|simple|FILE", recorded=True, help="Prompt templates.")
+    prompts: tuple[str, ...] = option(
+        ("default",),
+        metavar="default|simple|names|random|FILE",
+        help="Prompt templates of zero-shot: the task's, the paper's simple one, bare names, as many of random words, "
+        "or those of a file. Several give a result each.",
+    )
     seed: int = option(0, recorded=True, help="Seed of hold-outs, limits and bootstraps.")
     overwrite: bool = option(False, help="Compute results again even if they are stored.")
     verify: bool = option(
@@ -219,5 +246,10 @@ class RunOptions:
         help="Only the I-th of N parts of the work, of about equal size. [default: the place in a SLURM array, if any]",
     )
     no_wait: bool = option(False, help="Leave out what another process works on; exit code 75.")
+    calibrate: bool = option(
+        False,
+        help="Fit a temperature for every result, also for zero-shot, which needs the images of the validation split.",
+    )
+    save_head: bool = option(False, help="Keep the fitted linear probe next to its result, for `evalsuite predict`.")
     log_samples: bool = option(False, help="Store every prediction: one parquet file per result.")
     command: str = ""

@@ -43,7 +43,11 @@ def read_bytes(path: Path, *, most: int = MOST_BYTES, error: Kind = SpecError) -
 
 def read_text(path: Path, *, most: int = MOST_BYTES, error: Kind = SpecError) -> str:
     """Return the text of a file in UTF-8, its lines ending in line feeds; `error` names the line that is no text."""
-    content = read_bytes(path, most=most, error=error)
+    return decoded(read_bytes(path, most=most, error=error), path, error=error)
+
+
+def decoded(content: bytes, path: Path, *, error: Kind = SpecError) -> str:
+    """Do as `read_text` does, on what was read."""
     try:
         return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as fault:
@@ -71,7 +75,12 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
     Raises SpecError that names the file and the line.
     """
-    reader = csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff"), newline=""))
+    return parse_csv(read_bytes(path), path)
+
+
+def parse_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Do as `read_csv` does, on what was read."""
+    reader = csv.reader(io.StringIO(decoded(content, path).removeprefix("\ufeff"), newline=""))
     lines: list[tuple[int, list[str]]] = []
     try:
         header = next(reader, [])

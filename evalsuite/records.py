@@ -29,7 +29,8 @@ class Record(BaseModel):
     """A part of a result; unknown keys are errors, so that a newer file is not half understood."""
 
     # Pydantic before 2.10 warns about every field that begins with "model_" unless told not to.
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # Values that are not finite stay what they are; a serialiser of ours would make them null.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
 
 
 class Strict(Record):
@@ -231,12 +232,20 @@ class Result(Record):
     timings: Timings = Timings()
     provenance: Provenance | None = None
     samples: str | None = Field(default=None, description="name of the parquet file with per-sample predictions")
+    samples_digest: str | None = Field(default=None, description="its sha256; none: from before there were any")
     error: ErrorRecord | None = None
 
     @property
     def split_level(self) -> str | None:
         """How near the splits are to the published ones; None where no data was recorded."""
         return self.data.split_fidelity.level if self.data and self.data.split_fidelity else None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        if self.samples_digest is None:
+            found.pop("samples_digest", None)
+        return found
 
     @model_validator(mode="after")
     def _names_both_identities(self) -> Result:

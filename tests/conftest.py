@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,16 +21,31 @@ from tests.processes import Finished, RunCli, WarmCli, Zygote, cli_environment, 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_COLOR"] = "1"
 
+# Who starts the tests in the background of a script has Ctrl-C ignored, in all processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SHARED = Path(os.environ.get("EVALSUITE_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests that need the shared data where it is not there."""
-    if SHARED.is_dir():
-        return
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the tests that need the shared data where it is not there, and those with real weights unless asked for."""
+    wanted = "weights" in config.option.markexpr
     for item in items:
-        if item.get_closest_marker("shared"):
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"needs {SHARED} (or $EVALSUITE_SHARED)"))
+        if item.get_closest_marker("weights") and not wanted:
+            item.add_marker(pytest.mark.skip(reason="installs real weights: pytest -m weights"))
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules of all tests out of each later search for garbage, which walks over all there is."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the end of the process find everything again."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +112,30 @@ def cli(zygote: Zygote, tmp_path: Path) -> WarmCli:
         return zygote.run(arguments, zygote.environment(tmp_path, env), cwd, without)
 
     return run
+
+
+@pytest.fixture
+def loose() -> Iterator[list[Callable[[], bool]]]:
+    """Allow TF32 in this process wherever torch can, and give what says of each setting whether it is exact."""
+    import torch
+
+    backends: Any = torch.backends
+    if hasattr(backends.cuda.matmul, "fp32_precision"):
+        operations = [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]
+        before = [operation.fp32_precision for operation in operations]
+        for operation in operations:
+            operation.fp32_precision = "tf32"
+        yield [partial(_is_ieee, operation) for operation in operations]
+        for operation, value in zip(operations, before, strict=True):
+            operation.fp32_precision = value
+    else:  # before torch 2.9
+        older = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
+        torch.set_float32_matmul_precision("high")
+        backends.cudnn.allow_tf32 = True
+        yield [lambda: torch.get_float32_matmul_precision() == "highest", lambda: not backends.cudnn.allow_tf32]
+        torch.set_float32_matmul_precision(older[0])
+        backends.cudnn.allow_tf32 = older[1]
+
+
+def _is_ieee(operation: Any) -> bool:
+    return bool(operation.fp32_precision == "ieee")

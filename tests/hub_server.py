@@ -7,7 +7,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -15,14 +15,15 @@ GATED, ABSENT = "org/gated", "org/absent"
 
 
 class HubServer(ThreadingHTTPServer):
-    """Serves the folder `files` as the dataset repository `repo`; `requests` are the paths asked for.
+    """Serves the folder `files` as the repository `repo`; `requests` are the paths asked for.
 
-    cut: files of which half is sent, then the connection ends.
+    kind: of the repository. cut: files of which half is sent, then the connection ends.
     """
 
-    def __init__(self, repo: str, files: Path) -> None:
+    def __init__(self, repo: str, files: Path, kind: Literal["datasets", "models"] = "datasets") -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repo = repo
+        self.kind = kind
         self.files = files
         self.requests: list[str] = []
         self.cut: set[str] = set()
@@ -72,9 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
             if repo in path:
                 return self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": "no"})
         repo = self.server.repo
-        if path.startswith(f"api/datasets/{repo}"):
-            return self._api(path.removeprefix(f"api/datasets/{repo}").strip("/"), body)
-        prefix = f"datasets/{repo}/resolve/"
+        api = f"api/{self.server.kind}/{repo}"
+        if path.startswith(api):
+            return self._api(path.removeprefix(api).strip("/"), body)
+        prefix = f"{'' if self.server.kind == 'models' else 'datasets/'}{repo}/resolve/"
         if path.startswith(prefix):
             return self._file(path.removeprefix(prefix).split("/", 1)[1])
         return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})

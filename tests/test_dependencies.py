@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -20,7 +21,7 @@ SHIPPED = ("evalsuite", "tasks")
 
 DEVELOPED = ("benchmarks", "examples", "tests", "training")
 
-USED_BY_OTHERS = {"transformers": "open_clip imports it for text towers and tokenizers of Hugging Face"}
+USED_BY_OTHERS = {"sentencepiece": "transformers imports it for the tokenizers of SigLIP"}
 """What the code asks for by name, and another library imports."""
 
 PARTS = {"pydantic-core": "pydantic fixes its version, and documents imports from it"}
@@ -29,7 +30,8 @@ PARTS = {"pydantic-core": "pydantic fixes its version, and documents imports fro
 ELSEWHERE = {ROOT / "benchmarks" / "peer.py"}
 """What runs in an environment of its own."""
 
-TOOLS = {"hatchling", "import-linter", "mypy", "pandas-stubs", "ruff", "types-pyyaml", "types-tabulate", "coverage"}
+TOOLS = {"hatchling", "import-linter", "mypy", "pandas-stubs", "pytest-cov", "pytest-xdist", "ruff", "types-pyyaml",
+         "types-tabulate"}  # fmt: skip
 """What a developer starts, or mypy reads; nothing imports it."""
 
 
@@ -38,7 +40,8 @@ def declared(requirements: Iterable[str]) -> set[str]:
     return {re.split(r"[^\w.-]", text, maxsplit=1)[0].lower().replace("_", "-") for text in requirements}
 
 
-def imported(folders: Iterable[str]) -> set[str]:
+@functools.cache
+def imported(folders: tuple[str, ...]) -> set[str]:
     """Return the distributions that the Python files of these folders import."""
     modules: set[str] = set()
     for folder in folders:

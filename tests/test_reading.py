@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+import evalsuite
 from evalsuite.errors import DataError, SpecError
 from evalsuite.reading import MOST_BYTES, parse_json, read_bytes, read_csv, read_text
 from evalsuite.yaml_loading import MOST_NODES, load_yaml, parse_yaml
@@ -94,3 +96,19 @@ def test_text_stays_text(tmp_path: Path) -> None:
 def test_an_alias_of_moderate_size_is_fine() -> None:
     value, _ = parse_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]", "here")
     assert value == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": [{"x": 1}, {"x": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("call", "allowed"),
+    [
+        (r"yaml\.(safe_)?load|yaml\.(parse|compose)", ["yaml_loading.py"]),
+        (r"click\.(s?echo|secho)", ["cli/tables.py", "cli/terminal.py"]),
+        (r"\bcsv\.(reader|DictReader)", ["reading.py"]),
+    ],
+)
+def test_there_is_one_way_in_and_one_way_out(call: str, allowed: list[str]) -> None:
+    root = Path(evalsuite.__file__).parent
+    found = [
+        path.relative_to(root).as_posix() for path in root.rglob("*.py") if re.search(call, path.read_text("utf-8"))
+    ]
+    assert sorted(found) == allowed

@@ -11,7 +11,7 @@ import pytest
 
 from tests.datasets import write_folder_task
 from tests.packages import install
-from tests.processes import RunCli
+from tests.processes import WarmCli
 
 ENTRY_POINTS = """\
 [evalsuite.sources]
@@ -135,12 +135,12 @@ def write_task(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_a_kind_of_source_of_another_package_does_all_that_a_source_does(
-    tmp_path: Path, package: dict[str, str], write_task: Callable[..., Path], run_cli: RunCli
+    tmp_path: Path, package: dict[str, str], write_task: Callable[..., Path], cli: WarmCli
 ) -> None:
     task = write_task(suffix=".png")
 
     def evalsuite(*arguments: str | Path) -> str:
-        finished = run_cli(*arguments, "--data-root", tmp_path / "root", env=package)
+        finished = cli(*arguments, "--data-root", tmp_path / "root", env=package)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
@@ -163,16 +163,16 @@ def test_a_kind_of_source_of_another_package_does_all_that_a_source_does(
 
 
 def test_a_kind_that_no_package_brings_is_refused_by_name(
-    package: dict[str, str], write_task: Callable[..., Path], run_cli: RunCli
+    package: dict[str, str], write_task: Callable[..., Path], cli: WarmCli
 ) -> None:
-    finished = run_cli("validate", write_task())
+    finished = cli("validate", write_task())
     assert finished.returncode == 1
     assert "'zip'" in finished.stderr and "'folder'" in finished.stderr
 
 
 def test_its_keys_are_checked_as_all_others(
-    package: dict[str, str], write_task: Callable[..., Path], run_cli: RunCli
+    package: dict[str, str], write_task: Callable[..., Path], cli: WarmCli
 ) -> None:
-    finished = run_cli("validate", write_task(sufix=".png"), env=package)
+    finished = cli("validate", write_task(sufix=".png"), env=package)
     assert finished.returncode == 1
     assert "unknown key 'sufix'. Did you mean suffix" in finished.stderr

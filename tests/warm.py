@@ -7,6 +7,7 @@ signals and exit code of its own.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -35,6 +36,7 @@ def serve() -> None:
     """Answer each request: to start with the number of the child, to wait for one with its exit code."""
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # children do not walk over all that was imported each time they look for garbage
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

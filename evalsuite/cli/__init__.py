@@ -15,7 +15,7 @@ from evalsuite import __version__
 from evalsuite.cli.options import Group
 from evalsuite.cli.signals import code_of, end_on_signals
 from evalsuite.cli.terminal import complain, prepare_output, say
-from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.errors import EvalsuiteError, UsageError, fault_of_the_system
 from evalsuite.text import brief
 
 EXIT_FAILED = 1
@@ -24,6 +24,8 @@ EXIT_USAGE = 2
 COMMANDS = {
     "run": ("evalsuite.cli.run:run", "Evaluate models on tasks."),
     "speed": ("evalsuite.cli.speed:speed", "Measure this machine and say how long a run will take."),
+    "predict": ("evalsuite.cli.predict:predict", "Classify your own images."),
+    "search": ("evalsuite.cli.search:search", "Find images by words or by an image."),
     "leaderboard": ("evalsuite.cli.leaderboard:leaderboard", "Show results as a table of models and tasks."),
     "import": ("evalsuite.cli.importing:import_results", "Read other people's results, for the leaderboard."),
     "export": ("evalsuite.cli.export:export", "Write results for other programs: csv, parquet, model card."),
@@ -82,11 +84,19 @@ def main() -> None:
         # The reader (head, less) has gone: nothing more to say, and nothing went wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
-        complain(EvalsuiteError(f"{error}. Look at the rights of that file or folder, and at its disk."))
+    except Exception as error:
+        fault = fault_of_the_system(error)
+        if fault is None and isinstance(error, OSError):
+            fault = f"{error}. Look at the rights of that file or folder, and at its disk."
+        if fault is None:
+            raise
+        complain(EvalsuiteError(fault))
         sys.exit(EXIT_FAILED)
 
 
 def _interrupted(error: BaseException) -> None:
+    if isinstance(error.__cause__, EOFError):  # click takes it for the end of what a person types
+        complain(EvalsuiteError(f"a file ends too early: {error.__cause__}"))
+        sys.exit(EXIT_FAILED)
     say("\nInterrupted. What is done is stored; the same command resumes the run.", err=True)
     sys.exit(code_of(error))

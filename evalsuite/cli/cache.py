@@ -10,7 +10,7 @@ import click
 
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
-from evalsuite.config import default_cache
+from evalsuite.config import default_cache, default_output
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from evalsuite.data.place import DataPlace
     from evalsuite.features.catalog import Entry
     from evalsuite.tasks import TaskIndex
-
-SHOWN_PROBLEMS = 10
 
 _filter: dict[str, Any] = {"multiple": True, "metavar": "PATTERN", "help": "Only these."}
 models_filter = click.option("-m", "--model", "--models", "models", **_filter)
@@ -41,6 +39,9 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
     from tabulate import tabulate
 
     chosen = _chosen(cache_dir, models, tasks)
+    for entry in chosen:
+        if entry.problem:
+            say(f"{entry.problem}; `evalsuite cache rm -m {entry.origin.model}` removes it.", err=True)
     if chosen:
         headers = ["model", "task", "pool", "precision", "size"]
         rows = [[*(getattr(entry.origin, name) for name in headers[:-1]), decimal(entry.bytes)] for entry in chosen]
@@ -60,40 +61,60 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
 @click.option("--all", "everything", is_flag=True, help="Everything.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @cache_dir_option
-def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> None:
+def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> int:
     """Remove stored features; results stay. They are computed again when they are needed."""
     from evalsuite.errors import UsageError
-    from evalsuite.features.catalog import remove
+    from evalsuite.features.catalog import remove, sweep
 
     if not (models or tasks or everything):
         raise UsageError("Say what to remove: -m PATTERN, -t PATTERN or --all.")
     chosen = _chosen(cache_dir, models, tasks)
     if not chosen:
+        sweep(cache_dir or default_cache())
         say("Nothing matches.")
-        return
+        return 0
     if not yes:
         click.confirm(f"Remove {_sum(chosen)}?", abort=True)
+    failed = 0
     for entry in chosen:
-        remove(entry, lambda text: say(text, err=True))
-    say(f"Removed {counted(len(chosen), 'pool')}.")
+        try:
+            remove(entry, lambda text: say(text, err=True))
+        except OSError as error:
+            failed += 1
+            say(f"{entry.folder} was not removed: {error}.", err=True)
+    sweep(cache_dir or default_cache())
+    say(f"Removed {counted(len(chosen) - failed, 'pool')}.")
+    return 1 if failed else 0
 
 
 @cache.command(
     cls=Command,
     epilog="""
     evalsuite cache verify --data-root DIR   compare the bytes of every image with what was encoded
+    evalsuite cache verify -o runs/monday    and look at the results in a folder
     """,
 )
 @models_filter
 @tasks_filter
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Look at the results in this folder, too; repeat it.  [default: where runs write]",
+)
 @place_options
 @include_path_option
-def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> int:
-    """Check that stored files can be read and that the images are still the ones that were encoded.
+def verify(models: tuple[str, ...], tasks: tuple[str, ...], outputs: tuple[Path, ...], **options: Any) -> int:
+    """Check everything that is stored by its checksums, and that the images are still the ones that were encoded.
 
-    Exit code 1 if anything is wrong; `evalsuite cache rm` and another run fix it.
+    Features, text embeddings, results and their samples, imports, notes. Exit code 1 if anything is wrong; the same run
+    again computes what is damaged.
     """
+    from evalsuite.cli.verifying import others, show, show_checked
     from evalsuite.data.place import DataPlace
+    from evalsuite.features.catalog import leftovers
     from evalsuite.features.catalog import verify as verify_entry
     from evalsuite.options import build
     from evalsuite.tasks import TaskIndex
@@ -107,13 +128,13 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], **options: Any) -> i
     for entry in chosen:
         pool, note = _pool(entry, place, index)
         problems = verify_entry(entry, pool)
-        wrong += bool(problems)
-        state = counted(len(problems), "problem") if problems else "ok"
-        say(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}: {state}{note}")
-        for problem in problems[:SHOWN_PROBLEMS]:
-            say(f"  {problem}")
-        if len(problems) > SHOWN_PROBLEMS:
-            say(f"  and {len(problems) - SHOWN_PROBLEMS} more")
+        wrong += show(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}", problems, note)
+    folders = [entry.folder.parent for entry in chosen] if models or tasks else None
+    results = outputs or [folder for folder in [default_output()] if folder.is_dir()]
+    for found in others(place.cache_dir, results, lambda m, t: _matches(m, models) and _matches(t, tasks), folders):
+        wrong += show_checked(found)
+    if left := leftovers(place.cache_dir):
+        say(f"{counted(len(left), 'leftover')} of stopped runs, which nothing reads; the next run removes them.")
     return 1 if wrong else 0
 
 
@@ -136,11 +157,12 @@ def _pool(entry: Entry, place: DataPlace, index: TaskIndex) -> tuple[Pool | None
 def _chosen(cache_dir: Path | None, models: tuple[str, ...], tasks: tuple[str, ...]) -> list[Entry]:
     from evalsuite.features.catalog import entries
 
-    def matches(name: str, patterns: tuple[str, ...]) -> bool:
-        return not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in split_commas(patterns))
-
     found = entries(cache_dir or default_cache())
-    return [entry for entry in found if matches(entry.origin.model, models) and matches(entry.origin.task, tasks)]
+    return [entry for entry in found if _matches(entry.origin.model, models) and _matches(entry.origin.task, tasks)]
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in split_commas(patterns))
 
 
 def _sum(chosen: list[Entry]) -> str:

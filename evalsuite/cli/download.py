@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +77,6 @@ def _prepare_libraries(offline: bool) -> None:
     """Set what the libraries of the hub read when they are imported."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    if not sys.stderr.isatty():  # their bars would fill a log
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
 def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: ConsoleReporter) -> int:

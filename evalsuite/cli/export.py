@@ -66,7 +66,7 @@ def parquet(shown: Shown, target: Path) -> None:
 
     numbers = _numbers(shown)
     try:
-        write_with(target, lambda path: to_frame(numbers).to_parquet(path, index=False))
+        write_with(target, lambda file: to_frame(numbers).to_parquet(file, index=False))
     except OSError as error:
         raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error
     say(f"Wrote {counted(len(numbers), 'number')} to {target}.")

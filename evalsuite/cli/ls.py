@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from evalsuite.cli.options import Command, Group, include_path_option, place_options
+from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options
 from evalsuite.cli.terminal import say
 
 
@@ -80,25 +81,30 @@ def groups(include_paths: tuple[Path, ...]) -> None:
     epilog="""
     evalsuite ls models                      models with a short name
     evalsuite ls models 'clip/*'             some of them
-    evalsuite ls models 'siglip*'            what open_clip and timm have, where no short name is like that
+    evalsuite ls models 'siglip*'            what open_clip, timm and torchvision have, where no short name is like that
     """,
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
-def models(patterns: tuple[str, ...]) -> None:
+@cache_dir_option
+def models(patterns: tuple[str, ...], **options: Any) -> None:
     """List the models that have a short name, also those of installed packages.
 
-    Any other model of open_clip or timm can be named, too: a pattern that no short name matches is looked for there.
+    Any other model of open_clip, timm or torchvision can be named, too: a pattern that no short name matches is looked
+    for there. Sizes are counted the first time a network is listed, a second or less for each.
     """
     import fnmatch
 
     from tabulate import tabulate
 
+    from evalsuite.data.place import DataPlace
+    from evalsuite.models import pocket
     from evalsuite.models.aliases import aliases
     from evalsuite.models.names import FORMS, plugins
+    from evalsuite.options import build
 
     rows: list[list[Any]] = [
-        ["pocket", "", "built in", 32, None, None, "exact", "yes"],
-        ["pixels", "", "built in", None, None, None, "exact", "no"],
+        ["pocket", "", "built in", 32, pocket.PARAMETERS / 1e6, pocket.GFLOPS, "exact", "yes"],
+        ["pixels", "", "built in", None, 0, 0, "exact", "no"],
     ]
     for alias in aliases().values():
         weights = f"{alias.backend}:{alias.target}"
@@ -109,9 +115,24 @@ def models(patterns: tuple[str, ...]) -> None:
     rows += [[name, "", function, None, None, None, None, None] for name, function in plugins().items()]
     kept = [row for row in rows if not patterns or any(fnmatch.fnmatch(str(row[0]), pattern) for pattern in patterns)]
     if patterns and not kept:
-        from evalsuite.models.searching import published_like
-
-        kept = [[found.name, "", "", found.pixels, None, None, None, found.text] for found in published_like(patterns)]
+        kept = _published(patterns, build(DataPlace, options).cache_dir)
     headers = ["model", "also", "weights", "pixels", "million parameters", "GFLOPs", "fidelity", "text"]
     say(tabulate(kept, headers, tablefmt="simple", floatfmt=".1f", missingval="-"))
     say(f"\nA model is one of:\n{FORMS}")
+
+
+def _published(patterns: tuple[str, ...], cache_dir: Path) -> list[list[Any]]:
+    """Return the rows of published weights, with what is counted of their networks."""
+    from evalsuite.models.names import resolve
+    from evalsuite.models.searching import published_like
+    from evalsuite.models.sizes import known_size
+
+    rows: list[list[Any]] = []
+    with click.progressbar(list(published_like(patterns)), label="Counting", file=sys.stderr) as found:
+        for weights in found:
+            size = known_size(resolve(weights.name), cache_dir)
+            pixels, millions, gflops = weights.pixels, None, None
+            if size is not None:
+                pixels, millions, gflops = size.input_size, size.parameters / 1e6, size.gflops
+            rows.append([weights.name, "", "", pixels, millions, gflops, None, weights.text])
+    return rows

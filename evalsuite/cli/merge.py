@@ -93,4 +93,4 @@ def _carry_out(results: ResultPlan, features: FeaturePlan, rows: int) -> None:
         for pool in features.pools:
             merge_pool(pool, reporter.note, on_rows)
         for source, target in results.copies.items():
-            copy_record(source, target)
+            copy_record(source, target, reporter.note)

@@ -140,6 +140,30 @@ class ModelName(Name):
         return known_names()
 
 
+class ProtocolName(Name):
+    """A protocol."""
+
+    name = "protocol"
+
+    def known(self, typed: str) -> list[str]:
+        """Return the protocols, and what stands for all of them."""
+        from evalsuite.protocols import EVERY, PROTOCOLS
+
+        return [EVERY, *PROTOCOLS.names()]
+
+
+class PromptsName(Name):
+    """A set of prompts."""
+
+    name = "prompts"
+
+    def known(self, typed: str) -> list[str]:
+        """Return the sets that have a name."""
+        from evalsuite.tasks.loading import NAMED_PROMPTS
+
+        return list(NAMED_PROMPTS)
+
+
 class PublishedName(Name):
     """Published or imported rows."""
 
@@ -196,6 +220,7 @@ def as_flags(*options: Option) -> Callable[[F], F]:
                 type=_click_type(item),
                 is_flag=item.kind is bool,
                 default=default,
+                multiple=item.several,
                 show_default=default is not None and item.kind is not bool,
                 metavar=item.metavar,
                 help=item.help,
@@ -209,6 +234,10 @@ def _click_type(item: Option) -> Any:
     kinds = [kind for kind in get_args(item.kind) if kind is not type(None)] or [item.kind]
     if get_origin(item.kind) is Literal:
         return click.Choice(get_args(item.kind))
+    if item.keyword == "prompts":
+        return PromptsName()
+    if item.several:
+        return str  # the option itself takes the commas apart and checks
     if item.auto:
         return Auto(int(item.bounds["ge"]))
     if "ge" in item.bounds:

@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.config_file import config_option
-from evalsuite.cli.options import Command, as_flags, include_path_option, models_option, split_commas, tasks_option
+from evalsuite.cli.options import (
+    Command,
+    ProtocolName,
+    as_flags,
+    include_path_option,
+    models_option,
+    split_commas,
+    tasks_option,
+)
 from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
-from evalsuite.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, options_of
+from evalsuite.protocols import DEFAULT_PROTOCOLS, EVERY, PROTOCOLS, options_of
 from evalsuite.text import counted, duration, printable
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ DEFAULT_TASKS = ("embedded",)
 EXIT_LEFT = 75
 """EX_TEMPFAIL of sysexits.h: nothing failed, and the same command, later, has something left to do."""
 
+MORE = "evalsuite run -m pocket -t digits --protocol all"
 NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
 
 
@@ -38,7 +47,9 @@ NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
     evalsuite run                                              pocket and pixels on the embedded task
     evalsuite run -m ViT-B/32 -t all --data-root DIR           the paper's 27 datasets
     evalsuite run -m ViT-B/32,resnet/50 -t 'cifar*' --dry-run  what would be done; loads no model
-    evalsuite run -m timm:resnet50.tv_in1k -t mnist --protocol linear_probe
+    evalsuite run -m timm:resnet50.tv_in1k -t mnist --protocol linear_probe,knn
+    evalsuite run --protocol all                               also kNN, class means, few-shot
+    evalsuite run -m ViT-B/32 -t dtd --prompts default,random  do the prompts say anything?
     evalsuite run -m open_clip:ViT-B-32/my.pt -t my_birds.yaml --limit 100
     evalsuite run -C night.yaml                                options from a file
     """,
@@ -57,7 +68,8 @@ NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
     "protocols",
     multiple=True,
     metavar="NAME",
-    help=f"Protocol: {', '.join(PROTOCOLS.names())}; repeat it or separate by commas. "
+    type=ProtocolName(),
+    help=f"Protocol: {', '.join(PROTOCOLS.names())}, or {EVERY} of this project; repeat it or separate by commas. "
     f"[default: {','.join(DEFAULT_PROTOCOLS)}]",
 )
 @click.option(
@@ -177,11 +189,12 @@ def _count(number: int | None) -> str:
 def _summarise(results: list[Result], left: list[ModelTaskJob], options: RunOptions, first_time: bool) -> int:
     from evalsuite.report.formats import to_markdown
     from evalsuite.report.leaderboard import build_leaderboard
+    from evalsuite.results.naming import ALL
     from evalsuite.results.numbers import Numbers
 
     failed = [result for result in results if result.status == "error"]
     if any(result.metric is not None for result in results):
-        say("\n" + to_markdown(build_leaderboard(Numbers.of(results), include_partial=True)))
+        say("\n" + to_markdown(build_leaderboard(Numbers.of(results), protocols=[ALL], include_partial=True)))
     counts = {status: sum(r.status == status for r in results) for status in dict.fromkeys(r.status for r in results)}
     shown = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
     say(f"\n{counted(len(results), 'result')}{f' ({shown})' if shown else ''} in {options.output}")
@@ -195,5 +208,6 @@ def _summarise(results: list[Result], left: list[ModelTaskJob], options: RunOpti
         say(f"{counted(len(left), 'pair')} of model and task left to others: {'; '.join(owners)}.", err=True)
         return EXIT_LEFT
     if first_time:
-        say(f"Next: a real model on real datasets (DIR is where they are):\n  {NEXT_STEP}")
+        say(f"Next: what else the same features tell, in seconds:\n  {MORE}")
+        say(f"A real model on real datasets (DIR is where they are):\n  {NEXT_STEP}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite.cli.options import ModelName, PublishedName, TaskName, split_commas
+from evalsuite.cli.options import ModelName, ProtocolName, PublishedName, TaskName, split_commas
 from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
@@ -96,7 +97,10 @@ OUTPUTS = click.option(
     type=click.Path(path_type=Path),
     help="Folder of results, as given to `evalsuite run`; may be repeated.  [default: where `run` writes]",
 )
-PROTOCOLS = names_option("--protocol", "--protocols", "protocols", help="Only these protocols, e.g. zero_shot.")
+PROTOCOLS = names_option(
+    "--protocol", "--protocols", "protocols", kind=ProtocolName(),
+    help="Only these protocols, e.g. zero_shot; `all` is every one.",
+)  # fmt: skip
 TASKS = names_option(
     "--tasks", "--task", "-t", "tasks", kind=TaskName(),
     help="Only these tasks, in this order: names, groups or patterns; repeat it or separate by commas.",
@@ -128,8 +132,11 @@ def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format
 
 def deliver(text: str, target: Path | None, what: str = "") -> None:
     """Print a text, or write it to the file that --to names and say so."""
-    if target is None:
+    if target is None and sys.stdout.isatty():
         say(text, nl=False)
+        return
+    if target is None:  # another program gets what a file would
+        click.echo(text, nl=False)
         return
     write_output(target, text)
     say(f"Wrote {what} to {target}." if what else f"Wrote {target}.")

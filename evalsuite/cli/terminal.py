@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import click
@@ -28,7 +29,10 @@ class _Printable(logging.Formatter):
 
 
 def prepare_output() -> None:
-    """Let streams take any name of a file, and warnings of the library be as harmless as `say`."""
+    """Let streams take any name of a file, warnings be as harmless as `say`, and libraries draw no bars into a log."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -22,7 +22,7 @@ T = TypeVar("T")
 PILLOW_WARNS_FROM = 89_478_485
 """Pixels from which Pillow takes an image for a decompression bomb (`PIL.Image.MAX_IMAGE_PIXELS`)."""
 
-MAX_TEXT = 1 << 28
+MAX_TEXT = 1 << 26
 """Bytes of texts and profiles in a PNG, unpacked; more is taken for a decompression bomb."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO", "JPEG2000", "AVIF", "TGA", "ICO")
@@ -120,7 +120,7 @@ def check_bounds(content: bytes, sample: str, file: str, bounds: Bounds) -> None
 
 
 def with_long_texts(decode: Callable[[], T]) -> T:
-    """Call `decode`, once more where it ends at Pillow's limit for texts in a PNG, with a limit of 256 MiB.
+    """Call `decode`, once more where it ends at Pillow's limit for texts in a PNG, with a limit of 64 MiB.
 
     A history of edits or a colour profile of more than 1 MiB says nothing about the pixels.
     """

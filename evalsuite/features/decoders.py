@@ -116,7 +116,10 @@ def _resized(image: Image.Image | torch.Tensor, resizing: Resizing) -> NDArray[n
     if resizing.size:
         how = InterpolationMode(resizing.interpolation)
         pixels = functional.resize(pixels, list(resizing.size), interpolation=how, antialias=True)
-    if resizing.crop is not None:
+    if resizing.crop is not None and resizing.rounds_down:
+        height, width = resizing.crop
+        pixels = functional.crop(pixels, (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2, height, width)
+    elif resizing.crop is not None:
         pixels = functional.center_crop(pixels, list(resizing.crop))
     if resizing.to_rgb:
         pixels = pixels.expand(3, -1, -1)

@@ -14,7 +14,7 @@ from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block, Stamp
 from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, EncodeRows, MapBatches, first_not_finite
-from evalsuite.features.freshness import OnBytes, missing_rows
+from evalsuite.features.freshness import OnBytes, missing_rows, settle
 from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
 from evalsuite.features.sharing import Feed, close, distinct
@@ -160,15 +160,18 @@ class _Share:
     def begin(self, rows: Sequence[int], verify: bool, locks: ExitStack, wait: bool) -> None:
         """Find out what is missing, and hold the store's lock if anything is."""
         store = self.store
+        store.leave_out_damaged(self._pool.ids[row] for row in rows)
         found = missing_rows(self._pool, rows, store, verify=verify, on_bytes=self._on_bytes)
         self.missing, self._touched = found
-        if not self.missing and not self._touched and store.is_compact():
+        if not self.missing:
+            settle(store, self._touched)
             return
         lock = store.lock()
         lock.acquire(None if wait else 0)
         locks.callback(lock.release)
         self._locked = True
         store.reload()  # another run may have done it while this one waited
+        store.leave_out_damaged(self._pool.ids[row] for row in rows)
         self.missing, self._touched = missing_rows(self._pool, rows, store, verify=verify)
 
     def load(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from evalsuite.atomic import warn_once
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
 from evalsuite.features.blocks import Stamp
@@ -58,20 +59,26 @@ def missing_rows(
     return missing, touched
 
 
-def remember_touched(store: PoolFeatures, touched: dict[str, Stamp]) -> None:
-    """Note the new keys of samples whose bytes are unchanged, so that they are not hashed every time."""
-    if not touched:
+def settle(store: PoolFeatures, touched: Mapping[str, Stamp]) -> None:
+    """Note the new keys of samples whose bytes are unchanged, and merge what a run that was stopped has left.
+
+    Nothing needs it: where another process has the store, or it cannot be written, it stays as it is.
+    """
+    if not touched and store.is_compact():
         return
-    lock = store.lock()
     try:
+        lock = store.lock()
         lock.acquire(timeout=0)
-    except HeldError:  # by one who adds to the store; it is not worth waiting for
+        try:
+            store.reload()
+            store.compact({identifier: stamp for identifier, stamp in touched.items() if identifier in store})
+        finally:
+            lock.release()
+    except HeldError:
         return
-    try:
+    except OSError as error:
+        warn_once(f"settle {store.folder}", f"{store.folder} stays as it is: {error}.")
         store.reload()
-        store.compact({identifier: stamp for identifier, stamp in touched.items() if identifier in store})
-    finally:
-        lock.release()
 
 
 def content_digest(ids: Sequence[str], store: PoolFeatures) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +11,14 @@ import numpy as np
 
 from evalsuite import atomic
 from evalsuite.features.blocks import Block
-from evalsuite.features.catalog import ENTRY_FILE, Origin
+from evalsuite.features.catalog import ENTRY_FILE, Origin, note_origin, read_origin
+from evalsuite.features.descriptions import DIGESTS
 from evalsuite.features.store import PoolFeatures
+from evalsuite.features.texts import TEXTS
 from evalsuite.text import counted
 
 OF_A_MODEL = ("model.json", "overflow.json")
 """Files next to the pools of a model: whichever comes first is kept."""
-
-TEXTS = "texts"
 
 SAME = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 5e-2}
 """Norm of the difference of two rows over the norm of one, up to which they are the same features: devices add in
@@ -75,9 +74,7 @@ def merge_pool(plan: PoolPlan, tell: Callable[[str], None], on_rows: Callable[[i
     """Add the new rows to the target, whose lock this holds; stopped at any moment, the same again does the rest."""
     store = PoolFeatures(plan.target)
     with store.lock(tell):
-        entry = plan.target / ENTRY_FILE
-        if not entry.is_file():
-            atomic.write_bytes(entry, (plan.new[0][0] / ENTRY_FILE).read_bytes())
+        note_origin(plan.target, plan.origin)
         for source, ids in plan.new:
             store.reload()
             missing = [identifier for identifier in ids if identifier not in store]
@@ -113,7 +110,7 @@ def _files(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in _walk(root):
         if ENTRY_FILE in names:
             subfolders.clear()
-        elif folder.name == TEXTS:
+        elif folder.name in (TEXTS, DIGESTS):
             yield from (folder / name for name in names if not name.startswith("."))
         else:
             yield from (folder / name for name in names if name in OF_A_MODEL)
@@ -121,12 +118,17 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _plan_pool(plan: FeaturePlan, target: Path, sources: Sequence[Path]) -> None:
     there = [target] if (target / ENTRY_FILE).is_file() else []
-    origin = Origin(**json.loads(((there or sources)[0] / ENTRY_FILE).read_text("utf-8")))
+    origins = {path: read_origin(path) for path in [*there, *sources]}
+    origin = next((found for found in origins.values() if found is not None), None)
+    if origin is None:
+        plan.contradictions.append(f"{sources[0] / ENTRY_FILE} does not say what lies next to it")
+        return
     own = PoolPlan(target, origin)
     known: list[PoolFeatures] = []
     for path in [*there, *sources]:
         store = PoolFeatures(path)
-        if problem := _contradiction(store, known, origin):
+        store.leave_out_damaged(store.ids())
+        if problem := _contradiction(store, known, origin, origins[path]):
             plan.contradictions.append(problem)
             continue
         if path != target:
@@ -138,11 +140,14 @@ def _plan_pool(plan: FeaturePlan, target: Path, sources: Sequence[Path]) -> None
         plan.pools.append(own)
 
 
-def _contradiction(store: PoolFeatures, known: Sequence[PoolFeatures], origin: Origin) -> str:
-    """Say why a folder cannot be joined with those before it; "" where it can."""
-    found = Origin(**json.loads((store.folder / ENTRY_FILE).read_text("utf-8")))
+def _contradiction(store: PoolFeatures, known: Sequence[PoolFeatures], origin: Origin, found: Origin | None) -> str:
+    """Say why a folder, which is of `found`, cannot be joined with those before it; "" where it can."""
+    if found is None:
+        return f"{store.folder / ENTRY_FILE} does not say what lies next to it"
     if found != origin:
         return f"{store.folder} is of {found}, not of {origin}"
+    if problems := store.unusable():
+        return problems[0]
     for other in known:
         shared = [identifier for identifier in store.ids() if identifier in other]
         if not shared:

@@ -14,6 +14,7 @@ from evalsuite.records import WeightFidelity
 from evalsuite.yaml_loading import load_yaml
 
 ALIASES_FILE = Path(__file__).with_name("aliases.yaml")
+WITHOUT_FILE = Path(__file__).with_name("without_alias.yaml")
 
 
 class Alias(BaseModel):
@@ -45,6 +46,14 @@ class Alias(BaseModel):
 def aliases() -> Mapping[str, Alias]:
     """Return every alias by slug, in the order of the file."""
     return read_aliases(ALIASES_FILE)
+
+
+@cache
+def rows_without_alias() -> Mapping[str, str]:
+    """Return the rows of the paper's table 10 that no alias stands for: slug -> why."""
+    entries, _ = load_yaml(WITHOUT_FILE)
+    found: dict[str, str] = dict(entries)
+    return found
 
 
 def read_aliases(path: Path) -> dict[str, Alias]:

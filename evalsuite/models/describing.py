@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from evalsuite.errors import EvalsuiteError, ModelError
 from evalsuite.models import pocket
-from evalsuite.models.loading import known_logits, skeleton, weights_fingerprint
+from evalsuite.models.loading import known_logits, settled, skeleton, weights_fingerprint
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.plans import Plan
+from evalsuite.models.sizes import model_size
 from evalsuite.models.weights import HubFile, UrlFile, find_weights
 
 
@@ -19,21 +21,39 @@ def model_lines(resolved: ResolvedModel, cache_dir: Path | None) -> list[tuple[s
     Raises UsageError for weights or an architecture that do not exist.
     """
     found = [("name", resolved.slug), ("backend", f"{resolved.backend} {resolved.target}")]
+    known = settled(resolved)
+    if known is None:
+        return [*found, ("everything else", "is known when the configuration of the repository is on this machine")]
+    resolved = known
     if resolved.alias is not None:
         alias = resolved.alias
         found += [("row of the paper", f"{alias.published} (weights: {alias.weight_fidelity})")]
-        found += [("image encoder", f"{alias.parameters / 1e6:.1f} million parameters, {alias.gflops:g} GFLOPs")]
+        found += [("note", alias.note)] if alias.note else []
     found += _layers(resolved)
     if resolved.is_code:
         return [*found, ("everything else", "is known when its code has run")]
-    if resolved.backend in ("open_clip", "timm"):
+    size = model_size(resolved, cache_dir)
+    if size is not None:
+        millions = f"{size.parameters / 1e6:.1f} million parameters"
+        found += [("image encoder", f"{millions}, {size.gflops:g} GFLOPs, images of {size.input_size} pixels")]
+    if resolved.backend in ("open_clip", "timm", "torchvision"):
         found += _of_plan(resolved, cache_dir)
+    if resolved.backend in ("hf", "features"):
+        found += _of_files(resolved, cache_dir)
     if resolved.backend == "pocket":
         found += pocket.about(resolved)
     logits = known_logits(resolved, cache_dir=cache_dir)
     if logits is not None:
         found.append(("logit", f"{logits.scale:.2f} x cosine{f' {logits.bias:+.2f}' if logits.bias else ''}"))
     return [*found, ("fingerprint", weights_fingerprint(resolved, cache_dir=cache_dir) or "known with the weights")]
+
+
+def _of_files(resolved: ResolvedModel, cache_dir: Path | None) -> Iterator[tuple[str, str]]:
+    from evalsuite.models import feature_folders, transformers_models
+
+    if resolved.backend == "hf":
+        return transformers_models.described(resolved, cache_dir)
+    return feature_folders.described(resolved, cache_dir)
 
 
 def _layers(resolved: ResolvedModel) -> Iterator[tuple[str, str]]:
@@ -51,11 +71,13 @@ def _layers(resolved: ResolvedModel) -> Iterator[tuple[str, str]]:
 
 
 def _of_plan(resolved: ResolvedModel, cache_dir: Path | None) -> Iterator[tuple[str, str]]:
-    from evalsuite.models import open_clip_models, timm_models
+    from evalsuite.models import open_clip_models, timm_models, torchvision_models
     from evalsuite.models.identity import describe_config
 
-    module = open_clip_models if resolved.backend == "open_clip" else timm_models
-    plan: Plan = module.make_plan(resolved)
+    modules: dict[str, Any] = {
+        "open_clip": open_clip_models, "timm": timm_models, "torchvision": torchvision_models
+    }  # fmt: skip
+    plan: Plan = modules[resolved.backend].make_plan(resolved)
     yield "weights", _place(plan, cache_dir)
     if resolved.backend == "open_clip":
         yield "activation", "QuickGELU" if plan.quickgelu else "that of the architecture, without QuickGELU"

@@ -99,7 +99,11 @@ def fit(
         f"{checkpoint.path}: does not fit {architecture}",
     )
     fitting = {name: given[name] for name in wanted if name in given and given[name].shape == wanted[name].shape}
-    module.load_state_dict(fitting, strict=False)
+    # What is loaded has the form of this network, whatever it had in the file: some ask for the version of the form.
+    whole: Any = module.state_dict()
+    whole.clear()
+    whole.update(fitting)
+    module.load_state_dict(whole, strict=False)
     return Fit(prefix, _parts([*outside, *unknown]), _parts(name for name in unread if name not in fitting))
 
 

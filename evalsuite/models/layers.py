@@ -4,6 +4,7 @@ CLIP ViT (paper, A.3): penultimate is the pooled token after the last LayerNorm,
 CLIP ResNet: the output of the attention pool, which is the embedding itself.
 CLIP with a tower from timm: what goes into the projection, be it a head of open_clip's or the trunk's own.
 timm classifier: the input of the last linear layer, `forward_head(pre_logits=True)`.
+One of ours around a network of another library: what its `read_layers` returns; its `layer_rule` says what.
 Any other network with `encode_image`: the embedding serves as both. Any other network: its output.
 """
 
@@ -47,6 +48,8 @@ ACTIVATIONS: Mapping[str, str] = {
 
 def layer_function(module: nn.Module) -> tuple[LayerFunction, str]:
     """Choose how the features of `module` are read; the second value says so, readable."""
+    if callable(getattr(module, "read_layers", None)):
+        return own_layers, str(module.layer_rule)
     if not hasattr(module, "encode_image"):
         if hasattr(module, "forward_features") and hasattr(module, "forward_head"):
             return timm_layers, "input of the last linear layer"
@@ -60,6 +63,12 @@ def layer_function(module: nn.Module) -> tuple[LayerFunction, str]:
     if kind == TIMM_TOWER and getattr(getattr(tower, "trunk", None), "num_classes", 0) > 0:
         return projecting_trunk_layers, "input of the trunk's own head, which is the projection"
     return embedding_layers, "the embedding: this tower has no separate projection"
+
+
+def own_layers(module: nn.Module) -> ReadLayers:
+    """Read a network of ours that knows its layers."""
+    network: Any = module
+    return lambda batch: dict(network.read_layers(batch))
 
 
 def projected_layers(module: nn.Module) -> ReadLayers:

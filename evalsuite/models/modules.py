@@ -174,7 +174,7 @@ class Network:
             input_size=self.input_size,
             layers=dict(self.layers),
             parameters=image_parameters(self.module),
-            gflops=alias.gflops if alias else None,
+            gflops=alias.gflops if alias and resolved.image_size is None else None,
             activation=chosen_activation(found),
             weights=weights,
             weight_fidelity=alias.weight_fidelity if alias else "unknown",

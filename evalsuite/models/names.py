@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Literal
 
 from evalsuite.errors import UsageError
-from evalsuite.models.aliases import Alias, alias_names, alias_of_target, find_alias
+from evalsuite.models.aliases import Alias, alias_names, alias_of_target, find_alias, rows_without_alias
+from evalsuite.models.repositories import CONFIG, TEXT_TYPES, Repository
 from evalsuite.models.spellings import HUB_PREFIXES, instead, respelled
 from evalsuite.registry import did_you_mean
 
-BackendName = Literal["open_clip", "timm", "pixels", "pocket", "file", "entry_point", "module"]
-"""Where a model comes from; `module`: handed over in Python."""
+BackendName = Literal[
+    "open_clip", "timm", "hf", "hub", "torchvision", "features", "pixels", "pocket", "file", "entry_point", "module"
+]
+"""Where a model comes from; `hub`: a repository that says itself who reads it; `module`: handed over in Python."""
 
 ENTRY_POINT_GROUP = "evalsuite.models"
 
@@ -41,6 +44,10 @@ FORMS = """\
   open_clip:ARCH/path/to/weights.pt        a checkpoint; add ?quickgelu if it was trained with QuickGELU
   timm:NAME                                e.g. timm:resnet50.tv_in1k
   timm:NAME@path/to/weights.safetensors    a checkpoint
+  hf:ORG/NAME, hf:path/to/folder           a model of transformers, from the hub or a folder
+  hf-hub:ORG/NAME                          a repository of open_clip or timm
+  torchvision:NAME, torchvision:NAME.TAG   e.g. torchvision:resnet50.IMAGENET1K_V2
+  features:path/to/folder                  features that are computed already
   path/to/my_model.py:factory              a function that returns a model
   pixels, pocket                           built in, need no download"""
 
@@ -75,6 +82,8 @@ class ResolvedModel:
     tag: str = ""
     quickgelu: bool = False
     former_slug: str | None = None
+    repository: Repository | None = None
+    image_size: int | None = None
 
     @property
     def is_code(self) -> bool:
@@ -84,7 +93,11 @@ class ResolvedModel:
     @property
     def has_text(self) -> bool | None:
         """Whether it encodes texts; None where only loading tells."""
-        return {"open_clip": True, "pocket": True, "timm": False, "pixels": False}.get(self.backend)
+        known = {"open_clip": True, "pocket": True, "timm": False, "pixels": False, "torchvision": False}
+        if self.backend == "hf" and self.repository is not None:
+            config = self.repository.read(CONFIG)
+            return None if config is None else config.get("model_type") in TEXT_TYPES
+        return known.get(self.backend)
 
 
 def resolve(name: str) -> ResolvedModel:
@@ -101,7 +114,7 @@ def resolve(name: str) -> ResolvedModel:
     if alias is not None:
         return ResolvedModel(name, alias.slug, alias.backend, alias.target, alias)
     prefix, colon, rest = name.partition(":")
-    if colon and prefix in _PREFIXES and not HUB_PREFIXES.match(name):
+    if colon and prefix in _PREFIXES and (prefix == "hf" or not HUB_PREFIXES.match(name)):
         return _PREFIXES[prefix](name, rest)
     factory = _FACTORY.fullmatch(name)
     if factory is not None:
@@ -114,6 +127,12 @@ def resolve(name: str) -> ResolvedModel:
     here = respelled(name, open_clip_architectures())
     if here is not None:
         return replace(resolve(here), name=name)
+    hub = HUB_PREFIXES.match(name)
+    if hub is not None:
+        written = (hub[1] or "").rstrip(":")
+        return _of_repository(name, name[hub.end() :].rstrip("/"), _HUB_BACKENDS.get(written, "hub"))
+    if Path(name).expanduser().is_dir():
+        return _of_folder(name)
     raise UsageError(_unknown(name))
 
 
@@ -160,6 +179,17 @@ def file_label(path: Path) -> str:
         part for part in reversed(path.parent.parts) if part.strip("/.") and not _FOLDERS.fullmatch(part.casefold())
     )
     return "-".join([*list(folders)[:1], path.stem])
+
+
+def folder_label(folder: Path) -> str:
+    """Return what tells a folder with a model from others: its name, after its parent's where every training gives it.
+
+    >>> folder_label(Path("runs/birds/checkpoint-500")), folder_label(Path("runs/birds"))
+    ('birds-checkpoint-500', 'birds')
+    """
+    name = folder.name.casefold()
+    generic = _GENERIC.fullmatch(name) or _FOLDERS.fullmatch(name)
+    return "-".join([folder.parent.name, folder.name] if generic and folder.parent.name else [folder.name])
 
 
 def open_clip_architectures() -> list[str]:
@@ -232,6 +262,46 @@ def _published(name: str, backend: BackendName, target: str) -> ResolvedModel:
     return ResolvedModel(name, alias.slug, backend, alias.target, alias, former_slug=own if own != alias.slug else None)
 
 
+def _resolve_hf(name: str, rest: str) -> ResolvedModel:
+    return _of_repository(name, rest, "hf")
+
+
+def _of_repository(name: str, text: str, backend: BackendName) -> ResolvedModel:
+    repository = Repository.parse(text, name)
+    slug = slugify(f"{backend}/{repository.label}")
+    return ResolvedModel(name, slug, backend, text, repository=repository)
+
+
+def _of_folder(name: str) -> ResolvedModel:
+    """Return what a folder holds that is given without a prefix, where its configuration says so."""
+    found = Repository.parse(str(Path(name).expanduser().absolute()), name).format
+    if found is None:
+        raise UsageError(_unknown(name))
+    return _of_repository(name, str(Path(name).expanduser().absolute()), found)
+
+
+def _resolve_torchvision(name: str, rest: str) -> ResolvedModel:
+    target, at, path = rest.partition("@")
+    if not re.fullmatch(r"\w+(\.\w+)?", target) or (at and not path):
+        raise UsageError(
+            f"The model {name!r} must be torchvision:NAME, torchvision:NAME.WEIGHTS or torchvision:NAME@PATH, for "
+            "example torchvision:resnet50.IMAGENET1K_V2."
+        )
+    if not at:
+        return ResolvedModel(name, slugify(f"torchvision/{target}"), "torchvision", target)
+    checkpoint = _existing(path, name)
+    slug = slugify(f"torchvision/{target}-{file_label(checkpoint)}")
+    return ResolvedModel(name, slug, "torchvision", target, None, checkpoint)
+
+
+def _resolve_features(name: str, rest: str) -> ResolvedModel:
+    folder = Path(rest).expanduser()
+    if not rest or not folder.is_dir():
+        raise UsageError(f"The model {name!r} must be features:DIR, and {rest!r} is no folder.")
+    folder = folder.absolute()
+    return ResolvedModel(name, slugify(f"features/{folder_label(folder)}"), "features", str(folder))
+
+
 def _resolve_file(name: str, path: Path, factory: str) -> ResolvedModel:
     file = path.expanduser()
     if not file.is_file():
@@ -242,7 +312,12 @@ def _resolve_file(name: str, path: Path, factory: str) -> ResolvedModel:
 _PREFIXES: dict[str, Callable[[str, str], ResolvedModel]] = {
     "open_clip": _resolve_open_clip,
     "timm": _resolve_timm,
+    "hf": _resolve_hf,
+    "torchvision": _resolve_torchvision,
+    "features": _resolve_features,
 }
+
+_HUB_BACKENDS: dict[str, BackendName] = {"open_clip": "open_clip", "timm": "timm"}
 
 
 def _is_path(weights: str) -> bool:
@@ -257,6 +332,9 @@ def _existing(path: str, name: str) -> Path:
 
 
 def _unknown(name: str) -> str:
+    why = rows_without_alias().get(name.casefold())
+    if why is not None:
+        return f"{name} is a row of the paper's table 10 without weights that have a name here. {why}"
     near = did_you_mean(name, known_names())
     lines = [f"Unknown model {name!r}.{near}"]
     hint = instead(name, CHECKPOINT_SUFFIXES, guess=not near)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +20,9 @@ from evalsuite.models.identity import LAYER_RULES, PROJECTING_TRUNK_RULES, descr
 from evalsuite.models.logits import stored_logits
 from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
-from evalsuite.models.plans import Plan
-from evalsuite.models.sidecars import read_sidecar
+from evalsuite.models.plans import Plan, check_patches
+from evalsuite.models.repositories import OPEN_CLIP_CONFIG, Repository
+from evalsuite.models.sidecars import configuration, read_sidecar, weights_of
 from evalsuite.models.skeletons import ImageSide, Skeleton, without_weights
 from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, find_weights, hub_candidates
 from evalsuite.registry import did_you_mean
@@ -28,9 +30,6 @@ from evalsuite.text import shortened
 
 DEFAULT_FILE = "open_clip_pytorch_model.bin"
 """What a hub entry of open_clip means when it names no file: its HF_WEIGHTS_NAME."""
-
-CONFIG_FILE = "open_clip_config.json"
-"""What open_clip writes next to weights for the hub: model_cfg and preprocess_cfg."""
 
 URL_FOLDER = Path("~/.cache/clip")
 """Where open_clip keeps weights that have a URL and no hub repository."""
@@ -90,6 +89,8 @@ def make_plan(resolved: ResolvedModel) -> Plan:
     """
     import open_clip
 
+    if resolved.repository is not None:
+        return _plan_of(resolved.repository, resolved)
     arch, _, target = resolved.target.partition("/")
     config = open_clip.get_model_config(arch)
     if config is None:
@@ -99,7 +100,7 @@ def make_plan(resolved: ResolvedModel) -> Plan:
     given = _tag_config(resolved, arch, tag) if tag else {}
     warnings: tuple[str, ...] = ()
     details: dict[str, Any] = {}
-    beside = read_sidecar(resolved.checkpoint, CONFIG_FILE) if resolved.checkpoint and not tag else None
+    beside = read_sidecar(resolved.checkpoint, OPEN_CLIP_CONFIG) if resolved.checkpoint and not tag else None
     if beside is not None:
         config = {**beside.part("model_cfg")}
         given = beside.part("preprocess_cfg")
@@ -107,9 +108,7 @@ def make_plan(resolved: ResolvedModel) -> Plan:
     elif resolved.checkpoint and not tag:
         given, warnings = _usual(arch, bool(config.get("quick_gelu") or resolved.quickgelu))
     config["quick_gelu"] = bool(config.get("quick_gelu", False) or given.get("quick_gelu", False) or resolved.quickgelu)
-    defaults = vars(open_clip.transform.PreprocessCfg(size=config["vision_cfg"].get("image_size", 224)))
-    chosen = {key: given[key] for key in PREPROCESS_KEYS if key != "size" and given.get(key) is not None}
-    preprocessing = {key: {**defaults, **chosen}[key] for key in PREPROCESS_KEYS}
+    preprocessing = _preprocessing(config, given, resolved.image_size)
     place = resolved.checkpoint or _published(resolved, given)
     example = tag or next(iter(open_clip.list_pretrained_tags_by_model(arch)), "")
     form = f"open_clip:{arch}/{example}{'@' if example else ''}/path/to/weights.safetensors"
@@ -121,6 +120,30 @@ def _trunk_projects(vision: Mapping[str, Any]) -> bool:
     """Tell whether the classifier of timm's network is the projection: it is where open_clip puts no head after it."""
     pools = vision.get("timm_pool", "avg") in ("abs_attn", "rot_attn")
     return bool(vision.get("timm_model_name")) and not vision.get("timm_proj", "linear") and not pools
+
+
+def _preprocessing(config: dict[str, Any], given: Mapping[str, Any], image_size: int | None) -> dict[str, Any]:
+    """Return how images are prepared, and put the image size that was asked for into the configuration of the tower."""
+    import open_clip
+
+    if image_size is not None:
+        config["vision_cfg"] = {**config["vision_cfg"], "image_size": image_size}
+    defaults = vars(open_clip.transform.PreprocessCfg(size=config["vision_cfg"].get("image_size", 224)))
+    chosen = {key: given[key] for key in PREPROCESS_KEYS if key != "size" and given.get(key) is not None}
+    return {key: {**defaults, **chosen}[key] for key in PREPROCESS_KEYS}
+
+
+def _plan_of(repository: Repository, resolved: ResolvedModel) -> Plan:
+    """Return the plan of a repository of the hub, or a folder, that has open_clip's configuration in it."""
+    content = configuration(repository, OPEN_CLIP_CONFIG, resolved.name)
+    config = dict(content.get("model_cfg", content))
+    config["quick_gelu"] = bool(config.get("quick_gelu", False))
+    preprocessing = _preprocessing(config, content.get("preprocess_cfg") or {}, resolved.image_size)
+    place = weights_of(repository, hub_candidates(DEFAULT_FILE), OPEN_CLIP_CONFIG)
+    form = "open_clip:ARCH/TAG@/path/to/weights.safetensors"
+    details = {"config": OPEN_CLIP_CONFIG}
+    rules = PROJECTING_TRUNK_RULES if _trunk_projects(config["vision_cfg"]) else LAYER_RULES
+    return Plan(resolved, config, preprocessing, [EMBEDDING, PENULTIMATE], place, form, (), details, rules)
 
 
 def _tag_config(resolved: ResolvedModel, arch: str, tag: str) -> Mapping[str, Any]:
@@ -200,13 +223,15 @@ def _build(plan: Plan, path: Path) -> tuple[Any, Checkpoint | None, Fit]:
         raise ModelError(
             f"the files of {plan.resolved.name} other than its weights are not available: {error}"
         ) from error
+    check_patches(module.visual, plan.resolved)
     if kind_of(path) == "npz":
         return _of_big_vision(module, path, arch), None, Fit()
     checkpoint = read_checkpoint(path)
     if "logit_bias" in {name.rpartition(".")[2] for name in checkpoint.state} and module.logit_bias is None:
         module.logit_bias = torch.nn.Parameter(torch.zeros(()))  # trained with the loss of SigLIP
     _check_positions(plan, module, checkpoint)
-    found = fit(module, checkpoint, f"open_clip {arch}", convert=lambda state: _converted(module, state))
+    stretch = plan.resolved.image_size is not None
+    found = fit(module, checkpoint, f"open_clip {arch}", convert=lambda state: _converted(module, state, stretch))
     return module, checkpoint, found
 
 
@@ -221,10 +246,13 @@ def _class_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _converted(module: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return weights under the names of open_clip's network, as its own loader does, but stretch no positions."""
+def _converted(module: Any, state: dict[str, torch.Tensor], stretch: bool) -> dict[str, torch.Tensor]:
+    """Return weights under the names of open_clip's network, as its own loader does.
+
+    stretch: whether the positions of the image tower are brought to another image size; those of texts never are.
+    """
     from open_clip.convert import convert_state_dict
-    from open_clip.model import convert_to_custom_text_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
 
     state = convert_state_dict(module, state)
     if "positional_embedding" in state and not hasattr(module, "positional_embedding"):
@@ -235,6 +263,15 @@ def _converted(module: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.T
             state[name] = state[name].reshape(own.shape)
     if module.logit_bias is not None and "logit_bias" not in state and "logit_scale" in state:
         state["logit_bias"] = torch.zeros_like(state["logit_scale"])
+    if stretch:
+        resize_pos_embed(state, module)
+        trunk, start = getattr(module.visual, "trunk", None), "visual.trunk."
+        filter_fn = getattr(sys.modules[type(trunk).__module__], "checkpoint_filter_fn", None)  # timm's
+        if filter_fn is not None:
+            own = filter_fn(
+                {name[len(start) :]: state.pop(name) for name in list(state) if name.startswith(start)}, trunk
+            )
+            state.update({start + name: value for name, value in own.items()})
     return state
 
 
@@ -261,6 +298,8 @@ def _check_positions(plan: Plan, module: Any, checkpoint: Checkpoint) -> None:
         own = getattr(tower, "positional_embedding", None)
         if own is None or own.ndim != 2 or len(own) == len(value):
             continue
+        if tower is module.visual and plan.resolved.image_size is not None:
+            continue  # stretched, as was asked for
         if tower is module.visual:
             raise ModelError(
                 f"{checkpoint.path}: has {len(value)} image positions and {arch} has {len(own)}: the weights are of "
@@ -268,7 +307,7 @@ def _check_positions(plan: Plan, module: Any, checkpoint: Checkpoint) -> None:
             )
         raise ModelError(
             f"{checkpoint.path}: was trained with texts of {len(value)} tokens and {arch} reads {len(own)}. Put the "
-            f"{CONFIG_FILE} it was trained with next to it, or one that has open_clip's own settings of {arch} as "
+            f"{OPEN_CLIP_CONFIG} it was trained with next to it, or one that has open_clip's own settings of {arch} as "
             f'model_cfg, with "context_length": {len(value) - len(own) + module.context_length} in text_cfg.'
         )
 
@@ -284,7 +323,7 @@ def make_tokenizer(plan: Plan) -> Any:
         options = {"context_length": text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
         if "hf_tokenizer_name" not in text:
             return open_clip.SimpleTokenizer(**options)
-        folder = plan.resolved.checkpoint.parent if plan.resolved.checkpoint else Path()
+        folder = _config_folder(plan.resolved)
         own = (folder / "tokenizer_config.json").is_file()
         return open_clip.tokenizer.HFTokenizer(str(folder) if own else text["hf_tokenizer_name"], **options)
     except ImportError as error:
@@ -302,5 +341,14 @@ def _check_extras(plan: Plan) -> None:
         raise MissingExtraError("transformers", "transformers", f"The text encoder of {plan.resolved.name}")
 
 
+def _config_folder(resolved: ResolvedModel) -> Path:
+    """Return the folder with the configuration of a model."""
+    if resolved.repository is not None:
+        return (resolved.repository.find(OPEN_CLIP_CONFIG) or Path()).parent
+    return resolved.checkpoint.parent if resolved.checkpoint else Path()
+
+
 def _architecture(resolved: ResolvedModel) -> str:
+    if resolved.repository is not None:
+        return resolved.repository.id
     return resolved.target.partition("/")[0]

@@ -13,13 +13,21 @@ from torch import nn
 from evalsuite.errors import ModelError
 from evalsuite.hashing import file_key
 from evalsuite.models.base import Preprocess
-from evalsuite.models.checkpoints import read_checkpoint
+from evalsuite.models.checkpoints import first_line, read_checkpoint
 from evalsuite.models.file_kinds import kind_of
 from evalsuite.models.identity import LAYER_RULES, describe_config, fingerprint
-from evalsuite.models.modules import Tokenizer, TorchImageModel, examine
+from evalsuite.models.modules import Network, Tokenizer, TorchImageModel, examine
 from evalsuite.models.names import ResolvedModel
 from evalsuite.models.preprocessing import RgbFirst
-from evalsuite.models.weights import HubFile, UrlFile, WeightsFile, WeightsPlace, download_weights, find_weights
+from evalsuite.models.weights import (
+    HubFile,
+    UrlFile,
+    WeightsFile,
+    WeightsPlace,
+    download_url,
+    download_weights,
+    find_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ class Plan:
         if isinstance(place, HubFile):
             wanted += f", hub repository {place.repository})"
             return download_weights(place, wanted, remedy, offline=offline, cache_dir=cache_dir)
+        if isinstance(place, UrlFile) and place.sha256:
+            return download_url(place, f"{wanted})", remedy, offline=offline, cache_dir=cache_dir)
         if isinstance(place, UrlFile):
             get = f"download {place.url} to {place.path} and run again"
             raise ModelError(f"the weights of {wanted}) are not on the hub: {get}. {remedy}")
@@ -81,7 +91,7 @@ class Plan:
         **details: Any,
     ) -> TorchImageModel:
         """Return the model of a network with its weights in it. transform: sees images in RGB."""
-        return examine(module.eval(), RgbFirst(transform), self.resolved.name).as_model(
+        return examined(module.eval(), RgbFirst(transform), self.resolved).as_model(
             self.resolved,
             tokenizer,
             fingerprint=self._fingerprint(weights),
@@ -103,6 +113,37 @@ class Plan:
             layer_rules=self.layer_rules,
             **({"part": part} if part else {}),
         )
+
+
+def examined(module: nn.Module, preprocess: Preprocess, resolved: ResolvedModel) -> Network:
+    """Encode one grey image with a network; ModelError where it cannot take images of the size that is asked for."""
+    if resolved.image_size is None:
+        return examine(module, preprocess, resolved.name)
+    check_patches(module, resolved)
+    try:
+        return examine(module, preprocess, resolved.name)
+    except (ModelError, RuntimeError, ValueError, AssertionError, IndexError, TypeError, ZeroDivisionError) as error:
+        raise size_misfit(resolved, error) from error
+
+
+def check_patches(module: nn.Module, resolved: ResolvedModel) -> None:
+    """Raise ModelError where the image size that is asked for is no multiple of the patches of a network."""
+    patch = next((part.stride[0] for part in module.modules() if isinstance(part, nn.Conv2d) and _cuts(part)), 1)
+    if resolved.image_size is not None and resolved.image_size % patch:
+        raise size_misfit(resolved, ModelError(f"it cuts them into patches of {patch}, and that is no multiple"))
+
+
+def size_misfit(resolved: ResolvedModel, error: Exception) -> ModelError:
+    """Return an error that says that a network cannot take images of the size that is asked for."""
+    return ModelError(
+        f"{resolved.name} cannot take images of {resolved.image_size} x {resolved.image_size} pixels: "
+        f"{first_line(error).rstrip('.')}. Choose another --image-size."
+    )
+
+
+def _cuts(part: nn.Conv2d) -> bool:
+    """Tell whether a convolution cuts images into patches."""
+    return part.kernel_size == part.stride and part.stride[0] > 1 and part.in_channels in (1, 3)
 
 
 def _part_read(path: Path) -> str | None:

@@ -98,12 +98,14 @@ class Resizing:
     """What steps do to an image where it is no more than this: RGB, resize with antialias, cut out the middle.
 
     size: one number: of the shorter side; two: height and width; none: it stays. interpolation: torchvision's name.
+    rounds_down: where the middle is between two pixels, the crop begins at the first (`MiddleCut`).
     """
 
     to_rgb: bool
     size: tuple[int, ...]
     interpolation: str
     crop: tuple[int, int] | None
+    rounds_down: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,22 @@ class RgbSquare:
     def __call__(self, image: Image.Image) -> Image.Image:
         """Return the square."""
         return image.convert("RGB").resize((self.side, self.side), Image.Resampling.BILINEAR)
+
+
+@dataclass(frozen=True)
+class MiddleCut:
+    """Cut out the middle as transformers does, half a pixel before torchvision where sizes differ by an odd number.
+
+    An image that is smaller gets a black border.
+    """
+
+    height: int
+    width: int
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the middle, height x width."""
+        left, top = (image.width - self.width) // 2, (image.height - self.height) // 2
+        return image.crop((left, top, left + self.width, top + self.height))
 
 
 @dataclass(frozen=True)
@@ -140,10 +158,14 @@ class Recipe:
         if steps and _kind(steps[0]) == CENTER_CROP:
             cut = _sizes(steps.pop(0).size)
             crop = (cut[0], cut[-1])
+        rounds_down = bool(steps) and isinstance(steps[0], MiddleCut)
+        if rounds_down:
+            middle = steps.pop(0)
+            crop = (middle.height, middle.width)
         if rgb and steps and _kind(steps[0]) in CONVERT:
             steps.pop(0)
         known = not steps and interpolation in ("", "bilinear", "bicubic")
-        return Resizing(rgb, size, interpolation, crop) if known else None
+        return Resizing(rgb, size, interpolation, crop, rounds_down) if known else None
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8] | None:
         """Return the (channels, height, width) uint8 pixels of an image; None where the steps give no 8-bit image."""

@@ -1,4 +1,4 @@
-"""Find weights that open_clip and timm have published, by a part of their names."""
+"""Find weights that open_clip, timm and torchvision have published, by a part of their names."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ class Published:
 
 
 def published_like(patterns: Sequence[str]) -> Iterator[Published]:
-    """Yield the weights whose name has a part that matches a pattern, whatever the case; of open_clip, then of timm."""
+    """Yield the weights whose name has a part that matches a pattern, whatever the case.
+
+    Of open_clip, then of timm, then of torchvision.
+    """
     import open_clip
     import timm
+    from torchvision import models
 
     wanted = [f"*{pattern.casefold()}" for pattern in patterns]
 
@@ -35,3 +39,7 @@ def published_like(patterns: Sequence[str]) -> Iterator[Published]:
         if like(name):
             config = timm.get_pretrained_cfg(name)
             yield Published(f"timm:{name}", config.input_size[-1] if config else None, "no")
+    for name in models.list_models(module=models):
+        for entry in models.get_model_weights(name):
+            if like(f"{name}.{entry.name}"):
+                yield Published(f"torchvision:{name}.{entry.name}", int(entry.transforms().crop_size[0]), "no")

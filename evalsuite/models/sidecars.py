@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import ModelError
+from evalsuite.models.repositories import Repository
+from evalsuite.models.weights import HubFile, WeightsPlace
 from evalsuite.reading import parse_json, read_bytes
 
 
@@ -36,3 +38,19 @@ def read_sidecar(checkpoint: Path, name: str) -> Sidecar | None:
     if not isinstance(content, dict):
         raise ModelError(f"{place} must be a mapping.")
     return Sidecar(path, content)
+
+
+def configuration(repository: Repository, name: str, model: str) -> Mapping[str, Any]:
+    """Return a configuration of a repository; ModelError while it is not on this machine. model: its name."""
+    content = repository.read(name)
+    if content is None:
+        raise ModelError(f"{model}: {name} of {repository.id} is not on this machine yet.")
+    return content
+
+
+def weights_of(repository: Repository, names: Sequence[str], config: str) -> WeightsPlace:
+    """Return where the weights of a repository are: of the commit that its configuration is of."""
+    if repository.folder is not None:
+        return next((path for path in map(repository.find, names) if path is not None), None)
+    at = repository.find(config)
+    return HubFile(repository.id, tuple(names), at.parent.name if at else repository.revision)

@@ -97,14 +97,15 @@ def instead(name: str, weights: Collection[str], *, guess: bool) -> str | None:
         )
     if path.suffix.casefold() in weights:
         return f"Say of which architecture the file is: open_clip:ARCH/TAG@{path} or timm:NAME@{path}."
-    if name.startswith("torchvision:"):
-        return f"timm has the weights of torchvision: timm:{path}.tv_in1k, timm:{path}.tv2_in1k."
-    if Path(name).is_dir():
-        return "It is a folder: name the weights in it, open_clip:ARCH/FOLDER/FILE or timm:NAME@FOLDER/FILE."
-    if HUB_PREFIXES.match(name) or (guess and re.fullmatch(r"[\w.-]+/[\w.-]+", name)):
+    if Path(name).expanduser().is_dir():
         return (
-            "Repositories of the hub are read where open_clip or timm know them. Of another, download the weights and "
-            "give the file: open_clip:ARCH/TAG@PATH or timm:NAME@PATH."
+            "It is a folder without a configuration of transformers, open_clip or timm. Name the weights in it, "
+            "open_clip:ARCH/FOLDER/FILE or timm:NAME@FOLDER/FILE; for features that are computed, features:FOLDER."
+        )
+    if guess and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return (
+            f"If it is a repository of the hub, say in whose format: hf:{name} (transformers) or hf-hub:{name} "
+            "(open_clip, timm)."
         )
     return None
 

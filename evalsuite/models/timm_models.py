@@ -14,14 +14,12 @@ from evalsuite.models.checkpoints import Checkpoint, misfit, read_checkpoint
 from evalsuite.models.fitting import Fit, fit
 from evalsuite.models.modules import TorchImageModel
 from evalsuite.models.names import ResolvedModel
-from evalsuite.models.plans import Plan
-from evalsuite.models.sidecars import read_sidecar
+from evalsuite.models.plans import Plan, check_patches, size_misfit
+from evalsuite.models.repositories import CONFIG, Repository
+from evalsuite.models.sidecars import configuration, read_sidecar, weights_of
 from evalsuite.models.skeletons import Skeleton, without_weights
 from evalsuite.models.weights import HubFile, UrlFile, WeightsPlace, hub_candidates
 from evalsuite.registry import did_you_mean
-
-CONFIG_FILE = "config.json"
-"""What timm writes next to weights for the hub: architecture and pretrained_cfg."""
 
 PREPROCESS_KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 """The fields of timm's PretrainedCfg that decide the inference transform."""
@@ -35,10 +33,10 @@ def load(resolved: ResolvedModel, *, offline: bool, cache_dir: Path | None) -> T
     plan = make_plan(resolved)
     weights = plan.weights(offline=offline, cache_dir=cache_dir)
     transform = _timm().data.create_transform(**plan.preprocessing, is_training=False)
-    if resolved.checkpoint is None:
+    if resolved.checkpoint is None and resolved.repository is None:
         return plan.model(_published_network(resolved, weights.path), transform, weights)
     checkpoint = read_checkpoint(weights.path)
-    module, found = _network(resolved, checkpoint)
+    module, found = _network(resolved, checkpoint, plan.architecture)
     return plan.model(module, transform, weights, warnings=found.said(checkpoint), **found.details(checkpoint))
 
 
@@ -50,33 +48,56 @@ def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> s
 def skeleton(resolved: ResolvedModel) -> Skeleton:
     """Return the network without weights."""
     plan = make_plan(resolved)
+    name, arguments = _of_architecture(resolved, plan.architecture)
     with without_weights():
-        network = _timm().create_model(plan.resolved.target, pretrained=False)
+        network = _timm().create_model(name, pretrained=False, **arguments)
     return Skeleton(network, tuple(plan.preprocessing["input_size"]))
 
 
 def make_plan(resolved: ResolvedModel) -> Plan:
     """Look up what timm knows of the weights; UsageError for a name that it does not have."""
+    if resolved.repository is not None:
+        return _plan_of(resolved.repository, resolved)
     architecture = resolved.target.partition(".")[0]
     config = _published_config(resolved)
     own, warnings = _own_config(resolved, architecture)
-    preprocessing = dict(_timm().data.resolve_data_config(pretrained_cfg={**config, **own}))
+    preprocessing = _preprocessing({**config, **own}, resolved.image_size)
     place = resolved.checkpoint or _published(config)
     form = f"timm:{resolved.target}@/path/to/weights.safetensors"
-    details = {"config": CONFIG_FILE} if own else {}
+    details = {"config": CONFIG} if own else {}
     return Plan(resolved, architecture, preprocessing, [PENULTIMATE], place, form, warnings, details)
+
+
+def _preprocessing(config: Mapping[str, Any], image_size: int | None) -> dict[str, Any]:
+    """Return timm's description of how images are prepared; the cropped part stays at another size."""
+    found = dict(_timm().data.resolve_data_config(pretrained_cfg=dict(config)))
+    return found if image_size is None else {**found, "input_size": (found["input_size"][0], image_size, image_size)}
+
+
+def _plan_of(repository: Repository, resolved: ResolvedModel) -> Plan:
+    """Return the plan of a repository of the hub, or a folder, that has timm's configuration in it.
+
+    Older files have the fields of `pretrained_cfg` at the top.
+    """
+    content = configuration(repository, CONFIG, resolved.name)
+    architecture = {"name": content["architecture"], "arguments": content.get("model_args") or {}}
+    if not _timm().is_model(architecture["name"]):
+        raise ModelError(f"{resolved.name}: this timm has no architecture {architecture['name']!r}; a newer one may.")
+    config = content.get("pretrained_cfg") or content
+    preprocessing = _preprocessing({key: config[key] for key in config if key in PREPROCESS_KEYS}, resolved.image_size)
+    place = weights_of(repository, hub_candidates(config.get("hf_hub_filename") or DEFAULT_FILE), CONFIG)
+    form = f"timm:{architecture['name']}@/path/to/weights.safetensors"
+    return Plan(resolved, architecture, preprocessing, [PENULTIMATE], place, form, (), {"config": CONFIG})
 
 
 def _own_config(resolved: ResolvedModel, architecture: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Return how the images of a checkpoint are prepared by the file next to it, and a warning where it is not its."""
-    found = (
-        read_sidecar(resolved.checkpoint, CONFIG_FILE) if resolved.checkpoint and "." not in resolved.target else None
-    )
+    found = read_sidecar(resolved.checkpoint, CONFIG) if resolved.checkpoint and "." not in resolved.target else None
     if found is None or "architecture" not in found.content:  # config.json is a common name: not every one is timm's
         return {}, ()
     if found.content["architecture"] != architecture:
         of = found.content["architecture"]
-        return {}, (f"The {CONFIG_FILE} next to it is of {of}, not of {architecture}, and was not read.",)
+        return {}, (f"The {CONFIG} next to it is of {of}, not of {architecture}, and was not read.",)
     config = {**found.content, **found.part("pretrained_cfg")}
     return {key: config[key] for key in PREPROCESS_KEYS if config.get(key) is not None}, ()
 
@@ -120,35 +141,63 @@ def _published_network(resolved: ResolvedModel, path: Path) -> Any:
     # conversions that some architectures need.
     overlay = {"state_dict": dict(read_checkpoint(path).state)}
     try:
-        module = _timm().create_model(resolved.target, pretrained=True, pretrained_cfg_overlay=overlay)
+        module = _timm().create_model(
+            resolved.target, pretrained=True, pretrained_cfg_overlay=overlay, **_size(resolved, resolved.target)
+        )
     except RuntimeError as error:
         raise misfit(path, f"timm {resolved.target}", error) from error
     module.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights
     return module
 
 
-def _network(resolved: ResolvedModel, checkpoint: Checkpoint) -> tuple[Any, Fit]:
+def _size(resolved: ResolvedModel, architecture: str, **arguments: Any) -> dict[str, int]:
+    """Return the argument by which a network is built for another image size; a convolutional one takes any."""
+    size = resolved.image_size
+    if size is None:
+        return {}
+    try:
+        with without_weights():
+            module = _timm().create_model(architecture, pretrained=False, **arguments, img_size=size)
+    except TypeError:
+        return {}
+    except (AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise size_misfit(resolved, error) from error
+    check_patches(module, resolved)
+    return {"img_size": size}
+
+
+def _network(resolved: ResolvedModel, checkpoint: Checkpoint, architecture: Any) -> tuple[Any, Fit]:
     """Build a network with the weights of a checkpoint.
 
     Its classifier need not be there, nor have the classes of the published one: the probe does not read it.
     """
-    module = _timm().create_model(resolved.target, pretrained=False)
+    name, arguments = _of_architecture(resolved, architecture)
+    module = _timm().create_model(name, pretrained=False, **arguments)
     named = module.pretrained_cfg.get("classifier") or ()
     heads = tuple(f"{name}." for name in ([named] if isinstance(named, str) else named))
     found = fit(
         module,
         checkpoint,
-        f"timm {resolved.target}",
-        convert=lambda state: _converted(module, state, heads, checkpoint.path),
+        f"timm {name}",
+        convert=lambda state: _converted(module, state, heads, None if resolved.image_size else checkpoint.path),
         optional=heads,
     )
     return module, found
 
 
-def _converted(module: Any, state: dict[str, Any], heads: tuple[str, ...], path: Path) -> dict[str, Any]:
+def _of_architecture(resolved: ResolvedModel, architecture: Any) -> tuple[str, dict[str, Any]]:
+    """Return the name of a network and the arguments to build it with. architecture: of its plan."""
+    name, arguments = resolved.target, {}
+    if isinstance(architecture, Mapping):  # of a repository
+        name, arguments = architecture["name"], architecture["arguments"]
+    return name, {**arguments, **_size(resolved, name, **arguments)}
+
+
+def _converted(module: Any, state: dict[str, Any], heads: tuple[str, ...], path: Path | None) -> dict[str, Any]:
     """Return weights as this release of timm names them, by the function it has for files of older and other origin.
 
     It is asked where they do not fit as they are. It may rename and reshape, not stretch: ModelError says so.
+    path: of the file; None where another image size was asked for, and it may stretch.
     """
     wanted = {name: value.shape for name, value in module.state_dict().items() if not name.startswith(heads or ("-",))}
     convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
@@ -159,7 +208,7 @@ def _converted(module: Any, state: dict[str, Any], heads: tuple[str, ...], path:
     except (KeyError, IndexError, ValueError, AttributeError, RuntimeError, TypeError):  # of another architecture
         return state
     for name, value in made.items():
-        if name in state and name in wanted and state[name].numel() != value.numel():
+        if path is not None and name in state and name in wanted and state[name].numel() != value.numel():
             raise ModelError(
                 f"{path}: {name} has the shape {tuple(state[name].shape)} and the network's has {tuple(wanted[name])}: "
                 "the weights are of another image or patch size. Name the architecture that they were trained with."

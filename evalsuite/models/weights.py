@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, overload
 
 from evalsuite.errors import ModelError
 from evalsuite.hashing import file_sha256
@@ -29,18 +30,24 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a hub repository under one of several names, best first."""
+    """A file of a hub repository under one of several names, best first. revision: branch, tag or commit."""
 
     repository: str
     filenames: tuple[str, ...]
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
 class UrlFile:
-    """A file that open_clip or timm takes from an older weights URL, and where it keeps it."""
+    """A file that a library takes from a URL, and where it keeps it.
+
+    sha256: how the checksum begins, where the library says so: such a file is downloaded. Others are of forms that
+    need not be readable.
+    """
 
     url: str
     path: Path
+    sha256: str = ""
 
 
 WeightsPlace = Path | HubFile | UrlFile | None
@@ -69,38 +76,76 @@ def find_weights(place: WeightsPlace, cache_dir: Path | None) -> WeightsFile | N
         case Path():
             digest = _digest(place, cache_dir)
             return WeightsFile(place, digest, f"{place.name} {digest}")
-        case UrlFile(url, path) if path.is_file():
+        case UrlFile(url, path, _) if path.is_file():
             return WeightsFile(path, _digest(path, cache_dir), url)
-        case HubFile(repository, filenames):
+        case HubFile(repository, filenames, revision):
             from huggingface_hub import try_to_load_from_cache
 
             for filename in filenames:
-                cached = try_to_load_from_cache(repository, filename)
+                cached = try_to_load_from_cache(repository, filename, revision=revision)
                 if isinstance(cached, str):
                     return _of_hub(place, Path(cached), cache_dir)
     return None
 
 
 def download_weights(hub: HubFile, wanted: str, remedy: str, *, offline: bool, cache_dir: Path | None) -> WeightsFile:
-    """Download a file of the hub.
+    """Download weights from the hub.
 
     wanted: the model in the words of the user; remedy: what to do on a machine without network.
     Raises ModelError within seconds when it is not available.
     """
+    path = download_file(hub, f"the weights of {wanted}", remedy, offline=offline)
+    return _of_hub(hub, path, cache_dir)
+
+
+@overload
+def download_file(
+    hub: HubFile, wanted: str, remedy: str, *, offline: bool, optional: Literal[False] = False
+) -> Path: ...
+
+
+@overload
+def download_file(hub: HubFile, wanted: str, remedy: str, *, offline: bool, optional: bool) -> Path | None: ...
+
+
+def download_file(hub: HubFile, wanted: str, remedy: str, *, offline: bool, optional: bool = False) -> Path | None:
+    """Download a file of the hub; arguments and errors are those of `download_weights`.
+
+    optional: None where the repository has none of the names.
+    """
     from huggingface_hub import constants, hf_hub_download
 
-    missing = f"the weights of {wanted} are not in the local cache ({constants.HF_HUB_CACHE}) and cannot be downloaded"
+    missing = f"{wanted} are not in the local cache ({constants.HF_HUB_CACHE}) and cannot be downloaded"
     if offline or constants.HF_HUB_OFFLINE:
         raise ModelError(f"{missing} (offline was asked for). {remedy}")
     try:
         filename = _first_on_hub(hub)
-        path = Path(hf_hub_download(hub.repository, filename)) if filename else None
+        path = Path(hf_hub_download(hub.repository, filename, revision=hub.revision)) if filename else None
     except Exception as error:
         # The exceptions of the HTTP library below huggingface_hub differ from version to version.
         raise ModelError(f"{missing} ({type(error).__name__}: {first_line(error)}). {remedy}") from error
-    if path is None:
+    if path is None and not optional:
         raise ModelError(f"{missing} (the repository has none of {', '.join(hub.filenames)}). {remedy}")
-    return _of_hub(hub, path, cache_dir)
+    return path
+
+
+def download_url(file: UrlFile, wanted: str, remedy: str, *, offline: bool, cache_dir: Path | None) -> WeightsFile:
+    """Download a file whose checksum is known; arguments and errors are those of `download_weights`."""
+    from urllib.request import Request, urlopen
+
+    from huggingface_hub import constants
+    from torch.hub import download_url_to_file
+
+    missing = f"the weights of {wanted} are not at {file.path} and cannot be downloaded from {file.url}"
+    if offline or constants.HF_HUB_OFFLINE:
+        raise ModelError(f"{missing} (offline was asked for). {remedy}")
+    try:
+        urlopen(Request(file.url, method="HEAD"), timeout=CONNECT_SECONDS).close()
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        download_url_to_file(file.url, str(file.path), file.sha256, progress=False)
+    except (OSError, RuntimeError) as error:  # RuntimeError: another checksum
+        raise ModelError(f"{missing} ({type(error).__name__}: {first_line(error)}). {remedy}") from error
+    return WeightsFile(file.path, _digest(file.path, cache_dir), file.url)
 
 
 def _first_on_hub(hub: HubFile) -> str | None:
@@ -110,7 +155,8 @@ def _first_on_hub(hub: HubFile) -> str | None:
 
     for filename in hub.filenames:
         with suppress(EntryNotFoundError):
-            get_hf_file_metadata(hf_hub_url(hub.repository, filename), timeout=CONNECT_SECONDS)
+            url = hf_hub_url(hub.repository, filename, revision=hub.revision)
+            get_hf_file_metadata(url, timeout=CONNECT_SECONDS)
             return filename
     return None
 

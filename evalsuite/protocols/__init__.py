@@ -17,11 +17,23 @@ from evalsuite.registry import Registry, did_you_mean
 PROTOCOLS: Registry[type[EvaluationProtocol]] = Registry("protocol", "evalsuite.protocols")
 PROTOCOLS.register("zero_shot", "evalsuite.protocols.zero_shot:ZeroShot")
 PROTOCOLS.register("linear_probe", "evalsuite.protocols.linear_probe:LinearProbe")
+PROTOCOLS.register("knn", "evalsuite.protocols.knn:KNN")
+PROTOCOLS.register("prototype", "evalsuite.protocols.prototype:Prototype")
+PROTOCOLS.register("few_shot", "evalsuite.protocols.few_shot:FewShot")
 
 DEFAULT_PROTOCOLS = ("zero_shot", "linear_probe")
-"""The two of the paper; what other packages add is run when it is named."""
+"""The two of the paper."""
 
-__all__ = ["DEFAULT_PROTOCOLS", "PROTOCOLS", "EvaluationProtocol", "make_protocols", "options_of"]
+FURTHER_PROTOCOLS = ("knn", "prototype", "few_shot")
+"""What else can be told from the same features; with those of other packages, run when they are named."""
+
+EVERY = "all"
+"""Stands for all protocols of this project."""
+
+__all__ = [
+    "DEFAULT_PROTOCOLS", "EVERY", "FURTHER_PROTOCOLS", "PROTOCOLS", "EvaluationProtocol", "make_protocols",
+    "options_of",
+]  # fmt: skip
 
 
 def options_of(names: Sequence[str] | None = None) -> Iterator[Option]:
@@ -39,12 +51,13 @@ def options_of(names: Sequence[str] | None = None) -> Iterator[Option]:
 def make_protocols(
     names: Sequence[str], keywords: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[EvaluationProtocol]:
-    """Return the protocols called `names` with their options.
+    """Return the protocols called `names`, each once, with their options; `all` is every one of this project.
 
     keywords: `probe_tolerance` -> value, among others; settings: `probe.tolerance` (or `linear_probe.tolerance`) ->
     value or its text, which win. Raises UsageError for a protocol, a setting or a value that is none.
     """
-    kinds = [PROTOCOLS.get(name) for name in names]
+    spelled = [one for name in names for one in (DEFAULT_PROTOCOLS + FURTHER_PROTOCOLS if name == EVERY else (name,))]
+    kinds = [PROTOCOLS.get(name) for name in dict.fromkeys(spelled)]
     known = {
         f"{prefix}.{item.name}": item.keyword
         for kind in kinds

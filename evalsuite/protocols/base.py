@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from evalsuite.models.base import UNKNOWN_LOGITS, Logits
+from evalsuite.tasks.loading import OWN_PROMPTS, PromptChoice, apply_prompts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +35,8 @@ class ProtocolInput:
     """Everything a protocol may use. It sees no image, no file and no model.
 
     read: (split, layer) -> Samples. embed_texts: texts -> (n, dim) float32, unnormalised. logits: the model's own.
-    on_progress: told (what, done, total).
+    validation: for a protocol that does not train, samples to fit a temperature on, for each fold it scores; none where
+    nobody asked. on_progress: told (what, done, total).
     """
 
     task: TaskSpec
@@ -44,6 +47,7 @@ class ProtocolInput:
     seed: int = 0
     on_progress: Callable[[str, int, int], None] = lambda what, done, total: None
     logits: Logits = UNKNOWN_LOGITS
+    validation: Sequence[Split] = ()
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,32 @@ class FoldScores:
     ids: list[str]
 
 
+@dataclass(frozen=True)
+class Head:
+    """A linear classifier: logits are features @ weights.T + intercepts.
+
+    weights: (C, D), intercepts: (C,), float64.
+    """
+
+    weights: NDArray[np.float64]
+    intercepts: NDArray[np.float64]
+
+
 @dataclass
 class Outcome:
     """What a protocol found: the scores of every fold, and what a reader may want to know.
 
-    details: for the record; each protocol declares the keys of its own as a TypedDict.
+    details: for the record; each protocol declares the keys of its own as a TypedDict. validation: scores of samples
+    that the fit has not seen, for each fold: a temperature is fitted on them. heads: what was fitted, for each fold,
+    where it is linear: `--save-head` keeps the first.
     """
 
     folds: list[FoldScores]
     sizes: dict[str, int | list[int]]
     details: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    validation: Sequence[FoldScores] = ()
+    heads: Sequence[Head] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +104,8 @@ class EvaluationProtocol(ABC):
     are recorded, and those that are not the default tell results apart. version: raised when the numbers it gives
     change, so that stored results are computed again. layer: the layer of the model that it reads. needs_text: whether
     it needs a text encoder. needs_training: whether it reads more than the test split. scores, multilabel_scores: what
-    its scores mean; None: nobody can say how sure it is.
+    its scores mean; None: nobody can say how sure it is. has_head: whether what it fits is linear and can be kept.
+    prompts: those it takes in place of the task's own.
     """
 
     name: ClassVar[str]
@@ -97,9 +117,33 @@ class EvaluationProtocol(ABC):
     needs_training: ClassVar[bool] = False
     scores: ClassVar[ScoreKind | None] = None
     multilabel_scores: ClassVar[ScoreKind | None] = None
+    has_head: ClassVar[bool] = False
+    prompts: PromptChoice = OWN_PROMPTS
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
+
+    def with_prompts(self, choices: Sequence[PromptChoice]) -> list[EvaluationProtocol]:
+        """Return this protocol for each choice of prompts; just itself where it reads no text."""
+        if not self.needs_text:
+            return [self]
+        found = [copy(self) for _ in choices]
+        for one, choice in zip(found, choices, strict=True):
+            one.prompts = choice
+        return found
+
+    @property
+    def label(self) -> str:
+        """Its name, with the prompts where they are not the task's own."""
+        return self.name if self.prompts == OWN_PROMPTS else f"{self.name} (prompts {self.prompts.label})"
+
+    def prompted(self, task: TaskSpec) -> TaskSpec:
+        """Return the task with the prompts that this protocol takes; SpecError where they are not of its classes."""
+        return apply_prompts(task, self.prompts)
+
+    def not_applicable(self, task: TaskSpec) -> str | None:
+        """Say why this protocol has no meaning for a task; None: it has one."""
+        return None
 
     def version_for(self, task: TaskSpec) -> int:
         """Return the version that decides whether a stored result of a task still holds."""
@@ -108,6 +152,10 @@ class EvaluationProtocol(ABC):
     def temperature(self, details: Mapping[str, Any]) -> float | None:
         """Return what stored logits are multiplied with to be the model's own; None: the details do not say it."""
         return 1.0
+
+    def bias(self, details: Mapping[str, Any]) -> float:
+        """Return what is added to stored logits, after their temperature; a model that has one is read by a sigmoid."""
+        return 0.0
 
     @abstractmethod
     def splits(self, folds: Sequence[Fold]) -> list[Split]:

@@ -66,6 +66,10 @@ class ZeroShot(EvaluationProtocol):
         scale = details.get("logit_scale")
         return None if scale is None else float(scale) / SCORE_SCALE
 
+    def bias(self, details: Mapping[str, Any]) -> float:
+        """Return the bias of a model that was trained with a sigmoid."""
+        return float(details.get("logit_bias", 0.0))
+
     def splits(self, folds: Sequence[Fold]) -> list[Split]:
         """Return the test splits, each once: folds that only train differently share one."""
         unique: dict[tuple[str, bytes], Split] = {}
@@ -85,11 +89,7 @@ class ZeroShot(EvaluationProtocol):
         splits = self.splits(given.folds)
         for number, split in enumerate(splits):
             given.on_progress("zero-shot", number, len(splits))
-            test = given.read(split, self.layer)
-            scores = image_logits(test.features, weights, given.device)
-            if given.task.multilabel:
-                scores = (scores * (given.logits.scale / SCORE_SCALE)).softmax(dim=1)  # a bias is the same for all
-            found.append(FoldScores(scores.numpy(), test.labels, test.ids))
+            found.append(self._scored(given, split, weights))
         given.on_progress("zero-shot", len(splits), len(splits))
         return Outcome(
             folds=found,
@@ -101,7 +101,15 @@ class ZeroShot(EvaluationProtocol):
                 logit_bias=given.logits.bias,
             ),
             warnings=warnings,
+            validation=[self._scored(given, split, weights) for split in given.validation],
         )
+
+    def _scored(self, given: ProtocolInput, split: Split, weights: torch.Tensor) -> FoldScores:
+        samples = given.read(split, self.layer)
+        scores = image_logits(samples.features, weights, given.device)
+        if given.task.multilabel:
+            scores = (scores * (given.logits.scale / SCORE_SCALE)).softmax(dim=1)  # a bias is the same for all
+        return FoldScores(scores.numpy(), samples.labels, samples.ids)
 
 
 def class_prompts(classes: Sequence[TaskClass], templates: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from evalsuite.protocols import FURTHER_PROTOCOLS
 from evalsuite.report.claims import check_claims
+from evalsuite.report.editions import editions
+from evalsuite.report.few_shot import FEW_SHOT, matching_notes
 from evalsuite.report.ranking import find_baselines, with_differences, with_groups, with_standings
 from evalsuite.report.table import Leaderboard, Row, Verdict
 from evalsuite.results.library import Library
-from evalsuite.results.naming import select
+from evalsuite.results.naming import Selection, select
 from evalsuite.results.numbers import (
     ModelKey,
     Number,
@@ -45,13 +49,14 @@ def build_leaderboard(
 
     protocols, tasks, models, tags: what is shown, measured and published alike, see `select`; one that selects nothing
     is a UsageError. Without them the columns and protocols are those that results have a value for, or else those of
-    the published numbers.
+    the published numbers; the further protocols of this project only where there is nothing else.
     baselines: models or families; each row gets its difference to the best of each, measured or published.
     groups: tag -> tasks; each row gets its average over those of them in the table. claims: check the claims of the
     published sets, on all their tasks, whatever the table shows. library: of the baselines and claims.
     """
     library = library or Library()
     selected = select(table, protocols=protocols, tasks=tasks, models=models, tags=tags)
+    selected, left_out = (selected, []) if protocols else _without_further(selected)
     chosen, states = selected.chosen, told_apart(selected.chosen.places)
     values = newest(filter(_is_measured, chosen.numbers), include_partial=include_partial)
     shown_tasks = selected.tasks if tasks or tags else _there(selected.tasks, values or chosen.published)
@@ -68,15 +73,32 @@ def build_leaderboard(
     notes = [
         *_average_note(rows, shown_tasks),
         *_standing_notes(compared, shown_tasks),
+        *filter(None, (editions(compared, task) for task in shown_tasks)),
         *(rival.note(len(shown_tasks)) for rival in rivals),
         *(f"tag:{tag}: average over {', '.join(names)}." for tag, names in shown_groups.items()),
         *_published_notes(table.published, printed, shown_tasks),
         *_selection_notes(chosen, values, include_partial),
         *_variant_notes(chosen, states),
+        *left_out,
+        *(matching_notes(selected.of_models.numbers) if FEW_SHOT in selected.protocols else ()),
         *_problem_notes(chosen, values, states),
     ]
     verdicts = _verdicts(selected.of_models, library) if claims else ()
     return Leaderboard(tuple(shown_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
+
+
+def _without_further(selected: Selection) -> tuple[Selection, list[str]]:
+    """Leave out this project's further protocols where others were measured, and say so: by default, like is compared
+    with like."""
+    measured = {number.protocol for number in selected.chosen.numbers if number.is_measured}
+    further = measured.intersection(FURTHER_PROTOCOLS)
+    if further in (set(), measured):
+        return selected, []
+    rows = len({number.row for number in selected.chosen.numbers if number.protocol in further})
+    left_out = f"Not shown: {counted(rows, 'row')} of {', '.join(sorted(further))}; --protocol all shows everything."
+    chosen = selected.chosen.where(lambda place: place.protocol not in further)
+    protocols = [protocol for protocol in selected.protocols if protocol not in further]
+    return replace(selected, chosen=chosen, protocols=protocols), [left_out]
 
 
 def _there(tasks: Sequence[str], numbers: Iterable[Number]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,8 @@ import numpy as np
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import METRICS
 from evalsuite.results.numbers import Number
-from evalsuite.results.samples import LoggedSamples, read_samples
+from evalsuite.results.samples import LoggedSamples, gives_its_value, samples_of
 from evalsuite.stats import Difference, PairedScores, mcnemar, paired_bootstrap
-
-TOLERANCE = 1e-6
-"""How far a value computed from the logged samples may be from the recorded one: the order of sums in float32."""
 
 
 class NotPairedError(EvalsuiteError):
@@ -30,7 +26,7 @@ class _Logged:
 
     def check(self, value: float) -> None:
         """Raise NotPairedError where the samples give another value than the record's: another run wrote them."""
-        if not math.isclose(value, self.number.value, abs_tol=TOLERANCE):
+        if self.number.record is not None and not gives_its_value(self.number.record, value):
             raise NotPairedError(
                 f"the logged samples of {self.number.model} give {100 * value:.2f} where the record has "
                 f"{100 * self.number.value:.2f}"
@@ -44,18 +40,17 @@ def paired_difference(first: Number, second: Number, level: float) -> Difference
     samples with the same labels, and the samples must give the recorded values again; else NotPairedError says what is
     wrong.
     """
-    paths = [number.stored.samples if number.stored else None for number in (first, second)]
     exact = first.metric == second.metric == "accuracy" and not (first.has_folds or second.has_folds)
-    lacking = [number.model for number, path in zip((first, second), paths, strict=True) if path is None]
-    if lacking:
-        who = lacking[0] if len(lacking) == 1 else "either"
-        raise NotPairedError(f"no samples were logged for {who}; run with --log-samples")
     try:
-        one, two = (
-            _Logged(number, read_samples(path, scores=not exact))
-            for number, path in zip((first, second), paths, strict=True)
-            if path is not None
-        )
+        found = [
+            (number, samples_of(number.stored, scores=not exact) if number.stored else None)
+            for number in (first, second)
+        ]
+        lacking = [number.model for number, samples in found if samples is None]
+        if lacking:
+            who = lacking[0] if len(lacking) == 1 else "either"
+            raise NotPairedError(f"no samples were logged for {who}; run with --log-samples")
+        one, two = (_Logged(number, samples) for number, samples in found if samples is not None)
         _check_same(one, two)
         return _mcnemar(one, two, level) if exact else _draws(one, two, level)
     except NotPairedError:

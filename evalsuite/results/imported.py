@@ -17,11 +17,11 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from evalsuite import config
-from evalsuite.atomic import write_json
 from evalsuite.errors import SpecError, UsageError
 from evalsuite.reading import read_bytes
 from evalsuite.records import Strict, first_problem
 from evalsuite.results.numbers import Number, Origin
+from evalsuite.seals import BROKEN, unseal, write_sealed
 
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 
@@ -100,7 +100,7 @@ def store_imported(table: ImportedTable) -> Path:
     """Write `table` in one step, in place of an earlier import of its name, and return the file."""
     path = config.imported_dir() / f"{table.name}.json"
     try:
-        write_json(path, table.model_dump(mode="json"))
+        write_sealed(path, table.model_dump(mode="json"))
     except OSError as error:
         raise UsageError(f"Cannot write {path}: {error.strerror or error}. EVALSUITE_HOME names its folder.") from error
     return path
@@ -111,10 +111,13 @@ def read_imported() -> tuple[Number, ...]:
     numbers: list[Number] = []
     for path in sorted(config.imported_dir().glob("[!.]*.json")):
         try:
-            table = ImportedTable.model_validate_json(read_bytes(path))
+            content, fits = unseal(read_bytes(path))
+            table = ImportedTable.model_validate_json(content)
         except ValidationError as error:
             raise SpecError(f"{path}: {first_problem(error)}. Import it again, or remove the file.") from error
         if table.name != path.stem:
             raise SpecError(f"{path}: it says that its name is {table.name!r}. Import it again, or remove the file.")
+        if not fits:
+            raise SpecError(f"{path}: {BROKEN}. Import it again, or remove the file.")
         numbers += table.numbers()
     return tuple(numbers)

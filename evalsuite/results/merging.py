@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalsuite import atomic
 from evalsuite.locks import Lock
 from evalsuite.records import Result
+from evalsuite.results.head_files import HEAD_ENDS, head_paths
 from evalsuite.results.store import (
     LOCK_FILE,
     RANK,
     UnreadableRecordError,
     log_path,
+    misplaced,
     read_result,
     samples_path,
 )
@@ -57,6 +59,9 @@ def plan_results(folders: Sequence[Path], to: Path) -> ResultPlan:
             except (OSError, UnreadableRecordError) as error:
                 plan.unreadable.append(f"{path}: {error}")
                 continue
+            if problem := misplaced(path, found[1]):
+                plan.unreadable.append(f"{path} {problem}")
+                continue
             if best is None:
                 best = found
             elif problem := _contradiction(best[1], found[1]):
@@ -68,24 +73,32 @@ def plan_results(folders: Sequence[Path], to: Path) -> ResultPlan:
     return plan
 
 
-def copy_record(source: Path, target: Path) -> None:
-    """Copy a record and what lies next to it; a reader sees the old record or the new one with all it names."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with Lock(target.parent / LOCK_FILE):
-        for beside in (samples_path, log_path):
-            if beside(source).is_file():
-                atomic.write_bytes(beside(target), beside(source).read_bytes())
+def copy_record(source: Path, target: Path, tell: Callable[[str], None] | None = None) -> None:
+    """Copy a record and what lies next to it; a reader sees the old record or the new one with all it names.
+
+    tell: see `Lock`.
+    """
+    pairs = list(zip(_next_to(source), _next_to(target), strict=True))
+    with Lock(target.parent / LOCK_FILE, tell):
+        for file, copy in pairs:
+            if file.is_file():
+                atomic.write_bytes(copy, file.read_bytes())
         atomic.write_bytes(target, source.read_bytes())
-        for beside in (samples_path, log_path):
-            if not beside(source).is_file():
-                beside(target).unlink(missing_ok=True)
+        for file, copy in pairs:
+            if not file.is_file():
+                atomic.remove(copy)
+
+
+def _next_to(record: Path) -> tuple[Path, ...]:
+    return samples_path(record), log_path(record), *head_paths(record)
 
 
 def _records(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         if _FOLDER.fullmatch(Path(folder).name):
-            yield from (Path(folder) / name for name in sorted(names) if _RECORD.fullmatch(name))
+            records = (name for name in sorted(names) if _RECORD.fullmatch(name) and not name.endswith(HEAD_ENDS))
+            yield from (Path(folder) / name for name in records)
 
 
 def _contradiction(one: Result, other: Result) -> str:

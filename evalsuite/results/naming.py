@@ -17,7 +17,7 @@ PUBLISHED = "published:"
 """What a name begins with that stands for nothing measured here."""
 
 ALL = "all"
-"""The name of everything that papers printed or was imported."""
+"""The name of everything that papers printed or was imported; of protocols, of every one."""
 
 NAMED = 30
 """Names an error lists before it counts the rest: the paper's tasks fit."""
@@ -80,7 +80,7 @@ def select(
 ) -> Selection:
     """Return what the names choose; without any, everything. One that chooses nothing is a UsageError.
 
-    models: see stands_for; tasks, tags: see choose_tasks; protocols: names or patterns.
+    models: see stands_for; tasks, tags: see choose_tasks; protocols: names or patterns, `all` for every one.
     """
     of_models = _of_models(table, models)
     known = dict.fromkeys(number.task for number in of_models.published)
@@ -148,7 +148,7 @@ def resolve_names(kind: str, patterns: Sequence[str], known: Sequence[str]) -> l
         return list(known)
     chosen: dict[str, None] = {}
     for pattern in patterns:
-        folded = pattern.casefold()
+        folded = "*" if (kind, pattern) == ("protocol", ALL) else pattern.casefold()
         found = [name for name in known if name.casefold() == folded or fnmatchcase(name.casefold(), folded)]
         if not found:
             raise _nothing_for(kind, pattern, known)

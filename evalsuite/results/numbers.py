@@ -169,10 +169,21 @@ class Number(Place):
         return clopper_pearson(min(self.n, round(self.value * self.n)), self.n)
 
     def further(self) -> Iterator[Number]:
-        """Yield the metrics that the record has next to that of the task."""
-        for name, value in (self.record.metrics if self.record else {}).items():
+        """Yield what the record has next to the task's metric: other metrics, calibration, fewer images per class."""
+        if self.record is None:
+            return
+        for name, value in {**self.record.metrics, **_in_details(self.metric, self.record.details)}.items():
             if name != self.metric:
                 yield replace(self, metric=name, value=value, is_main=False, interval=None)
+
+
+def _in_details(metric: str, details: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers in the details of a record: among others `ece`, `ece_tempered`, `accuracy_4_images`."""
+    found: dict[str, float] = {}
+    calibration = details.get("calibration") or {}
+    for key, mark in (("before", ""), ("after", "_tempered")):
+        found |= {f"{name}{mark}": value for name, value in (calibration.get(key) or {}).items()}
+    return found | {f"{metric}_{shot['images']}_images": shot["mean"] for shot in details.get("shots") or []}
 
 
 @dataclass(frozen=True, kw_only=True)

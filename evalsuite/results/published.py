@@ -5,9 +5,10 @@ Every file is checked when it is read, so that a shifted column or a lost row is
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from evalsuite.errors import SpecError
-from evalsuite.reading import read_csv
+from evalsuite.reading import parse_csv, read_bytes
 from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
 from evalsuite.results.claims import Claim
@@ -51,10 +52,14 @@ class PublishedTask(Strict):
     metric: str
 
 
+_SHA256 = Field(pattern="^[0-9a-f]{64}$", description="of the file, its lines ended as Unix does")
+
+
 class DatasetsFile(Strict):
     """The file with the tasks of a set, in the order of its columns."""
 
     file: str
+    sha256: str = _SHA256
     table: int
     metrics: dict[str, str] = Field(description="a metric as the paper calls it -> its name in this project")
 
@@ -64,6 +69,7 @@ class TableFile(Strict):
 
     protocol: str
     file: str
+    sha256: str = _SHA256
     table: int
     rows: int = Field(gt=0, description="rows the file must have")
     logit_scale: float | None = Field(
@@ -119,19 +125,35 @@ def read_description(path: Path, schema: type[Described]) -> Described:
 
 
 def _read_paper(described: PublishedSet, root: Path) -> Paper:
-    tasks = _read_tasks(described, root)
+    files: list[DatasetsFile | TableFile] = [described.datasets, *described.tables]
+    contents = {item.file: read_bytes(root / item.file) for item in files}
+    tasks = _read_tasks(described, root, contents)
     unknown = sorted(set(described.caveats) - {task.task for task in tasks})
     if unknown:
         raise SpecError(f"The set {described.name!r} has caveats for tasks it does not list: {', '.join(unknown)}.")
     numbers = [
-        number for table in described.tables for number in _read_table(described, table, tasks, root / table.file)
+        number
+        for table in described.tables
+        for number in _read_table(described, table, tasks, root / table.file, contents[table.file])
     ]
+    for item in files:
+        _check_digest(root / item.file, contents[item.file], item.sha256)
     return Paper(described, tuple(tasks), tuple(numbers))
 
 
-def _read_tasks(described: PublishedSet, root: Path) -> list[PublishedTask]:
+def _check_digest(path: Path, content: bytes, expected: str) -> None:
+    """Raise SpecError where a file is not the one that its set describes: a changed digit looks like any other."""
+    found = hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
+    if found != expected:
+        raise SpecError(
+            f"{path} is not the file that was checked: its sha256 is {found}, not {expected}. Restore it, as by "
+            "installing evalsuite again; if you have corrected it, write its sha256 into the YAML file of the set."
+        )
+
+
+def _read_tasks(described: PublishedSet, root: Path, contents: Mapping[str, bytes]) -> list[PublishedTask]:
     path = root / described.datasets.file
-    header, lines = read_csv(path)
+    header, lines = parse_csv(contents[described.datasets.file], path)
     tasks: list[PublishedTask] = []
     for number, cells in lines:
         try:
@@ -146,9 +168,9 @@ def _read_tasks(described: PublishedSet, root: Path) -> list[PublishedTask]:
 
 
 def _read_table(
-    described: PublishedSet, table: TableFile, tasks: Sequence[PublishedTask], path: Path
+    described: PublishedSet, table: TableFile, tasks: Sequence[PublishedTask], path: Path, content: bytes
 ) -> Iterator[Number]:
-    header, lines = read_csv(path)
+    header, lines = parse_csv(content, path)
     if header != [*_ROW_COLUMNS, *(task.task for task in tasks)]:
         raise SpecError(
             f"{path}: the columns must be {', '.join(_ROW_COLUMNS)} and then the {counted(len(tasks), 'task')} of "

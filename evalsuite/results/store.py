@@ -14,17 +14,22 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from evalsuite.atomic import check_writable, write_json, write_text, write_with
+from evalsuite.atomic import check_writable, remove, write_bytes, write_text, write_with
 from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
+from evalsuite.reading import MOST_BYTES
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
+from evalsuite.results.consistency import contradiction
+from evalsuite.results.head_files import HEAD_ENDS, head_paths
+from evalsuite.seals import BROKEN, KEY, sha256_of, unseal, write_sealed
 
 RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
 LOCK_FILE = ".lock"
@@ -33,10 +38,14 @@ JOB_LOCKS = ".jobs"
 
 _LOCK_SECONDS = 120.0
 _LONGEST_NAME = 80
+_MODEL_FOLDER = re.compile(r".+-[0-9a-f]{8}")
+_JOB_FILE = re.compile(r"[^.]+(\.[^.]+)+\.json")
+
+DAMAGED = f"{BROKEN}; run it again, or remove that key if you have edited the record yourself"
 
 
 class UnreadableRecordError(ValueError):
-    """A JSON file that is not a result this version can read; the text says why."""
+    """A JSON file that is not a result this version can read, or a damaged one; the text says why."""
 
 
 def hash8(text: str) -> str:
@@ -57,13 +66,19 @@ def _unambiguous(text: str) -> str:
 
 
 def read_result(path: Path) -> Result:
-    """Read one record; raises OSError, or UnreadableRecordError for what is no result we know."""
-    text = path.read_bytes()
+    """Read one record; raises OSError, or UnreadableRecordError for what is no result we know, or damaged."""
+    if path.stat().st_size > MOST_BYTES:
+        raise UnreadableRecordError(f"it is larger than {MOST_BYTES >> 20} MB, which no result is")
+    text, fits = unseal(path.read_bytes())
     try:
         result = Result.model_validate_json(text)  # twice as fast as json.loads, and a leaderboard reads thousands
     except ValidationError:
-        return _read_carefully(text)
+        result = _read_carefully(text)
     _check_schema_version(result.schema_version if "schema_version" in result.model_fields_set else None)
+    if not fits:
+        raise UnreadableRecordError(DAMAGED)
+    if problem := contradiction(result):
+        raise UnreadableRecordError(f"it contradicts itself: {problem}; run it again")
     return result
 
 
@@ -71,13 +86,16 @@ def _read_carefully(text: bytes) -> Result:
     """Read what the quick way could not, or say what is wrong: no JSON, no result, a newer schema, a broken one."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableRecordError(f"it is not JSON ({error})") from error
     _check_schema_version(content.get("schema_version") if isinstance(content, dict) else None)
     try:
-        return Result.model_validate(content)
+        result = Result.model_validate({key: value for key, value in content.items() if key != KEY})
     except ValidationError as error:
         raise UnreadableRecordError(f"it breaks the schema of a result ({first_problem(error)})") from error
+    if KEY in content:  # it is not where it was written
+        raise UnreadableRecordError(DAMAGED)
+    return result
 
 
 def _check_schema_version(found: Any) -> None:
@@ -87,6 +105,28 @@ def _check_schema_version(found: Any) -> None:
         raise UnreadableRecordError(
             f"it has schema {found} and this version reads up to {SCHEMA_VERSION}; upgrade evalsuite"
         )
+
+
+def record_path(model: str, run_key: str, task: str, protocol: str, options_hash: str | None = None) -> Path:
+    """Return the file of a job, below the root of a store. model: its slug."""
+    options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
+    name = f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
+    return Path(f"{file_slug(model)}-{hash8(run_key)}", name)
+
+
+def misplaced(path: Path, result: Result) -> str:
+    """Say that a record in a folder of a store is not of the job that its file is named after; "" where it is."""
+    if not (_MODEL_FOLDER.fullmatch(path.parent.name) and _JOB_FILE.fullmatch(path.name)):
+        return ""
+    own = record_path(result.model, result.run_key, result.task, result.protocol, result.options_hash)
+    # Before the eight digits stands a name of the model, of which there may be others.
+    same_model = path.parent.name[-8:] == own.parent.name[-8:]
+    if same_model and path.name in (own.name, *(item.name for item in _siblings(own))):
+        return ""
+    return (
+        f"is the record of {result.model} on {result.task} ({result.protocol}), which belongs into {own}; "
+        "if the job that the file is named after was measured, run that again"
+    )
 
 
 def samples_path(record: Path) -> Path:
@@ -108,7 +148,7 @@ def write_samples(path: Path, table: Any) -> None:
     import pyarrow.parquet as pq
 
     content = table if isinstance(table, pa.Table) else pa.table(table)
-    write_with(path, lambda temporary: pq.write_table(content, temporary))
+    write_with(path, lambda file: pq.write_table(content, file))
 
 
 @dataclass(frozen=True)
@@ -128,10 +168,15 @@ class StoredResult:
 
 
 class ResultStore:
-    """A folder of results. Several processes may share it, and none of them needs to know of the others."""
+    """A folder of results. Several processes may share it, and none of them needs to know of the others.
 
-    def __init__(self, root: Path) -> None:
+    tell: given a sentence about each record that is damaged, once, and about waiting, see `Lock`.
+    """
+
+    def __init__(self, root: Path, tell: Callable[[str], None] | None = None) -> None:
         self.root = Path(root)
+        self._tell = tell
+        self._told: set[str] = set()
 
     def check_writable(self) -> None:
         """Raise UsageError where results cannot be written, before hours of work."""
@@ -139,32 +184,35 @@ class ResultStore:
 
     def path(self, model: str, run_key: str, task: str, protocol: str, options_hash: str | None = None) -> Path:
         """Return the file of a job, whether or not it is there. model: its slug."""
-        folder = f"{file_slug(model)}-{hash8(run_key)}"
-        options = f".{file_slug(options_hash)[:8]}" if options_hash else ""
-        return self.root / folder / f"{_unambiguous(task)}.{_unambiguous(protocol)}{options}.json"
+        return self.root / record_path(model, run_key, task, protocol, options_hash)
 
     def job_lock(self, model: str, run_key: str, task: str) -> Lock:
         """Return the lock of whoever works on a model and a task. model: its slug."""
         folder = self.path(model, run_key, task, "").parent / JOB_LOCKS / _unambiguous(task)
-        folder.mkdir(parents=True, exist_ok=True)
         return Lock(folder / LOCK_FILE)
 
     def write(
-        self, result: Result, run_key: str, options_hash: str | None = None, samples: Any = None, log: str = ""
+        self,
+        result: Result,
+        run_key: str,
+        options_hash: str | None = None,
+        samples: Any = None,
+        log: str = "",
+        head: tuple[bytes, bytes] | None = None,
     ) -> Path:
         """Store `result` and return its file; a worse record goes next to a better one and leaves it alone.
 
         samples: a table for write_samples, log: the traceback of an error; stored next to the record and named in it.
+        head: the contents of the two files of a head, stored next to it.
         Raises JobError when the folder cannot be written, or is locked by another process for two minutes.
         """
         main = self.path(result.model, run_key, result.task, result.protocol, options_hash)
         identity = {"run_key": run_key, "options_hash": options_hash}
         try:
-            main.parent.mkdir(parents=True, exist_ok=True)
-            lock = Lock(main.parent / LOCK_FILE)
+            lock = Lock(main.parent / LOCK_FILE, self._tell)
             lock.acquire(_LOCK_SECONDS)
             try:
-                return _write_locked(main, result.model_copy(update=identity), samples, log)
+                return _write_locked(main, result.model_copy(update=identity), samples, log, head)
             finally:
                 lock.release()
         except HeldError as error:
@@ -174,6 +222,17 @@ class ResultStore:
             ) from error
         except OSError as error:
             raise JobError(f"Cannot store the result {main}: {error.strerror or error}.") from error
+
+    def forget_errors(self, result: Result) -> None:
+        """Remove the errors of a job that has a value: from before its weights were there, or of a failed `overwrite`.
+
+        Where they cannot be removed they stay, and the value is no worse for it.
+        """
+        job = (result.model, result.run_key or "", result.task, result.protocol, result.options_hash)
+        unknown = self.path(result.model, "", *job[2:])
+        for path in (unknown, *_siblings(unknown)[1:], _siblings(self.path(*job))[1]):
+            with suppress(OSError):
+                remove_record(path)
 
     def find(
         self,
@@ -187,10 +246,10 @@ class ResultStore:
         """Return the best record of a job, or None: ok before partial before an error.
 
         fingerprint: if given, a record of another state of the task, options or features does not count.
-        A file that cannot be read counts as absent: the job is done again and replaces it.
+        A file that cannot be read, or is of another job, counts as absent: the job is done again and replaces it.
         """
         main = self.path(model, run_key, task, protocol, options_hash)
-        found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path))]
+        found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path, self._say))]
         matching = [record for record in found if fingerprint in (None, record.fingerprint)]
         return max(matching, key=lambda record: RANK[record.status], default=None)
 
@@ -205,18 +264,41 @@ class ResultStore:
         found = self.find(model, run_key, task, protocol, options_hash, fingerprint)
         return found if found is not None and found.status in ("ok", "partial") else None
 
+    def has_samples(self, result: Result) -> bool:
+        """Tell whether the table of samples of a stored result is there, and is the one that was written."""
+        if result.samples is None:
+            return False
+        folder = self.path(result.model, result.run_key, result.task, result.protocol).parent
+        path = folder / Path(result.samples).name
+        if not path.is_file():
+            return False
+        if result.samples_digest in (None, sha256_of(path)):
+            return True
+        self._say(f"{path} is damaged, or of another result")
+        return False
+
+    def _say(self, problem: str) -> None:
+        if self._tell is not None and problem not in self._told:
+            self._told.add(problem)
+            self._tell(f"Warning: {problem}. The job is done again.")
+
 
 def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
     """Read every record under the folders (or files) `paths`; return them and a warning for each file left out.
+
+    Also a warning for a record that lies where that of another job belongs.
 
     Temporary files of stopped runs are no part of the store and are passed over in silence. A path that is
     not there is a UsageError.
     """
     stored: list[StoredResult] = []
     warnings: list[str] = []
-    for path in _record_files(paths):
+    for path in record_files(paths):
         try:
-            stored.append(StoredResult(path, read_result(path)))
+            result = read_result(path)
+            stored.append(StoredResult(path, result))
+            if problem := misplaced(path, result):
+                warnings.append(f"{path} {problem}")
         except OSError as error:
             warnings.append(f"{path} was left out: it cannot be read ({error.strerror or error})")
         except UnreadableRecordError as error:
@@ -224,7 +306,7 @@ def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
     return stored, warnings
 
 
-def _record_files(paths: Sequence[Path]) -> Iterator[Path]:
+def record_files(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the JSON files under `paths` in the order of their names, each once; hidden ones are no records."""
     seen: set[str] = set()
     for root in map(Path, paths):
@@ -238,14 +320,19 @@ def _record_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _json_files(root: Path) -> Iterator[str]:
-    for folder, subfolders, names in os.walk(root):
+    """Yield the JSON files below a folder, and the folders that may not be read: whoever opens these is told why."""
+    unreadable: list[str] = []
+    for folder, subfolders, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
-            if name.endswith(".json") and not name.startswith("."):
-                yield os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+            if name.endswith(".json") and not name.startswith(".") and not name.endswith(HEAD_ENDS):
+                path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
+                if os.path.isfile(path) or os.path.islink(path):  # noqa: PTH113, PTH114 - a pipe would be waited for
+                    yield path
+    yield from unreadable
 
 
-def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
+def _write_locked(main: Path, result: Result, samples: Any, log: str, head: tuple[bytes, bytes] | None) -> Path:
     """Write to `main` or to the sibling that keeps a better record; the caller holds the folder's lock."""
     partial, error = _siblings(main)
     rank = RANK[result.status]
@@ -254,16 +341,21 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
         target = partial if result.status == "partial" else error
     if samples is not None:
         write_samples(samples_path(target), samples)
-        result = result.model_copy(update={"samples": samples_path(target).name})
+        table = samples_path(target)
+        result = result.model_copy(update={"samples": table.name, "samples_digest": sha256_of(table)})
     if log and result.error is not None:
         write_text(log_path(target), log)
         named = result.error.model_copy(update={"log": log_path(target).name})
         result = result.model_copy(update={"error": named})
-    write_json(target, result.model_dump(mode="json"))
+    for file, content in zip(head_paths(target), head or (), strict=False):
+        write_bytes(file, content)
+    write_sealed(target, result.model_dump(mode="json"))
+    for file in () if head else head_paths(target):
+        remove(file)
     if result.samples is None:
-        samples_path(target).unlink(missing_ok=True)
+        remove(samples_path(target))
     if not log:
-        log_path(target).unlink(missing_ok=True)
+        remove(log_path(target))
     if rank > RANK["error"]:
         remove_record(error)
     if result.status == "ok":
@@ -273,8 +365,8 @@ def _write_locked(main: Path, result: Result, samples: Any, log: str) -> Path:
 
 def remove_record(path: Path) -> None:
     """Remove a record, if it is there, and what lies next to it."""
-    for file in (path, samples_path(path), log_path(path)):
-        file.unlink(missing_ok=True)
+    for file in (path, samples_path(path), log_path(path), *head_paths(path)):
+        remove(file)
 
 
 def _rank_of(path: Path) -> int:
@@ -288,8 +380,16 @@ def _siblings(main: Path) -> tuple[Path, Path]:
     return main.with_name(f"{stem}.partial.json"), main.with_name(f"{stem}.error.json")
 
 
-def _read_or_none(path: Path) -> Result | None:
+def _read_or_none(path: Path, tell: Callable[[str], None] = lambda text: None) -> Result | None:
+    """Return the record of the job that `path` is named after. tell: given what is wrong with a file that is there."""
     try:
-        return read_result(path)
-    except (OSError, UnreadableRecordError):
+        result = read_result(path)
+    except FileNotFoundError:
         return None
+    except (OSError, UnreadableRecordError) as error:
+        tell(f"{path}: {error}")
+        return None
+    if problem := misplaced(path, result):
+        tell(f"{path} {problem}")
+        return None
+    return result

@@ -9,7 +9,7 @@ import numpy as np
 from evalsuite.data.base import Fold, Split
 from evalsuite.protocols.base import Outcome
 from evalsuite.tasks.spec import TaskSpec
-from evalsuite.text import counted, shortened
+from evalsuite.text import brief, counted, shortened
 
 
 def untested_classes(task: TaskSpec, outcome: Outcome) -> list[str]:
@@ -35,3 +35,14 @@ def images_on_both_sides(folds: Sequence[Fold], digests: Callable[[Split], Itera
         return []
     verb = "is an image" if common == 1 else "are images"
     return [f"{common:,} of {counted(total, 'test image')} {verb} to train on, too, byte for byte."]
+
+
+def cut_prompts(texts: Sequence[str], cut: Sequence[int]) -> list[str]:
+    """Warn of prompts whose end is cut off, even where they still differ."""
+    if not cut:
+        return []
+    are = "is" if len(cut) == 1 else "are"
+    return [
+        f"{counted(len(cut), 'prompt')} of {len(texts):,} {are} longer than the text encoder reads, and the end is cut "
+        f"off: {brief(texts[cut[0]], letters=150)!r}."
+    ]

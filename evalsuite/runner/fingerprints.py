@@ -12,13 +12,14 @@ from evalsuite.options import RunOptions, recorded
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.results.store import hash8
 from evalsuite.runner.tasks import TaskSession
+from evalsuite.tasks.loading import OWN_PROMPTS
 
 
 def result_fingerprint(session: TaskSession, protocol: EvaluationProtocol, model_key: str, options: RunOptions) -> str:
     """Return the fingerprint of a result: task definition, protocol and options, model, samples and labels."""
     splits = session.splits(protocol)
     parts: dict[str, Any] = {
-        "task": session.definition(with_prompts=protocol.needs_text),
+        "task": session.definition(protocol),
         "protocol": [protocol.name, protocol.version_for(session.task), asdict(protocol.options)],
         "seed": options.seed,
         "model": model_key,
@@ -37,18 +38,21 @@ def layer_of(protocol: EvaluationProtocol, options: RunOptions) -> str:
 
 
 def changed_options(protocol: EvaluationProtocol, options: RunOptions) -> Mapping[str, Any]:
-    """Return the options that are not the defaults; they tell results of one job apart.
-
-    options: of a job, whose `prompts` is the label of `PromptChoice`.
-    """
+    """Return the options that are not the defaults, in the types of JSON; they tell results of one job apart."""
     own, defaults = asdict(protocol.options), asdict(protocol.Options())
     changed = {name: value for name, value in own.items() if defaults[name] != value}
     changed |= recorded(options)
-    if not protocol.needs_text:
-        changed.pop("prompts", None)
     if layer_of(protocol, options) == protocol.layer:
         changed.pop("layer", None)
-    return changed
+    if protocol.prompts != OWN_PROMPTS:
+        changed["prompts"] = protocol.prompts.label
+    return in_json(changed)
+
+
+def in_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values in the types that they have when a record is read back: a tuple is a list there."""
+    found: dict[str, Any] = json.loads(json.dumps(dict(values)))
+    return found
 
 
 def options_hash(changed: Mapping[str, Any]) -> str | None:

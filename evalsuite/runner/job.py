@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,29 +10,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError
+from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError, fault_of_the_system
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import Member, PassReport
-from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, remember_touched
+from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, settle
 from evalsuite.features.store import PoolFeatures
 from evalsuite.locks import HeldError, Lock
 from evalsuite.models.base import UNKNOWN_LOGITS, Preprocess
 from evalsuite.options import RunOptions
+from evalsuite.precision import exact_products
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
 from evalsuite.records import ErrorRecord, Result
-from evalsuite.results.store import ResultStore, log_path, remove_record
+from evalsuite.results.store import ResultStore, UnreadableRecordError, log_path, read_result
 from evalsuite.runner.base import Reporter
-from evalsuite.runner.doubts import images_on_both_sides, untested_classes
+from evalsuite.runner.completeness import is_complete
+from evalsuite.runner.doubts import cut_prompts, images_on_both_sides, untested_classes
 from evalsuite.runner.fingerprints import changed_options, layer_of, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
-from evalsuite.runner.recording import Measured, base_result, measured_result, samples_table
+from evalsuite.runner.recording import Measured, base_result, first_head, measured_result, samples_table
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
-from evalsuite.text import brief, counted, printable
-
-FULL = os.strerror(errno.ENOSPC)
-"""What libraries in other languages, too, say of a full disk."""
+from evalsuite.text import brief, printable
 
 
 @dataclass
@@ -52,7 +49,7 @@ class ModelTaskJob:
     reporter: Reporter
     held: HeldError | None = None
     again: bool = False
-    _results: dict[str, Result] = field(default_factory=dict)
+    _results: dict[EvaluationProtocol, Result] = field(default_factory=dict)
     _untold: list[tuple[Result, bool]] = field(default_factory=list)
     _lock: Lock | None = None
     _opened: dict[str, PoolFeatures] = field(default_factory=dict)
@@ -60,7 +57,7 @@ class ModelTaskJob:
     @property
     def results(self) -> list[Result]:
         """What there is so far, in the order of the protocols."""
-        return [self._results[item.name] for item in self.protocols if item.name in self._results]
+        return [self._results[item] for item in self.protocols if item in self._results]
 
     def begin(self) -> list[EvaluationProtocol]:
         """Take what is stored and return the protocols that must be run; `finish` ends what this begins.
@@ -69,9 +66,9 @@ class ModelTaskJob:
         never stops the run.
         """
         self.held, self.again = None, False
-        pending = [item for item in self.protocols if item.name not in self._results]
+        pending = [item for item in self.protocols if item not in self._results]
         try:
-            pending = self._without_text_jobs(pending)
+            pending = self._applicable(pending)
             pending = self._without_stored(pending)
             if pending and self._take():
                 pending = self._without_stored(pending)  # another process may just have done it
@@ -107,21 +104,25 @@ class ModelTaskJob:
         self._lock = lock
         return True
 
-    def _without_text_jobs(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
-        if not any(protocol.needs_text for protocol in protocols) or self.model.has_text():
-            return list(protocols)
+    def _applicable(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
+        """Return the protocols that have a meaning for this model and task; the others get a record that says why."""
+        found = []
         for protocol in protocols:
-            if protocol.needs_text:
+            reason = protocol.not_applicable(self.task.task)
+            if reason is None and protocol.needs_text and not self.model.has_text():
                 reason = f"The model {self.model.name!r} has no text encoder."
+            if reason is None:
+                found.append(protocol)
+            else:
                 error = ErrorRecord(kind="not_applicable", message=reason)
                 self._write(self._base(protocol, "not_applicable").model_copy(update={"error": error}), protocol)
-        return [protocol for protocol in protocols if not protocol.needs_text]
+        return found
 
     def _without_stored(self, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
         pending = []
         for protocol in protocols:
             try:
-                self.task.splits(protocol)
+                self.task.to_encode(protocol)
             except EvalsuiteError as error:
                 self.fail([protocol], error)
                 continue
@@ -129,28 +130,33 @@ class ModelTaskJob:
             if found is None:
                 pending.append(protocol)
             else:
+                self.store.forget_errors(found)
                 self._keep(found, protocol, stored=True)
         return pending
 
-    def stored(self, protocol: EvaluationProtocol) -> Result | None:
-        """Return the stored result for the very same inputs, if there is one with a value."""
+    def stored(self, protocol: EvaluationProtocol, *, look_only: bool = False) -> Result | None:
+        """Return the stored result for the very same inputs, if there is one with a value.
+
+        look_only: nothing is written, not even new keys of files that were touched.
+        """
         known = self.model.identify()
         if not known.reusable:
             return None
         key = known.run_key
         task, options = self.task.task.name, options_hash(changed_options(protocol, self.options))
-        fingerprint = result_fingerprint(self.task, protocol, key, self.options)
+        fingerprint = result_fingerprint(self.task, protocol, known.key(task), self.options)
         stored = (
             self.store.find_value(slug, key, task, protocol.name, options, fingerprint) for slug in self.model.slugs
         )
         found = next((result for result in stored if result is not None), None)
         if found is None:
             return None
-        if self.options.log_samples and (found.samples is None or protocol.temperature(found.details) is None):
+        record = self.store.path(found.model, key, task, protocol.name, options)
+        if not is_complete(found, self.store, record, protocol, self.task.task, self.options):
             return None
-        return found if self._same_bytes(found, protocol) else None
+        return found if self._same_bytes(found, protocol, look_only) else None
 
-    def _same_bytes(self, found: Result, protocol: EvaluationProtocol) -> bool:
+    def _same_bytes(self, found: Result, protocol: EvaluationProtocol, look_only: bool) -> bool:
         """Tell whether a result for equal ids and sizes is also one for equal bytes.
 
         The features say of which bytes they are. Where they have been removed from the store, the images are hashed
@@ -164,7 +170,8 @@ class ModelTaskJob:
             missing, touched = missing_rows(pool, rows, features, verify=self.options.verify, on_bytes=on_bytes)
             if any(pool.ids[row] in features for row in missing):
                 return False
-            remember_touched(features, touched)
+            if not look_only:
+                settle(features, touched)
             digests.append(content_now(pool, rows, features, left_out.get(name, ()), on_bytes))
         return found.data is not None and all(digests) and found.data.content == _joined(digests)
 
@@ -199,10 +206,6 @@ class ModelTaskJob:
             self._opened[pool] = known.pool_features(self.task.task.name, pool, fingerprint, layer)
         return self._opened[pool]
 
-    def splits(self, protocols: Sequence[EvaluationProtocol]) -> list[Split]:
-        """Return every split that these protocols read."""
-        return [split for protocol in protocols for split in self.task.splits(protocol)]
-
     def member(self, pool: str) -> Member:
         """Return what an image pass over a pool needs of the model."""
         features = self.features(pool)
@@ -212,7 +215,7 @@ class ModelTaskJob:
             fingerprint = self.task.pool(pool).fingerprint
             origin = Origin(self.model.slug, self.task.task.name, pool, self.model.precision, fingerprint)
             note_origin(features.folder, origin)
-            return loaded.encode_rows or (loaded.model.preprocess, loaded.encode_batches)
+            return loaded.encode_rows(self.task.task.name) or (loaded.model.preprocess, loaded.encode_batches)
 
         return Member(features, prepare, self._checking(pool))
 
@@ -258,7 +261,7 @@ class ModelTaskJob:
             since = time.perf_counter()
             embedded = ask(lambda: self.model.embed_texts(texts))
             clock["text"] += time.perf_counter() - since
-            cut.extend(_of_cut(texts, embedded.cut))
+            cut.extend(cut_prompts(texts, embedded.cut))
             return embedded.embedding
 
         chosen = layer_of(protocol, self.options)
@@ -267,18 +270,19 @@ class ModelTaskJob:
             return self._read(split, chosen if layer == protocol.layer else layer)
 
         started = time.perf_counter()
-        outcome: Outcome = protocol.run(
-            ProtocolInput(
-                task=self.task.task,
-                folds=self.task.folds(training=protocol.needs_training),
-                read=read,
-                embed_texts=embed,
-                device=self.model.device,
-                logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
-                seed=self.options.seed,
-                on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
-            )
+        given = ProtocolInput(
+            task=protocol.prompted(self.task.task),
+            folds=self.task.folds(training=protocol.needs_training),
+            read=read,
+            embed_texts=embed,
+            device=self.model.device,
+            logits=self.model.logits() if protocol.needs_text else UNKNOWN_LOGITS,
+            seed=self.options.seed,
+            validation=self.task.validation(protocol),
+            on_progress=lambda what, done, total: self.reporter.progress(what, done, total, "rounds"),
         )
+        with exact_products():  # for protocols, too: scores are as exact as the features
+            outcome: Outcome = protocol.run(given)
         fit = time.perf_counter() - started - clock["text"]
         outcome.warnings += [*cut, *self._doubts(protocol, outcome)]
         content = self._content(protocol)
@@ -288,7 +292,9 @@ class ModelTaskJob:
         measured = Measured(outcome, reports, content, images, clock["text"], fit, load, layers)
         status = "partial" if self.options.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
-        self._write(result, protocol, samples_table(self.task.task, outcome) if self.options.log_samples else None)
+        samples = samples_table(self.task.task, outcome) if self.options.log_samples else None
+        head = first_head(result, self.task.task, chosen, outcome) if self.options.save_head else None
+        self._write(result, protocol, samples, head=head)
 
     def _read(self, split: Split, layer: str) -> Samples:
         """Return the features of a split; samples that could not be read are left out."""
@@ -317,8 +323,9 @@ class ModelTaskJob:
         """Record what went wrong as the result of these protocols."""
         message = printable(brief(str(error)))
         log = printable(str(error)) if brief(str(error)) != str(error).strip() else ""
-        if FULL in message:
-            message = f"The disk is full ({message}). Make room, or use another --cache-dir or --output."
+        fault = None if isinstance(error, UsageError) else fault_of_the_system(error)
+        if fault is not None:
+            message, log = printable(brief(fault)), ""
         elif not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
             place = traceback.extract_tb(error.__traceback__)[-1]
             message = f"{message}\n({place.name}, {place.filename}, line {place.lineno})".strip()
@@ -329,21 +336,27 @@ class ModelTaskJob:
                 self._base(protocol, "error").model_copy(update={"error": record}), protocol, log=printable(log)
             )
 
-    def _write(self, result: Result, protocol: EvaluationProtocol, samples: Any = None, log: str = "") -> None:
+    def _write(
+        self,
+        result: Result,
+        protocol: EvaluationProtocol,
+        samples: Any = None,
+        log: str = "",
+        head: tuple[bytes, bytes] | None = None,
+    ) -> None:
         changed = options_hash(changed_options(protocol, self.options))
         key = self._key_if_known()
         result = result.model_copy(update={"run_key": key, "options_hash": changed})
         try:
-            path = self.store.write(result, key, changed, samples, log)
-        except JobError as error:  # others may have a place; this one is told, and is missing in the store
-            record = ErrorRecord(kind=type(error).__name__, message=printable(brief(str(error))))
-            self._keep(self._base(protocol, "error").model_copy(update={"error": record}), protocol, stored=False)
+            path = self.store.write(result, key, changed, samples, log, head)
+            written = read_result(path) if samples is not None else result
+        except (JobError, MemoryError, OSError, UnreadableRecordError) as error:
+            # Others may have a place; this one is told, and is missing in the store.
+            self._keep(_not_stored(result, error), protocol, stored=False)
             return
         if result.status in ("ok", "partial") and key:
-            # A failure from before the weights were there lies under the unknown fingerprint.
-            remove_record(self.store.path(result.model, "", result.task, result.protocol, changed))
-        if samples is not None:
-            result = result.model_copy(update={"samples": path.name.removesuffix(".json") + ".samples.parquet"})
+            self.store.forget_errors(result)
+        result = result.model_copy(update={"samples": written.samples, "samples_digest": written.samples_digest})
         if log and result.error is not None:
             named = result.error.model_copy(update={"log": log_path(path).name})
             result = result.model_copy(update={"error": named})
@@ -352,7 +365,7 @@ class ModelTaskJob:
             self.reporter.note(f"  all of it: {log_path(path)}")
 
     def _keep(self, result: Result, protocol: EvaluationProtocol, *, stored: bool) -> None:
-        self._results[protocol.name] = result
+        self._results[protocol] = result
         self._untold.append((result, stored))
 
     def _key_if_known(self) -> str:
@@ -363,15 +376,17 @@ class ModelTaskJob:
         return known.run_key if known is not None else ""
 
 
-def _of_cut(texts: Sequence[str], cut: Sequence[int]) -> list[str]:
-    """Warn of prompts whose end is cut off, even where they still differ."""
-    if not cut:
-        return []
-    are = "is" if len(cut) == 1 else "are"
-    return [
-        f"{counted(len(cut), 'prompt')} of {len(texts):,} {are} longer than the text encoder reads, and the end is cut "
-        f"off: {brief(texts[cut[0]], letters=150)!r}."
-    ]
+def _not_stored(result: Result, error: Exception) -> Result:
+    """Return the error that stands for a result which cannot be stored; a value is said."""
+    problem = (fault_of_the_system(error) if isinstance(error, MemoryError) else None) or str(error)
+    if result.error is not None:
+        problem = f"{result.error.message}\n{problem}"
+    if result.metric is not None:
+        problem = f"{result.metric.name} {100 * result.metric.value:.2f} % was measured and not stored: {problem}"
+    record = ErrorRecord(kind=type(error).__name__, message=printable(brief(problem)))
+    return result.model_copy(
+        update={"status": "error", "error": record, "metric": None, "metrics": {}, "samples": None}
+    )
 
 
 def _joined(digests: Sequence[str]) -> str:

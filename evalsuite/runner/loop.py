@@ -43,7 +43,7 @@ def make_jobs(
     reporter: Reporter,
 ) -> list[ModelTaskJob]:
     """Return the jobs of a run, in the order of their results: a model's tasks after one another."""
-    store = ResultStore(options.output)
+    store = ResultStore(options.output, reporter.note)
     sessions = [TaskSession(task, options, place) for task in tasks]
     return [
         ModelTaskJob(session, task, protocols, options, store, reporter)
@@ -164,7 +164,7 @@ class _Run:
             with suppress(HeldError):
                 pending[number] = job.begin()
                 if pending[number]:
-                    self._reporter.job(job.model.slug, job.task.task.name, [item.name for item in pending[number]])
+                    self._reporter.job(job.model.slug, job.task.task.name, [item.label for item in pending[number]])
         for protocol in dict.fromkeys(item for items in pending.values() for item in items):
             wanting = [jobs[number] for number, items in pending.items() if protocol in items]
             passes = make_passes(wanting, protocol, ahead.pause)
@@ -206,7 +206,7 @@ def _is_missing(
 ) -> bool:
     """Say whether data that a protocol reads is not there, and note it once per task."""
     try:
-        job.task.splits(protocol)
+        job.task.to_encode(protocol)
     except DataMissingError as error:
         name = job.task.task.name
         if (name, protocol.needs_training) not in skipped:

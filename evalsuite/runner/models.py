@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel
 
 from evalsuite import atomic
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, ModelError, NotFiniteError, UsageError
+from evalsuite.features import precomputed
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
-from evalsuite.features.store import PoolFeatures
-from evalsuite.features.texts import EmbeddedTexts, text_embeddings
+from evalsuite.features.texts import TEXTS, EmbeddedTexts, text_embeddings
 from evalsuite.models.base import (
     EMBEDDING,
     PENULTIMATE,
@@ -33,76 +31,14 @@ from evalsuite.models.base import (
     ModelInfo,
     move,
 )
+from evalsuite.models.feature_folders import FeatureFolder, FeaturesModel
 from evalsuite.models.loading import known_logits, load_model, skeleton, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
 from evalsuite.models.named_layers import with_layer
 from evalsuite.models.names import ResolvedModel
-from evalsuite.results.store import file_slug, hash8
+from evalsuite.results.store import file_slug
 from evalsuite.runner.base import Executor, RowsExecutor
-
-TEXT_TEST_FILE = "text_test.json"
-
-
-class Description(BaseModel):
-    """What is stored about a model next to its features, so that a finished job need not load it."""
-
-    info: ModelInfo
-    has_text: bool
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A model whose fingerprint is known: enough to find what is stored of it; nothing is loaded.
-
-    run_key: the fingerprint of model, precision and what else decides features (`variant`). folder: of its features;
-    it need not be there yet. reusable: whether the fingerprint covers all that decides the features; if not, the
-    folder is of this session alone.
-    """
-
-    run_key: str
-    folder: Path
-    reusable: bool = True
-
-    def pool_features(self, task: str, pool: str, fingerprint: str, layer: str = "") -> PoolFeatures:
-        """Return the store of a pool's features under this model and precision. layer: one that it has, too."""
-        chosen = f"-{file_slug(layer)}-{hash8(layer)}" if layer else ""
-        return PoolFeatures(self.folder / f"{file_slug(task)}.{file_slug(pool)}-{fingerprint[:12]}{chosen}")
-
-    def description(self) -> Description | None:
-        """Return what the model is, where it was loaded before."""
-        path = self._description_file
-        return Description.model_validate_json(path.read_bytes()) if path.is_file() else None
-
-    def describe(self, model: ImageModel) -> None:
-        """Store what the model is, for the next run."""
-        found = Description(info=model.info, has_text=isinstance(model, ImageTextModel))
-        atomic.write_json(self._description_file, found.model_dump(mode="json"))
-
-    @property
-    def overflows(self) -> bool:
-        """Whether this precision is known to be too narrow for the model."""
-        return self._overflow_file.is_file()
-
-    def note_overflow(self, why: str) -> None:
-        """Remember that this precision is too narrow for the model, so that the next run does not try it again."""
-        atomic.write_json(self._overflow_file, {"why": why})
-
-    def text_warnings(self) -> list[str] | None:
-        """Return what the test of the text encoder said; None: it was not tested."""
-        path = self.folder / TEXT_TEST_FILE
-        return list(json.loads(path.read_text("utf-8"))) if path.is_file() else None
-
-    def note_text_warnings(self, warnings: Sequence[str]) -> None:
-        """Store what the test of the text encoder said, for the next run."""
-        atomic.write_json(self.folder / TEXT_TEST_FILE, list(warnings))
-
-    @property
-    def _description_file(self) -> Path:
-        return self.folder / "model.json"
-
-    @property
-    def _overflow_file(self) -> Path:
-        return self.folder / "overflow.json"
+from evalsuite.runner.known_models import KnownModel
 
 
 @dataclass(frozen=True)
@@ -118,9 +54,14 @@ class LoadedModel:
         """The executor's mapping over batches of images."""
         return self.executor.mapping(self.model, self.precision)
 
+    def encode_rows(self, task: str) -> EncodeRows | None:
+        """Return what gives the features of rows without batches of images: given features, or another machine."""
+        if isinstance(self.model, FeaturesModel):
+            return precomputed.reading(self.model.folder, task)
+        return self._encode_elsewhere
+
     @cached_property
-    def encode_rows(self) -> EncodeRows | None:
-        """What reads and encodes rows elsewhere, where the executor does that."""
+    def _encode_elsewhere(self) -> EncodeRows | None:
         if isinstance(self.executor, RowsExecutor):
             return self.executor.reading(self.model, self.precision)
         return None
@@ -187,11 +128,13 @@ class ModelSession:
         self.slug = self._resolved.slug
         self.slugs = tuple(slug for slug in (self.slug, self._resolved.former_slug) if slug)
         self.is_code = self._resolved.is_code
-        self._precisions = list(executor.precisions)
+        self._precisions = self._own_precision() or list(executor.precisions)
         self.device: torch.device = executor.devices[0]
         elsewhere = executor if isinstance(executor, RowsExecutor) else None
         self.devices = elsewhere.encoders if elsewhere else len(executor.devices)
         self.encoded_on = elsewhere.where if elsewhere else str(self.device)
+        if self._resolved.backend == "features":
+            self.encoded_on = "elsewhere: features were given"
 
     @property
     def precision(self) -> Precision:
@@ -202,7 +145,7 @@ class ModelSession:
     def fallback(self) -> str | None:
         """What a record says where the precision is not the one that is taken first."""
         first = self.executor.precisions[0]
-        if self.precision == first:
+        if self.precision == first or self._resolved.backend == "features":
             return None
         return f"{self.precision} was used: at {first} this model gives values that are not finite (NaN or infinity)."
 
@@ -227,7 +170,7 @@ class ModelSession:
             self.known()
         except UsageError:
             raise
-        except EvalsuiteError:  # met again, and recorded, when the job needs the weights
+        except (EvalsuiteError, OSError):  # met again, and recorded, when the job needs the weights
             return
 
     def check_layer(self) -> None:
@@ -271,9 +214,14 @@ class ModelSession:
         return known
 
     def close(self) -> None:
-        """Remove what was stored for this session alone."""
-        if self._known is not None and not self._known.reusable:
-            shutil.rmtree(self._known.folder, ignore_errors=True)
+        """Remove what was stored for this session alone, and what sessions that were stopped have left."""
+        if self._known is not None:
+            folder = self._known.folder
+            if not self._known.reusable:
+                with suppress(OSError):  # what was measured is no worse for it
+                    atomic.remove_folder(folder)
+            for place in (folder, folder.parent):
+                atomic.sweep(place)
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -333,7 +281,9 @@ class ModelSession:
 
     def embed_texts(self, texts: Sequence[str]) -> EmbeddedTexts:
         """Return texts with their float32 embeddings, from the store where they were computed before."""
-        return text_embeddings(self.identify().folder / "texts", texts, self._encode_texts)
+        if self._resolved.backend == "features" and self._features_given.of is not None:
+            return text_embeddings(self._features_given.path / TEXTS, texts, self._encode_texts)
+        return text_embeddings(self.identify().folder / TEXTS, texts, self._encode_texts)
 
     def text_warnings(self) -> list[str]:
         """Return what the test of the text encoder said, at the first run that used it."""
@@ -362,7 +312,24 @@ class ModelSession:
         name = f"{file_slug(self.slug)}-{key[:12]}"
         if not_described:
             name = f"{name}-{uuid.uuid4().hex[:12]}"
-        return KnownModel(key, self._folder(name, key), reusable=not not_described)
+        given = self._digest_given if self._resolved.backend == "features" else None
+        return KnownModel(key, self._folder(name, key), not not_described, given)
+
+    def _own_precision(self) -> list[Precision]:
+        """Return the precision of features that are given; nothing for other models."""
+        if self._resolved.backend != "features":
+            return []
+        try:
+            return [self._features_given.stated.precision]
+        except ModelError:  # met again, and recorded, by the job that needs them
+            return []
+
+    @cached_property
+    def _features_given(self) -> FeatureFolder:
+        return FeatureFolder.open(Path(self._resolved.target))
+
+    def _digest_given(self, task: str) -> str:
+        return self._features_given.digest(self._place.cache_dir, task)
 
     def _folder(self, name: str, key: str) -> Path:
         """Return the folder of features: of another name of the same weights, where that is there already."""

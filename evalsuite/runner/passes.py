@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from evalsuite.features.extraction import Member, PassOptions, PassReport, ensure_together
 from evalsuite.protocols import EvaluationProtocol
+from evalsuite.runner.ahead import EndedError
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.tasks import rows_by_pool
 from evalsuite.text import counted
@@ -27,7 +29,7 @@ def make_passes(
     task = jobs[0].task
     done: list[dict[str, PassReport]] = [{} for _ in jobs]
     faults: dict[int, Exception] = {}
-    for name, rows in rows_by_pool(task.splits(protocol)).items():
+    for name, rows in rows_by_pool(task.to_encode(protocol)).items():
         members: dict[int, Member] = {}
         for number, job in enumerate(jobs):
             try:
@@ -79,3 +81,17 @@ def _one_pass(
         )
     except Exception as error:  # noqa: BLE001 - a fault of the data, for all models
         return [error] * len(jobs)
+    except (EndedError, KeyboardInterrupt):
+        _tell_what_is_kept(jobs, pool, rows, members)
+        raise
+
+
+def _tell_what_is_kept(jobs: Sequence[ModelTaskJob], pool: str, rows: Sequence[int], members: Sequence[Member]) -> None:
+    """Say how much of a pass that is ended is in the store."""
+    ids = jobs[0].task.pool(pool).ids
+    for job, member in zip(jobs, members, strict=True):
+        with suppress(OSError):
+            member.store.reload()
+            kept = sum(ids[row] in member.store for row in rows)
+            what = f"{kept:,} of {counted(len(rows), 'image')} of {job.task.task.name}/{pool}"
+            job.reporter.note(f"{job.model.slug}: {what} are encoded and kept.")

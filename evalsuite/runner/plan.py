@@ -39,22 +39,23 @@ def plan(jobs: Sequence[ModelTaskJob]) -> list[PlannedJob]:
 def _planned(job: ModelTaskJob, protocol: EvaluationProtocol) -> PlannedJob:
     model, task = job.model.slug, job.task.task.name
     try:
+        if (reason := protocol.not_applicable(job.task.task)) is not None:
+            return PlannedJob(model, task, protocol.label, "not applicable", note=reason)
         if protocol.needs_text and job.model.known_text() is False:
-            return PlannedJob(model, task, protocol.name, "not applicable", note="no text encoder")
-        job.task.splits(protocol)
-        total = sum(len(rows) for rows in rows_by_pool(job.splits([protocol])).values())
+            return PlannedJob(model, task, protocol.label, "not applicable", note="no text encoder")
+        total = sum(len(rows) for rows in rows_by_pool(job.task.to_encode(protocol)).values())
         if job.model.known() is None:
             unknown = "known only after its code has run" if job.model.is_code else WEIGHTS_ELSEWHERE
-            return PlannedJob(model, task, protocol.name, "to do", None, total, unknown)
-        if not job.options.overwrite and job.stored(protocol) is not None:
-            return PlannedJob(model, task, protocol.name, "stored", 0, total)
-        return PlannedJob(model, task, protocol.name, "to do", _images(job, protocol), total)
+            return PlannedJob(model, task, protocol.label, "to do", None, total, unknown)
+        if not job.options.overwrite and job.stored(protocol, look_only=True) is not None:
+            return PlannedJob(model, task, protocol.label, "stored", 0, total)
+        return PlannedJob(model, task, protocol.label, "to do", _images(job, protocol), total)
     except EvalsuiteError as error:
-        return PlannedJob(model, task, protocol.name, "blocked", note=str(error).splitlines()[0])
+        return PlannedJob(model, task, protocol.label, "blocked", note=str(error).splitlines()[0])
 
 
 def _images(job: ModelTaskJob, protocol: EvaluationProtocol) -> int:
     return sum(
         len(missing_rows(job.task.pool(name), rows, job.features(name), verify=job.options.verify)[0])
-        for name, rows in rows_by_pool(job.splits([protocol])).items()
+        for name, rows in rows_by_pool(job.task.to_encode(protocol)).items()
     )

@@ -15,11 +15,13 @@ from evalsuite.features.extraction import PassReport
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.protocols.base import Outcome
+from evalsuite.protocols.calibrating import Calibration, calibrated
 from evalsuite.protocols.scoring import further_metrics, main_metric
 from evalsuite.records import DataRecord, ModelInfo, PassPhases, Result, Status, Timings
+from evalsuite.results.heads import HeadClass, HeadDescription, head_files
 from evalsuite.results.provenance import collect
 from evalsuite.results.samples import with_classes
-from evalsuite.runner.fingerprints import changed_options, result_fingerprint
+from evalsuite.runner.fingerprints import changed_options, in_json, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
@@ -54,7 +56,7 @@ def base_result(
         task=task,
         protocol=protocol.name,
         fingerprint="",
-        options={**asdict(protocol.options), **changed},
+        options={**in_json(asdict(protocol.options)), **changed},
         changed_options=changed,
         provenance=collect(model.encoded_on, model.precision, options.seed, options.command, options.decoder),
     )
@@ -77,10 +79,10 @@ def measured_result(
     phases = _phases(measured.passes.values(), model.devices)
     return base.model_copy(
         update={
-            "fingerprint": result_fingerprint(session, protocol, model.identify().run_key, options),
+            "fingerprint": result_fingerprint(session, protocol, model.identify().key(session.task.name), options),
             "metric": main_metric(session.task, outcome.folds, options.seed),
             "metrics": further_metrics(session.task, outcome.folds),
-            "details": json.loads(json.dumps(outcome.details)),
+            "details": in_json({**outcome.details, **_calibration(session.task, protocol, outcome)}),
             "warnings": list(map(printable, _warnings(session, protocol, model, measured, info))),
             "data": _data(session, measured),
             "model_fingerprint": info.fingerprint,
@@ -97,6 +99,11 @@ def measured_result(
             ),
         }
     )
+
+
+def _calibration(task: TaskSpec, protocol: EvaluationProtocol, outcome: Outcome) -> dict[str, Calibration]:
+    found = calibrated(protocol, task, outcome)
+    return {} if found is None else {"calibration": found}
 
 
 def _warnings(
@@ -139,6 +146,32 @@ def _of_the_model(model: ModelSession, info: ModelInfo) -> list[str]:
         f"Nothing of this model is reused: its fingerprint cannot cover {', '.join(info.not_described)}. "
         "Features and results are computed anew by every run.",
     ]
+
+
+def first_head(result: Result, task: TaskSpec, layer: str, outcome: Outcome) -> tuple[bytes, bytes] | None:
+    """Return the contents of the files of the head of the first fold, where there is one.
+
+    result: what it gave; layer: what it reads.
+    """
+    if not outcome.heads or result.model_info is None:
+        return None
+    head, info = outcome.heads[0], result.model_info
+    described = HeadDescription(
+        task=task.name,
+        protocol=result.protocol,
+        classes=[HeadClass(key=item.key, names=item.names) for item in task.class_list],
+        multilabel=task.multilabel,
+        layer=layer,
+        dim=head.weights.shape[1],
+        model=info.slug,
+        model_name=result.model_name,
+        model_fingerprint=info.fingerprint,
+        preprocessing=info.preprocessing,
+        precision=result.provenance.precision if result.provenance else "",
+        folds=len(outcome.folds),
+        fingerprint=result.fingerprint,
+    )
+    return head_files(head, described)
 
 
 def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:

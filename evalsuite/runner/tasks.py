@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from evalsuite.data.base import Fold, Pool, Split, TaskData
-from evalsuite.data.drawing import stratified_limit
+from evalsuite.data.drawing import hold_out, stratified_limit
 from evalsuite.data.fetching import fetch_task
 from evalsuite.data.opening import open_task
 from evalsuite.data.place import DataPlace
@@ -18,6 +18,7 @@ from evalsuite.errors import DataError, DataMissingError, EvalsuiteError
 from evalsuite.features.freshness import samples_digest
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
+from evalsuite.protocols.training import HOLD_OUT_FRACTION
 from evalsuite.tasks.spec import TaskSpec
 
 NOT_IN_FINGERPRINT = {
@@ -91,6 +92,29 @@ class TaskSession:
         """Return the splits that a protocol reads."""
         return protocol.splits(self.folds(training=protocol.needs_training))
 
+    def to_encode(self, protocol: EvaluationProtocol) -> list[Split]:
+        """Return the splits whose images a protocol needs: those that decide its number, and those to calibrate by."""
+        return [*self.splits(protocol), *self.validation(protocol)]
+
+    def validation(self, protocol: EvaluationProtocol) -> list[Split]:
+        """Return samples to fit a temperature on for each test split of a protocol that does not train, where asked.
+
+        They are the validation split, or what other protocols hold out of train.
+        """
+        if protocol.needs_training or not self._options.calibrate or self.task.multilabel:
+            return []
+        first: dict[tuple[str, bytes], Fold] = {}
+        for fold in self.folds(training=True):
+            first.setdefault((fold.test.pool, fold.test.rows.tobytes()), fold)
+        return [fold.val or self._held_out(fold.train) for fold in first.values()]
+
+    def _held_out(self, train: Split) -> Split:
+        pool = self.pool(train.pool)
+        ids = [pool.ids[row] for row in train.rows]
+        groups = None if pool.groups is None else [pool.groups[row] for row in train.rows]
+        held = hold_out(ids, pool.labels[train.rows], groups, HOLD_OUT_FRACTION, self._options.seed)[1]
+        return Split(train.pool, train.rows[held])
+
     def _limited(self, fold: Fold) -> Fold:
         val = None if fold.val is None else self._limited_split(fold.val)
         return Fold(self._limited_split(fold.train), val, self._limited_split(fold.test))
@@ -104,13 +128,14 @@ class TaskSession:
         """Return a pool, indexed on first use."""
         return self.data.open_pool(name)
 
-    def definition(self, *, with_prompts: bool) -> dict[str, object]:
-        """Return what of the task file can change a number: rules and classes; templates and names if asked."""
+    def definition(self, protocol: EvaluationProtocol) -> dict[str, object]:
+        """Return what of the task file can change a number: rules, classes; templates and names where it reads them."""
         rules = self.data.task.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT | self._usual_bounds())
-        if not with_prompts:
+        if not protocol.needs_text:
             return {**rules, "classes": self.task.class_keys}
-        names = [item.model_dump() for item in self.task.class_list]
-        return {**rules, "classes": names, "templates": self.task.prompt_spec.templates}
+        task = protocol.prompted(self.task)
+        names = [item.model_dump() for item in task.class_list]
+        return {**rules, "classes": names, "templates": task.prompt_spec.templates}
 
     def _usual_bounds(self) -> set[str]:
         """Return the bounds of images that the task file leaves as they are: these decide no number."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalsuite.options import RunOptions
+from evalsuite.protocols.linear_probe import LinearProbe
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.passes import BATCH_SIZES
@@ -47,8 +48,8 @@ def work_left(job: ModelTaskJob, lines: Sequence[PlannedJob]) -> list[Work | Non
         if line.state != "to do" or line.images is None:
             works.append(None)
             continue
-        texts = prompts(job.task.task) if protocol.needs_text else 0
-        folds = job.task.folds(training=True) if protocol.needs_training else ()
+        texts = prompts(protocol.prompted(job.task.task)) if protocol.needs_text else 0
+        folds = job.task.folds(training=True) if isinstance(protocol, LinearProbe) else ()
         classes, refit = len(job.task.task.class_list), job.task.task.refit
         fits = tuple(fit(len(it.train), 0 if it.val is None else len(it.val), classes, refit=refit) for it in folds)
         works.append(Work(max(0, line.images - counted), texts, fits))

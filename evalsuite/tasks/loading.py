@@ -13,10 +13,14 @@ from evalsuite.metrics import METRICS
 from evalsuite.reading import read_text
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.label_maps import check_label_map
+from evalsuite.tasks.random_words import random_prompts
 from evalsuite.tasks.sources import SourceSpec
-from evalsuite.tasks.spec import PromptSpec, TaskSpec
+from evalsuite.tasks.spec import PLACEHOLDER, PromptSpec, TaskSpec
 from evalsuite.tasks.yaml_files import parse_mapping, read_yaml, validate
 from evalsuite.yaml_loading import MOST_BYTES
+
+MOST_PROMPTS = 5_000_000
+"""Prompts of a task, each template with each name; 80 templates for 21,841 classes with two names are 3.5 million."""
 
 SIMPLE_TEMPLATE = "a photo of a {}."
 """The paper's default prompt (section 3.1.4), without any ensemble."""
@@ -34,6 +38,7 @@ def load_task_file(path: Path) -> TaskSpec:
         raise SpecError(f"{path}: neither the task nor its prompt file lists the classes; add `classes:`.")
     task = task.with_path(path).with_prompt_spec(prompts)
     _check_classes(task, path)
+    _check_prompts(task, path)
     _check_metric(task, path)
     for source in task.sources:
         _check_splits(task, source, path)
@@ -65,23 +70,39 @@ def find_prompt_file(name: str, task_path: Path) -> Path:
 class PromptChoice:
     """What `--prompts` asks for, read once: what is computed with is what is recorded.
 
-    choice: as it was typed. label: default, simple, or eight digits of the sha256 of the file's text. prompts: None
-    for the task's own.
+    choice: as it was typed. label: default, simple, names, random, or eight digits of the sha256 of the file's text.
+    prompts: None for those that the task decides.
     """
 
     choice: str
     label: str
-    prompts: PromptSpec | None
+    prompts: PromptSpec | None = None
+
+
+OWN_PROMPTS = PromptChoice("default", "default")
+"""The task's own."""
+
+RANDOM = "random"
+
+FIXED_PROMPTS = {"simple": [SIMPLE_TEMPLATE], "names": [PLACEHOLDER]}
+"""The paper's default prompt for every task, and bare names."""
+
+NAMED_PROMPTS = (OWN_PROMPTS.choice, *FIXED_PROMPTS, RANDOM)
+"""What `--prompts` takes next to files."""
 
 
 def read_prompts(choice: str) -> PromptChoice:
-    """Read `--prompts`: default, simple, or a prompt file; SpecError where that is none."""
-    if choice == "default":
-        return PromptChoice(choice, choice, None)
-    if choice == "simple":
-        simple = PromptSpec(templates=[SIMPLE_TEMPLATE], source="--prompts simple")
-        return PromptChoice(choice, choice, simple)
+    """Read `--prompts`: default, simple, names, random, or a prompt file; SpecError where it is none of them."""
+    if choice in (OWN_PROMPTS.choice, RANDOM):
+        return PromptChoice(choice, choice)
+    if choice in FIXED_PROMPTS:
+        return PromptChoice(choice, choice, PromptSpec(templates=FIXED_PROMPTS[choice], source=f"--prompts {choice}"))
     path = Path(choice)
+    if not path.is_file():
+        raise SpecError(
+            f"There is no file {choice} (--prompts).{did_you_mean(choice, NAMED_PROMPTS)} "
+            f"Give {', '.join(NAMED_PROMPTS)}, or a YAML file with `templates: ['a photo of a {{}}.']`."
+        )
     text = read_text(path, most=MOST_BYTES)
     value, node = parse_mapping(text, path)
     label = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -94,10 +115,14 @@ def apply_prompts(task: TaskSpec, chosen: PromptChoice) -> TaskSpec:
     Raises SpecError if a prompt file names classes whose keys are not the task's.
     """
     choice, prompts = chosen.choice, chosen.prompts
+    if choice == RANDOM:
+        prompts = random_prompts(len(task.prompt_spec.templates))
     if prompts is None:
         return task
     if prompts.classes is None:
-        return task.with_prompt_spec(prompts)
+        prompted = task.with_prompt_spec(prompts)
+        _check_prompts(prompted, Path(choice))
+        return prompted
     keys = [item.key for item in prompts.classes]
     if set(keys) != set(task.class_keys):
         missing, strange = sorted(set(task.class_keys) - set(keys)), sorted(set(keys) - set(task.class_keys))
@@ -107,7 +132,15 @@ def apply_prompts(task: TaskSpec, chosen: PromptChoice) -> TaskSpec:
         )
     # The label order stays the task's own, whatever the order in the file.
     by_key = {item.key: item for item in prompts.classes}
-    return task.changed(classes=[by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
+    prompted = task.changed(classes=[by_key[key] for key in task.class_keys]).with_prompt_spec(prompts)
+    _check_prompts(prompted, Path(choice))
+    return prompted
+
+
+def _check_prompts(task: TaskSpec, path: Path) -> None:
+    count = len(task.prompt_spec.templates) * sum(len(item.names) for item in task.class_list)
+    if count > MOST_PROMPTS:
+        raise SpecError(f"{path}: templates and names make {count:,} prompts; the most is {MOST_PROMPTS:,}.")
 
 
 def _check_metric(task: TaskSpec, path: Path) -> None:

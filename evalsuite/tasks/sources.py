@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self, Union
@@ -26,6 +27,9 @@ TORCHVISION_CLASSES = frozenset({
 
 REFUSED_ARGUMENTS = frozenset({"download", "transform", "target_transform", "transforms", "loader", "is_valid_file"})
 """Arguments of these classes that touch the network, or that are functions."""
+
+UNDER_THE_DATA_ROOT = ("torchvision", "huggingface", "webdataset", "python")
+"""Kinds of which everything lies there; others may lie next to the task file."""
 
 Side = Annotated[int, Field(ge=1, le=65_535)]
 """Height or width of an image in pixels."""
@@ -125,6 +129,17 @@ class SourceSpec(Strict):
         strange = set(self.needs) - set(self.pools) if isinstance(self.needs, dict) else set()
         if strange:
             raise ValueError(f"`needs` names what is no pool: {', '.join(sorted(strange))}")
+        return self
+
+    @model_validator(mode="after")
+    def _few_lists_under_the_data_root(self) -> Self:
+        """Let a list lie next to the source's folder, as some datasets have it, but no further up."""
+        if sum(entry.count for entry in self.lists.values()) > 10 * MOST_FOLDS:
+            raise ValueError(f"`lists` stands for more than {10 * MOST_FOLDS:,} lists")
+        for entry in self.lists.values():
+            place = posixpath.normpath(posixpath.join(self.path or "task", entry.file))
+            if entry.file.startswith("/") or (place.startswith("..") and self.kind in UNDER_THE_DATA_ROOT):
+                raise ValueError(f"the list file {entry.file!r} leads out of the data root")
         return self
 
     @property

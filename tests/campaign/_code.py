@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tests.campaign._files import EITHER, GOOD, Build, Case
+from tests.campaign._contained import command, contained
+from tests.campaign._files import EITHER, GOOD, REFUSED, Build, Case
+from tests.campaign._names import write_records
 from tests.datasets import write_folder_task
 
 
 def cases() -> Iterator[Case]:
     """Yield all cases."""
-    for group in (_checkpoint_cases, _model_cases, _class_cases):
+    for group in (_checkpoint_cases, _model_cases, _class_cases, _json_cases, _store_cases):
         yield from group()
 
 
@@ -132,5 +135,85 @@ def _classes(first: bytes, second: bytes) -> Build:
         (folder / "t.yaml").write_text(yaml.safe_dump(task, allow_unicode=True), "utf-8")
         run = ["run", "-m", "pixels", "--protocol", "linear_probe", "--log-samples", "-t", folder / "t.yaml"]
         return [*run, "-o", folder / "out"]
+
+    return build
+
+
+# --- JSON: as a record, an imported table, a foreign table, the configuration next to a checkpoint
+
+
+def _json_cases() -> Iterator[Case]:
+    texts = {
+        "deep lists": b"[" * 100_000, "deep mappings": b'{"a":' * 100_000, "a number": b"1", "nothing": b"",
+        "5,000 digits": b'{"a": ' + b"9" * 5_000 + b"}", "utf-16": '{"a": 1}'.encode("utf-16"),
+        "half a letter": b'{"model": "\\ud800"}',
+        "bytes": b"\xff\xfe\x00", "17 MB": b"[" + b"1," * (17 << 19) + b"1]", "infinity": b'{"a": 1e999, "b": NaN}',
+    }  # fmt: skip
+    for name, text in texts.items():
+        for how, build in {
+            "record": _as_record,
+            "import": _as_import,
+            "foreign": _as_foreign,
+            "sidecar": _as_sidecar,
+        }.items():
+            yield Case(f"json: {name} as {how}", build(text), GOOD if how == "record" else REFUSED)
+
+
+def _as_record(text: bytes) -> Build:
+    def build(folder: Path) -> Sequence[Any]:
+        write_records(folder / "out", "clip/good")
+        (folder / "out" / "good-01234567" / "a.b.json").write_bytes(text)
+        return ["leaderboard", "-o", folder / "out"]
+
+    return build
+
+
+def _as_import(text: bytes) -> Build:
+    def build(folder: Path) -> Sequence[Any]:
+        (folder / "home" / "imported").mkdir(parents=True)
+        (folder / "home" / "imported" / "a.json").write_bytes(text)
+        return ["leaderboard", "--published", "all", "-o", folder]
+
+    return build
+
+
+def _as_foreign(text: bytes) -> Build:
+    def build(folder: Path) -> Sequence[Any]:
+        (folder / "a.json").write_bytes(text)
+        return ["import", folder / "a.json"]
+
+    return build
+
+
+def _as_sidecar(text: bytes) -> Build:
+    def build(folder: Path) -> Sequence[Any]:
+        (folder / "open_clip_config.json").write_bytes(text)
+        return _loading("open_clip:RN50/{}", _checkpoints()["other weights"])(folder)
+
+    return build
+
+
+# --- the store of features
+
+
+def _store_cases() -> Iterator[Case]:
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([_Exploit()], object), allow_pickle=True)
+    large = (
+        b"\x93NUMPY\x01\x00v\x00"
+        + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 9), }".ljust(117)
+        + b"\n"
+    )
+    for name, content in {"pickled": pickled.getvalue(), "empty": b"", "text": b"no array", "of 1 TB": large}.items():
+        yield Case(f"store: an array that is {name}", _stored(content), EITHER)
+
+
+def _stored(content: bytes) -> Build:
+    def build(folder: Path) -> Sequence[Any]:
+        task = write_folder_task(folder, train=3, test=1, size=8)
+        run = ["run", "-m", "pixels", "--protocol", "linear_probe", "-t", task, "--cache-dir", folder / "cache"]
+        assert contained(partial(command, [*run, "-o", folder / "out1"]), folder).code == 0
+        next((folder / "cache").rglob("*.npy")).write_bytes(content)
+        return [*run, "-o", folder / "out2"]
 
     return build

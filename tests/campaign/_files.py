@@ -104,7 +104,7 @@ def _images() -> dict[str, Content]:
         "ico with a large png": lambda: _ico(20_000),
         "32 bits": _saved(Image.fromarray(np.full((8, 8), 1 << 20, np.int32)), "TIFF"), "pdf": b"%PDF-1.4\n%%EOF",
         "nan": _saved(Image.fromarray(np.full((8, 8), np.nan, np.float32)), "TIFF"), "elf": b"\x7fELF" + bytes(90),
-        "good 16 bits": _saved(Image.fromarray(np.full((8, 8), 40_000, np.uint16)), "PNG"),
+        "good 16 bits": _saved(Image.fromarray(np.full((40, 40), 40_000, np.uint16)), "PNG"),
         "jpeg head": b"\xff\xd8\xff\xe0",
         "good rgba": _saved(Image.new("RGBA", (8, 8), (9, 9, 9, 9)), "PNG"),
         "good palette": _saved(Image.new("P", (8, 8)), "GIF"),

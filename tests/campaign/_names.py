@@ -152,5 +152,5 @@ def commands(results: Path) -> Mapping[str, tuple[str, list[Any]]]:
         "export": ("csv", ["export", "csv", "-o", results]),
         "compare": ("markdown", ["compare", "-o", results, "--reproduce"]),
         "report": ("html", ["report", "-o", results, "--to", "page.html"]),
-        "raw": ("", ["export", "csv", "--raw", "-o", results]),
+        "raw": ("", ["export", "csv", "--raw", "-o", results, "--to", "raw.csv"]),
     }

@@ -9,7 +9,6 @@ import csv
 import importlib
 import io
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -29,8 +28,6 @@ from tests.campaign.frame import Finding
 from tests.datasets import write_folder_task
 
 PAPERS = Path(__file__).parents[2] / "results" / "published"
-
-ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "EVALSUITE_HOME": "home", "EVALSUITE_CACHE": "cache", "EVALSUITE_DATA": "data"}
 
 CONFIG = {
     "model": ["pixels"], "tasks": "digits", "protocol": ["linear_probe"], "limit": 20, "seed": 1, "batch_size": 8,
@@ -80,6 +77,7 @@ class Seeds:
     table: bytes
     json_lines: bytes
     shard: bytes
+    parquet: bytes
     results: Path
     imported: bytes
     checkpoints: tuple[Path, ...]
@@ -91,7 +89,6 @@ Target = Callable[[Seeds, random.Random, Path], tuple[str, Attack]]
 
 def rounds(folder: Path, random: random.Random) -> Iterator[Finding | None]:
     """Break one file after another."""
-    os.environ.update(ENVIRONMENT)
     import_everything()
 
     seeds = _seeds(folder)
@@ -112,6 +109,12 @@ def import_everything() -> None:
     """Import what takes long, before processes are forked: they would import it again and again."""
     for name in SLOW_IMPORTS:
         importlib.import_module(name)
+    from evalsuite.models.aliases import aliases
+    from evalsuite.records import Result
+    from evalsuite.tasks import TaskIndex
+
+    TaskIndex().load("digits")  # the schema of task files is built when the first is read
+    aliases(), Result.model_fields
 
 
 def _seeds(folder: Path) -> Seeds:
@@ -143,9 +146,21 @@ def _seeds(folder: Path) -> Seeds:
     shards = {"kind": "webdataset", "path": "wds", "pools": {"train": "*.tar", "test": "*.tar"}}
     shards_task = {**table_task, "sources": [{**shards, "labels": {"by_index": "classes"}}]}
     return Seeds(
-        folder, task, table_task, shards_task, text.getvalue().encode(), lines.encode(), tar_of(members), results,
+        folder, task, table_task, shards_task, text.getvalue().encode(), lines.encode(), tar_of(members),
+        _hub_file(members), results,
         content, tuple(_checkpoints(folder)), tuple(_images()),
     )  # fmt: skip
+
+
+def _hub_file(members: dict[str, bytes]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": content, "path": name} for name, content in members.items() if name.endswith("png")]
+    keys = ["red", "red", "green", "green", "blue", "blue"]
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"image": images, "label": keys}), buffer)
+    return buffer.getvalue()
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:
@@ -296,6 +311,15 @@ def table(seeds: Seeds, random: random.Random, folder: Path) -> tuple[str, Attac
     return name, partial(command, ["validate", "--offline", "data/table.yaml"])
 
 
+def parquet(seeds: Seeds, random: random.Random, folder: Path) -> tuple[str, Attack]:
+    """Break a dataset in the layout of the hub."""
+    _write(folder, "data/hub/train.parquet", broken_bytes(seeds.parquet, random))
+    _write(folder, "data/hub/test.parquet", seeds.parquet)
+    source = {"kind": "huggingface", "path": "hub", "pools": {"train": "train", "test": "test"}}
+    _write(folder, "data/hub.yaml", yaml.safe_dump({**seeds.table_task, "sources": [source]}).encode())
+    return "validate", partial(command, ["validate", "--offline", "data/hub.yaml"])
+
+
 def image(seeds: Seeds, random: random.Random, folder: Path) -> tuple[str, Attack]:
     """Break an image."""
     path = _write(folder, "broken.png", broken_bytes(random.choice(seeds.images), random))
@@ -304,7 +328,7 @@ def image(seeds: Seeds, random: random.Random, folder: Path) -> tuple[str, Attac
 
 TARGETS: tuple[tuple[Target, float], ...] = (
     (task_file, 6), (prompt_file, 2), (config_file, 3), (foreign_table, 2), (imported_table, 2), (published_table, 2),
-    (record, 3), (samples_table, 2), (checkpoint, 3), (shard, 2), (table, 2), (image, 3),
+    (record, 3), (samples_table, 2), (checkpoint, 3), (shard, 2), (table, 2), (image, 3), (parquet, 1),
 )  # fmt: skip
 """What is broken, and how often."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -14,12 +13,11 @@ from tests.campaign._contained import command, contained
 from tests.campaign._files import Case
 from tests.campaign._names import NAMES, commands, write_records, wrong
 from tests.campaign.frame import Finding
-from tests.campaign.fuzz import ENVIRONMENT, import_everything
+from tests.campaign.fuzz import import_everything
 
 
 def rounds(folder: Path, random: random.Random) -> Iterator[Finding | None]:
     """Meet each hostile file once, in an order of chance."""
-    os.environ.update(ENVIRONMENT)
     import_everything()
     found: list[Case | tuple[str, str]] = [*_files.cases(), *_code.cases()]
     found += [(name, shown) for name in NAMES for shown in commands(folder)]

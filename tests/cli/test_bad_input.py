@@ -61,7 +61,7 @@ def done(tmp_path: Path) -> dict[str, bytes]:
         (["-m", "pixels", "-t", ""], ["no task is chosen"]),
         (["-m", "", "-t", "digits"], ["no model is chosen"]),
         (["-m", "pixels", "-t", "nowhere.yaml"], ["There is no file", "nowhere.yaml"]),
-        (["--protocol", "zeroshot"], ["Unknown protocol 'zeroshot'", "Did you mean zero_shot?"]),
+        (["--protocol", "zeroshot"], ["Unknown protocol 'zeroshot'", "Did you mean zero_shot"]),
         (["--modle", "pixels"], ["--modle", "--model"]),
         (["--batch-size", "0"], ["--batch-size", "0 is too small", "1 or more"]),
         (["--batch-size", "many"], ["--batch-size", "'many'", "whole number"]),

@@ -17,7 +17,7 @@ from tests.archives import tar_of, zip_of
 from tests.cli.test_commands import REFUSE_HEAVY_IMPORTS
 from tests.file_server import FileServer
 from tests.hub_server import GATED, HubServer, hub_environment
-from tests.processes import NO_HUB, Finished, RunCli, WarmCli
+from tests.processes import Finished, RunCli, WarmCli
 
 POOLS = {"train": "train", "test": "test"}
 WriteTask = Callable[..., Path]
@@ -190,10 +190,14 @@ def shard_source(repo: str) -> dict[str, Any]:
     return {"kind": "webdataset", "path": "wds", "repo": repo, "pools": {"train": "train/*.tar", "test": "test/*.tar"}}
 
 
-def test_shards_of_a_repository(run_cli: RunCli, shards: HubServer, write_task: WriteTask, tmp_path: Path) -> None:
+def test_shards_of_a_repository(
+    run_cli: RunCli, cli: WarmCli, shards: HubServer, write_task: WriteTask, tmp_path: Path
+) -> None:
     task, env = write_task("shards", shard_source("org/shards")), hub_environment(tmp_path, shards.url)
     shards.cut = {"test/0.tar"}
-    broken = run_cli("download", task, "--data-root", "root", env=env)
+    (tmp_path / "impatient").mkdir()
+    (tmp_path / "impatient" / "sitecustomize.py").write_text("import time; time.sleep = lambda seconds: None\n")
+    broken = run_cli("download", task, "--data-root", "root", env={**env, "PYTHONPATH": str(tmp_path / "impatient")})
     assert broken.returncode == 1
     assert "org/shards" in broken.stderr and "type the same command again" in broken.stderr
     assert "Traceback" not in broken.stderr
@@ -210,7 +214,7 @@ def test_shards_of_a_repository(run_cli: RunCli, shards: HubServer, write_task: 
     assert [path.relative_to(tmp_path / "root/wds").as_posix() for path in kept] == names
     with tarfile.open(tmp_path / "root/wds/test/0.tar") as archive:
         assert len(archive.getnames()) == 4
-    assert run_cli("validate", task, "--data-root", "root", "--offline").returncode == 0
+    assert cli("validate", task, "--data-root", "root", "--offline").returncode == 0
 
 
 def test_a_gated_repository(run_cli: RunCli, shards: HubServer, write_task: WriteTask, tmp_path: Path) -> None:
@@ -227,13 +231,13 @@ def test_a_gated_repository(run_cli: RunCli, shards: HubServer, write_task: Writ
     assert "webdataset wds: reachable" in said
 
 
-def test_a_hub_that_cannot_be_reached(run_cli: RunCli, write_task: WriteTask, tmp_path: Path) -> None:
-    task, env = write_task("shards", shard_source("org/shards")), hub_environment(tmp_path, NO_HUB)
+def test_a_hub_that_cannot_be_reached(cli: WarmCli, write_task: WriteTask, tmp_path: Path) -> None:
+    task = write_task("shards", shard_source("org/shards"))  # the process has no hub
     (tmp_path / "root" / "wds" / "train").mkdir(parents=True)  # the library takes such a folder for all there is
-    finished = run_cli("download", task, "--data-root", "root", env=env)
+    finished = cli("download", task, "--data-root", "root")
     assert finished.returncode == 1
     assert "cannot be reached" in finished.stderr
-    checked = run_cli("validate", task, "--data-root", "root", env=env)
+    checked = cli("validate", task, "--data-root", "root")
     assert checked.returncode == 0, checked.stdout
     assert "skipped" in checked.stdout and "cannot be reached" in " ".join(checked.stdout.split())
 

@@ -25,6 +25,7 @@ from evalsuite.hashing import (
     tree_sha256,
 )
 from evalsuite.progress import Progress
+from evalsuite.seals import read_sealed
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
@@ -175,7 +176,7 @@ def test_checksums_are_remembered_until_the_file_changes(tmp_path):
     file.write_bytes(b"one")
     first = file_sha256(file, cache)
     assert first == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
-    stored = json.loads((cache / CACHE_NAME).read_text())
+    stored = read_sealed(cache / CACHE_NAME)
     ((name, (*key, digest)),) = stored.items()
     assert (key[0], digest) == (3, first)
     (cache / CACHE_NAME).write_text(json.dumps({name: [*key, "0" * 64]}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.hub_server import ABSENT, COMMIT, GATED, HubServer, hub_environment
+from tests.processes import Zygote
 
 datasets = pytest.importorskip("datasets")
 
@@ -69,6 +69,7 @@ def server(tmp_path, encode):
 
 
 def run(tmp_path: Path, endpoint: str, *cases: dict[str, Any]) -> list[dict[str, Any]]:
+    """Ask in a process of its own: the libraries read where the hub is when they are imported."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     for name in ("HF_TOKEN", "HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         kept.pop(name, None)
@@ -110,9 +111,10 @@ def test_refusals_say_what_to_do(server, tmp_path):
         assert answer["state"] == "downloadable"
 
 
-def test_a_hub_that_cannot_be_reached(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (answer,) = run(tmp_path, f"http://127.0.0.1:{port}", {"repo": "org/pets"})
+def test_a_hub_that_cannot_be_reached(zygote: Zygote, tmp_path):
+    (tmp_path / "root").mkdir()
+    arguments = [tmp_path / "root", tmp_path / "cache", json.dumps([{"repo": "org/pets"}])]
+    done = zygote.run(arguments, zygote.environment(tmp_path), tmp_path, code=SCRIPT)  # which has no hub
+    assert done.returncode == 0, done.stderr
+    (answer,) = json.loads(done.stdout.splitlines()[-1])
     assert "cannot be reached" in answer["error"]

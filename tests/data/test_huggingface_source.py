@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 
@@ -12,7 +13,9 @@ import pytest
 
 from evalsuite.data import data_state, open_task
 from evalsuite.data.place import DataPlace
+from evalsuite.data.sources.copies import SUMS, damaged_copies
 from evalsuite.errors import DataError, DataMissingError
+from evalsuite.progress import Progress
 
 datasets = pytest.importorskip("datasets")
 
@@ -157,6 +160,45 @@ def test_fingerprints_follow_the_bytes(root, tmp_path, make_task, encode):
     changed = open_task(make_task(SOURCE), DataPlace(tmp_path / "b", cache_dir=tmp_path / "c")).open_pool("train")
     assert changed.fingerprint != first
     assert changed.read(3).content == encode(4)  # the copy in the cache is not stale either
+
+
+class Notes(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("sums", [True, False], ids=["damaged copy", "damaged checksums"])
+def test_a_damaged_copy_is_made_again_and_said(root, tmp_path, make_task, encode, sums):
+    notes = Notes()
+    place = DataPlace(root, cache_dir=tmp_path / "c", progress=notes)
+    first = open_task(make_task(SOURCE), place).open_pool("train")
+    content = [first.content(row) for row in range(5)]
+    assert not notes.notes
+    copies = [path for path in (tmp_path / "c/datasets").rglob("*.arrow") if encode(2) in path.read_bytes()]
+    (copy,) = copies
+    damaged = copy if sums else next(path for path in copy.parents if (path / SUMS).is_file()) / SUMS
+    before = damaged.read_bytes()
+    damaged.write_bytes(before.replace(encode(2), encode(1).ljust(len(encode(2)), b"\0")) if sums else before[:-9])
+    again = open_task(make_task(SOURCE), place).open_pool("train")
+    assert [again.content(row) for row in range(5)] == content == [encode(row) for row in range(5)]
+    assert len(notes.notes) == 1 and "made again" in notes.notes[0]
+    open_task(make_task(SOURCE), place).open_pool("train")
+    assert len(notes.notes) == 1 and damaged_copies(tmp_path / "c") == (1, [])
+
+
+def test_a_copy_follows_the_bytes_and_not_the_time_of_a_file(root, tmp_path, make_task, encode):
+    place = DataPlace(root, cache_dir=tmp_path / "c")
+    file = root / "pets/test-00000-of-00001.parquet"
+    status = file.stat()
+    assert open_task(make_task(SOURCE), place).open_pool("test").content(0) == encode(9)
+    plain_parquet(file, encode, [1, 0], seed=5)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # as cp -p and rsync -t leave it
+    assert open_task(make_task(SOURCE), place).open_pool("test").content(0) == encode(5)
 
 
 def test_partial_copies_do_not_fall_through(root, tmp_path, make_task):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from evalsuite import probe
 from evalsuite.errors import JobError
 from evalsuite.features import encoding
 from evalsuite.features.batches import Batch
@@ -243,6 +244,45 @@ def test_products_stay_exact_until_the_last_of_several_threads_has_finished() ->
         assert settings.fp32_precision == "tf32"
     finally:
         settings.fp32_precision = before
+
+
+def test_fp32_is_exact_whatever_the_process_has_allowed(loose: list[Callable[[], bool]]) -> None:
+    seen: list[list[bool]] = []
+
+    class Watching(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            seen.append([exact() for exact in loose])
+            return super().encode_images(batch)
+
+    list(encode_batches(Watching(), CPU, "fp32", batches(2)))
+    assert seen == [[True] * len(loose)] * 2
+    assert not any(exact() for exact in loose)
+    list(encode_batches(Watching(), CPU, "bf16", batches(1)))
+    assert not any(seen[-1])  # the test could fail
+
+
+@pytest.mark.parametrize("part", ["fit", "logits", "sweep"])
+def test_products_of_the_probe_are_exact_too(loose: list[Callable[[], bool]], part: str) -> None:
+    seen: list[bool] = []
+    products = {torch.matmul, torch.mm, torch.addmm, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.mm}
+
+    class Watching(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in products and any(getattr(value, "dtype", None) == torch.float32 for value in args):
+                seen.extend(exact() for exact in loose)
+            return func(*args, **(kwargs or {}))
+
+    features, labels = torch.randn(30, 4), torch.arange(30) % 3
+    targets, rows = probe.Targets("multinomial", labels, 3), torch.arange(30)
+    solution = probe.refit(features, targets, 1.0)
+    with Watching():
+        if part == "fit":
+            probe.refit(features, targets, 1.0)
+        elif part == "logits":
+            solution.logits(0, features)
+        else:
+            probe.sweep(features, targets, fit_rows=rows[:20], validation_rows=rows[20:], score=lambda found: 1.0)
+    assert seen and all(seen)
 
 
 def test_not_more_batches_are_read_ahead_than_devices_can_use() -> None:

@@ -174,6 +174,19 @@ def test_what_was_stored_of_an_image_that_became_unreadable_is_not_served(tmp_pa
     assert "00000006" not in PoolFeatures(tmp_path / "pool")
 
 
+def test_what_is_known_to_have_changed_is_not_served_after_a_pass_that_failed(tmp_path: Path) -> None:
+    pool = array_pool()
+    image_pass(pool, PoolFeatures(tmp_path / "pool"), CountingModel())
+    sizes = pool.sizes.copy()
+    sizes[[6, 13]] += 1
+    changed = Pool(**{**vars(pool), "read": ArrayReader(255 - pool.read.images), "sizes": sizes})  # type: ignore[attr-defined]
+    store = PoolFeatures(tmp_path / "pool")
+    with pytest.raises(KeyboardInterrupt):
+        image_pass(changed, store, CountingModel(fail_after=0))
+    assert sorted(set(pool.ids) - set(store.ids())) == ["00000006", "00000013"]
+    assert image_pass(changed, store, CountingModel()).encoded == 2
+
+
 def test_images_of_two_sizes_are_refused_where_features_would_differ_in_length(tmp_path: Path) -> None:
     class Pixels(CountingModel):
         def encode_images(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:

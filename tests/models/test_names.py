@@ -11,8 +11,9 @@ import pytest
 
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.models import names
-from evalsuite.models.aliases import Alias, aliases, read_aliases
+from evalsuite.models.aliases import Alias, aliases, read_aliases, rows_without_alias
 from evalsuite.models.names import resolve, slugify
+from evalsuite.resources import data_dir
 
 
 @pytest.mark.parametrize("name", ["ViT-B/32", "vit-b/32", "clip/vit-b-32", "open_clip:ViT-B-32/openai"])
@@ -72,10 +73,9 @@ def test_checkpoint_and_file_forms(tmp_path: Path) -> None:
         ("open_clip:ViT-B-32/w.pt?gelu", ["'?gelu'", "?quickgelu"]),
         ("timm:", ["timm:NAME"]),
         ("timm:resnet50@", ["timm:NAME@PATH"]),
-        ("timm:hf-hub:org/name", ["timm:NAME"]),
         ("nowhere.py:make", ["nowhere.py", "not there"]),
         ("nowhere.py", ["nowhere.py:FUNCTION"]),
-        ("hf:org/name", ["Unknown model"]),
+        ("hf:org name", ["ORG/NAME@REVISION"]),
         ("", ["Unknown model"]),
     ],
 )
@@ -122,10 +122,32 @@ def test_resolving_imports_no_torch() -> None:
 
 def test_the_paper_s_models_are_there_with_their_rows() -> None:
     families = [slug.partition("/")[0] for slug in aliases()]
-    expected = {"clip": 9, "resnet": 3, "bit-m": 6, "efficientnet": 9, "efficientnet-ns": 10}
-    assert {family: families.count(family) for family in expected} == expected
+    expected = {"clip": 9, "resnet": 3, "bit-m": 6, "efficientnet": 9, "efficientnet-ns": 10, "vit": 4, "instagram": 3}
+    assert {family: families.count(family) for family in families} == expected
     assert all(alias.published == alias.slug == slugify(alias.slug) for alias in aliases().values())
     assert all(alias.weight_fidelity == "exact" for alias in aliases().values() if alias.backend == "open_clip")
+
+
+def test_every_row_of_table_ten_has_an_alias_or_a_reason() -> None:
+    table = data_dir("results/published") / "clip_paper_linear_probe.csv"
+    rows = {line.partition(",")[0] for line in table.read_text("utf-8").splitlines()[1:]}
+    assert len(rows) == 66
+    assert aliases().keys() | rows_without_alias().keys() == rows
+    assert not aliases().keys() & rows_without_alias().keys()
+    assert len(aliases()) == 44
+    for slug, why in rows_without_alias().items():
+        with pytest.raises(UsageError) as caught:
+            resolve(slug)
+        assert why in str(caught.value)
+
+
+def test_every_alias_of_timm_and_open_clip_exists() -> None:
+    import open_clip
+    import timm
+
+    known = {f"open_clip:{arch}/{tag}" for arch, tag in open_clip.list_pretrained()}
+    known |= {f"timm:{name}" for name in timm.list_pretrained()}
+    assert {f"{alias.backend}:{alias.target}" for alias in aliases().values()} <= known
 
 
 def test_wrong_alias_files_name_the_entry(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ from tests.processes import WarmCli
         ("openai/clip-vit-base-patch32", "open_clip", "ViT-B-32/openai"),
         ("openai/clip-vit-base-patch16", "open_clip", "ViT-B-16/openai"),
         ("openai/clip-vit-large-patch14-336", "open_clip", "ViT-L-14-336/openai"),
-        ("hf:openai/clip-vit-large-patch14", "open_clip", "ViT-L-14/openai"),
+        ("hf-hub:openai/clip-vit-large-patch14", "open_clip", "ViT-L-14/openai"),
+        ("hf:openai/clip-vit-large-patch14", "hf", "openai/clip-vit-large-patch14"),
+        ("hf:facebook/dinov2-base@main", "hf", "facebook/dinov2-base@main"),
         ("https://huggingface.co/openai/clip-vit-large-patch14", "open_clip", "ViT-L-14/openai"),
         ("google/siglip-base-patch16-224", "open_clip", "ViT-B-16-SigLIP/webli"),
         ("google/siglip-large-patch16-384", "open_clip", "ViT-L-16-SigLIP-384/webli"),
@@ -44,6 +46,12 @@ from tests.processes import WarmCli
         ("timm:hf-hub:timm/resnet50.tv_in1k", "timm", "resnet50.tv_in1k"),
         ("hf-hub:timm/resnet18.a1_in1k", "timm", "resnet18.a1_in1k"),
         ("hf_hub:timm/resnet18.a1_in1k", "timm", "resnet18.a1_in1k"),
+        ("hf-hub:somebody/something", "hub", "somebody/something"),
+        ("open_clip:hf-hub:somebody/something", "open_clip", "somebody/something"),
+        ("timm:hf-hub:somebody/something", "timm", "somebody/something"),
+        ("https://huggingface.co/somebody/something", "hub", "somebody/something"),
+        ("torchvision:resnet50", "torchvision", "resnet50"),
+        ("torchvision:resnet50.IMAGENET1K_V2", "torchvision", "resnet50.IMAGENET1K_V2"),
     ],
 )
 def test_names_of_other_tools(typed: str, backend: str, target: str) -> None:
@@ -63,7 +71,8 @@ def test_every_target_of_a_spelling_exists() -> None:
 
     known = {f"{arch}/{tag}" for arch, tag in open_clip.list_pretrained()} | set(timm.list_pretrained())
     (table,) = (mark.args[1] for mark in test_names_of_other_tools.pytestmark)  # type: ignore[attr-defined]
-    assert {target for _, _, target in table} <= known
+    named = [(backend, target) for typed, backend, target in table if "somebody" not in typed]
+    assert {target for backend, target in named if backend in ("open_clip", "timm")} <= known
 
 
 @pytest.mark.parametrize(
@@ -73,9 +82,10 @@ def test_every_target_of_a_spelling_exists() -> None:
         ("runs/epoch_5.safetensors", ["timm:NAME@runs/epoch_5.safetensors"]),
         ("model.onnx", [".onnx files are not read", "my_model.py:factory"]),
         ("model.engine", [".engine files are not read"]),
-        ("torchvision:resnet50", ["timm:resnet50.tv_in1k"]),
-        ("microsoft/swin-tiny-patch4-window7-224", ["Repositories of the hub", "timm:NAME@PATH"]),
-        ("hf-hub:somebody/something", ["Repositories of the hub"]),
+        ("microsoft/swin-tiny-patch4-window7-224", ["hf:microsoft/swin-tiny-patch4-window7-224 (transformers)"]),
+        ("simclrv2/r50x1", ["a row of the paper's table 10", "TensorFlow"]),
+        ("torchvision:resnet50@", ["torchvision:NAME@PATH"]),
+        ("features:nowhere", ["features:DIR", "no folder"]),
         ("ViT-B-32", ["open_clip:ViT-B-32/TAG"]),
     ],
 )

@@ -190,6 +190,30 @@ def test_the_objectives_tried_are_scikit_learns(tmp_path: Path) -> None:
         assert -1e-6 < theirs / trial["objective"] - 1 < 1e-3
 
 
+def test_lambda_is_chosen_by_the_metric_of_the_task(tmp_path: Path) -> None:
+    """Nearly all samples are of one class: what is right for the share of hits is wrong for the mean of recalls."""
+
+    def rare(n: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+        features, labels = blobs(n, 3, seed, spread=3.0)
+        kept = (labels == 0) | (np.arange(n) % 5 == 0)
+        return features[kept], labels[kept]
+
+    data = {name: rare(300, seed) for seed, name in enumerate(("train", "val", "test"))}
+    folds = [Fold(*(whole(name, data) for name in ("train", "val", "test")))]
+    chosen = {}
+    for metric in ("accuracy", "mean_per_class_recall"):
+        outcome, _ = run(make_task(tmp_path, metric=metric), data, folds, grid="full")
+        (details,) = outcome.details["folds"]
+        chosen[metric] = details["lambda"]
+        for trial in details["tried"][::24]:
+            found = sklearn_probabilities(*data["train"], trial["lambda"], data["val"][0]).argmax(axis=1)
+            right = found == data["val"][1]
+            recalls = [right[data["val"][1] == label].mean() for label in range(3)]
+            wanted = right.mean() if metric == "accuracy" else np.mean(recalls)
+            assert trial["score"] == pytest.approx(wanted, abs=0.02)
+    assert chosen["accuracy"] > 10 * chosen["mean_per_class_recall"]
+
+
 def test_the_options_of_a_record_stay_what_they_were() -> None:
     """They are part of the fingerprint: a record stays current as long as these are the same."""
     assert asdict(LinearProbe().options) == {

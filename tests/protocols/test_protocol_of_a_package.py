@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.packages import install
-from tests.processes import RunCli
+from tests.processes import WarmCli
 
 CLASS_MEANS = '''
 """Nearest class mean, with the power of the distance as its option."""
@@ -64,9 +64,9 @@ def record(out: Path) -> dict[str, Any]:
 
 
 def test_its_option_is_a_flag_a_setting_and_a_part_of_the_record(
-    tmp_path: Path, run_cli: RunCli, package: dict[str, str]
+    tmp_path: Path, cli: WarmCli, package: dict[str, str]
 ) -> None:
-    assert "--means-power" in run_cli("run", "--help", env=package).stdout
+    assert "--means-power" in cli("run", "--help", env=package).stdout
     arguments = ("run", "-m", "pixels", "-t", "digits", "--protocol", "class_means")
     records = []
     for number, extra in enumerate(
@@ -77,7 +77,7 @@ def test_its_option_is_a_flag_a_setting_and_a_part_of_the_record(
             ("--protocol-option", "class_means.power=1"),
         ]
     ):
-        done = run_cli(*arguments, "-o", tmp_path / f"{number}", *extra, env=package)
+        done = cli(*arguments, "-o", tmp_path / f"{number}", *extra, env=package)
         assert done.returncode == 0, done.stderr
         records.append(record(tmp_path / f"{number}"))
     default, flag, setting, long_setting = records
@@ -90,9 +90,9 @@ def test_its_option_is_a_flag_a_setting_and_a_part_of_the_record(
         assert same["metric"] == flag["metric"]
 
 
-def test_its_option_is_a_key_of_a_configuration_file(tmp_path: Path, run_cli: RunCli, package: dict[str, str]) -> None:
+def test_its_option_is_a_key_of_a_configuration_file(tmp_path: Path, cli: WarmCli, package: dict[str, str]) -> None:
     (tmp_path / "night.yaml").write_text("model: pixels\ntasks: digits\nprotocol: class_means\nmeans_power: 1\n")
-    done = run_cli("run", "-C", tmp_path / "night.yaml", "-o", tmp_path / "out", env=package)
+    done = cli("run", "-C", tmp_path / "night.yaml", "-o", tmp_path / "out", env=package)
     assert done.returncode == 0, done.stderr
     assert record(tmp_path / "out")["options"] == {"power": 1}
 
@@ -109,19 +109,19 @@ def test_its_option_is_a_key_of_a_configuration_file(tmp_path: Path, run_cli: Ru
     ],
 )
 def test_a_wrong_value_or_name_is_refused_before_any_work(
-    tmp_path: Path, run_cli: RunCli, package: dict[str, str], extra: tuple[str, ...], texts: list[str]
+    tmp_path: Path, cli: WarmCli, package: dict[str, str], extra: tuple[str, ...], texts: list[str]
 ) -> None:
-    done = run_cli("run", "-m", "pixels", "-t", "digits", "-o", tmp_path / "out", "--protocol", *extra, env=package)
+    done = cli("run", "-m", "pixels", "-t", "digits", "-o", tmp_path / "out", "--protocol", *extra, env=package)
     assert done.returncode == 2
     assert all(text in done.stderr for text in texts), done.stderr
     assert not (tmp_path / "out").exists()
 
 
 def test_a_package_that_cannot_be_imported_stops_nobody_but_those_who_name_its_protocol(
-    tmp_path: Path, run_cli: RunCli, package: dict[str, str]
+    tmp_path: Path, cli: WarmCli, package: dict[str, str]
 ) -> None:
     (tmp_path / "site" / "class_means.py").write_text("import a_module_that_is_not_there\n")
-    assert run_cli("run", "--help", env=package).returncode == 0
-    done = run_cli("run", "-m", "pixels", "-t", "digits", "--protocol", "class_means", env=package)
+    assert cli("run", "--help", env=package).returncode == 0
+    done = cli("run", "-m", "pixels", "-t", "digits", "--protocol", "class_means", env=package)
     assert done.returncode == 2 and "a_module_that_is_not_there" in done.stderr
     assert "Traceback" not in done.stderr

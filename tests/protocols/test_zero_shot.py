@@ -164,10 +164,13 @@ def test_ranks_of_single_labels_are_those_of_the_cosines_whatever_the_scale(tmp_
     one, other = scored(tmp_path, Logits(100.0)), scored(tmp_path, Logits(21.97, -3.0))
     assert np.array_equal(one.folds[0].scores, other.folds[0].scores)
     assert (other.details["logit_scale"], other.details["logit_bias"]) == (21.97, -3.0)
-    sure = [confidences("zero_shot", False, found.folds[0].scores, found.details) for found in (one, other)]
-    exact = torch.from_numpy(one.folds[0].scores).double().mul(0.2197).softmax(dim=1).amax(dim=1)
-    assert np.allclose(sure[1], exact)
+    plain = scored(tmp_path, Logits(21.97))
+    sure = [confidences("zero_shot", False, found.folds[0].scores, found.details) for found in (one, plain, other)]
+    logits = torch.from_numpy(one.folds[0].scores).double().mul(0.2197)
+    assert np.allclose(sure[1], logits.softmax(dim=1).amax(dim=1))
     assert not np.allclose(sure[0], sure[1])
+    # With a bias the model was trained with a sigmoid.
+    assert np.allclose(sure[2], (logits - 3.0).sigmoid().amax(dim=1))
 
 
 def test_results_of_single_labels_stay_those_of_several_are_computed_again(tmp_path: Path) -> None:
@@ -208,3 +211,31 @@ def test_several_names_a_class_and_folders_in_another_order(tmp_path: Path) -> N
         CountingModel(), str(path), "zero_shot", output=tmp_path / "o", cache_dir=tmp_path / "c"
     )
     assert results[0].metric is not None and results[0].metric.value == 1.0
+
+
+def test_each_test_split_is_scored_once_and_none_is_left_out(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(1)
+    features, prompts = torch.randn(30, 4, generator=draw), torch.randn(3, 4, generator=draw)
+    labels, told = np.arange(30) % 3, []
+
+    def read(split: Split, layer: str) -> Samples:
+        return Samples(features[split.rows], labels[split.rows], [str(row) for row in split.rows])
+
+    tests = [Split("test", np.arange(10)), Split("test", np.arange(10, 30)), Split("test", np.arange(10))]
+    outcome = ZeroShot().run(
+        ProtocolInput(
+            load_task_file(write_folder_task(tmp_path)),
+            [Fold(Split("train", np.arange(number)), None, test) for number, test in enumerate(tests)],
+            read,
+            lambda names: prompts,
+            torch.device("cpu"),
+            on_progress=lambda what, done, total: told.append((done, total)),
+        )
+    )
+    assert [fold.ids for fold in outcome.folds] == [[str(row) for row in split.rows] for split in tests[:2]]
+    assert outcome.sizes == {"test": [10, 20]} and told == [(0, 2), (1, 2), (2, 2)]
+    unit = torch.nn.functional.normalize
+    for fold, split in zip(outcome.folds, tests, strict=False):
+        cosines = unit(features[split.rows], dim=1) @ unit(prompts, dim=1).T
+        np.testing.assert_allclose(fold.scores, 100 * cosines.numpy(), atol=1e-4)
+        assert (fold.labels == labels[split.rows]).all()

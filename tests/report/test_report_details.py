@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -109,3 +110,21 @@ def test_an_image_of_another_label_is_no_thumbnail() -> None:
     wrong = task.class_keys[(digits.target[900] + 1) % 10]
     found, problem = thumbnails(task, {"00000900": (wrong,), "nosuch": (wrong,)}, DataPlace())
     assert found == {} and problem.startswith("2 of 2 images cannot be read here, or have another label")
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_samples_of_another_protocol_are_not_shown_as_these(bench: Bench, sealed: bool) -> None:
+    bench.add("m/a", "mnist", 0.5, protocol="zero_shot")
+    bench.add("m/a", "mnist", 2.0)
+    paths = {item.result.protocol: item.samples for item in bench.read()}
+    probe, other = paths["linear_probe"], paths["zero_shot"]
+    assert probe is not None and other is not None
+    probe.write_bytes(other.read_bytes())
+    (item,) = [item for item in bench.read() if item.result.protocol == "linear_probe"]
+    if not sealed:  # as before records had the digest of their table
+        item = replace(item, result=item.result.model_copy(update={"samples_digest": None}))
+    [chosen] = choose(build_leaderboard(Numbers.of([item])), [])
+    detail = look_behind(chosen, None)
+    (note,) = detail.notes
+    assert "cannot be used" in note and ("damaged, or of another record" if sealed else "another value") in note
+    assert detail.matrix == () and detail.mistakes == () and detail.reliability is None

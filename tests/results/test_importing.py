@@ -199,6 +199,7 @@ def test_a_leaderboard_names_where_imported_numbers_come_from(write: Callable[[s
         ('"mnist": {', '"mnits": {', "mnist, of which `tasks` says nothing"),
         ('"notes": {\n    "zero_shot"', '"notes": {\n    "probe"', "zero_shot, of which `notes` says nothing"),
         ('{\n  "schema', "{", "JSON"),
+        ("0.6332", "0.6333", "not those that were written"),
     ],
 )
 def test_a_stored_import_is_checked_when_it_is_read(

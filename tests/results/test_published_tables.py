@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -76,6 +78,55 @@ def test_slugs_follow_the_rule(family: str, model: str, slug: str) -> None:
     assert slugs == [slug] and model in {number.name for number in PROBES if number.model == slug}
 
 
+def digest_of_numbers(protocol: str) -> str:
+    """Return a digest of which model has which value on which task."""
+    found = sorted((n.model, n.task, f"{n.value:.4f}") for n in LIBRARY.printed if n.protocol == protocol)
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
+
+
+DIGESTS = {"linear_probe": "c2142cb591c156dd", "zero_shot": "7faf9617ed11803c"}
+"""Of the tables, after each cell was compared with the paper's. Who corrects a digit changes them, too."""
+
+
+@pytest.mark.parametrize("protocol", DIGESTS)
+def test_no_number_is_another_and_none_is_elsewhere(protocol: str) -> None:
+    assert digest_of_numbers(protocol) == DIGESTS[protocol]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "model", "row"),
+    [
+        (
+            PROBES,
+            "clip/vit-l-14-336px",
+            "95.9 97.9 87.4 79.9 82.2 91.5 71.6 89.9 83.0 95.1 96.0 99.2 99.2 72.9 99.7 98.1 94.9 92.4 69.2 "
+            "46.4 85.6 92.0 73.0 60.3 77.3 80.5 85.4",
+        ),
+        (
+            PROBES,
+            "resnet/50",
+            "71.3 91.8 74.5 52.7 60.5 49.9 48.5 83.8 72.3 92.4 90.8 90.8 98.3 54.9 96.4 96.7 83.6 70.6 67.1 "
+            "11.7 82.5 71.2 46.8 43.0 56.5 55.5 74.3",
+        ),
+        (
+            ZERO_SHOT,
+            "clip/vit-l-14-336px",
+            "93.8 95.7 77.5 49.5 68.4 78.8 37.2 84.3 55.7 93.5 92.8 78.3 88.3 57.7 99.4 59.6 71.7 52.3 21.9 "
+            "34.9 63.0 76.9 61.3 24.8 63.3 67.9 76.2",
+        ),
+    ],
+)
+def test_rows_stand_under_the_datasets_of_the_paper(numbers: Sequence[Number], model: str, row: str) -> None:
+    """In the order of the columns of tables 10 and 11, which is that of table 9."""
+    order = (
+        "food101 cifar10 cifar100 birdsnap sun397 stanford_cars fgvc_aircraft voc2007 dtd oxford_pets "
+        "caltech101 flowers102 mnist fer2013 stl10 eurosat resisc45 gtsrb kitti_distance country211 pcam "
+        "ucf101 kinetics700 clevr_counts hateful_memes rendered_sst2 imagenet"
+    )
+    found = rows(numbers)[model]
+    assert [f"{100 * found[task]:.1f}" for task in order.split()] == row.split()
+
+
 def test_scores_are_the_papers() -> None:
     assert average("clip/vit-l-14-336px", PROBES) == pytest.approx(85.0556, abs=1e-3)
     assert max(rows(PROBES), key=lambda slug: average(slug, PROBES)) == "clip/vit-l-14-336px"
@@ -130,6 +181,14 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
     return apply
 
 
+def swap_columns(folder: Path) -> None:
+    """Exchange the numbers of two tasks and leave the header as it is."""
+    header, *lines = (folder / PROBE_FILE).read_text().splitlines(keepends=True)
+    cells = [line.split(",") for line in lines]
+    swapped = [",".join([*row[:3], row[4], row[3], *row[5:]]) for row in cells]
+    (folder / PROBE_FILE).write_text("".join([header, *swapped]))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -148,6 +207,16 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
         (edit(PROBE_FILE, "lm/rn50,", "lm/rn_50,"), "line 2: the slug 'lm/rn_50'"),
         (edit("clip_paper.yaml", "units: percent", "units: [percent"), "clip_paper.yaml is not valid YAML"),
         (lambda folder: (folder / PROBE_FILE).unlink(), "There is no file"),
+        (
+            edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3", "lm/rn50,LM,LM RN50,81.4"),
+            f"{PROBE_FILE} is not the file.*sha256",
+        ),
+        (
+            edit("clip_paper_datasets.csv", "mnist,MNIST,10", "mnist,MNIST,11"),
+            "clip_paper_datasets.csv is not the file",
+        ),
+        (swap_columns, f"{PROBE_FILE} is not the file"),
+        (edit("clip_paper.yaml", "sha256: f51bb90a", "sha256: f51bb90b"), f"{PROBE_FILE} is not the file"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from evalsuite.errors import JobError, UsageError
 from evalsuite.records import ErrorRecord, MetricRecord, Result
 from evalsuite.results.store import ResultStore, file_slug, hash8, samples_path, write_samples
+from evalsuite.seals import unseal
 from tests.results.conftest import load_results
 
 JOB = ("clip/vit-b-32", "weights-1", "digits", "zero_shot")
@@ -170,7 +172,7 @@ def test_several_folders_are_read_and_no_file_twice(tmp_path: Path) -> None:
 
 def test_a_linked_file_is_read_once_and_odd_numbers_are_kept(tmp_path: Path) -> None:
     path = ResultStore(tmp_path).write(make(value=float("nan"), details={"losses": [5, 1e300]}), "weights-1")
-    path.write_text(path.read_text().replace("5,", "Infinity,"))
+    path.write_text(unseal(path.read_bytes())[0].decode().replace("5,", "Infinity,"))
     (path.parent / "again.json").symlink_to(path)
     results, warnings = load_results([tmp_path])
     assert warnings == [] and [result.details["losses"] for result in results] == [[float("inf"), 1e300]]
@@ -214,3 +216,20 @@ def test_samples_lie_beside_their_record_and_leave_with_it(tmp_path: Path) -> No
     write_samples(samples_path(path), {"id": ["c"]})
     store.write(make(samples=samples_path(path).name), "weights-1")
     assert pq.read_table(samples_path(path)).num_rows == 1
+
+
+def test_a_folder_that_may_not_be_read_and_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is told of; nobody waits for what comes through the pipe."""
+    (tmp_path / "closed").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:  # root may read every folder
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    stored, warnings = load_results([tmp_path])
+    assert stored == [] and len(warnings) == 1
+    assert str(tmp_path / "closed") in warnings[0] and "was left out: it cannot be read" in warnings[0]

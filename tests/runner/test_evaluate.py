@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import evalsuite
 from evalsuite.cli.cache import cache
 from evalsuite.errors import ModelError
 from evalsuite.models.base import ImageModel, ImageTextModel
+from evalsuite.protocols.zero_shot import image_logits
 from evalsuite.records import ErrorRecord, Result, SplitFidelity
 from evalsuite.report.formats import to_markdown
 from evalsuite.report.leaderboard import build_leaderboard
@@ -24,6 +26,7 @@ from evalsuite.results.numbers import Numbers
 from evalsuite.results.store import load_stored
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
+from tests.stores import write_old_checksums
 
 
 def evaluate(tmp_path: Path, model: Any, task: Any, *arguments: Any, **options: Any) -> Any:
@@ -283,11 +286,28 @@ def test_stored_features_that_are_not_finite_are_refused_with_the_command_that_r
         features = np.load(path)
         features[0] = np.nan
         np.save(path, features)
+        write_old_checksums(path.parent)
     (result,) = evaluate(tmp_path, CountingModel(), task, "linear_probe", overwrite=True)
     assert result.status == "error" and result.error.kind == "EvalsuiteError"
     assert repr(result.model) in result.error.message and ".png" in result.error.message
     (named,) = re.findall(r"`evalsuite cache (\w+)`", result.error.message)
     assert named in cache.commands
+
+
+def test_scores_are_exact_whatever_the_process_has_allowed(
+    tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch, loose: list[Callable[[], bool]]
+) -> None:
+    """On a GPU, products of float32 are coarse where a training loop has allowed TF32."""
+    seen: list[bool] = []
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        seen.extend(exact() for exact in loose)
+        return image_logits(*arguments)
+
+    monkeypatch.setattr("evalsuite.protocols.zero_shot.image_logits", watched)
+    evaluate(tmp_path, CountingModel(), task, "zero_shot")
+    assert seen and all(seen)
+    assert not any(exact() for exact in loose)
 
 
 def test_an_error_never_replaces_an_ok_record(tmp_path: Path, task: str) -> None:

@@ -26,6 +26,14 @@ from tests.models_for_tests import CountingModel
 
 
 class Talking(CountingModel):
+    def __init__(self):
+        print("load", flush=True)
+        super().__init__()
+
+    def encode_texts(self, texts):
+        print("texts", flush=True)
+        return super().encode_texts(texts)
+
     def encode_images(self, batch):
         print("batch", flush=True)
         return super().encode_images(batch)
@@ -118,6 +126,19 @@ def test_run_killed_while_it_fits_finishes_with_the_same_results(setting: Settin
     os.kill(process.pid, signal.SIGKILL)
     assert process.finish().returncode == -signal.SIGKILL
     setting.finish(out)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("load", "SIGTERM"), ("texts", "SIGHUP"), ("texts", "SIGINT"), ("load", "SIGUSR1")]
+)
+def test_signals_in_other_phases_end_the_same(setting: Setting, line: str, name: str) -> None:
+    number = signal.Signals[name]
+    process = setting.start(f"{line}-{name}")
+    process.stop_at(lambda found: found == f"{line}\n", number)
+    stopped = process.finish()
+    assert stopped.returncode == 128 + number
+    assert "same command" in stopped.stderr and "Traceback" not in stopped.stderr
+    setting.finish(f"{line}-{name}")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])

@@ -122,6 +122,11 @@ def wait_for(text: str, process: Started) -> None:
         os.sched_yield()
 
 
+def entries(folder: Path) -> int:
+    """Return how many files and folders lie below a folder that changes meanwhile."""
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+
+
 def lives(process: Started) -> bool:
     """Say whether a process runs; one that has ended stays there until it is waited for."""
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -136,10 +141,32 @@ def test_shards_on_stores_of_their_own_merge_to_what_one_process_gives(setting: 
     while True:  # kill the merge a bit later each time, until it has come to its end
         merge = ["merge", *names, "--to", "merged"]
         process = setting.zygote.start(merge, setting.zygote.environment(setting.folder), setting.folder)
-        files = draw.randrange(3, 9) + len(list((setting.folder / "merged").rglob("*")))
-        while len(list((setting.folder / "merged").rglob("*"))) < files and lives(process):
+        files = draw.randrange(3, 9) + entries(setting.folder / "merged")
+        while entries(setting.folder / "merged") < files and lives(process):
             os.sched_yield()
         os.kill(process.pid, signal.SIGKILL)
         if process.finish().returncode == 0:
             break
     setting.check_same_as_one("merged")
+
+
+def test_runs_next_to_removals_and_reports_give_what_one_process_gives(setting: Setting) -> None:
+    store = setting.folder / "crowd"
+    processes = [setting.start("crowd") for _ in range(4)]
+    others = [
+        ["cache", "rm", "--all", "--yes", "--cache-dir", store / "cache"],
+        ["cache", "verify", "--cache-dir", store / "cache", "--offline"],
+        ["report", "-o", store / "results", "--to", store / "report.html"],
+    ]
+    environment = setting.zygote.environment(setting.folder)
+    for _ in range(3):
+        for arguments in others:
+            done = setting.zygote.run(arguments, environment, setting.folder)
+            assert "Traceback" not in done.stderr, done.stderr
+    ends = [process.finish() for process in processes]
+    assert [end.returncode for end in ends] == [0] * 4, [end.stderr for end in ends]
+    records = [
+        {name: what for name, what in measured(setting.folder / out).items() if name.endswith(".json")}
+        for out in ("crowd", "one-process")
+    ]
+    assert records[0] == records[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,63 @@ def test_published_schema_is_the_one_of_the_code() -> None:
     assert schema["additionalProperties"] is False and "name" not in schema["required"]
     assert {"title", "sources", "prompts"} <= set(schema["required"])
     assert "templates" in json.loads(prompt_schema())["properties"]
+
+
+def test_prompts_of_bare_names_and_of_random_words(tmp_path: Path) -> None:
+    task = TaskIndex().load("cifar10")
+    names = apply_prompts(task, read_prompts("names"))
+    assert names.prompt_spec.templates == ["{}"] and names.class_list == task.class_list
+    words = apply_prompts(task, read_prompts("random"))
+    found = words.prompt_spec.templates
+    assert len(found) == len(task.prompt_spec.templates) == 18 and len(set(found)) > 15
+    assert all(re.fullmatch(r"a photo of a \{\}, which has [a-z]+ [a-z]+\.", template) for template in found)
+    assert apply_prompts(task, read_prompts("random")).prompt_spec.templates == found
+    named = {word for item in task.class_list for name in item.names for word in name.split()}
+    assert not named & {word for template in found for word in re.findall(r"[a-z]+", template.partition(",")[2])}
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("{kind: webdataset, path: ../x, pools: {train: a, test: b}}", "'../x' leads out of its folder"),
+        ("{kind: webdataset, path: x, pools: {train: /etc/*, test: b}}", "'/etc/*' leads out"),
+        ("{kind: webdataset, path: x, pools: {train: '**/**/a', test: b}}", "** more than once"),
+        ("{kind: huggingface, config: ../x, pools: {train: train, test: test}}", "'../x' leads out"),
+        ("{kind: folder, path: ., pools: {train: ../train, test: test}}", "'../train' leads out"),
+        ("{kind: table, path: ., images: /home, pools: {train: a.csv, test: b.csv}}", "'/home' leads out"),
+        ("{kind: python, file: a.py, path: ../x, pools: [train, test]}", "'../x' leads out"),
+        (f"{{kind: folder, path: {'a' * 300}, pools: {{train: train, test: test}}}}", "longer than the name of a file"),
+        (
+            "{kind: webdataset, path: x, pools: {train: a, test: b}, lists: {l: {file: ../../l.txt, pool: train}}}",
+            "'../../l.txt' leads out of the data root",
+        ),
+        (
+            "{kind: folder, path: x, pools: {train: a, test: b}, lists: {'l{}': {file: l, pool: train, count: 9999}}}",
+            "less than or equal to 1000",
+        ),
+    ],
+    ids=lambda value: value[:40] if value.startswith("{") else "",
+)
+def test_a_source_that_leads_out_or_has_no_end(tmp_path: Path, source: str, why: str) -> None:
+    path = write(tmp_path / "birds.yaml", VALID.replace(VALID.splitlines()[-1], f"  - {source}"))
+    with pytest.raises(SpecError) as caught:
+        load_task_file(path)
+    assert why in str(caught.value) and "line 5" in str(caught.value)
+
+
+def test_many_faults_are_told_in_six_lines(tmp_path: Path) -> None:
+    path = write(tmp_path / "birds.yaml", VALID + "".join(f"{'x' * 900}{number}: 1\n" for number in range(30)))
+    with pytest.raises(SpecError) as caught:
+        load_task_file(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 6 and lines[-1] == "  and 26 faults more." and max(map(len, lines)) <= 400
+
+
+def test_prompts_without_end(tmp_path: Path) -> None:
+    templates = ", ".join(["'{}'"] * 4_000)
+    names = ", ".join(["a"] * 2_000)
+    path = write(
+        tmp_path / "birds.yaml", VALID.replace("'a photo of a {}.'", templates).replace("blue tit", f"[{names}]")
+    )
+    with pytest.raises(SpecError, match=r"make 8,004,000 prompts; the most is 5,000,000"):
+        load_task_file(path)

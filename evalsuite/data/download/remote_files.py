@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from evalsuite import atomic
 from evalsuite.data.download.transfers import Retries, fetch_file, is_web_page, part_of, wrong_checksum
 from evalsuite.data.download.unpacking import DamagedArchiveError, check_supported, move_into, unpack
 from evalsuite.errors import DataMissingError
+from evalsuite.locks import HeldError, Lock
 from evalsuite.progress import BYTES, Progress
 from evalsuite.tasks.sources import RemoteFile
 
@@ -87,15 +86,14 @@ def _make(target: Target, reporter: Progress, retries: Retries | None) -> int:
         move_into(target.ready, target.folder)
     absent = [str(path) for path in target.makes if not path.exists()]
     if absent:
-        shutil.rmtree(target.work, ignore_errors=True)
+        atomic.discard(target.work)
         raise DataMissingError(
             f"{target.file.url} was fetched, but {', '.join(absent)} is not there: it is another edition, or "
             "`makes` in the task file is wrong."
         )
     if target.mark.exists():
-        target.path.unlink(missing_ok=True)
-    if target.work.exists():
-        shutil.rmtree(target.work)
+        atomic.remove(target.path)
+    atomic.discard(target.work)
     return received
 
 
@@ -112,8 +110,7 @@ def _have_file(target: Target, reporter: Progress, retries: Retries | None) -> i
             retries=retries,
         )
         if file.unpack:
-            target.work.mkdir(exist_ok=True)
-            target.mark.touch()
+            atomic.write_bytes(target.mark, b"")
         return received
     reporter.note(f"{target.path} is there; checking it")
     wrong = wrong_checksum(target.path, file.md5, file.sha256)
@@ -126,39 +123,38 @@ def _have_file(target: Target, reporter: Progress, retries: Retries | None) -> i
 
 def _unpack(target: Target) -> None:
     """Unpack into `new`, which becomes `ready` when everything is there and on the disk."""
-    target.work.mkdir(exist_ok=True)
+    atomic.make_folder(target.work)
     for leftover in target.work.glob("new*"):
-        shutil.rmtree(leftover)
+        atomic.discard(leftover)
     try:
         unpack(target.path, target.work / "new", target.file.inner, target.file.unpacked)
     except DamagedArchiveError as error:
         page = " It is an HTML page: an error, or a login." if is_web_page(target.path) else ""
         if target.mark.exists():
-            target.path.unlink()
+            atomic.remove(target.path)
             advice = "It was removed: type the same command again to fetch it again."
         else:
             advice = f"Remove {target.path}, and type the same command again to fetch it."
-        shutil.rmtree(target.work)
+        atomic.discard(target.work)
         raise DataMissingError(f"{error}{page} {advice}") from error
     except DataMissingError:
         for leftover in target.work.glob("new*"):
-            shutil.rmtree(leftover)
+            atomic.discard(leftover)
         raise
     if hasattr(os, "sync"):  # one flush for a hundred thousand small files
         os.sync()
-    (target.work / "new").rename(target.ready)
+    atomic.move(target.work / "new", target.ready)
 
 
 @contextmanager
 def _alone(target: Target, locks: Path, reporter: Progress) -> Iterator[None]:
     """Wait until no other process fetches the same file."""
-    locks.mkdir(parents=True, exist_ok=True)
     place = target.path.relative_to(locks.parent).as_posix()
-    lock = FileLock(locks / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock")
+    lock = Lock(locks / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock")
     try:
         lock.acquire(timeout=0)
-    except Timeout:
-        reporter.note(f"another process is fetching {target.path.name}; waiting for it")
+    except HeldError as error:
+        reporter.note(f"{target.path.name} is fetched by {error.owner or 'another process'}; waiting for it")
         lock.acquire()
     try:
         yield

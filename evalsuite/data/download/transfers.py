@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from evalsuite.atomic import replacing, write_json
+from evalsuite import atomic
 from evalsuite.errors import DataMissingError
 
 OnBytes = Callable[[int, int | None], None]
@@ -65,7 +64,7 @@ def fetch_file(
     """
     check_scheme(url)
     retries = retries or Retries()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(target.parent)
     transfer = _Transfer(url, part_of(target), md5, sha256, on_bytes)
     for delay in (*retries.delays, None):
         try:
@@ -76,8 +75,7 @@ def fetch_file(
                 raise DataMissingError(transfer.gave_up(error, len(retries.delays) + 1)) from error
             retries.sleep(delay)
     transfer.check()
-    with replacing(target) as temporary:
-        transfer.part.replace(temporary)
+    atomic.move(transfer.part, target)
     transfer.remove()
     return transfer.received
 
@@ -151,13 +149,13 @@ class _Transfer:
         """Remember what the server says of the file. A weak ETag does not promise the same bytes (RFC 9110, 13.1.5)."""
         etag = headers.get("ETag", "")
         validator = headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
-        write_json(self._notes, {"url": self.url, "validator": validator})
+        atomic.write_json(self._notes, {"url": self.url, "validator": validator})
 
     def remove(self, *, only_empty: bool = False) -> None:
         """Forget what is there."""
         if not (only_empty and self._size):
-            self.part.unlink(missing_ok=True)
-            self._notes.unlink(missing_ok=True)
+            atomic.remove(self.part)
+            atomic.remove(self._notes)
 
     def attempt(self) -> None:
         """Ask for what is missing, and append what comes."""
@@ -205,7 +203,7 @@ class _Transfer:
                 self._on_bytes(done, total)
         finally:
             file.flush()
-            os.fsync(file.fileno())
+            atomic.flush(file.fileno(), self.part)
 
     def check(self) -> None:
         """Remove a file with a wrong checksum, and say so."""

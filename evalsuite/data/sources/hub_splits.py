@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalsuite.atomic import write_json
 from evalsuite.data.base import PoolOrigin
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.place import DataPlace
+from evalsuite.data.sources.copies import COPIES
 from evalsuite.errors import DataMissingError
-from evalsuite.hashing import combined_sha256
+from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.seals import read_sealed, write_sealed
 
 INDEX_NAME = "hub-splits.json"
 """In the cache: which arrow files a split of a repository was prepared as, and from which commit."""
@@ -35,7 +36,7 @@ class HubSplits:
     @property
     def arrow_cache(self) -> str:
         """Return where the `datasets` library keeps its arrow files."""
-        return str(self.place.cache_dir / "datasets")
+        return str(self.place.cache_dir / COPIES)
 
     def is_cached(self, split: str) -> bool:
         """Say whether a split was downloaded into this cache before."""
@@ -51,12 +52,19 @@ class HubSplits:
         import datasets
 
         entry = self._cached_entry(split)
+        if entry is not None and not self._is_intact(entry):
+            folder = Path(entry["arrow"][0]).parent
+            self.place.progress.note(f"Warning: the copy of the split {split!r} in {folder} is damaged.")
+            if not self.place.offline:
+                shutil.rmtree(folder)  # else it would be taken again
+            entry = None
         if entry is not None:
             dataset = datasets.concatenate_datasets([datasets.Dataset.from_file(file) for file in entry["arrow"]])
         elif self.place.offline:
             raise DataMissingError(
-                f"The split {split!r} of {self.repository.name} is not in the cache, and the network must not be used "
-                "(--offline or HF_HUB_OFFLINE). Run once without, or put its parquet files under the data root."
+                f"The split {split!r} of {self.repository.name} is not in the cache, or damaged, and the network "
+                "must not be used (--offline or HF_HUB_OFFLINE). Run once without, or put its parquet files under the "
+                "data root."
             )
         else:
             dataset, entry = self._download(split)
@@ -87,16 +95,24 @@ class HubSplits:
             for sibling in info.siblings or []
             if sibling.rfilename.lower().endswith(_DATA_SUFFIXES)
         }
+        arrow = [str(file["filename"]) for file in dataset.cache_files]
         identity = [part for name, digest in sorted(files.items()) for part in (name, str(digest))]
         entry = {
             "commit": info.sha,
             "content": combined_sha256([self.repository.name, *(identity or [str(info.sha)])]),
             "files": files,
-            "arrow": [str(file["filename"]) for file in dataset.cache_files],
+            "arrow": arrow,
+            "sha256": files_sha256([Path(file) for file in arrow], self.place.cache_dir, self.place.progress),
         }
         # Of two processes that note a split at once, one may have to download again.
-        write_json(self.place.cache_dir / INDEX_NAME, {**self._read_index(), self._key(split): entry})
+        write_sealed(self.place.cache_dir / INDEX_NAME, {**self._read_index(), self._key(split): entry})
         return dataset, entry
+
+    def _is_intact(self, entry: dict[str, Any]) -> bool:
+        """Tell whether the files of a split are those that were prepared; 0.1.0 noted no checksums."""
+        files = [Path(file) for file in entry["arrow"]]
+        known = entry.get("sha256")
+        return known is None or files_sha256(files, self.place.cache_dir, self.place.progress) == known
 
     def _cached_entry(self, split: str) -> dict[str, Any] | None:
         entry = self._read_index().get(self._key(split))
@@ -106,7 +122,7 @@ class HubSplits:
 
     def _read_index(self) -> dict[str, Any]:
         try:
-            stored = json.loads((self.place.cache_dir / INDEX_NAME).read_text(encoding="utf-8"))
+            stored = read_sealed(self.place.cache_dir / INDEX_NAME)
         except (OSError, ValueError, RecursionError):
             return {}
         return stored if isinstance(stored, dict) else {}

@@ -19,6 +19,7 @@ from evalsuite.data.download.hub import Repository
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import row_id
 from evalsuite.data.sources.base import Planned, Source
+from evalsuite.data.sources.copies import files_of, leave_only_intact, note_sums
 from evalsuite.data.sources.hub_splits import HubSplits
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
@@ -106,8 +107,11 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
         origin = PoolOrigin({path.name: digest for path, digest in zip(files, digests, strict=True)})
         content = combined_sha256(digests)
         # What `datasets` makes of parquet files it knows again by path and time: other bytes go to another folder.
-        cache = Path(self._hub.arrow_cache) / content[:16]
-        return self._indexed(pool, _open_local(files, str(cache)), content, origin)
+        copy = Path(self._hub.arrow_cache) / content[:16]
+        leave_only_intact(copy, self.place)
+        dataset = _open_local(files, str(copy))
+        note_sums(copy, files_of(dataset, copy), self.place)
+        return self._indexed(pool, dataset, content, origin)
 
     @property
     def _splits(self) -> list[str]:

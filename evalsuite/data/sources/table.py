@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PIECE_ROWS = 4096
 """Rows that are in memory as text at a time."""
 
+MOST_COLUMNS = 10_000
+"""Columns of a table; a frame has a place for each in every row."""
+
 
 class TableSource(Source[TableSpec]):
     """The rows of tables, in the order of their files."""
@@ -202,6 +205,7 @@ def _read_table(path: Path, pixels: str | None = None) -> pd.DataFrame:
             table = pd.DataFrame(_json_rows(path), dtype=object)
         else:
             separator = "\t" if suffix in {".tsv", ".tab"} else ","
+            _check_width(path, separator)
             options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
             table = pd.concat(map(compact, pd.read_csv(path, sep=separator, chunksize=PIECE_ROWS, **options)))
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -210,8 +214,16 @@ def _read_table(path: Path, pixels: str | None = None) -> pd.DataFrame:
     return table
 
 
+def _check_width(path: Path, separator: str) -> None:
+    """Raise ValueError for a table of more columns than anybody has; pandas would make an object of each."""
+    with path.open("rb") as file:
+        if file.readline(MOST_COLUMNS * 100).count(separator.encode()) >= MOST_COLUMNS:
+            raise ValueError(f"it has more than {MOST_COLUMNS:,} columns")
+
+
 def _json_rows(path: Path) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
+    columns: set[str] = set()
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -219,6 +231,9 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is no JSON object")
+            columns.update(row)
+            if len(columns) > MOST_COLUMNS:
+                raise ValueError(f"it has more than {MOST_COLUMNS:,} columns up to line {number}")
             rows.append(row)
     return rows
 

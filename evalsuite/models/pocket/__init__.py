@@ -25,6 +25,10 @@ CONFIG_FILE = "config.json"
 MERGES_FILE = "merges.txt.gz"
 WEIGHTS_FILE = "weights.safetensors"
 
+PARAMETERS = 754_510
+GFLOPS = 0.006
+"""Of the image encoder, counted as evalsuite/models/sizes.py does."""
+
 _FOLDER = Path(__file__).parent
 
 

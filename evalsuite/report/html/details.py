@@ -20,7 +20,7 @@ from evalsuite.report.html.tables import SHADES
 from evalsuite.report.ranking import rows_called
 from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.numbers import Number
-from evalsuite.results.samples import LoggedSamples, read_samples
+from evalsuite.results.samples import LoggedSamples, gives_its_value, samples_of, value_of
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.text import counted
 
@@ -82,6 +82,7 @@ class Detail:
     reliability: Markup | None = None
     calibration_error: float = 0.0
     logit_scale: str = ""
+    tempered: str = ""
     mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
 
 
@@ -110,17 +111,19 @@ def choose(board: Leaderboard, names: Sequence[str]) -> list[Chosen]:
 def look_behind(chosen: Chosen, task: TaskSpec | None) -> Detail:
     """Return what the stored predictions tell; they and the task may be missing."""
     empty = Detail(chosen, chosen.number.confidence())
-    samples = chosen.number.stored.samples if chosen.number.stored else None
-    if samples is None:
-        return replace(empty, notes=(SAMPLES_MISSING,))
+    stored = chosen.number.stored
     try:
-        logged = read_samples(samples, scores=True)
+        logged = samples_of(stored, scores=True) if stored else None
+        if stored is None or logged is None:
+            return replace(empty, notes=(SAMPLES_MISSING,))
+        if len(logged.ids) == 0:
+            return replace(empty, notes=("The table of predictions has no rows.",))
+        if not np.isfinite(logged.scores).all():
+            raise EvalsuiteError("some scores are not finite.")
+        if not gives_its_value(stored.result, value_of(logged, chosen.number.metric)):
+            raise EvalsuiteError("they give another value than the record, so another run or protocol wrote them.")
     except EvalsuiteError as error:
         return replace(empty, notes=(f"The stored predictions cannot be used: {error}",))
-    if len(logged.ids) == 0:
-        return replace(empty, notes=("The table of predictions has no rows.",))
-    if not np.isfinite(logged.scores).all():
-        return replace(empty, notes=("The stored predictions cannot be used: some scores are not finite.",))
     named = {} if task is None else {item.key: item.names[0] for item in task.class_list}
     names = [named.get(key, key) for key in logged.classes]
     described = _multilabel(empty, logged, names) if logged.labels.ndim == 2 else _single_label(empty, logged, names)
@@ -196,7 +199,8 @@ def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) 
         drawn = reliability_diagram(found, "Reliability: how often it is right when it is this sure")
         scale = details.get("logit_scale")
         said = f"{scale:.2f}" if isinstance(scale, float) else ""
-        detail = replace(detail, reliability=drawn, calibration_error=found.error, logit_scale=said)
+        tempered = _tempered(details.get("calibration"))
+        detail = replace(detail, reliability=drawn, calibration_error=found.error, logit_scale=said, tempered=tempered)
     mistakes: dict[str, Mistake] = {}
     wrong = np.flatnonzero(~right)
     for row in wrong[np.argsort(-sure[wrong], kind="stable")]:
@@ -208,6 +212,19 @@ def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) 
         mistake = Mistake(sample, keys, label, names[logged.predictions[row]], float(sure[row]))
         mistakes.setdefault(sample, mistake)
     return replace(detail, mistakes=tuple(mistakes.values()))
+
+
+def _tempered(calibration: object) -> str:
+    """Say what a temperature changes, from the calibration in a record; nothing where none was fitted."""
+    if not isinstance(calibration, dict) or not isinstance(calibration.get("after"), dict):
+        return ""
+    before, after = calibration["before"], calibration["after"]
+    temperatures = ", ".join(f"{one:.3g}" for one in calibration["temperatures"])
+    return (
+        f"With a temperature fitted on {counted(calibration['validation'], 'validation image')} ({temperatures}): "
+        f"ECE {100 * before['ece']:.1f} to {100 * after['ece']:.1f}, negative log-likelihood {before['nll']:.3f} to "
+        f"{after['nll']:.3f}, Brier score {before['brier']:.3f} to {after['brier']:.3f}."
+    )
 
 
 def _right(logged: LoggedSamples) -> NDArray[np.bool_]:

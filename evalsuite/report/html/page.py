@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from evalsuite.data.place import DataPlace
 from evalsuite.metrics import METRICS
+from evalsuite.report.editions import editions
 from evalsuite.report.html.details import Detail, choose, look_behind, preference
 from evalsuite.report.html.figures import Figure, cost_figures, legend, task_dots, zero_shot_figures
 from evalsuite.report.html.tables import board_table, group_tasks, heat_map
@@ -157,7 +158,8 @@ def _facts(spec: TaskSpec | None) -> tuple[str, ...]:
 def _caveats(board: Leaderboard, task: str) -> tuple[str, ...]:
     shown = [row.cells[task] for row in board.rows if task in row.cells]
     caveats = {number.origin.label: number.caveat for number in shown if number.origin.kind == "published"}
-    return tuple(f"On the numbers of the {origin}: {text.strip()}" for origin, text in caveats.items() if text)
+    known = (f"On the numbers of the {origin}: {text.strip()}" for origin, text in caveats.items() if text)
+    return tuple(filter(None, (editions(board.rows, task), *known)))
 
 
 def _warnings(board: Leaderboard, task: str) -> tuple[str, ...]:

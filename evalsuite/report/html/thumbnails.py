@@ -44,10 +44,10 @@ def thumbnails(
         return {}, "No thumbnails: the images on this machine cannot be read."
 
 
-def data_uri(image: Image.Image) -> str:
-    """Return the image, at most SIDE pixels wide and high, as a data URI: JPEG, or PNG if it is as small already."""
-    small, kind = image.convert("RGB"), "png" if max(image.size) <= SIDE else "jpeg"
-    small.thumbnail((SIDE, SIDE))
+def data_uri(image: Image.Image, side: int = SIDE) -> str:
+    """Return the image, at most `side` pixels wide and high, as a data URI: JPEG, or PNG if it is as small already."""
+    small, kind = image.convert("RGB"), "png" if max(image.size) <= side else "jpeg"
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, kind, quality=JPEG_QUALITY)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,94 @@
+"""evalsuite search: find images by words or by an image."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalsuite.cli.options import (
+    Command,
+    TaskName,
+    data_root_option,
+    include_path_option,
+    trust_adapters_option,
+)
+from evalsuite.cli.predict import encoding_options, one_model_option, target_option
+from evalsuite.cli.tables import deliver
+from evalsuite.cli.terminal import say
+from evalsuite.data.place import DataPlace
+from evalsuite.errors import UsageError
+from evalsuite.options import RunOptions, build
+from evalsuite.text import counted
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+    evalsuite search "a red circle" -m ViT-B/32 --folder holiday            the folder is encoded once
+    evalsuite search "a shaky seven" -m pocket -t digits --top 5            in the test images of a task
+    evalsuite search -m ViT-B/32 --folder holiday --image cat.jpg           what looks like it
+    evalsuite search "a dog" -m ViT-B/32 --folder holiday --to dogs.html    a page of thumbnails; or .json
+    """,
+)
+@click.argument("words", required=False)
+@one_model_option
+@click.option("-t", "--task", type=TaskName(), metavar="NAME", help="Search the test images of a task.")
+@click.option("--folder", type=click.Path(path_type=Path), metavar="DIR", help="Search the images in a folder.")
+@click.option("--image", type=click.Path(path_type=Path), metavar="FILE", help="Look for what is like this image.")
+@click.option("--top", type=click.IntRange(1), default=24, show_default=True, help="How many to show.")
+@click.option(
+    "--format", "format_name", type=click.Choice(["table", "json", "html"]), help="[default: by the suffix of --to]"
+)
+@target_option
+@data_root_option
+@trust_adapters_option
+@include_path_option
+@encoding_options
+def search(
+    words: str | None,
+    model: str,
+    task: str | None,
+    folder: Path | None,
+    image: Path | None,
+    top: int,
+    format_name: str | None,
+    target: Path | None,
+    include_paths: tuple[Path, ...],
+    **keywords: Any,
+) -> int:
+    """Find the images nearest to WORDS, or to an image, in a task's test images or a folder.
+
+    Images are encoded once and stored; the search is exact.
+    """
+    if keywords["offline"]:
+        # Libraries below read it when they are imported.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from evalsuite.api import open_model
+    from evalsuite.applied import searching
+    from evalsuite.cli.progress import make_reporter
+    from evalsuite.report.html.contact_sheet import contact_sheet
+    from evalsuite.tasks import TaskIndex
+
+    if (words is None) == (image is None):
+        raise UsageError("Say what to look for: words, or --image FILE, one of both.")
+    if (task is None) == (folder is None):
+        raise UsageError("Say where to look: --task NAME or --folder DIR, one of both.")
+    where = TaskIndex(include_paths).load(task) if task is not None else Path(folder or "")
+    with make_reporter() as reporter:
+        options, place = build(RunOptions, keywords), build(DataPlace, keywords, progress=reporter)
+        session = open_model(model, options, place, reporter.note)
+        within = searching.collection(session, where, options, place, reporter)
+        found = searching.search(session, image or str(words), within, top, options, reporter)
+    chosen = format_name or {".html": "html", ".json": "json"}.get(target.suffix if target else "", "table")
+    if chosen == "html":
+        title = f"{found.query} in {task or folder}, by {session.name}"
+        text = contact_sheet(title, [(hit.image, hit.described) for hit in found.hits], found.pictures())
+    else:
+        text = found.to_json() if chosen == "json" else found.to_table()
+    deliver(text, target, counted(len(found.hits), "image"))
+    for problem in within.encoded.unreadable:
+        say(f"left out: {problem}", err=True)
+    return 0

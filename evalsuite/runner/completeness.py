@@ -1,0 +1,28 @@
+"""Has a stored result all that a run is to keep of it? What it lacks does not change its number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evalsuite.options import RunOptions
+from evalsuite.protocols import EvaluationProtocol
+from evalsuite.records import Result
+from evalsuite.results.head_files import head_paths
+from evalsuite.results.store import ResultStore
+from evalsuite.tasks.spec import TaskSpec
+
+
+def is_complete(
+    found: Result, store: ResultStore, record: Path, protocol: EvaluationProtocol, task: TaskSpec, options: RunOptions
+) -> bool:
+    """Tell whether a result has the samples, temperature and head that the options ask for. record: its file."""
+    if options.log_samples and (not store.has_samples(found) or protocol.temperature(found.details) is None):
+        return False
+    if options.save_head and protocol.has_head and not all(path.is_file() for path in head_paths(record)):
+        return False
+    return not options.calibrate or protocol.scores is None or task.multilabel or _is_calibrated(found)
+
+
+def _is_calibrated(found: Result) -> bool:
+    calibration = found.details.get("calibration")
+    return isinstance(calibration, dict) and bool(calibration.get("validation"))

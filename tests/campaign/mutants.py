@@ -1,0 +1,140 @@
+"""Does a test notice? Each attack breaks one line of a copy of the code and runs the tests of that module.
+
+A finding is a breakage that they do not notice: a test is missing, or the two lines mean the same. Of every ten, nine
+or more are to be noticed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.campaign._breaking import Breakage, breakages
+from tests.campaign.frame import Finding
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = (
+    "click", "datasets", "filelock", "hypothesis", "open_clip", "pandas", "pyarrow.parquet", "pydantic", "rich",
+    "scipy.stats", "sklearn.linear_model", "sklearn.metrics", "statsmodels.stats.contingency_tables", "timm",
+    "torchvision", "yaml",
+)  # fmt: skip
+"""What the tests import besides evalsuite."""
+
+UNUSED = ("cacheprovider", "xdist", "pytest_cov")
+"""Plugins that only take time here."""
+
+COPIED = ("evalsuite", "prompts", "pyproject.toml", "results", "tasks", "tests")
+
+SPLITS = ("tests/data/test_drawing.py", "tests/data/test_splits.py")
+STORE = ("tests/features/test_extraction.py", "tests/runner/test_stale_data.py")
+
+TESTS: Mapping[str, Sequence[str]] = {
+    "evalsuite/metrics.py": ("tests/test_metrics.py", "tests/test_stats.py"),
+    "evalsuite/stats.py": ("tests/test_stats.py",),
+    "evalsuite/data/splits.py": SPLITS,
+    "evalsuite/data/drawing.py": SPLITS,
+    "evalsuite/data/labels.py": ("tests/data/test_labels.py",),
+    "evalsuite/runner/fingerprints.py": ("tests/runner/test_fingerprints.py",),
+    "evalsuite/runner/tasks.py": ("tests/runner/test_fingerprints.py", "tests/runner/test_evaluate.py"),
+    "evalsuite/models/identity.py": ("tests/runner/test_fingerprints.py", "tests/models/test_wrapped.py"),
+    "evalsuite/features/freshness.py": STORE,
+    "evalsuite/features/store.py": STORE,
+    "evalsuite/features/blocks.py": STORE,
+    "evalsuite/protocols/linear_probe.py": ("tests/protocols/test_linear_probe.py",),
+    "evalsuite/protocols/zero_shot.py": ("tests/protocols/test_zero_shot.py",),
+    "evalsuite/protocols/scoring.py": ("tests/protocols", "tests/runner/test_evaluate.py"),
+    "evalsuite/results/store.py": (
+        "tests/results/test_result_store.py",
+        "tests/results/test_result_store_processes.py",
+    ),
+}
+"""What decides a number or keeps it -> its tests, the quickest first."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A copy of the checkout in which code is broken, and a process that runs its tests."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+
+    def passes(self, tests: Sequence[str], seconds: float) -> bool:
+        """Say whether all tests pass within the time."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        options = ["-x", "-q", *(part for name in UNUSED for part in ("-p", f"no:{name}")), *tests]
+        self.process.stdin.write(json.dumps([options, round(seconds)]) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline()) == 0
+
+    def notices(self, module: str, breakage: Breakage, tests: Sequence[str], seconds: float, stamp: int) -> bool:
+        """Break a module, run the tests and put the module back. stamp: another one each time.
+
+        Compiled code is taken for current by the time in seconds and the size of its source.
+        """
+        path = self.folder / module
+        source = path.read_bytes()
+        try:
+            path.write_bytes(breakage.applied(source))
+            os.utime(path, (stamp, stamp))
+            return not self.passes(tests, seconds)
+        finally:
+            path.write_bytes(source)
+            os.utime(path, (0, 0))
+
+
+def copied(folder: Path) -> Path:
+    """Copy the code, the data and the tests of the checkout."""
+    ignored = shutil.ignore_patterns("__pycache__", "runs")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@contextmanager
+def bench(folder: Path, libraries: Sequence[str] = LIBRARIES) -> Iterator[Bench]:
+    """Start the process that runs the tests of a folder."""
+    pipe = subprocess.PIPE
+    paths = {"PYTHONPATH": f"{folder}:{ROOT}", "EVALSUITE_SHARED": str(folder / "none")}
+    environment = {**os.environ, **paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.campaign._forking", *libraries]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=folder, env=environment) as process:
+        yield Bench(folder, process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def rounds(folder: Path, random: random.Random) -> Iterator[Finding | None]:
+    """Break each place of each module once, in any order."""
+    places = [(module, one) for module in TESTS for one in breakages((ROOT / module).read_bytes())]
+    random.shuffle(places)
+    yield from attacks(folder, places)
+
+
+def attacks(folder: Path, places: Sequence[tuple[str, Breakage]]) -> Iterator[Finding | None]:
+    """Break one place after the other. Raises RuntimeError where the tests of a module fail before it is broken."""
+    seconds: dict[str, float] = {}
+    with bench(copied(folder)) as used:
+        for stamp, (module, one) in enumerate(places, 1):
+            tests = TESTS[module]
+            if module not in seconds:
+                begun = time.monotonic()
+                if not used.passes(tests, 600):
+                    raise RuntimeError(f"{' '.join(tests)} fail as they are: {folder / 'pytest.log'}")
+                seconds[module] = 10 + 5 * (time.monotonic() - begun)
+            source = (ROOT / module).read_bytes()
+            if used.notices(module, one, tests, seconds[module], stamp):
+                yield None
+            else:
+                yield Finding(f"{module}, {one.told(source)}", f"{' '.join(tests)} pass")

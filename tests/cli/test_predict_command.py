@@ -1,0 +1,138 @@
+"""`run --save-head` and `evalsuite predict`: a person's own images, classified by a kept probe or by words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.processes import WarmCli
+
+STORES = ("-o", "out", "--cache-dir", "cache")
+
+
+@pytest.fixture
+def heads(cli: WarmCli, shapes: Path, colours: str, tmp_path: Path) -> Path:
+    """The description of a head of the colour model, kept by a run."""
+    done = cli("run", "-m", colours, "-t", shapes, "--protocol", "linear_probe", "--save-head", *STORES)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "out").rglob("*.head.json")
+    return path
+
+
+def test_a_kept_probe_classifies_images_as_in_the_run(
+    cli: WarmCli, shapes: Path, colours: str, heads: Path, tmp_path: Path
+) -> None:
+    described = json.loads(heads.read_text())
+    assert [item["key"] for item in described["classes"]] == ["red", "green", "blue"]
+    assert described["layer"] == "penultimate" and described["dim"] == 3 and described["preprocessing"]
+    folder = shapes.parent / "test"
+    done = cli("predict", "-m", colours, folder, "--head", heads, "--format", "csv", "--cache-dir", "cache")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["image"].partition("/")[0] for row in rows] == [row["prediction"] for row in rows] and len(rows) == 9
+    for row in rows:
+        shares = [float(row[name]) for name in ("red", "green", "blue")]
+        assert sum(shares) == pytest.approx(1, abs=1e-5) and float(row["probability"]) == max(shares)
+    # the same from one image, in JSON and in a table, by the name of the record; nothing else is in the way
+    one = cli("predict", "-m", colours, folder / "blue" / "000.png", "--head", heads.with_name(
+        heads.name.replace(".head.json", ".json")), "--to", "one.json", "--cache-dir", "cache")  # fmt: skip
+    assert one.returncode == 0, one.stderr
+    (found,) = json.loads((tmp_path / "one.json").read_text())
+    assert found["prediction"] == "blue"
+    wanted = next(row for row in rows if row["image"] == "blue/000.png")
+    assert found["probabilities"]["blue"] == pytest.approx(float(wanted["blue"]), abs=1e-5)
+    board = cli("leaderboard", "-o", "out")
+    assert board.returncode == 0 and "left out" not in board.stderr
+
+
+def test_a_result_without_its_head_is_computed_again_where_one_is_asked_for(
+    cli: WarmCli, shapes: Path, colours: str, tmp_path: Path
+) -> None:
+    common = ("run", "-m", colours, "-t", shapes, "--protocol", "linear_probe", *STORES)
+    assert cli(*common).returncode == 0
+    assert not list((tmp_path / "out").rglob("*.head.*"))
+    assert "stored" not in cli(*common, "--save-head").stderr
+    assert len(list((tmp_path / "out").rglob("*.head.*"))) == 2
+    assert "stored" in cli(*common, "--save-head").stderr
+
+
+def test_words_classify_without_a_probe(cli: WarmCli, shapes: Path, colours: str) -> None:
+    folder = shapes.parent / "test"
+    by_words = cli(
+        "predict", "-m", colours, folder, "--classes", "green wall,blue wall", "--format", "csv", "--cache-dir", "c"
+    )
+    assert by_words.returncode == 0, by_words.stderr
+    for row in csv.DictReader(io.StringIO(by_words.stdout)):
+        colour = row["image"].partition("/")[0]
+        assert colour == "red" or row["prediction"] == f"{colour} wall"
+    by_task = cli("predict", "-m", colours, folder, "--task", shapes, "--cache-dir", "c")
+    assert by_task.returncode == 0, by_task.stderr
+    assert by_task.stdout.splitlines()[0].split() == ["image", "class", "%", "then"]
+    assert "blue/000.png" in by_task.stdout and len(by_task.stdout.splitlines()) == 11
+
+
+@pytest.mark.parametrize("wrong", ["weights", "model", "preprocessing", "layer"])
+def test_a_head_of_another_model_layer_or_preprocessing_is_refused(
+    cli: WarmCli, shapes: Path, colours: str, heads: Path, tmp_path: Path, wrong: str
+) -> None:
+    described, model = json.loads(heads.read_text()), colours
+    if wrong == "weights":
+        described["model_fingerprint"] = "0" * 64
+    if wrong == "layer":
+        described["layer"] = "middle"
+    if wrong == "preprocessing":
+        described |= {"model_fingerprint": "0" * 64, "preprocessing": "resize to 5"}
+    heads.write_text(json.dumps(described))
+    if wrong == "model":
+        model = "pixels"
+    done = cli("predict", "-m", model, shapes.parent / "test", "--head", heads, "--cache-dir", "cache")
+    reason = {
+        "weights": "with other weights or rules",
+        "model": "not of pixels",
+        "preprocessing": "another preprocessing (resize to 5; now",
+        "layer": "middle",
+    }[wrong]
+    assert done.returncode == 2 and reason in done.output, done.output
+    assert "Traceback" not in done.output
+
+
+def test_what_is_wrong_is_one_clear_message(
+    cli: WarmCli, shapes: Path, colours: str, heads: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
+    folder = shapes.parent / "test"
+    images_only = colours.replace(":factory", ":images_only")
+    for arguments, text in (
+        ((colours, "empty", "--classes", "a,b"), "There is no image in empty."),
+        ((colours, "nowhere", "--classes", "a,b"), "There is no image or folder nowhere."),
+        ((colours, folder), "Give one of --head, --task and --classes"),
+        ((colours, folder, "--head", heads, "--classes", "a,b"), "Give one of --head, --task and --classes"),
+        ((colours, folder, "--classes", "cat"), "at least two different names"),
+        ((colours, folder, "--head", "nowhere.head.json"), "There is no head nowhere.head.safetensors"),
+        ((images_only, folder, "--classes", "a,b"), "has no text encoder"),
+    ):
+        done = cli("predict", "-m", *arguments, "--cache-dir", "cache")
+        assert done.returncode == 2 and text in done.output, done.output
+        assert "Traceback" not in done.output
+    weights = heads.with_name(heads.name.replace(".head.json", ".head.safetensors"))
+    found = load_file(weights)
+    save_file({**found, "weights": np.zeros_like(found["weights"])}, weights)
+    done = cli("predict", "-m", colours, folder, "--head", heads, "--cache-dir", "cache")
+    assert done.returncode == 2 and "is damaged, or of another head" in done.output
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_others_are_classified(
+    cli: WarmCli, shapes: Path, colours: str
+) -> None:
+    folder = shapes.parent / "test"
+    (folder / "red" / "000.png").write_bytes(b"no image")
+    done = cli("predict", "-m", colours, folder, "--classes", "red,blue", "--cache-dir", "cache")
+    assert done.returncode == 1 and "left out: red/000.png" in done.stderr
+    assert len(done.stdout.splitlines()) == 10

@@ -1,0 +1,111 @@
+"""What every protocol has in common: nothing is chosen by the test split, and scores are calibrated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+
+from evalsuite.calibration import FLOOR
+from evalsuite.models.base import Logits
+from evalsuite.protocols import DEFAULT_PROTOCOLS, FURTHER_PROTOCOLS, PROTOCOLS, EvaluationProtocol, make_protocols
+from evalsuite.protocols.calibrating import calibrated, own_logits
+from tests.problems import blobs, given, make_task, whole
+
+EVERY = DEFAULT_PROTOCOLS + FURTHER_PROTOCOLS
+
+SMALL = {"few_shot": {"images": (1, 4), "seeds": 2}}
+"""Options that make a protocol quick."""
+
+OF_THE_TEST = {"test", "mean", "std", "values"}
+"""Keys of details that are scores of the test split."""
+
+
+def quick(name: str) -> EvaluationProtocol:
+    """Return a protocol."""
+    kind = PROTOCOLS.get(name)
+    return kind(kind.Options(**SMALL.get(name, {})))
+
+
+def choices(details: Any) -> Any:
+    """Return details without the scores of the test split."""
+    if isinstance(details, dict):
+        return {key: choices(value) for key, value in details.items() if key not in OF_THE_TEST}
+    return [choices(one) for one in details] if isinstance(details, list) else details
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("official", [True, False])
+def test_noise_in_place_of_the_test_labels_changes_no_choice(tmp_path: Path, name: str, official: bool) -> None:
+    task = make_task(tmp_path)
+    data = {"train": blobs(150, 3, 0), "val": blobs(90, 3, 1), "test": blobs(90, 3, 2)}
+    validation = [whole("val", data)]
+    if not official:
+        del data["val"]
+        validation = [whole("train", data)]
+    features, labels = data["test"]
+    noise = np.random.default_rng(1).permutation(labels)
+    protocol, found = quick(name), []
+    for answers in (labels, noise):
+        outcome = protocol.run(given(task, {**data, "test": (features, answers)}, validation=validation))
+        calibration = calibrated(protocol, task, outcome)
+        assert calibration is not None and calibration["temperatures"]
+        scores = [fold.scores.tobytes() for fold in outcome.folds]
+        found.append((choices(outcome.details), calibration["temperatures"], scores, calibration["before"]))
+    first, second = found
+    assert first[:3] == second[:3]
+    assert first[3] != second[3]  # the noise has arrived
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_calibration_is_that_of_the_models_own_probabilities(tmp_path: Path, name: str) -> None:
+    task, protocol = make_task(tmp_path), quick(name)
+    data = {"train": blobs(150, 3, 0), "val": blobs(90, 3, 1), "test": blobs(90, 3, 2)}
+    outcome = protocol.run(given(task, data, validation=[whole("val", data)]))
+    found = calibrated(protocol, task, outcome)
+    assert found is not None and found["after"] is not None and protocol.scores is not None
+    nll = []
+    for fold, temperature in zip(outcome.folds, found["temperatures"], strict=True):
+        logits, link = own_logits(protocol, protocol.scores, fold.scores, outcome.details)
+        assert link == "softmax"
+        for divisor in (1.0, temperature):
+            p = torch.from_numpy(logits).double().div(divisor).softmax(dim=1).numpy()
+            nll.append(log_loss(fold.labels, np.maximum(p, FLOOR), labels=[0, 1, 2]))
+    assert found["before"]["nll"] == pytest.approx(np.mean(nll[::2]), rel=1e-5)
+    assert found["after"]["nll"] == pytest.approx(np.mean(nll[1::2]), rel=1e-5)
+    if name == "zero_shot":  # 20 x cosine, where scores are 100 x cosine
+        assert logits == pytest.approx(outcome.folds[0].scores / 5)
+        assert found["validation"] == 90
+    if name == "knn":
+        np.testing.assert_allclose(torch.from_numpy(logits).softmax(1).numpy(), outcome.folds[0].scores, atol=1e-6)
+
+
+def test_a_model_with_a_bias_is_read_by_a_sigmoid(tmp_path: Path) -> None:
+    task, protocol = make_task(tmp_path), PROTOCOLS.get("zero_shot")()
+    data = {"test": blobs(60, 3, 2)}
+    everything = {"train": blobs(9, 3, 0), **data}
+    outcome = protocol.run(given(task, everything, logits=Logits(50.0, -10.0)))
+    logits, link = own_logits(protocol, "logits", outcome.folds[0].scores, outcome.details)
+    assert link == "sigmoid"
+    np.testing.assert_allclose(logits, outcome.folds[0].scores / 2 - 10, rtol=1e-5)
+    found = calibrated(protocol, task, outcome)
+    assert found is not None and found["after"] is None and found["validation"] == 0
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    truth = np.eye(3)[data["test"][1]]
+    assert found["before"]["brier"] == pytest.approx(np.square(p - truth).sum(axis=1).mean(), rel=1e-5)
+
+
+def test_all_is_every_protocol_of_this_project_and_keeps_what_is_asked_for_once() -> None:
+    assert [one.name for one in make_protocols(["all"], {}, {})] == list(EVERY)
+    assert [one.name for one in make_protocols(["knn", "all", "knn"], {}, {})] == [
+        "knn",
+        *(n for n in EVERY if n != "knn"),
+    ]
+    (knn,) = make_protocols(["knn"], {"knn_k": ("3", "5,7")}, {})
+    assert knn.options.k == (3, 5, 7)
+    (knn,) = make_protocols(["knn"], {}, {"knn.k": "9"})
+    assert knn.options.k == (9,)

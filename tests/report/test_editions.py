@@ -1,0 +1,80 @@
+"""Numbers of one column that are of other data: the leaderboard and the page say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from evalsuite.records import DataRecord, MetricRecord, Result
+from evalsuite.report.html.page import report_page
+from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.report.table import Leaderboard
+from evalsuite.results.numbers import Number, Numbers, Origin
+
+OTHER_IMAGES = "the rows are not of the same images"
+
+
+def make(model: str, n: int = 24, content: str = "a" * 64, **changes: Any) -> Result:
+    fields: dict[str, Any] = {
+        "status": "ok",
+        "model": model,
+        "model_name": model,
+        "task": "birds",
+        "protocol": "linear_probe",
+        "fingerprint": "f",
+        "run_key": model,
+        "metric": MetricRecord(name="accuracy", value=0.5, n=n),
+        "data": DataRecord(source="s", content=content),
+    }
+    return Result(**(fields | changes))
+
+
+def board_of(*results: Result) -> Leaderboard:
+    return build_leaderboard(Numbers.of(results), include_partial=True)
+
+
+def notes_of(*results: Result) -> list[str]:
+    return [note for note in board_of(*results).notes if OTHER_IMAGES in note]
+
+
+def test_two_editions_in_one_column_are_named_with_their_rows() -> None:
+    results = (make("m/new"), make("m/also"), make("m/old", 12, "b" * 64))
+    (note,) = notes_of(*results)
+    assert note.startswith("birds: ")
+    assert "12 test samples, data bbbbbbbb: m/old (linear_probe, measured)" in note
+    assert "24 test samples, data aaaaaaaa: m/" in note and "m/new" in note and "m/also" in note
+    assert report_page(board_of(*results)).count(OTHER_IMAGES) == 2  # at the task, and among the notes
+
+
+def test_other_bytes_of_as_many_samples_are_another_edition() -> None:
+    (note,) = notes_of(make("m/new"), make("m/old", content="b" * 64))
+    assert "aaaaaaaa: m/new" in note and "bbbbbbbb: m/old" in note
+
+
+def test_other_sizes_of_the_test_split_are_noticed_across_protocols() -> None:
+    (note,) = notes_of(make("m/a"), make("m/a", 12, "c" * 64, protocol="zero_shot"))
+    assert "12 test samples: m/a (zero_shot, measured); 24 test samples: m/a (linear_probe, measured)" in note
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        make("m/b"),
+        make("m/a", content="b" * 64, protocol="zero_shot"),  # it reads no training images
+        make("m/b", content=""),  # nobody knows
+        make("m/b", data=None),
+        make("m/b", 6, "b" * 64, status="partial"),  # has its own mark
+        make("m/b", content="b" * 64, options_hash="1234"),  # other options may take other images
+        make("m/b", 6, "b" * 64, task="other"),
+    ],
+)
+def test_where_nothing_is_known_to_differ_nothing_is_said(other: Result) -> None:
+    assert notes_of(make("m/a"), other) == []
+
+
+def test_published_numbers_have_notes_of_their_own() -> None:
+    origin = Origin("published", "s", "paper")
+    where: dict[str, Any] = {"model": "p/row", "name": "p", "protocol": "linear_probe", "origin": origin}
+    number = Number(**where, task="birds", value=0.5, metric="accuracy", n=30)
+    assert OTHER_IMAGES not in " ".join(build_leaderboard(Numbers.of([make("m/a")], [number])).notes)

@@ -1,0 +1,189 @@
+"""Features that are computed elsewhere: the same results as with the model, without it and without its images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import evalsuite
+from evalsuite.features.catalog import entries
+from evalsuite.features.samples import Samples
+from evalsuite.features.store import PoolFeatures
+
+LIMIT = 120
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the results (`out`) and the features (`cache`) of pocket on a part of digits."""
+    folder = tmp_path_factory.mktemp("other-machine")
+    results = evalsuite.evaluate("pocket", "digits", **places(folder))
+    assert [result.status for result in results] == ["partial", "partial"]
+    (folder / "values.json").write_text(json.dumps(values(results)))
+    return folder
+
+
+@pytest.fixture
+def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("an image was opened")
+
+    monkeypatch.setattr(Samples, "read", refuse)
+
+
+def places(folder: Path) -> dict[str, Any]:
+    return {"output": folder / "out", "cache_dir": folder / "cache", "limit": LIMIT}
+
+
+def store_of(folder: Path) -> Path:
+    return next(iter(entries(folder / "cache"))).folder.parent
+
+
+def values(results: Any) -> dict[str, float]:
+    return {result.protocol: result.metric.value for result in results}
+
+
+def before(folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((folder / "values.json").read_text())
+    return found
+
+
+def exported(stored: Path, to: Path, form: str = "parquet") -> Path:
+    """Write the features of a store as somebody's own export."""
+    (to / "digits").mkdir(parents=True)
+    for entry in entries(stored / "cache"):
+        features = PoolFeatures(entry.folder)
+        ids, pool = features.ids(), entry.origin.pool
+        layers = {layer: features.read(layer, ids).numpy() for layer in features.layers()}
+        if form == "parquet":
+            columns = {layer: pa.array(list(rows)) for layer, rows in layers.items()}
+            pq.write_table(pa.table({"id": pa.array(ids), **columns}), to / "digits" / f"{pool}.parquet")
+        else:
+            (to / "digits" / f"{pool}.ids.txt").write_text("\n".join(ids))
+            for layer, rows in layers.items():
+                np.save(to / "digits" / f"{pool}.{layer}.npy", rows)
+    return to
+
+
+@pytest.mark.usefixtures("no_images")
+def test_the_store_of_another_machine(stored: Path, tmp_path: Path) -> None:
+    results = evalsuite.evaluate(f"features:{store_of(stored)}", "digits", **places(tmp_path))
+    assert values(results) == before(stored)
+    info = results[0].model_info
+    assert info.backend == "features"
+    assert info.details["features_of"] == "pocket"
+    assert results[0].provenance.device == "elsewhere: features were given"
+    again = evalsuite.evaluate(f"features:{store_of(stored)}", "digits", **places(tmp_path))
+    assert [result.provenance.created for result in again] == [result.provenance.created for result in results]
+
+
+@pytest.mark.usefixtures("no_images")
+@pytest.mark.parametrize("form", ["parquet", "npy"])
+def test_vectors_of_one_s_own(form: str, stored: Path, tmp_path: Path) -> None:
+    folder = exported(stored, tmp_path / "mine", form)
+    results = evalsuite.evaluate(f"features:{folder}", "digits", **places(tmp_path))
+    assert results[0].status == "not_applicable"  # no texts
+    assert results[1].metric.value == before(stored)["linear_probe"]
+    assert results[1].model == "features/mine"
+
+
+@pytest.mark.usefixtures("no_images")
+def test_texts_make_zero_shot(stored: Path, tmp_path: Path) -> None:
+    folder = exported(stored, tmp_path / "mine")
+    model: Any = evalsuite.load_model("pocket")
+    prompts = [f'a photo of the number: "{digit}".' for digit in range(10)]
+    vectors = model.encode_texts(prompts).numpy()
+    pq.write_table(pa.table({"text": prompts, "embedding": pa.array(list(vectors))}), folder / "texts.parquet")
+    (folder / "model.json").write_text(json.dumps({"logit_scale": model.info.logit_scale, "fingerprint": "v1"}))
+    results = evalsuite.evaluate(f"features:{folder}", "digits", "zero_shot", **places(tmp_path))
+    assert values(results)["zero_shot"] == before(stored)["zero_shot"]
+    assert results[0].model_info.logit_scale == model.info.logit_scale
+    pq.write_table(pa.table({"text": prompts[:7], "embedding": pa.array(list(vectors[:7]))}), folder / "texts.parquet")
+    (short,) = evalsuite.evaluate(f"features:{folder}", "digits", "zero_shot", **places(tmp_path))
+    assert "has no embedding of 3 of these 10 prompts" in short.error.message
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("missing", "2 ids of samples of digits/test are missing"),
+        ("extra", "1 id are of no sample of digits/test: nowhere"),
+        ("twice", "1 id are there twice"),
+        ("nan", "has a value that is not finite"),
+        ("lengths", "have different lengths: 15, 16"),
+        ("column", "has no column `id`"),
+        ("absent", "has no features of digits/test"),
+    ],
+)
+def test_what_does_not_fit_is_one_short_error(fault: str, said: str, stored: Path, tmp_path: Path) -> None:
+    folder = exported(stored, tmp_path / "mine")
+    path = folder / "digits" / "test.parquet"
+    frame = pq.read_table(path).to_pandas()[["id", "penultimate"]]
+    frame["penultimate"] = [vector[:16].copy() for vector in frame["penultimate"]]
+    if fault == "missing":
+        frame = frame[2:]
+    elif fault == "extra":
+        frame.loc[len(frame)] = ["nowhere", frame["penultimate"][0]]
+    elif fault == "twice":
+        frame.loc[len(frame)] = frame.loc[0]
+    elif fault == "nan":
+        frame["penultimate"][3][2] = np.nan
+    elif fault == "lengths":
+        frame["penultimate"] = [vector[: 15 + row % 2] for row, vector in enumerate(frame["penultimate"])]
+    elif fault == "column":
+        frame = frame.rename(columns={"id": "name"})
+    frame.to_parquet(path)
+    if fault == "absent":
+        path.unlink()
+    (result,) = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
+    assert result.status == "error"
+    assert said in result.error.message
+    assert len(result.error.message.splitlines()) <= 3
+
+
+def test_changed_files_are_noticed(stored: Path, tmp_path: Path) -> None:
+    folder = exported(stored, tmp_path / "mine")
+    (folder / "model.json").write_text(json.dumps({"fingerprint": "v1"}))
+
+    def probe() -> Any:
+        return evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))[0]
+
+    first = probe()
+    shutil.copytree(folder / "digits", folder / "mnist")  # another task makes no other model, nor other results
+    assert probe().provenance.created == first.provenance.created
+    path = folder / "digits" / "test.parquet"
+    frame = pq.read_table(path).to_pandas()
+    frame["penultimate"] = list(reversed(list(frame["penultimate"])))
+    frame.to_parquet(path)
+    after = probe()
+    assert after.metric.value != first.metric.value
+    assert after.model_info.fingerprint == first.model_info.fingerprint
+
+
+def test_images_of_another_size_than_those_of_the_store_are_refused(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evalsuite.features import precomputed
+
+    real = precomputed.PoolFeatures.stamp
+    monkeypatch.setattr(
+        precomputed.PoolFeatures, "stamp", lambda self, name: real(self, name)._replace(size=1), raising=True
+    )
+    (result,) = evalsuite.evaluate(f"features:{store_of(stored)}", "digits", "linear_probe", **places(tmp_path))
+    assert "were computed from files of another size" in result.error.message
+
+
+def test_a_folder_without_features_is_named(stored: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, said in ((tmp_path / "empty", "holds no features"), (store_of(stored).parent, "name one of these")):
+        (result,) = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
+        assert said in result.error.message
+    with pytest.raises(evalsuite.UsageError if hasattr(evalsuite, "UsageError") else Exception, match="is no folder"):
+        evalsuite.evaluate(f"features:{tmp_path / 'nowhere'}", "digits", **places(tmp_path))

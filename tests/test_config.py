@@ -1,0 +1,22 @@
+"""Where things are kept by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evalsuite import config
+from evalsuite.errors import UsageError
+
+
+@pytest.mark.parametrize("folder", [config.home, config.default_cache, config.default_data_root, config.imported_dir])
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, folder: Callable[[], Path]) -> None:
+    for name in ("EVALSUITE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # what Python does where it finds no home
+    with pytest.raises(UsageError, match="EVALSUITE_HOME=DIR"):
+        folder()
+    monkeypatch.setenv("EVALSUITE_HOME", "/elsewhere")
+    assert folder().is_relative_to("/elsewhere")
