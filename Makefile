@@ -35,8 +35,9 @@ format: $(BIN)/.installed-dev  ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(BIN)/.installed  ## write docs/datasets again, one page per task
+docs: $(BIN)/.installed-dev  ## write docs/datasets, one page per task, and docs/families.md again
 	$(BIN)/evalsuite describe '*' --output docs/datasets
+	$(BIN)/python -m tests.models.families --to docs/families.md
 
 bench: $(BIN)/.installed-dev  ## speed, as ratios measured side by side
 	$(BIN)/python -m benchmarks.probe $(ARGS)

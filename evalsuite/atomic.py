@@ -183,6 +183,7 @@ def check_writable(folder: Path, option: str) -> None:
     probe = _temporary(folder)
     try:
         make_folder(folder)
+        sweep(folder)  # of a probe, too, whose process was killed
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
@@ -210,10 +211,13 @@ def _temporary_for(path: Path, suffix: str = "") -> Iterator[Path]:
     try:
         yield temporary
         _flush_folder(folder)
-    except BaseException as error:
+    except OSError as error:
         discard(temporary)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename, error.filename2 = str(path), None
+        if error.errno is None or not str(error.filename or temporary).startswith(str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except BaseException:
+        discard(temporary)
         raise
 
 

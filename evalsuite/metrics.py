@@ -32,9 +32,10 @@ class Metric:
 
     name: its key; title: for tables; compute: scores (n, C), labels -> value in [0, 1]; is_accuracy: the value
     is a share of n independent samples, so that a Clopper-Pearson interval applies; multilabel: labels are
-    (n, C) in {1, 0, -1} (yes, no, ignored) instead of (n,) class indices; n_classes: the only number of
-    classes it is defined for, None for any; prepare: the weighted form, see
-    above, without which a bootstrap copies rows and calls compute.
+    (n, C) in {1, 0, -1} (yes, no, ignored) instead of (n,) class indices; any_label: one class is predicted, and labels
+    may be of that form, too: any of them is right; captions: scores are those of `recall_at_1`; n_classes: the only
+    number of classes it is defined for, None for any; prepare: the weighted form, see above, without which a bootstrap
+    copies rows and calls compute.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Metric:
     compute: Callable[[Scores, Labels], float]
     is_accuracy: bool = False
     multilabel: bool = False
+    any_label: bool = False
+    captions: bool = False
     n_classes: int | None = None
     prepare: Callable[[Scores, Labels], Weighted] | None = None
 
@@ -53,6 +56,29 @@ def accuracy(scores: Scores, labels: Labels) -> float:
     0.666...
     """
     return _value(_prepare_top1, scores, labels)
+
+
+def any_label_accuracy(scores: Scores, labels: Labels) -> float:
+    """Return the share of samples whose best score is that of one of their labels; ties as in accuracy.
+
+    The measure of ImageNet ReaL (Beyer et al. 2020, arXiv:2006.07159). labels: (n, C) in {1, 0}, or (n,) indices.
+    """
+    return _value(_prepare_any_label, scores, labels)
+
+
+RECALLS = (
+    "text_recall_at_1", "text_recall_at_5", "text_recall_at_10",
+    "image_recall_at_1", "image_recall_at_5", "image_recall_at_10",
+)  # fmt: skip
+"""The columns of scores of a task of captions: captions found by their image, images found by their captions."""
+
+
+def recall_at_1(scores: Scores, labels: Labels) -> float:
+    """Return the mean of the recalls at 1 of captions by images and of images by captions.
+
+    scores: (n, 6), the `RECALLS` of each image: 1 or 0 for its captions, the share of its captions that find it.
+    """
+    return _value(_prepare_recall, scores, labels)
 
 
 def top5(scores: Scores, labels: Labels) -> float:
@@ -105,6 +131,18 @@ def _value(prepare: Callable[[Scores, Labels], Weighted], scores: Scores, labels
 def _prepare_top1(scores: Scores, labels: Labels) -> Weighted:
     scores, labels = _check_single(scores, labels)
     return _weighted_mean((scores.argmax(axis=1) == labels).astype(np.float64))
+
+
+def _prepare_any_label(scores: Scores, labels: Labels) -> Weighted:
+    if np.ndim(labels) == 1:
+        return _prepare_top1(scores, labels)
+    scores, labels = _check_multi(scores, labels)
+    return _weighted_mean((labels[np.arange(len(labels)), scores.argmax(axis=1)] == 1).astype(np.float64))
+
+
+def _prepare_recall(scores: Scores, labels: Labels) -> Weighted:
+    both = [RECALLS.index("text_recall_at_1"), RECALLS.index("image_recall_at_1")]
+    return _weighted_mean(_check_scores(scores)[:, both].mean(axis=1, dtype=np.float64))
 
 
 def _prepare_top5(scores: Scores, labels: Labels) -> Weighted:
@@ -258,6 +296,15 @@ METRICS: Registry[Metric] = Registry("metric", "evalsuite.metrics")
 for _metric in (
     Metric("accuracy", "accuracy", accuracy, is_accuracy=True, prepare=_prepare_top1),
     Metric("top5", "top-5 accuracy", top5, is_accuracy=True, prepare=_prepare_top5),
+    Metric(
+        "any_label_accuracy",
+        "accuracy, any label is right",
+        any_label_accuracy,
+        is_accuracy=True,
+        any_label=True,
+        prepare=_prepare_any_label,
+    ),
+    Metric("recall_at_1", "recall at 1", recall_at_1, captions=True, prepare=_prepare_recall),
     Metric("mean_per_class_recall", "mean per class", mean_per_class_recall, prepare=_prepare_mean_per_class),
     Metric("map_11_point", "11-point mAP", map_11_point, multilabel=True, prepare=_prepare_map),
     Metric("roc_auc", "ROC AUC", roc_auc, n_classes=2, prepare=_prepare_roc_auc),

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from evalsuite import atomic
+from evalsuite.errors import UsageError
 from tests.processes import Zygote
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from evalsuite import atomic
+from evalsuite.errors import UsageError
 
 folder = Path(sys.argv[1])
 with atomic.replacing_folder(folder / "new") as temporary:
@@ -68,6 +70,19 @@ def test_of_another_machine_only_the_age_counts(tmp_path: Path, name: str) -> No
     assert atomic.leftovers(tmp_path) == []
     os.utime(tmp_path / name, (0, 0))
     assert atomic.leftovers(tmp_path) == [tmp_path / name]
+
+
+def test_the_probe_of_a_killed_process_goes_with_the_next_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", failing(errno.EIO))  # as a kill before it leaves it there
+        with pytest.raises(UsageError):
+            atomic.check_writable(tmp_path, "--output")
+    (probe,) = tmp_path.iterdir()
+    monkeypatch.setattr(atomic, "_runs", lambda pid: False)
+    atomic.check_writable(tmp_path, "--output")
+    assert not probe.exists() and names(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])

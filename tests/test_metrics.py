@@ -147,7 +147,13 @@ def test_weights_mean_repetition(rng: np.random.Generator, name: str) -> None:
 
 def test_the_registry_says_what_each_metric_is() -> None:
     metrics = {name: METRICS.get(name) for name in METRICS}
-    assert {name for name, metric in metrics.items() if metric.is_accuracy} == {"accuracy", "top5"}
+    assert {name for name, metric in metrics.items() if metric.is_accuracy} == {
+        "accuracy",
+        "top5",
+        "any_label_accuracy",
+    }
+    assert [name for name, metric in metrics.items() if metric.any_label] == ["any_label_accuracy"]
+    assert [name for name, metric in metrics.items() if metric.captions] == ["recall_at_1"]
     assert [name for name, metric in metrics.items() if metric.multilabel] == ["map_11_point"]
     assert [name for name, metric in metrics.items() if metric.n_classes] == ["roc_auc"]
     assert all(name == metric.name for name, metric in metrics.items())

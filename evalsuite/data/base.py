@@ -83,6 +83,16 @@ class PoolOrigin:
 
 
 @dataclass(frozen=True)
+class Owner:
+    """The pool of another task whose images these are. fingerprint, rows_of: as in `Pool`."""
+
+    task: str
+    pool: str
+    fingerprint: str
+    rows_of: str
+
+
+@dataclass(frozen=True)
 class RawPool:
     """A pool as its source sees it, before labels are mapped to classes. Adapters return this.
 
@@ -92,7 +102,8 @@ class RawPool:
     identity of the files that hold the samples when those are shared (sha256 of an archive, a parquet
     file ...), "" where each sample is a file of its own. origin: for the record. warnings: what the record should
     tell of, such as images that were passed over. names: what the data call the labels 0, 1 ..., where labels are
-    numbers and the data tell.
+    numbers and the data tell. owner: whose images they are, where they are another task's.
+    captions: those of each image, where it has captions in place of a label.
     """
 
     ids: Sequence[str]
@@ -106,6 +117,8 @@ class RawPool:
     states: NDArray[np.int64] | None = None
     warnings: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    owner: Owner | None = None
+    captions: Sequence[tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +138,8 @@ class Pool:
     labels: (n,) int64 class indices, or (n, classes) int8 with 1, 0 and IGNORED for multi-label tasks.
     fingerprint: changes when the samples of the pool come from other files. address: how it was opened, where it was
     by the name of a task. warnings: those of the source. rows_of: equal for pools whose ids name the same rows of the
-    same files, "" where ids are no rows.
+    same files, "" where ids are no rows. owner: the pool of another task that features are stored under.
+    captions: those of each image, for a task of captions, whose labels are all 0.
     """
 
     name: str
@@ -140,6 +154,8 @@ class Pool:
     address: PoolAddress | None = None
     warnings: tuple[str, ...] = ()
     rows_of: str = ""
+    owner: Owner | None = None
+    captions: tuple[tuple[str, ...], ...] | None = None
 
     def content(self, row: int) -> bytes:
         """Return the bytes of a sample, without decoding them where its reader can; DataError where it cannot."""

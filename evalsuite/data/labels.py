@@ -10,8 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.data.base import IGNORED, MultiLabel, RawLabel
+from evalsuite.data.base import IGNORED, MultiLabel, RawLabel, RawPool
+from evalsuite.data.sharing import chosen_rows
 from evalsuite.errors import DataError, SpecError
+from evalsuite.metrics import METRICS
 from evalsuite.registry import nearest
 from evalsuite.tasks.label_maps import ByCode, ByIndex, LabelMap, check_label_map
 from evalsuite.tasks.spec import TaskSpec
@@ -44,7 +46,8 @@ def map_labels(
     Raises SpecError for a map that does not fit the classes, DataError for a raw label without a class.
     """
     classes = _class_map(task, f"Task {task.name!r}, source {source}", labels)
-    if task.multilabel:
+    any_is_right = METRICS.get(task.metric).any_label and any(isinstance(label, MultiLabel) for label in raw)
+    if task.multilabel or any_is_right:
         matrix = np.zeros((len(raw), len(task.class_keys)), np.int8)
         labelled = [label if isinstance(label, MultiLabel) else MultiLabel((str(label),)) for label in raw]
         for row, several in enumerate(_without_vectors(labelled, classes)):
@@ -65,6 +68,16 @@ def map_labels(
             index = seen[label] = classes.find(label, ids[row])
         indices[row] = index
     return indices
+
+
+def with_class(task: TaskSpec, source: str, labels: LabelMap, raw: RawPool) -> RawPool:
+    """Return a pool without the samples whose label is no class; DataError where none is left."""
+    classes = _class_map(task, f"Task {task.name!r}, source {source}", labels)
+    known = {label: isinstance(label, MultiLabel) or classes.knows(label) for label in set(raw.labels)}
+    rows = np.array([row for row, label in enumerate(raw.labels) if known[label]], np.int64)
+    if len(rows) == 0 and len(raw.ids):
+        raise DataError(f"{classes.place}: no sample has a label that is a class, such as {raw.labels[0]!r}.")
+    return chosen_rows(raw, rows)
 
 
 def check_names(task: TaskSpec, source: str, labels: LabelMap, names: Sequence[str]) -> None:
@@ -123,16 +136,23 @@ class _ClassMap:
     rule: Literal["by_key", "by_name", "by_code", "by_index"]
     index: dict[str, int]
 
+    def knows(self, raw: str | int) -> bool:
+        return self._plain(raw) in self.index
+
     def find(self, raw: str | int, sample: str) -> int:
+        text = self._plain(raw)
+        if text not in self.index:
+            problem = self._why_unknown(raw)
+            raise DataError(f"{self.place}: the label {raw!r} of the sample {sample!r} has no class. {problem}")
+        return self.index[text]
+
+    def _plain(self, raw: str | int) -> str:
         text = composed(str(raw))
         if self.rule == "by_name":
             text = plain_form(text)
         elif self.rule == "by_index" and (number := _WHOLE.fullmatch(text)):
             text = str(int(number[1]))  # labels of archives and tables are text: "7", "07" and "7.0" are the number 7
-        if text not in self.index:
-            problem = self._why_unknown(raw)
-            raise DataError(f"{self.place}: the label {raw!r} of the sample {sample!r} has no class. {problem}")
-        return self.index[text]
+        return text
 
     def _why_unknown(self, raw: str | int) -> str:
         if self.rule == "by_index":

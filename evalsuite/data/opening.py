@@ -10,17 +10,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from evalsuite.data.base import DataState, Fold, Pool, PoolAddress, RawPool, TaskData
 from evalsuite.data.decoding import Bounds
-from evalsuite.data.labels import check_names, map_labels
+from evalsuite.data.labels import check_names, map_labels, with_class
 from evalsuite.data.place import DataPlace
 from evalsuite.data.readers import bounded
+from evalsuite.data.sharing import borrowed_pool, first_captions
 from evalsuite.data.sources import sources_of
 from evalsuite.data.sources.base import Source
 from evalsuite.data.splits import resolve_folds
 from evalsuite.errors import DataError, DataMissingError, EvalsuiteError, SpecError, UsageError
 from evalsuite.hashing import combined_sha256
 from evalsuite.progress import Progress
+from evalsuite.tasks.borrowed import Borrowed
+from evalsuite.tasks.label_maps import LabelMap
+from evalsuite.tasks.loading import load_other_task
 from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import SampledSplits
@@ -49,6 +55,10 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
 
     @functools.cache
     def open_pool(name: str) -> Pool:
+        if (borrowed := task.borrows.get(name)) is not None:
+            raw = borrowed_pool(effective, borrowed, *open_other(effective, borrowed, silent))
+            resolved.setdefault("images_of", {})[name] = f"{borrowed.task}/{borrowed.pool}"
+            return replace(_finished(effective, source, name, raw, "by_key"), address=replace(address, pool=name))
         if name not in (known := list(source.spec.pools)):
             raise SpecError(
                 f"Task {task.name!r}: there is no pool (nor list) {name!r} in the source {source.title}; "
@@ -66,13 +76,27 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
             resolved.update(repo=raw.origin.repo, revision=raw.origin.revision, commit=raw.origin.commit)
         if raw.origin.files:
             resolved.setdefault("files", {})[name] = dict(raw.origin.files)
-        return replace(_finished(effective, source, name, raw), address=replace(address, pool=name))
+        if raw.owner is not None:
+            resolved.setdefault("images_of", {})[name] = f"{raw.owner.task}/{raw.owner.pool}"
+        pool = _finished(effective, source, name, raw, source.spec.labels)
+        return replace(pool, address=replace(address, pool=name))
 
     @functools.cache
     def folds(*, test_only: bool = test_only) -> tuple[Fold, ...]:
         return resolve_folds(effective, open_pool, source.lists(), test_only=test_only)
 
     return TaskData(effective, source.spec.kind, open_pool, folds, resolved)
+
+
+def open_other(task: TaskSpec, borrowed: Borrowed, place: DataPlace) -> tuple[TaskSpec, Pool]:
+    """Return the task that another one borrows from, and its pool; DataMissingError where its images are not there."""
+    other = load_other_task(task, borrowed.task)
+    if borrowed.pool in other.borrows:
+        raise SpecError(f"Task {task.name!r} borrows {borrowed.pool!r} of {other.name!r}, which borrows it itself.")
+    try:
+        return other, open_task(other, place).open_pool(borrowed.pool)
+    except DataMissingError as error:
+        raise DataMissingError(f"The task {task.name!r} uses images of {other.name!r}. {error}") from error
 
 
 def open_at(address: PoolAddress) -> Pool:
@@ -140,7 +164,7 @@ def how_to_get(sources: Sequence[Source[Any]], states: Sequence[DataState]) -> s
     return "\n".join(lines)
 
 
-def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> Pool:
+def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool, rule: LabelMap) -> Pool:
     """Check a raw pool and map its labels."""
     place = f"Task {task.name!r}, source {source.title}, pool {name!r}"
     count = len(raw.ids)
@@ -162,17 +186,25 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool) -> P
     except UnicodeEncodeError:
         strange = next(sample for sample in raw.ids if not _is_unicode(sample))
         raise DataError(f"{place}: the name of the sample {strange!r} is no UTF-8. Rename the file.") from None
-    check_names(task, source.title, source.spec.labels, raw.names)
-    labels = map_labels(task, source.title, source.spec.labels, raw.labels, raw.ids)
+    check_names(task, source.title, rule, raw.names)
+    raw = replace(raw, read=bounded(raw.read, Bounds(task.max_pixels, task.max_aspect)))
+    if source.spec.others == "left_out":
+        raw = with_class(task, source.title, rule, raw)
+    no_labels = np.zeros(len(raw.ids), np.int64)
+    labels = no_labels if task.captions else map_labels(task, source.title, rule, raw.labels, raw.ids)
     groups = None if raw.groups is None else tuple(raw.groups)
+    ids, states = tuple(raw.ids), raw.states
+    captions = first_captions(raw, task.captions, place) if task.captions else None
+    if (owner := raw.owner) is not None:
+        pool = Pool(name, ids, labels, raw.read, raw.sizes, raw.mtimes, groups, owner.fingerprint, states)
+        return replace(pool, warnings=raw.warnings, rows_of=owner.rows_of, owner=owner)
     # It identifies the images of a pool on any machine; the ids and sizes are compared apart from it.
     options = json.dumps(source.image_options(name), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     fingerprint = combined_sha256([task.name, source.spec.kind, options, name, raw.content])
-    ids, states = tuple(raw.ids), raw.states
-    read = bounded(raw.read, Bounds(task.max_pixels, task.max_aspect))
-    pool = Pool(name, ids, labels, read, raw.sizes, raw.mtimes, groups, fingerprint, states)
+    pool = Pool(name, ids, labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint, states)
     named = raw.content and isinstance(source.spec.pools, dict)  # an adapter may have one content for all of its pools
-    return replace(pool, warnings=raw.warnings, rows_of=combined_sha256([options, raw.content]) if named else "")
+    rows_of = combined_sha256([options, raw.content]) if named else ""
+    return replace(pool, warnings=raw.warnings, rows_of=rows_of, captions=captions)
 
 
 def _is_unicode(text: str) -> bool:

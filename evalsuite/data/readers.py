@@ -48,7 +48,7 @@ def image_bytes(image: Image.Image) -> bytes:
 
 @dataclass(frozen=True)
 class FileReader:
-    """Read samples that are files under a folder."""
+    """Read samples that are files under a folder. border: pixels to cut off at each side of an image."""
 
     reads_in_threads: ClassVar[bool] = True
 
@@ -56,21 +56,30 @@ class FileReader:
     ids: tuple[str, ...]
     frame: Frame = None
     bounds: Bounds = BOUNDS
+    border: int = 0
 
     def __call__(self, row: int) -> LoadedSample:
         """Read and decode one file."""
         sample, content = self.ids[row], self.content(row)
         path = Path(self.root) / sample
         decode = decode_image if self.frame is None else decode_middle_frame
-        return LoadedSample(decode(content, sample, str(path), self.bounds), content)
+        image = decode(content, sample, str(path), self.bounds)
+        return LoadedSample(_without_border(image, self.border, sample) if self.border else image, content)
 
     def content(self, row: int) -> bytes:
         """Read one file."""
         return read_content(Path(self.root) / self.ids[row], self.ids[row])
 
     def encoded(self, row: int) -> bytes | None:
-        """Read one image file; of videos None."""
-        return self.content(row) if self.frame is None else None
+        """Read one image file; None of videos, and of images with a border, which no other decoder would cut off."""
+        return self.content(row) if self.frame is None and not self.border else None
+
+
+def _without_border(image: Image.Image, border: int, sample: str) -> Image.Image:
+    width, height = image.size
+    if min(width, height) <= 2 * border:
+        raise DataError(f"The sample {sample!r} has {width} x {height} pixels: nothing is left inside its border.")
+    return image.crop((border, border, width - border, height - border))
 
 
 @dataclass(frozen=True)
@@ -137,13 +146,14 @@ def raw_pool_from_files(
     labels: Sequence[RawLabel],
     groups: Sequence[str] | None = None,
     frame: Frame = None,
+    border: int = 0,
 ) -> RawPool:
-    """Make a pool of image files (or videos, with `frame`).
+    """Make a pool of image files (or videos, with `frame`). border: pixels to cut off at each side.
 
     ids: paths relative to `root`, with forward slashes.
     """
     found = stat_files(root, ids)
-    reader = FileReader(str(root), tuple(ids), frame)
+    reader = FileReader(str(root), tuple(ids), frame, border=border)
     chosen = groups and tuple(groups)
     return RawPool(tuple(ids), tuple(labels), reader, found.sizes, found.mtimes, groups=chosen, states=found.states)
 

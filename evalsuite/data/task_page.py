@@ -51,7 +51,7 @@ def _facts(task: TaskSpec) -> str:
     metric = METRICS.get(task.metric)
     rows = [
         ["task", f"`{task.name}`"],
-        ["classes", f"{len(task.class_list)}{', several per sample' if task.multilabel else ''}"],
+        ["classes", _classes(task)],
         ["metric", f"`{task.metric}` ({metric.title})"],
         ["splits", f"{task.split_fidelity.level}: {task.split_fidelity.why}"],
         ["tags", ", ".join(task.tags)],
@@ -62,8 +62,17 @@ def _facts(task: TaskSpec) -> str:
     return tabulate([row for row in rows if row[1]], ["", ""], tablefmt="pipe", disable_numparse=True)
 
 
+def _classes(task: TaskSpec) -> str:
+    if task.captions:
+        return f"none, but {counted(task.captions, 'caption')} for each image"
+    return f"{len(task.class_list)}{', several per sample' if task.multilabel else ''}"
+
+
 def _splits(task: TaskSpec) -> str:
     lines = [task.splits.describe()]
+    for pool, borrowed in task.borrows.items():
+        other = f"[{borrowed.task}]({borrowed.task}.md)"
+        lines.append(f"`{pool}` is the pool `{borrowed.pool}` of the task {other}, encoded once for both.")
     sizes = [f"{name} {_size(task.sizes, name)}" for name in ("train", "val", "test") if _size(task.sizes, name)]
     if sizes:
         known = "" if task.sizes.exact else ", not checked: the available data differs"
@@ -102,6 +111,8 @@ def _sources(task: TaskSpec) -> str:
 def _prompts(task: TaskSpec) -> str:
     spec, classes = task.prompt_spec, task.class_list
     lines = [f"{counted(len(classes), 'class')}, {counted(len(spec.templates), 'template')}."]
+    if task.captions:
+        lines = [f"{counted(len(spec.templates), 'template')}, into which each caption is put."]
     if spec.source:
         lines[0] += f" Published in {spec.source}."
     lines += ["", *(f"- `{template}`" for template in spec.templates[:SHOWN_TEMPLATES])]
@@ -110,7 +121,8 @@ def _prompts(task: TaskSpec) -> str:
     named = [", ".join(item.names) for item in classes[:SHOWN_CLASSES]]
     rest = f" ... and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
     separator = "; " if any(len(item.names) > 1 for item in classes) else ", "
-    lines += ["", f"In label order: {separator.join(named)}{rest}."]
+    if named:
+        lines += ["", f"In label order: {separator.join(named)}{rest}."]
     if isinstance(task.prompts, str):
         lines.append(f"All of them are in [prompts/{task.prompts}.yaml](../../prompts/{task.prompts}.yaml).")
     return "\n".join(lines)

@@ -98,7 +98,8 @@ def check_data(data: TaskData) -> Iterator[Check]:
     yield Check("splits", "ok", counts + (f", {len(folds)} folds" if len(folds) > 1 else ""))
     yield _check_sizes(data.task, folds)
     for name, split in splits[0].items():
-        yield _check_labels(data.task, name, [named[name] for named in splits], data.open_pool)
+        if not data.task.captions:
+            yield _check_labels(data.task, name, [named[name] for named in splits], data.open_pool)
         yield _check_images(name, data.open_pool(split.pool), split, data.task)
     for pool in dict.fromkeys(split.pool for split in splits[0].values()):
         for warning in data.open_pool(pool).warnings:
@@ -158,7 +159,7 @@ def _check_labels(task: TaskSpec, name: str, splits: Sequence[Split], open_pool:
 
 def _wrong_labels(task: TaskSpec, labels: NDArray[Any]) -> str:
     """Say what is wrong with the labels of a split, "" if nothing is."""
-    if task.multilabel:
+    if labels.ndim == 2:
         wrong = ~np.isin(labels, (0, 1, IGNORED))
         present = np.flatnonzero((labels == 1).any(axis=0))
     else:

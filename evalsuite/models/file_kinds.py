@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,7 +64,7 @@ def _kind_of_archive(path: Path) -> Kind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, OverflowError, struct.error) as error:
         raise ModelError(f"{path}: is damaged or cut short ({error}). Copy or download it again.") from error
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise ModelError(

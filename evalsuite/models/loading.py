@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from evalsuite.errors import MissingExtraError, ModelError, UsageError
+from evalsuite.errors import EvalsuiteError, MissingExtraError, ModelError, UsageError
 from evalsuite.models.base import ImageModel, Logits, not_exiting
 from evalsuite.models.names import BackendName, ResolvedModel, resolve
 from evalsuite.models.repositories import Format, Repository, fetch_configuration
@@ -151,10 +151,20 @@ def weights_fingerprint(name_or_resolved: str | ResolvedModel, *, cache_dir: Pat
     """Return the fingerprint that the loaded model will have, without loading it and without the network.
 
     None where it is not known yet: the weights are not on this machine, or somebody's own code makes the
-    model. Raises UsageError for an unknown name, tag or architecture.
+    model. Raises UsageError for an unknown name, tag or architecture, ModelError for a configuration that is none.
     """
     resolved = settled(_resolved(name_or_resolved))
-    return _backend(resolved).weights_fingerprint(resolved, cache_dir=cache_dir) if resolved else None
+    if resolved is None:
+        return None
+    try:
+        return _backend(resolved).weights_fingerprint(resolved, cache_dir=cache_dir)
+    except EvalsuiteError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ModelError(
+            f"{resolved.name}: what it is cannot be told ({type(error).__name__}: {error}). The configuration next to "
+            "the weights has other keys or values than open_clip and timm write."
+        ) from error
 
 
 def known_logits(name_or_resolved: str | ResolvedModel, *, cache_dir: Path | None = None) -> Logits | None:

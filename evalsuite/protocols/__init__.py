@@ -20,6 +20,7 @@ PROTOCOLS.register("linear_probe", "evalsuite.protocols.linear_probe:LinearProbe
 PROTOCOLS.register("knn", "evalsuite.protocols.knn:KNN")
 PROTOCOLS.register("prototype", "evalsuite.protocols.prototype:Prototype")
 PROTOCOLS.register("few_shot", "evalsuite.protocols.few_shot:FewShot")
+PROTOCOLS.register("retrieval", "evalsuite.protocols.retrieval:Retrieval")
 
 DEFAULT_PROTOCOLS = ("zero_shot", "linear_probe")
 """The two of the paper."""

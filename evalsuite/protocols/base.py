@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Samples:
-    """Features of one layer, (n, dim) in the stored dtype on the CPU, with labels, ids and groups."""
+    """Features of one layer, (n, dim) in the stored dtype on the CPU, with labels, ids, groups and captions."""
 
     features: torch.Tensor
     labels: NDArray[Any]
     ids: list[str]
     groups: list[str] | None = None
+    captions: list[tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class EvaluationProtocol(ABC):
     change, so that stored results are computed again. layer: the layer of the model that it reads. needs_text: whether
     it needs a text encoder. needs_training: whether it reads more than the test split. scores, multilabel_scores: what
     its scores mean; None: nobody can say how sure it is. has_head: whether what it fits is linear and can be kept.
-    prompts: those it takes in place of the task's own.
+    prompts: those it takes in place of the task's own. for_captions: whether it is for captions, not classes.
     """
 
     name: ClassVar[str]
@@ -117,6 +118,7 @@ class EvaluationProtocol(ABC):
     needs_training: ClassVar[bool] = False
     scores: ClassVar[ScoreKind | None] = None
     multilabel_scores: ClassVar[ScoreKind | None] = None
+    for_captions: ClassVar[bool] = False
     has_head: ClassVar[bool] = False
     prompts: PromptChoice = OWN_PROMPTS
 
@@ -174,3 +176,12 @@ def in_fold(text: str, number: int, count: int) -> str:
 def size_of(counts: Sequence[int]) -> int | list[int]:
     """Return one number where all folds agree, else one per fold."""
     return counts[0] if len(set(counts)) == 1 else list(counts)
+
+
+def unsuited(protocol: EvaluationProtocol, task: TaskSpec) -> str | None:
+    """Say why a protocol has no meaning for a task, of classes or of captions; None: it has one."""
+    if protocol.for_captions == (task.captions is not None):
+        return protocol.not_applicable(task)
+    if protocol.for_captions:
+        return f"The task {task.name!r} has classes and no captions."
+    return f"The images of the task {task.name!r} have captions and no classes: use --protocol retrieval."

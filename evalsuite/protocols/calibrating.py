@@ -50,7 +50,7 @@ def own_logits(
 def calibrated(protocol: EvaluationProtocol, task: TaskSpec, outcome: Outcome) -> Calibration | None:
     """Return the calibration of an outcome; None for several labels per image, and where scores mean nothing known."""
     kind = protocol.scores
-    if task.multilabel or kind is None or not outcome.folds:
+    if not task.one_label or kind is None or not outcome.folds:
         return None
 
     def logits(fold: FoldScores) -> tuple[Scores, Link]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evalsuite.metrics import METRICS, Metric
+from evalsuite.metrics import METRICS, RECALLS, Metric
 from evalsuite.protocols.base import FoldScores
 from evalsuite.records import Interval, MetricRecord
 from evalsuite.stats import interval_for
@@ -31,8 +31,14 @@ def main_metric(task: TaskSpec, folds: Sequence[FoldScores], seed: int) -> Metri
 
 
 def further_metrics(task: TaskSpec, folds: Sequence[FoldScores]) -> dict[str, float]:
-    """Return top-1, top-5 and mean per class recall of a single-label task, averaged over folds."""
-    if task.multilabel:
+    """Return top-1, top-5 and mean per class recall of a single-label task, averaged over folds.
+
+    Of a task of captions, the `RECALLS`.
+    """
+    if task.captions:
+        columns = np.mean([fold.scores.mean(axis=0, dtype=np.float64) for fold in folds], axis=0)
+        return dict(zip(RECALLS, columns.tolist(), strict=True))
+    if task.multilabel or METRICS.get(task.metric).any_label:
         return {}
     names = [name for name in BESIDE if name != "top5" or len(task.class_list) > 5]
     return {_title(METRICS.get(name)): _mean(METRICS.get(name), folds) for name in names}

@@ -6,7 +6,7 @@ import ctypes
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -17,6 +17,10 @@ Piece = TypeVar("Piece")
 
 GRACE = 1.0
 """Seconds that the thread has to come to a good place to end (between two batches) before it is interrupted."""
+
+
+LOOK = 5.0
+"""Seconds after which one who waits looks whether the thread still runs: without any memory left it may just end."""
 
 
 class EndedError(BaseException):
@@ -64,7 +68,8 @@ class Ahead(Generic[Piece]):
             with self._change:
                 self._idle = True
                 self._change.notify_all()
-                self._change.wait_for(lambda: self._ready or self._finished)
+                while not self._change.wait_for(lambda: self._ready or self._finished, LOOK):
+                    self._check_alive()
                 self._idle = False
                 if not self._ready:
                     break
@@ -82,7 +87,13 @@ class Ahead(Generic[Piece]):
         with self._change:
             self._asked.append(lambda: _do(work, future))
             self._change.notify_all()
+        while not wait([future], LOOK).done:
+            self._check_alive()
         return future.result()
+
+    def _check_alive(self) -> None:
+        if not self._thread.is_alive():
+            raise MemoryError("the thread that encodes has ended without a word")
 
     def pause(self) -> None:
         """Do what was asked for; called by the thread in places where it may also end."""
@@ -111,9 +122,9 @@ class Ahead(Generic[Piece]):
                     return
 
     def _run(self) -> None:
-        torch.set_num_threads(self._threads)  # of this thread: the number is each thread's own
         try:
             try:
+                torch.set_num_threads(self._threads)  # of this thread: the number is each thread's own
                 for piece in self._pieces(self):
                     with self._change:
                         self._ready.append(piece)

@@ -16,11 +16,15 @@ def is_complete(
     found: Result, store: ResultStore, record: Path, protocol: EvaluationProtocol, task: TaskSpec, options: RunOptions
 ) -> bool:
     """Tell whether a result has the samples, temperature and head that the options ask for. record: its file."""
-    if options.log_samples and (not store.has_samples(found) or protocol.temperature(found.details) is None):
+    if (
+        options.log_samples
+        and task.captions is None
+        and (not store.has_samples(found) or protocol.temperature(found.details) is None)
+    ):
         return False
     if options.save_head and protocol.has_head and not all(path.is_file() for path in head_paths(record)):
         return False
-    return not options.calibrate or protocol.scores is None or task.multilabel or _is_calibrated(found)
+    return not options.calibrate or protocol.scores is None or not task.one_label or _is_calibrated(found)
 
 
 def _is_calibrated(found: Result) -> bool:

@@ -16,7 +16,9 @@ def untested_classes(task: TaskSpec, outcome: Outcome) -> list[str]:
     """Name the classes of which no test sample is (several labels: for which none is positive)."""
     found: set[int] = set()
     for fold in outcome.folds:
-        found.update(np.flatnonzero((fold.labels == 1).any(axis=0)) if task.multilabel else np.unique(fold.labels))
+        found.update(
+            np.flatnonzero((fold.labels == 1).any(axis=0)) if fold.labels.ndim == 2 else np.unique(fold.labels)
+        )
     absent = [key for index, key in enumerate(task.class_keys) if index not in found]
     if not absent:
         return []

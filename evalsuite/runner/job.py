@@ -21,7 +21,7 @@ from evalsuite.models.base import UNKNOWN_LOGITS, Preprocess
 from evalsuite.options import RunOptions
 from evalsuite.precision import exact_products
 from evalsuite.protocols import EvaluationProtocol
-from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
+from evalsuite.protocols.base import Outcome, ProtocolInput, Samples, unsuited
 from evalsuite.records import ErrorRecord, Result
 from evalsuite.results.store import ResultStore, UnreadableRecordError, log_path, read_result
 from evalsuite.runner.base import Reporter
@@ -108,7 +108,7 @@ class ModelTaskJob:
         """Return the protocols that have a meaning for this model and task; the others get a record that says why."""
         found = []
         for protocol in protocols:
-            reason = protocol.not_applicable(self.task.task)
+            reason = unsuited(protocol, self.task.task)
             if reason is None and protocol.needs_text and not self.model.has_text():
                 reason = f"The model {self.model.name!r} has no text encoder."
             if reason is None:
@@ -201,9 +201,8 @@ class ModelTaskJob:
     def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
         if pool not in self._opened:
-            fingerprint = self.task.pool(pool).fingerprint
             known, layer = self.model.identify(), self.model.further_layer
-            self._opened[pool] = known.pool_features(self.task.task.name, pool, fingerprint, layer)
+            self._opened[pool] = known.pool_features(*self.task.stored_as(pool), layer)
         return self._opened[pool]
 
     def member(self, pool: str) -> Member:
@@ -212,8 +211,8 @@ class ModelTaskJob:
 
         def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
             loaded = self.model.loaded
-            fingerprint = self.task.pool(pool).fingerprint
-            origin = Origin(self.model.slug, self.task.task.name, pool, self.model.precision, fingerprint)
+            task, name, fingerprint = self.task.stored_as(pool)
+            origin = Origin(self.model.slug, task, name, self.model.precision, fingerprint)
             note_origin(features.folder, origin)
             return loaded.encode_rows(self.task.task.name) or (loaded.model.preprocess, loaded.encode_batches)
 
@@ -292,7 +291,7 @@ class ModelTaskJob:
         measured = Measured(outcome, reports, content, images, clock["text"], fit, load, layers)
         status = "partial" if self.options.limit is not None else "ok"
         result = measured_result(self._base(protocol, status), self.task, protocol, self.model, measured, self.options)
-        samples = samples_table(self.task.task, outcome) if self.options.log_samples else None
+        samples = samples_table(self.task.task, outcome) if self.task.logs_samples else None
         head = first_head(result, self.task.task, chosen, outcome) if self.options.save_head else None
         self._write(result, protocol, samples, head=head)
 
@@ -314,7 +313,8 @@ class ModelTaskJob:
                 f"{layer}) a value that is not finite (NaN or infinity). Remove the features with `evalsuite cache "
                 "rm` and extract them again with --precision fp32 if they overflowed."
             )
-        return Samples(found, pool.labels[rows], ids, groups)
+        captions = None if pool.captions is None else [pool.captions[row] for row in rows]
+        return Samples(found, pool.labels[rows], ids, groups, captions)
 
     def _base(self, protocol: EvaluationProtocol, status: Any) -> Result:
         return base_result(self.model, self.task.task.name, protocol, status, self.options)

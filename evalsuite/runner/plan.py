@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from evalsuite.errors import EvalsuiteError
 from evalsuite.features.freshness import missing_rows
 from evalsuite.protocols import EvaluationProtocol
+from evalsuite.protocols.base import unsuited
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.tasks import rows_by_pool
 
@@ -39,7 +40,7 @@ def plan(jobs: Sequence[ModelTaskJob]) -> list[PlannedJob]:
 def _planned(job: ModelTaskJob, protocol: EvaluationProtocol) -> PlannedJob:
     model, task = job.model.slug, job.task.task.name
     try:
-        if (reason := protocol.not_applicable(job.task.task)) is not None:
+        if (reason := unsuited(protocol, job.task.task)) is not None:
             return PlannedJob(model, task, protocol.label, "not applicable", note=reason)
         if protocol.needs_text and job.model.known_text() is False:
             return PlannedJob(model, task, protocol.label, "not applicable", note="no text encoder")

@@ -6,15 +6,17 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from evalsuite.features.extraction import PassReport
 from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
-from evalsuite.protocols.base import Outcome
+from evalsuite.protocols.base import FoldScores, Outcome
 from evalsuite.protocols.calibrating import Calibration, calibrated
 from evalsuite.protocols.scoring import further_metrics, main_metric
 from evalsuite.records import DataRecord, ModelInfo, PassPhases, Result, Status, Timings
@@ -177,14 +179,15 @@ def first_head(result: Result, task: TaskSpec, layer: str, outcome: Outcome) -> 
 def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:
     """Return one row per test sample and fold: id, label, prediction, the five best classes, all scores.
 
-    Labels and predictions are class keys; a multi-label sample has the list of its classes as label, and
-    the list of those that do not count for it in `ignored`. The table names its classes in the order of the scores.
+    Labels and predictions are class keys; a multi-label sample has the list of its classes as label, and the list of
+    those that do not count for it in `ignored`; where any label of a sample is right, its label is one of them. The
+    table names its classes in the order of the scores.
     """
     keys = np.array(task.class_keys)
     frames = []
     for number, fold in enumerate(outcome.folds):
         best = np.argsort(-fold.scores, axis=1, kind="stable")[:, :TOP]
-        labels = [keys[row == 1].tolist() for row in fold.labels] if task.multilabel else keys[fold.labels].tolist()
+        labels = [keys[row == 1].tolist() for row in fold.labels] if task.multilabel else keys[_one(fold)].tolist()
         ignored = {"ignored": [keys[row < 0].tolist() for row in fold.labels]} if task.multilabel else {}
         frames.append(
             pd.DataFrame(
@@ -200,6 +203,16 @@ def samples_table(task: TaskSpec, outcome: Outcome) -> pa.Table:
             )
         )
     return with_classes(pd.concat(frames, ignore_index=True), task.class_keys)
+
+
+def _one(fold: FoldScores) -> NDArray[Any]:
+    """Return one label of each sample, (n,): where any of several is right, the predicted one, or else the first."""
+    labels: NDArray[Any] = fold.labels
+    if labels.ndim == 1:
+        return labels
+    rows, predicted = np.arange(len(labels)), fold.scores.argmax(axis=1)
+    one: NDArray[Any] = np.where(labels[rows, predicted] == 1, predicted, labels.argmax(axis=1))
+    return one
 
 
 def _data(session: TaskSession, measured: Measured) -> DataRecord:

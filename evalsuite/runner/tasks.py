@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
@@ -23,8 +24,9 @@ from evalsuite.tasks.spec import TaskSpec
 
 NOT_IN_FINGERPRINT = {
     "title", "sources", "prompts", "tags", "licence", "homepage", "citation", "notes", "split_fidelity", "sizes",
+    "subset", "borrows", "captions",
 }  # fmt: skip
-"""Fields of a task that change no number: sources count through the samples and labels they give."""
+"""Fields of a task that change no number: sources, also other tasks, count through the samples and labels they give."""
 
 
 class TaskSession:
@@ -101,7 +103,7 @@ class TaskSession:
 
         They are the validation split, or what other protocols hold out of train.
         """
-        if protocol.needs_training or not self._options.calibrate or self.task.multilabel:
+        if protocol.needs_training or not self._options.calibrate or not self.task.one_label:
             return []
         first: dict[tuple[str, bytes], Fold] = {}
         for fold in self.folds(training=True):
@@ -127,6 +129,17 @@ class TaskSession:
     def pool(self, name: str) -> Pool:
         """Return a pool, indexed on first use."""
         return self.data.open_pool(name)
+
+    def stored_as(self, pool: str) -> tuple[str, str, str]:
+        """Return the task, the pool and the fingerprint that features are stored under: another task's, where it is."""
+        opened = self.pool(pool)
+        owner = opened.owner
+        return (owner.task, owner.pool, owner.fingerprint) if owner else (self.task.name, pool, opened.fingerprint)
+
+    @property
+    def logs_samples(self) -> bool:
+        """Whether predictions are stored: images with captions have none."""
+        return self._options.log_samples and self.task.captions is None
 
     def definition(self, protocol: EvaluationProtocol) -> dict[str, object]:
         """Return what of the task file can change a number: rules, classes; templates and names where it reads them."""
@@ -156,6 +169,8 @@ class TaskSession:
         digest = hashlib.sha256(pool.fingerprint.encode())
         digest.update(samples_digest(ids, pool.sizes[split.rows].tolist()).encode())
         digest.update(np.ascontiguousarray(pool.labels[split.rows]).tobytes())
+        if pool.captions is not None:
+            digest.update(json.dumps([pool.captions[row] for row in split.rows]).encode())
         return digest.hexdigest()
 
 

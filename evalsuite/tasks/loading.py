@@ -34,10 +34,14 @@ def load_task_file(path: Path) -> TaskSpec:
     prompts = task.prompts
     if isinstance(prompts, str):
         prompts = load_prompt_file(find_prompt_file(prompts, path))
-    if task.classes is None and prompts.classes is None:
+    if task.captions is None and task.classes is None and prompts.classes is None:
         raise SpecError(f"{path}: neither the task nor its prompt file lists the classes; add `classes:`.")
     task = task.with_path(path).with_prompt_spec(prompts)
-    _check_classes(task, path)
+    if task.captions is None:
+        _check_subset(task, path)
+        _check_classes(task, path)
+    elif task.class_list:
+        raise SpecError(f"{path}: a task of captions has no classes.")
     _check_prompts(task, path)
     _check_metric(task, path)
     for source in task.sources:
@@ -57,12 +61,30 @@ def find_prompt_file(name: str, task_path: Path) -> Path:
     folders = [task_path.parent, task_path.parent / "prompts", task_path.parent.parent / "prompts"]
     for folder in [*folders, resources.data_dir("prompts")]:
         candidate = folder / file_name
-        if candidate.is_file() and candidate.resolve() != task_path.resolve():
+        if not candidate.is_file() or candidate.resolve() == task_path.resolve():
+            continue
+        if folder != task_path.parent or not _is_task(candidate):
             return candidate
     raise SpecError(
         f"{task_path}: there is no prompt file {file_name!r} next to it, in {folders[1]}, in {folders[2]} "
         f"or among the shipped ones ({resources.data_dir('prompts')}). Write one, or put "
         "`prompts: {templates: ['a photo of a {}.']}` into the task file."
+    )
+
+
+def _is_task(path: Path) -> bool:
+    """Say whether a file is a task's: two tasks may share prompts that are called like one of them."""
+    return "sources" in read_yaml(path)[0]
+
+
+def load_other_task(task: TaskSpec, name: str) -> TaskSpec:
+    """Return the task called `name` that another one borrows from: next to its file, else a shipped one."""
+    folders = [resources.data_dir("tasks")] if task.path is None else [task.path.parent, resources.data_dir("tasks")]
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return load_task_file(folder / f"{name}.yaml")
+    raise SpecError(
+        f"Task {task.name!r}: there is no task {name!r} to borrow from in {' or '.join(map(str, folders))}."
     )
 
 
@@ -148,6 +170,9 @@ def _check_metric(task: TaskSpec, path: Path) -> None:
     if metric.multilabel != task.multilabel:
         needed = "true" if metric.multilabel else "false"
         raise SpecError(f"{path}: the metric {task.metric} needs `multilabel: {needed}`.")
+    if metric.captions != (task.captions is not None):
+        needed = "is for tasks of captions (`captions: 5`)" if metric.captions else "is not for tasks of captions"
+        raise SpecError(f"{path}: the metric {task.metric} {needed}.")
     if metric.n_classes not in (None, len(task.class_list)):
         raise SpecError(
             f"{path}: the metric {task.metric} is for {metric.n_classes} classes; this task has {len(task.class_list)}."
@@ -156,13 +181,20 @@ def _check_metric(task: TaskSpec, path: Path) -> None:
 
 def _check_splits(task: TaskSpec, source: SourceSpec, path: Path) -> None:
     """Refuse splits that are neither a pool nor a list of the source; {} stands for the number of a fold."""
-    known = {*source.pools, *source.lists}
+    known = {*source.pools, *source.lists, *task.borrows}
     for name in (source.splits or task.splits).names:
         if name not in known:
             raise SpecError(
                 f"{path}: the split {name!r} is neither a pool nor a list of the {source.kind} source."
                 f"{did_you_mean(name, known)} Known: {', '.join(sorted(known))}."
             )
+
+
+def _check_subset(task: TaskSpec, path: Path) -> None:
+    known = set(task.class_keys)
+    for key in task.subset or ():
+        if key not in known:
+            raise SpecError(f"{path}: `subset` names {key!r}, which is no class of the prompt file.")
 
 
 def _check_classes(task: TaskSpec, path: Path) -> None:

@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema
 
 from evalsuite.records import SplitFidelity
 from evalsuite.registry import Registry, did_you_mean
+from evalsuite.tasks.borrowed import Borrowed
 from evalsuite.tasks.label_maps import LabelMap
 from evalsuite.tasks.parts import FilePath, Inside, Strict
 from evalsuite.tasks.split_rules import MOST_FOLDS, Sizes, SplitRule
@@ -110,6 +111,9 @@ class SourceSpec(Strict):
     pools: dict[str, Any] | list[str] = Field(description="the stored splits of the source, by name")
     path: FilePath | None = Field(default=None, description="folder under the data root; default: the task's name")
     labels: LabelMap = "by_key"
+    others: Literal["refused", "left_out"] = Field(
+        default="refused", description="what becomes of samples whose label is no class of the task"
+    )
     lists: dict[str, ListFile] = Field(
         default_factory=dict, description="lists of sample ids; {} in a name is the fold's number"
     )
@@ -254,6 +258,7 @@ class FolderSpec(SourceSpec):
     )
     group: str | None = Field(default=None, description="regular expression on the path; its first group is the group")
     frame: Literal["middle"] | None = Field(default=None, description="videos: the frame to take")
+    border: int = Field(default=0, ge=0, le=100, description="pixels to cut off at each side of an image")
 
 
 class TablePool(Strict):
@@ -298,6 +303,23 @@ class PythonSpec(SourceSpec):
     pools: list[str]
 
 
+class RelabelledSpec(SourceSpec):
+    """New labels for the images of another task, which are encoded once for both.
+
+    The file is a JSON list with the list of labels of each image, in the order of their numbers. Images without a
+    label are left out.
+    """
+
+    opened_by = "evalsuite.data.sources.relabelled:RelabelledSource"
+
+    kind: Literal["relabelled"]
+    of: Borrowed = Field(description="the task and the pool whose images they are")
+    file: Inside = Field(description="JSON: [[label, ...], ...]")
+    number: str = Field(description="regular expression on the id of an image; its first group is the image's number")
+    first: int = Field(default=1, ge=0, description="the number of the first image")
+    pools: list[str]
+
+
 SOURCE_KINDS: Registry[type[SourceSpec]] = Registry("kind of source", "evalsuite.sources")
 """Kind -> the spec of its sources; other packages add theirs by entry points."""
 
@@ -306,6 +328,7 @@ SOURCE_KINDS.register("huggingface", HuggingFaceSpec)
 SOURCE_KINDS.register("webdataset", WebDatasetSpec)
 SOURCE_KINDS.register("folder", FolderSpec)
 SOURCE_KINDS.register("table", TableSpec)
+SOURCE_KINDS.register("relabelled", RelabelledSpec)
 SOURCE_KINDS.register("python", PythonSpec)
 
 

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_vali
 from evalsuite.metrics import METRICS
 from evalsuite.records import SplitFidelity
 from evalsuite.registry import did_you_mean
+from evalsuite.tasks.borrowed import Borrowed
 from evalsuite.tasks.parts import FilePath, Strict
 from evalsuite.tasks.sources import AnySource, SourceSpec
 from evalsuite.tasks.split_rules import OfficialSplits, Sizes, SplitRule
@@ -91,6 +92,13 @@ class TaskSpec(Strict):
         description="a prompt file (its name, or a path next to this file), or inline"
     )
     classes: list[TaskClass] | None = Field(default=None, description="default: the classes of the prompt file")
+    subset: list[str] | None = Field(default=None, description="keys: only these classes of the prompt file")
+    captions: int | None = Field(
+        default=None, ge=1, le=100, description="how many captions of an image count, in place of classes"
+    )
+    borrows: dict[str, Borrowed] = Field(
+        default_factory=dict, description="pool -> the pool of another task that it is"
+    )
     sources: list[AnySource] = Field(min_length=1, description="in order of preference")
     splits: SplitRule = OfficialSplits()
     refit: Literal["train+val", "train"] = "train+val"
@@ -135,7 +143,16 @@ class TaskSpec(Strict):
     @property
     def class_list(self) -> list[TaskClass]:
         """The classes; the order of this list is the label order of this project."""
-        return self.classes if self.classes is not None else (self.prompt_spec.classes or [])
+        classes = self.classes if self.classes is not None else (self.prompt_spec.classes or [])
+        if self.subset is None:
+            return classes
+        wanted = set(self.subset)
+        return [item for item in classes if item.key in wanted]
+
+    @property
+    def one_label(self) -> bool:
+        """Whether an image has one class, and one class alone is right."""
+        return not (self.multilabel or self.captions or METRICS.get(self.metric).any_label)
 
     @property
     def class_keys(self) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from evalsuite.results.store import ResultStore
+
 NAMES: Mapping[str, str] = {
     "escape": "a\x1b[2J\x1b]0;title\x07b",
     "csi": "a\x9b31mb",
@@ -78,7 +80,7 @@ def write_records(folder: Path, name: str) -> None:
             "protocol": "linear_probe", "fingerprint": "f", "model_fingerprint": "m", "run_key": "m",
             "metric": {"name": "accuracy", "value": 0.5, "n": 100}, "warnings": [f"Look at {name}"],
         }  # fmt: skip
-        path = folder / f"{'bad' if model == name else 'good'}-01234567" / "digits.linear_probe.json"
+        path = ResultStore(folder).path(model, "m", task, "linear_probe")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record))
 
@@ -89,6 +91,7 @@ def wrong(kind: str, text: str) -> str:
 
 
 def _markdown(text: str) -> str:
+    text = text[text.find("|") :]  # before it: what was said on stderr
     rows = [line for line in text.splitlines() if line.startswith("|")]
     counts = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows}
     if len(counts) > 1:
@@ -97,6 +100,7 @@ def _markdown(text: str) -> str:
 
 
 def _latex(text: str) -> str:
+    text = text[text.find("% needs") :]  # before it: what was said on stderr
     rows = [line for line in text.splitlines() if line.endswith("\\\\")]
     counts = {len(re.findall(r"(?<!\\)&", row)) for row in rows}
     if len(counts) > 1:

@@ -79,15 +79,16 @@ class Stage:
         self.server.files["three.tar"] = tar_of(
             {f"three/{name}/{c}/1.png": b"1" * 9_000 for name in ("a", "b") for c in "xy"}
         )
-        for name, options in {
-            "begun": ["--limit", "4"], "whole": [], "one": ["--shard", "1/2"], "two": ["--shard", "2/2"],
-        }.items():  # fmt: skip
+        for name, options in {"begun": ["--limit", "4"], "one": ["--shard", "1/2"], "two": ["--shard", "2/2"]}.items():
             self.check(self.start(self.run("start/" + name, *options)))
-        for scenario in scenarios:
+        for scenario in ("new", *(name for name in scenarios if name != "new")):
             store = self.begin(scenario, "undisturbed")
             self.check(self.start(self.command(scenario, store), root="undisturbed"))
             self.calls[scenario] = self.seen()
-            self.check(self.start(self.healing(scenario, store)))
+            if scenario == "new":
+                shutil.copytree(self.folder / store, self.folder / "start" / "whole")
+            if scenario == "removed":
+                self.check(self.start(self.healing(scenario, store)))
             self.expected[scenario] = self.state(scenario, store)
             assert len(self.expected[scenario]) >= JOBS, self.expected[scenario]
             assert self.wrong(scenario, store) == ""
@@ -188,7 +189,7 @@ class Stage:
 
 
 @contextmanager
-def prepared(folder: Path, zygote: Zygote | None, scenarios: Sequence[str] = tuple(STARTS)) -> Iterator[Stage]:
+def prepared(folder: Path, zygote: Zygote | None = None, scenarios: Sequence[str] = tuple(STARTS)) -> Iterator[Stage]:
     """Make a stage in a folder. zygote: one that is started where none is given."""
     server = FileServer()
     try:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.campaign._hook import WRITING
 from tests.campaign._stage import Call, Stage, prepared, tail
 from tests.campaign.frame import Finding
-from tests.processes import Zygote
 
 AGAIN = 0.3
 """How often a resume is killed, too."""
@@ -25,9 +25,9 @@ LONGEST = 1.5
 """Seconds up to which a kill comes at a time: longer than most commands take."""
 
 
-def rounds(folder: Path, random: random.Random, zygote: Zygote | None = None) -> Iterator[Finding | None]:
+def rounds(folder: Path, random: random.Random, stage: Stage | None = None) -> Iterator[Finding | None]:
     """Kill at every writing call once, in a random order, then at any call or at any time, again and again."""
-    with prepared(folder, zygote) as stage:
+    with nullcontext(stage) if stage else prepared(folder) as stage:
         for scenario, call in stage.choose(random, WRITING):
             yield _attack(stage, scenario, call, random)
         while True:

@@ -9,12 +9,13 @@ import errno
 import random
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from evalsuite.results.store import load_stored
 from tests.campaign._stage import JOBS, Call, Stage, prepared, tail
 from tests.campaign.frame import Finding
-from tests.processes import Finished, Zygote
+from tests.processes import Finished
 
 SCENARIOS = ("new", "added", "removed", "merged")
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EACCES)
@@ -22,12 +23,12 @@ LASTING = (errno.ENOSPC, errno.EDQUOT)
 MOST_LINES = 6
 
 
-def rounds(folder: Path, random: random.Random, zygote: Zygote | None = None) -> Iterator[Finding | None]:
+def rounds(folder: Path, random: random.Random, stage: Stage | None = None) -> Iterator[Finding | None]:
     """Let every call fail with every error, in a random order; where that lasts, for good, too."""
-    with prepared(folder, zygote, SCENARIOS) as stage:
+    with nullcontext(stage) if stage else prepared(folder, scenarios=SCENARIOS) as stage:
         points = [
             (scenario, call, number, lasting)
-            for scenario, call in stage.choose(random)
+            for scenario, call in stage.choose(random, scenarios=SCENARIOS)
             for number in ERRORS
             for lasting in ([False, True] if number in LASTING else [False])
         ]
@@ -57,7 +58,7 @@ def _badly_told(failed: Finished, scenario: str, store: Path) -> str:
         return f"it ended with {failed.returncode}"
     if failed.returncode == 1 and scenario in ("new", "added") and f"{JOBS} results" not in failed.stdout:
         return f"jobs are lost: {tail(failed.stdout)}"
-    messages = re.split(r"^(?=\[\d+/\d+\]|\S+ on \w+:|Warning|Error)", failed.stderr, flags=re.MULTILINE)
+    messages = re.split(r"^(?=\[\d+/\d+\]|\S+ on \w+:|Warning|Error|  failed:)", failed.stderr, flags=re.MULTILINE)
     records = load_stored([store / "results"])[0] if (store / "results").is_dir() else []
     messages += [item.result.error.message for item in records if item.result.error is not None]
     longest = max(messages, key=lambda text: len(text.splitlines()), default="")

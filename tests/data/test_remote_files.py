@@ -171,8 +171,10 @@ def big_tar() -> dict[str, bytes]:
     [
         ("fetch", "400000", 2),
         ("unpack", "VOC/b/2.jpg", 1),
+        ("move", "new.tar.part", 2),
         ("move", "b", 1),  # the folder that is new: the tree has a and c already
         ("move", "3.jpg", 1),
+        ("clean", ".new.tar.part.json", 1),
         ("clean", "new.tar", 1),
     ],
 )

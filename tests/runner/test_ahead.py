@@ -16,7 +16,9 @@ from evalsuite.executors.local import LocalExecutor
 from evalsuite.features.store import PoolFeatures
 from evalsuite.options import RunOptions
 from evalsuite.protocols.base import EvaluationProtocol, FoldScores, Outcome, ProtocolInput
+from evalsuite.runner import ahead
 from evalsuite.runner import rounds as rounds_module
+from evalsuite.runner.ahead import Ahead
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.loop import make_jobs, run_jobs
@@ -207,3 +209,12 @@ def test_lock_of_another_run_on_the_features_is_waited_for(tasks: list[Path], tm
         job.reporter = Freeing()
     results = run_jobs(jobs, options, Freeing())
     assert [(result.task, result.status) for result in results] == [("one", "ok"), ("two", "ok")]
+
+
+def test_a_thread_that_ended_without_a_word_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "LOOK", 0.01)
+    monkeypatch.setattr(Ahead, "_run", lambda self: None)  # as where there is no memory to begin with it
+    with Ahead(lambda found: iter([1]), 1) as pieces, pytest.raises(MemoryError):
+        list(pieces)
+    with Ahead(lambda found: iter([1]), 1) as pieces, pytest.raises(MemoryError):
+        pieces.ask(lambda: 1)

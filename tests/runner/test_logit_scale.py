@@ -106,12 +106,22 @@ def test_the_map_of_several_labels_is_of_the_softmax_at_the_scale_of_the_model(
     assert hot is not None and cool is not None and hot.value != cool.value
 
 
-def behind(folder: Path, model: str) -> Detail:
-    """Return what a report says of a model on the task of one label."""
+def behind(folder: Path, model: str, task: str = "one") -> Detail:
+    """Return what a report says of a model on a task."""
     stored, _ = load_stored([folder / "out"])
-    board = build_leaderboard(Numbers.of(stored), tasks=["one"])
-    (row,) = (row for row in board.rows if row.cells["one"].model == model)
-    return look_behind(Chosen(row, row.cells["one"]), None)
+    board = build_leaderboard(Numbers.of(stored), tasks=[task])
+    (row,) = (row for row in board.rows if row.cells[task].model == model)
+    return look_behind(Chosen(row, row.cells[task]), None)
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean gap between confidence and share of right answers over 15 bins, by their samples."""
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    bins = np.ceil(sure * 15)
+    gaps = [
+        abs(right[bins == number].mean() - sure[bins == number].mean()) * (bins == number).sum() for number in set(bins)
+    ]
+    return float(sum(gaps) / len(labels))
 
 
 def test_the_calibration_error_is_of_the_softmax_at_the_scale_of_the_model(
@@ -120,12 +130,7 @@ def test_the_calibration_error_is_of_the_softmax_at_the_scale_of_the_model(
     labels = np.arange(30) % 3
     errors = {}
     for name, scale in (("hot", 100.0), ("cool", 5.0)):
-        sure = softmax(scale * scores(folder, results[name, "one"]) / 100)
-        right, bins = sure.argmax(axis=1) == labels, np.ceil(sure.max(axis=1) * 15)
-        gaps = [
-            abs(right[bins == b].mean() - sure.max(axis=1)[bins == b].mean()) * (bins == b).sum() for b in set(bins)
-        ]
-        errors[name] = sum(gaps) / 30
+        errors[name] = calibration_error(softmax(scale * scores(folder, results[name, "one"]) / 100), labels)
         found = behind(folder, name)
         assert found.calibration_error == pytest.approx(errors[name], abs=1e-6)
         assert found.logit_scale == f"{scale:.2f}"
@@ -140,3 +145,13 @@ def test_what_has_one_label_has_the_same_scores_and_each_record_its_own_scale(
     assert [result.details["logit_scale"] for result in (hot, cool)] == pytest.approx([100.0, 5.0])
     assert [result.model_info.logit_scale for result in (hot, cool) if result.model_info] == pytest.approx([100.0, 5.0])
     assert hot.model_fingerprint != cool.model_fingerprint
+
+
+def test_pocket_is_as_sure_of_digits_as_the_page_on_models_says(tmp_path: Path) -> None:
+    (result,) = evalsuite.evaluate(
+        "pocket", "digits", "zero_shot", output=tmp_path / "out", cache_dir=tmp_path / "cache", log_samples=True
+    )
+    found = behind(tmp_path, "pocket", "digits")
+    assert (f"{100 * found.calibration_error:.1f}", found.logit_scale) == ("2.0", "21.97")
+    labels = pd.read_parquet(next((tmp_path / "out").rglob("*.samples.parquet")))["label"].astype(int).to_numpy()
+    assert f"{100 * calibration_error(softmax(scores(tmp_path, result)), labels):.1f}" == "6.8"  # at 100

@@ -15,6 +15,7 @@ from evalsuite.tasks import TaskIndex, load_prompt_file
 DIGESTS: Mapping[str, str] = {
     "birdsnap": "9989f9657dbdec08",
     "caltech101": "6de9a50b4b80c6f5",
+    "captions": "c1e7c326d94c1a87",
     "cifar10": "9cb1d67919dcb7a0",
     "cifar100": "f63e4f2a3839929d",
     "clevr_counts": "0315485b3ba0b2b3",
@@ -33,6 +34,7 @@ DIGESTS: Mapping[str, str] = {
     "kinetics700": "e4f4486ee074c113",
     "kitti_distance": "b78176d8ef2ca888",
     "mnist": "97d364c8e6e367a0",
+    "objectnet": "dfe06abebe68e282",
     "oxford_pets": "ca7fb33a367d03c5",
     "pcam": "0255fe35723bb2cf",
     "rendered_sst2": "55365916d4ca0647",

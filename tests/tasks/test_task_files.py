@@ -39,6 +39,19 @@ CLASSES_AND_TEMPLATES = {
     "cifar10": (10, 18),
     "cifar100": (100, 18),
     "digits": (10, 1),
+    # Shifts of ImageNet and CIFAR have their classes, or those of a subset, and their templates.
+    "cifair10": (10, 18),
+    "cifair100": (100, 18),
+    "cifar10_1": (10, 18),
+    "imagenet_a": (200, 80),
+    "imagenet_r": (200, 80),
+    "imagenet_real": (1000, 80),
+    "imagenet_sketch": (1000, 80),
+    "imagenet_v2": (1000, 80),
+    "objectnet": (113, 80),
+    # Captions have no classes.
+    "coco_captions": (0, 1),
+    "flickr30k": (0, 1),
     "fer2013": (7, 6),
     "fer_plus": (8, 6),
     "food101": (101, 1),
@@ -94,8 +107,8 @@ def test_hard_tasks_fit_the_format() -> None:
 def test_selection_by_name_group_tag_glob_and_path(tmp_path: Path) -> None:
     index = TaskIndex()
     path = write(tmp_path / "birds.yaml", VALID)
-    chosen = index.select(["cifar*", "embedded", "tag:digits", str(path), "mnist"])
-    assert [task.name for task in chosen] == ["cifar10", "cifar100", "digits", "mnist", "birds"]
+    chosen = index.select(["cifar10*", "embedded", "tag:digits", str(path), "mnist"])
+    assert [task.name for task in chosen] == ["cifar10", "cifar100", "cifar10_1", "digits", "mnist", "birds"]
     assert {task.name for task in index.select(["*"])} == set(CLASSES_AND_TEMPLATES)
     assert len(index.groups["all"]) == 27 and index.without_file(["all"]) == []
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from evalsuite import atomic
-from evalsuite.data.download.transfers import Retries, fetch_file, is_web_page, part_of, wrong_checksum
+from evalsuite.data.download.transfers import Retries, fetch_file, is_web_page, notes_of, part_of, wrong_checksum
 from evalsuite.data.download.unpacking import DamagedArchiveError, check_supported, move_into, unpack
 from evalsuite.errors import DataMissingError
 from evalsuite.locks import HeldError, Lock
@@ -25,7 +25,7 @@ class Target:
 
     folder: under the data root. path: the file as it comes. makes: what is there afterwards. work: next to the file, a
     folder that is there while it is unpacked; in it, `new` fills, becomes `ready` when it is whole, is then moved into
-    place, and goes last of all; `mark` says that the archive is ours to remove.
+    place, and goes last of all; `mark` says which file (by its inode) is ours to remove.
     """
 
     def __init__(self, file: RemoteFile, root: Path) -> None:
@@ -44,12 +44,21 @@ class Target:
     @property
     def is_begun(self) -> bool:
         """Whether an earlier call was stopped while it fetched or unpacked the file."""
-        return not self.is_made and (part_of(self.path).exists() or self.work.exists())
+        begun = not self.is_made and (part_of(self.path).exists() or self.work.exists())
+        return begun or notes_of(self.path).exists()
 
     @property
     def is_here(self) -> bool:
         """Whether no network is needed: the file lies there, or what it makes."""
         return self.is_made or self.path.exists() or self.ready.exists()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the file that lies there was downloaded here, and is to be removed once it is unpacked."""
+        try:
+            return self.mark.read_text() in ("", str(self.path.stat().st_ino))  # none: a mark of version 0.1.0
+        except OSError:
+            return False
 
     @property
     def destination(self) -> str:
@@ -66,7 +75,9 @@ def fetch_remote(file: RemoteFile, root: Path, reporter: Progress, retries: Retr
     target = Target(file, root)
     try:
         with _alone(target, root / LOCKS, reporter):
-            return 0 if target.is_made else _make(target, reporter, retries)
+            received = 0 if target.is_made else _make(target, reporter, retries)
+            atomic.remove(notes_of(target.path))  # of a call that was killed once the file had its name
+            return received
     except OSError as error:
         raise DataMissingError(f"{target.path.name} cannot be put into {target.folder}: {error}.") from error
     finally:
@@ -91,7 +102,7 @@ def _make(target: Target, reporter: Progress, retries: Retries | None) -> int:
             f"{target.file.url} was fetched, but {', '.join(absent)} is not there: it is another edition, or "
             "`makes` in the task file is wrong."
         )
-    if target.mark.exists():
+    if target.is_ours:
         atomic.remove(target.path)
     atomic.discard(target.work)
     return received
@@ -101,17 +112,15 @@ def _have_file(target: Target, reporter: Progress, retries: Retries | None) -> i
     """Download the file, or check the one that is there."""
     file = target.file
     if not target.path.exists():
-        received = fetch_file(
+        return fetch_file(
             file.url,
             target.path,
             md5=file.md5,
             sha256=file.sha256,
             on_bytes=lambda done, total: reporter.progress(target.path.name, done, total, BYTES),
+            on_whole=lambda part: _mark(target, part) if file.unpack else None,
             retries=retries,
         )
-        if file.unpack:
-            atomic.write_bytes(target.mark, b"")
-        return received
     reporter.note(f"{target.path} is there; checking it")
     wrong = wrong_checksum(target.path, file.md5, file.sha256)
     if wrong:
@@ -119,6 +128,11 @@ def _have_file(target: Target, reporter: Progress, retries: Retries | None) -> i
             f"{target.path} is not the right file: {wrong}. Remove it, and type the same command again to fetch it."
         )
     return 0
+
+
+def _mark(target: Target, part: Path) -> None:
+    """Note that the file is downloaded here, before it has its name: a kill in between does not make it stay."""
+    atomic.write_text(target.mark, str(part.stat().st_ino))
 
 
 def _unpack(target: Target) -> None:
@@ -130,7 +144,7 @@ def _unpack(target: Target) -> None:
         unpack(target.path, target.work / "new", target.file.inner, target.file.unpacked)
     except DamagedArchiveError as error:
         page = " It is an HTML page: an error, or a login." if is_web_page(target.path) else ""
-        if target.mark.exists():
+        if target.is_ours:
             atomic.remove(target.path)
             advice = "It was removed: type the same command again to fetch it again."
         else:

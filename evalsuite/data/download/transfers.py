@@ -52,12 +52,13 @@ def fetch_file(
     md5: str | None = None,
     sha256: str | None = None,
     on_bytes: OnBytes = lambda done, total: None,
+    on_whole: Callable[[Path], None] = lambda part: None,
     retries: Retries | None = None,
 ) -> int:
     """Fetch `url` into `target` by way of `<target>.part`; return how many bytes came over the network.
 
     A .part that is there is resumed, if the server still has the same file (If-Range). The file gets its
-    name when it is whole, its checksum is right and it is on the disk.
+    name when it is whole, its checksum is right and it is on the disk. on_whole: told of the .part before that.
 
     Raises DataMissingError for a dead link, a wrong checksum (the .part is removed) and a transfer that keeps
     breaking off (the .part is kept for the next call).
@@ -65,7 +66,7 @@ def fetch_file(
     check_scheme(url)
     retries = retries or Retries()
     atomic.make_folder(target.parent)
-    transfer = _Transfer(url, part_of(target), md5, sha256, on_bytes)
+    transfer = _Transfer(url, target, md5, sha256, on_bytes)
     for delay in (*retries.delays, None):
         try:
             transfer.attempt()
@@ -75,6 +76,7 @@ def fetch_file(
                 raise DataMissingError(transfer.gave_up(error, len(retries.delays) + 1)) from error
             retries.sleep(delay)
     transfer.check()
+    on_whole(transfer.part)
     atomic.move(transfer.part, target)
     transfer.remove()
     return transfer.received
@@ -116,6 +118,11 @@ def part_of(target: Path) -> Path:
     return target.with_name(target.name + PART_SUFFIX)
 
 
+def notes_of(target: Path) -> Path:
+    """Return where it is noted what the server said of a file whose unfinished part lies there."""
+    return target.with_name(f".{part_of(target).name}.json")
+
+
 class _Transfer:
     """Gets what is missing of a file.
 
@@ -123,11 +130,11 @@ class _Transfer:
     came over the network.
     """
 
-    def __init__(self, url: str, part: Path, md5: str | None, sha256: str | None, on_bytes: OnBytes) -> None:
-        self.url, self.part, self.received = url, part, 0
+    def __init__(self, url: str, target: Path, md5: str | None, sha256: str | None, on_bytes: OnBytes) -> None:
+        self.url, self.part, self.received = url, part_of(target), 0
         self._checksums = (md5, sha256)
         self._on_bytes = on_bytes
-        self._notes = part.with_name(f".{part.name}.json")
+        self._notes = notes_of(target)
 
     @property
     def _size(self) -> int:

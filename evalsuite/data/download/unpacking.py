@@ -9,6 +9,7 @@ import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -17,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from evalsuite import atomic
 from evalsuite.errors import DataMissingError
 from evalsuite.tasks.parts import leads_out
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 _DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, KeyError,
-    RuntimeError,
+    RuntimeError, ValueError, OverflowError, struct.error,
 )  # fmt: skip
 """What the standard library raises for an archive that is cut off, damaged, encrypted, packed in a newer way, ..."""
 
@@ -76,10 +78,10 @@ def unpack(archive: Path, folder: Path, inner: Sequence[str] = (), unpacked: int
         if not nested.is_file():
             raise DamagedArchiveError(f"{archive} has no {name!r} in it; it is another edition of the archive.")
         apart = folder.with_name(f"{folder.name}-{number}")
-        shutil.rmtree(apart, ignore_errors=True)
+        atomic.discard(apart)
         apart.mkdir()
         _extract(nested, f"{archive.name}/{name}", apart, room)
-        nested.unlink()
+        atomic.remove(nested)
         move_into(apart, folder)
         apart.rmdir()
 

@@ -38,7 +38,8 @@ class FolderSource(Source[FolderSpec]):
     def image_options(self, pool: str) -> dict[str, Any]:
         """Return what decides which files are samples, and how they become images."""
         named = {"names": self.spec.names[pool]} if pool in self.spec.names else {}
-        return {"extensions": sorted(self.spec.extensions), "frame": self.spec.frame, **named}
+        border = {"border": self.spec.border} if self.spec.border else {}
+        return {"extensions": sorted(self.spec.extensions), "frame": self.spec.frame, **named, **border}
 
     def open(self, pool: str) -> RawPool:
         """Index the files of a pool: sorted paths relative to the pool's folder.
@@ -66,7 +67,7 @@ class FolderSource(Source[FolderSpec]):
             self.found_in_paths("label", spec.label, ids) if spec.label else [path.split("/", 1)[0] for path in ids]
         )
         groups = self.found_in_paths("group", spec.group, ids) if spec.group else None
-        raw = raw_pool_from_files(root, ids, labels, groups, spec.frame)
+        raw = raw_pool_from_files(root, ids, labels, groups, spec.frame, spec.border)
         return replace(raw, warnings=self._passed_over(root, loose, others))
 
     def _passed_over(self, root: Path, loose: int, others: Counter[str]) -> tuple[str, ...]:

@@ -55,11 +55,11 @@ def data_uri(image: Image.Image, side: int = SIDE) -> str:
 
 def _from_pools(data: TaskData, wanted: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, str], str]:
     found: dict[str, str] = {}
-    for name in dict.fromkeys(fold.test.pool for fold in data.folds()):
+    for name in dict.fromkeys(fold.test.pool for fold in data.folds(test_only=True)):
         pool = data.open_pool(name)
         rows = {identifier: row for row, identifier in enumerate(pool.ids) if identifier in wanted}
         for identifier, row in rows.items():
-            if identifier not in found and _labels(data.task, pool, row) == wanted[identifier]:
+            if identifier not in found and _is_of(data.task, pool, row, wanted[identifier]):
                 with suppress(DataError):
                     found[identifier] = data_uri(pool.read(row).image)
     missing = len(wanted) - len(found)
@@ -68,8 +68,10 @@ def _from_pools(data: TaskData, wanted: Mapping[str, tuple[str, ...]]) -> tuple[
     return found, f"{missing} of {len(wanted)} images cannot be read here, or have another label than was measured."
 
 
-def _labels(task: TaskSpec, pool: Pool, row: int) -> tuple[str, ...]:
+def _is_of(task: TaskSpec, pool: Pool, row: int, wanted: tuple[str, ...]) -> bool:
+    """Say whether an image has the labels that were logged: all of its own, or one where any of them is right."""
     label: Any = pool.labels[row]
-    if task.multilabel:
-        return tuple(key for key, there in zip(task.class_keys, label.tolist(), strict=True) if there == 1)
-    return (task.class_keys[int(label)],)
+    if pool.labels.ndim == 1:
+        return (task.class_keys[int(label)],) == wanted
+    own = tuple(key for key, there in zip(task.class_keys, label.tolist(), strict=True) if there == 1)
+    return own == wanted if task.multilabel else set(wanted) <= set(own)

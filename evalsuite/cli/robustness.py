@@ -1,0 +1,51 @@
+"""`evalsuite robustness`: accuracy under shift, and how much of it baselines of the same accuracy do not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from evalsuite.cli.options import Command
+from evalsuite.cli.tables import RAW, Shown, emit, names_option, shown_options
+
+
+@click.command(
+    "robustness",
+    cls=Command,
+    epilog="""
+    evalsuite run -m ViT-B/32 -t imagenet,shift           measure it first
+    evalsuite robustness                                  against the models of the paper that were trained on ImageNet
+    evalsuite robustness --protocol zero_shot -t objectnet
+    evalsuite robustness --baseline 'resnet/*'            against baselines of your own
+    evalsuite robustness --to shift.csv                   a line for each model and task
+    """,
+)
+@shown_options
+@names_option(
+    "--baseline",
+    "baselines",
+    help="Models or families, measured or published, that the line is fitted on. [default: the paper's ResNet-101, "
+    "NS EfficientNet-L2 and FixResNeXt101]",
+)
+@click.option("--format", "format_name", type=click.Choice(["markdown", "csv", "json"]), help="[default: markdown]")
+@RAW
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file; its suffix (.md, .csv, .json) tells the format.",
+)
+def robustness(shown: Shown, baselines: list[str], format_name: str | None, raw: bool, target: Path | None) -> None:
+    """Show accuracy under shift and effective robustness: points above baselines of the same accuracy without shift."""
+    from evalsuite.report.formats import format_of
+    from evalsuite.report.robustness import build_robustness
+    from evalsuite.report.robustness_formats import FORMATS, to_csv
+    from evalsuite.results.library import Library
+    from evalsuite.results.shift import read_shift_tables
+
+    chosen = format_name or (format_of(target, FORMATS) if target else "markdown")
+    table, _ = shown.read(Library(), required=False)
+    found = build_robustness(table, read_shift_tables(), baselines=baselines, **shown.filters)
+    text = to_csv(found, raw=True) if raw and chosen == "csv" else FORMATS[chosen](found)
+    emit(text, found.notes, len(found.rows), target, chosen)

@@ -1,0 +1,28 @@
+"""A slice of the campaigns of kills and of calls that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.campaign import crash, errno
+from tests.campaign._stage import Stage, prepared
+from tests.campaign.frame import findings
+from tests.processes import Zygote
+
+
+@pytest.fixture(scope="module")
+def stage(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with prepared(tmp_path_factory.mktemp("faults"), zygote) as found:
+        yield found
+
+
+def test_kills_lose_nothing(stage: Stage, tmp_path: Path) -> None:
+    assert findings(partial(crash.rounds, stage=stage), tmp_path, attacks=6) == []
+
+
+def test_calls_that_fail_are_told_and_healed(stage: Stage, tmp_path: Path) -> None:
+    assert findings(partial(errno.rounds, stage=stage), tmp_path, attacks=6) == []
