@@ -14,6 +14,9 @@ from pathlib import Path, PurePosixPath
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """What a person sets who wants threads to wait in another way: OpenMP's own, GNU's, and LLVM's and Intel's."""
 
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""Lets torch ask the system for pages of 2 MB where it allocates as much (c10's setting)."""
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What torch takes its number of threads from."""
 
@@ -58,13 +61,15 @@ def share_processors(environment: MutableMapping[str, str] = os.environ) -> None
     """Let OpenMP's threads sleep while they wait, and start no more of them than there are processors to use.
 
     Threads that spin (the default of GNU's and of LLVM's OpenMP) hold the core that the thread they wait for needs:
-    with other programs on the machine, steps take up to ten times as long. A setting of the person's own stays; where
-    torch is loaded already, nothing is set.
+    with other programs on the machine, steps take up to ten times as long. Batches come in large pages: three
+    quarters of the time of making float32 of one are otherwise the system's, for 10,000 new pages of 4 kB. A setting
+    of the person's own stays; where torch is loaded already, nothing is set.
     """
     if "torch" in sys.modules:
         return
     if not any(name in environment for name in WAITING):
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    environment.setdefault(HUGE_PAGES, "1")
     allowed = processors()
     if allowed < _usable() and not any(name in environment for name in THREADS):
         environment["OMP_NUM_THREADS"] = str(allowed)

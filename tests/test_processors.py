@@ -67,7 +67,7 @@ def test_a_quota_bounds_threads_and_workers(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delitem(sys.modules, "torch")
     environment: dict[str, str] = {}
     share_processors(environment)
-    assert environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "4"}
+    assert environment == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "4", "THP_MEM_ALLOC_ENABLE": "1"}
     assert worker_count(None, 100_000, "cuda") == 4
     assert worker_count(None, 100_000, "cpu") == 1
 
@@ -76,9 +76,9 @@ def test_a_quota_bounds_threads_and_workers(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     "own",
     [
-        {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "6"},
-        {"GOMP_SPINCOUNT": "1000", "MKL_NUM_THREADS": "6"},
-        {"KMP_BLOCKTIME": "200", "OMP_NUM_THREADS": "6"},
+        {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "6", "THP_MEM_ALLOC_ENABLE": "0"},
+        {"GOMP_SPINCOUNT": "1000", "MKL_NUM_THREADS": "6", "THP_MEM_ALLOC_ENABLE": "1"},
+        {"KMP_BLOCKTIME": "200", "OMP_NUM_THREADS": "6", "THP_MEM_ALLOC_ENABLE": "0"},
     ],
 )
 def test_the_settings_of_a_person_stay(monkeypatch: pytest.MonkeyPatch, own: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -158,6 +159,7 @@ def _begin(given: Samples | bytes, arena: Arena) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.freeze()  # a collection would touch, and so copy, the memory that a forked process shares
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
