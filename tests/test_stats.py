@@ -12,7 +12,7 @@ from scipy.stats import binom, norm
 from statsmodels.stats import contingency_tables, multitest
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.metrics import METRICS
+from evalsuite.metrics import METRICS, RECALLS
 from evalsuite.records import Interval
 from evalsuite.stats import (
     LEVEL,
@@ -136,7 +136,7 @@ def test_the_bootstrap_of_our_metrics_copies_no_rows(name: str) -> None:
 
     metric = METRICS.get(name)
     labels = np.random.default_rng(0).integers(0, 2, (60, 2) if metric.multilabel else 60)
-    scores = np.random.default_rng(1).normal(size=(60, 2))
+    scores = np.random.default_rng(1).random((60, len(RECALLS) if metric.captions else 2))
     found = bootstrap(dataclasses.replace(metric, compute=refused), scores, labels, resamples=20)
     assert 0 <= found.low <= found.high <= 1
 

@@ -168,7 +168,7 @@ def test_ls_groups_and_models(cli: WarmCli) -> None:
     [
         ("evalsuite le", {"leaderboard"}),
         ("evalsuite run -t dig", {"digits"}),
-        ("evalsuite run -t mnist,cifar1", {"mnist,cifar10", "mnist,cifar100"}),
+        ("evalsuite run -t mnist,cifar1", {"mnist,cifar10", "mnist,cifar100", "mnist,cifar10_1"}),
         ("evalsuite run -m clip/vit-b-", {"clip/vit-b-16", "clip/vit-b-32"}),
         ("evalsuite run --precision f", {"fp32", "fp16"}),
         ("evalsuite leaderboard --published clip-", {"clip-paper"}),
@@ -222,7 +222,7 @@ def test_options_may_be_repeated_separated_by_commas_and_spelt_with_underscores(
 
 def test_tasks_by_tag_glob_group_and_folder(cli: WarmCli, shapes: Path) -> None:
     few = ("-m", "pixels", "--protocol", "linear_probe")
-    assert tasks_of(plan_of(cli, *few, "-t", "cifar*")) == ["cifar10", "cifar100"]
+    assert tasks_of(plan_of(cli, *few, "-t", "cifar*")) == ["cifar10", "cifar100", "cifar10_1"]
     assert tasks_of(plan_of(cli, *few, "-t", "embedded")) == ["digits"]
     assert {"digits", "mnist"} <= set(tasks_of(plan_of(cli, *few, "-t", "tag:ocr")))
     assert "food101" not in tasks_of(plan_of(cli, *few, "-t", "tag:ocr"))
