@@ -25,14 +25,20 @@ def editions(rows: Sequence[Row], task: str) -> str:
     for row, number in known:
         contents[row.protocol, row.options] |= {_content(number)} - {""}
     differing = {job for job, digests in contents.items() if len(digests) > 1}
-    if not differing and len({number.n for _, number in known}) < 2:
+    if not differing and len({_size(number) for _, number in known}) < 2:
         return ""
     groups: dict[str, list[str]] = defaultdict(list)
     for row, number in known:
         data = f", data {_content(number)[:DIGITS] or 'unknown'}" if (row.protocol, row.options) in differing else ""
-        groups[f"{counted(number.n or 0, 'test sample')}{data}"].append(row.described)
+        groups[f"{counted(_size(number), 'test sample')}{data}"].append(row.described)
     listed = "; ".join(f"{what}: {shortened(names)}" for what, names in sorted(groups.items()))
     return f"{task}: the rows are not of the same images, so their numbers do not compare. {listed}."
+
+
+def _size(number: Number) -> int:
+    """Return the test samples of one fold: protocols differ in how many folds they read, and seeds are folds, too."""
+    folds = number.record.metric.folds if number.record and number.record.metric else None
+    return (number.n or 0) // len(folds or [1])
 
 
 def _content(number: Number) -> str:

@@ -57,6 +57,11 @@ def test_other_sizes_of_the_test_split_are_noticed_across_protocols() -> None:
     assert "12 test samples: m/a (zero_shot, measured); 24 test samples: m/a (linear_probe, measured)" in note
 
 
+def test_folds_and_seeds_of_the_same_test_images_are_one_edition() -> None:
+    seeds = MetricRecord(name="accuracy", value=0.5, n=72, folds=[0.5, 0.5, 0.5])
+    assert not notes_of(make("m/a"), make("m/a", protocol="few_shot", metric=seeds))
+
+
 @pytest.mark.parametrize(
     "other",
     [
