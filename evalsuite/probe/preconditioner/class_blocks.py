@@ -16,7 +16,7 @@ from torch import Tensor
 
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.preconditioner import leverage
-from evalsuite.probe.preconditioner.symmetric import Symmetric, inverted
+from evalsuite.probe.preconditioner.symmetric import Inverses, inverse_factor
 
 MAX_BYTES = 128 << 20
 """Blocks take at most this much memory."""
@@ -32,7 +32,7 @@ def passes_worth(objective: Objective) -> float:
     """Return how many passes over the rows blocks cost, and no less than pay off; infinity where they do not fit the
     memory."""
     design, size = objective.design, objective.design.width + 1
-    if Symmetric.bytes_for(objective.n_logits, size, design.dtype) > MAX_BYTES:
+    if Inverses.bytes_for(objective.n_logits, size, design.dtype) > MAX_BYTES:
         return math.inf
     # The lower half of the products of the rows read, a float64 Cholesky factor and inverse, each at the rate that it
     # is made at on one core, against 4 N D.
@@ -47,10 +47,10 @@ class ClassBlocks:
         design = self._design = objective.design
         added = torch.full((design.width + 1,), objective.lambda_, dtype=torch.float64, device=theta.device)
         added[-1] = 0  # intercepts are free
-        self.inverses = Symmetric(len(theta), len(added), design.dtype, theta.device)
+        self.inverses = Inverses(len(theta), len(added), design.dtype, theta.device)
         weights = objective.curvature_weights(theta)
         for index, matrix in enumerate(leverage.covariances(design, weights, added, by_leverage)):
-            self.inverses.put(index, inverted(matrix.double(), added))
+            self.inverses.put(index, inverse_factor(matrix.double(), added))
 
     def times(self, vectors: Tensor) -> Tensor:
         """Return the inverses times vectors (R, K, r + 1)."""

@@ -1,4 +1,8 @@
-"""Symmetric matrices of which little more than one half is kept, and their factors."""
+"""Inverses of symmetric matrices, kept as triangular factors, of which little more than one half is kept.
+
+A product with F' F is never negative along the vector, however F was rounded. With the inverse itself in float32 it can
+be: where curvatures differ by 10^8, the directions of a gradient drown in the rounding of those that are nearly flat.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,13 @@ TILES = 8
 """Tiles along a side: 36 of 64 are kept. More would save little, and be slower."""
 
 
-class Symmetric:
-    """B symmetric matrices (B, d, d), as their tiles (36, B, s, s) on and below the diagonal, those on it first."""
+class Inverses:
+    """F' F of B lower triangular matrices F (B, d, d), as their tiles (36, B, s, s) on and below the diagonal."""
 
     def __init__(self, count: int, size: int, dtype: torch.dtype, device: torch.device) -> None:
         self._size, side = size, -(-size // TILES)
         self._padding = TILES * side - size
-        below = torch.tril_indices(TILES, TILES, offset=-1, device=device)
-        on = torch.arange(TILES, device=device)
-        self._rows, self._columns = torch.cat([on, below[0]]), torch.cat([on, below[1]])
+        self._rows, self._columns = torch.tril_indices(TILES, TILES, device=device)
         self._tiles = torch.empty(len(self._rows), count, side, side, dtype=dtype, device=device)
 
     @staticmethod
@@ -35,9 +37,9 @@ class Symmetric:
         """Return how much memory these take."""
         return self._tiles.nbytes
 
-    def put(self, index: int, matrix: Tensor) -> None:
-        """Set one matrix (d, d); above the diagonal it may be anything, tiles on it apart."""
-        padded = functional.pad(matrix, (0, self._padding, 0, self._padding))
+    def put(self, index: int, factor: Tensor) -> None:
+        """Set one factor F (d, d), lower triangular."""
+        padded = functional.pad(factor, (0, self._padding, 0, self._padding))
         tiles = padded.view(TILES, -1, TILES, padded.shape[0] // TILES)
         self._tiles[:, index] = tiles[self._rows, :, self._columns].to(self._tiles.dtype)
 
@@ -45,11 +47,10 @@ class Symmetric:
         """Return the products with vectors (R, B, d), R of them for each matrix, in their precision."""
         padded = functional.pad(vectors.to(self._tiles.dtype), (0, self._padding))
         parts = padded.view(*vectors.shape[:2], TILES, -1).permute(2, 1, 0, 3)
-        found = torch.zeros_like(parts)
+        half, found = torch.zeros_like(parts), torch.zeros_like(parts)
         # Vectors as rows: a product with a column is several times slower on a CPU.
-        found.index_add_(0, self._rows, _row_products(parts[self._columns], self._tiles.transpose(2, 3)))
-        beyond = self._rows[TILES:]
-        found.index_add_(0, self._columns[TILES:], _row_products(parts[beyond], self._tiles[TILES:]))
+        half.index_add_(0, self._rows, _row_products(parts[self._columns], self._tiles.transpose(2, 3)))
+        found.index_add_(0, self._columns, _row_products(half[self._rows], self._tiles))
         return found.permute(2, 1, 0, 3).flatten(2)[..., : self._size].to(vectors.dtype)
 
 
@@ -58,10 +59,13 @@ def _row_products(vectors: Tensor, tiles: Tensor) -> Tensor:
     return torch.bmm(vectors.flatten(0, 1), tiles.flatten(0, 1)).view_as(vectors)
 
 
-def inverted(matrix: Tensor, added: Tensor) -> Tensor:
-    """Return the inverse (d, d) of a positive semidefinite matrix plus a diagonal (d,); see `factored`."""
+def inverse_factor(matrix: Tensor, added: Tensor) -> Tensor:
+    """Return F (d, d), lower triangular, with F' F the inverse of a positive semidefinite matrix plus a diagonal (d,);
+    see `factored`."""
     factor, root = factored(matrix, added)
-    return torch.cholesky_inverse(factor) * root.unsqueeze(1) * root
+    identity = torch.eye(len(root), dtype=factor.dtype, device=factor.device)
+    found: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False) * root
+    return found
 
 
 def factored(matrix: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
