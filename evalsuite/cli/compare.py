@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite.cli.options import Command, ContenderName, split_commas
-from evalsuite.cli.tables import RAW, Shown, emit, measured_options
+from evalsuite.cli.tables import Shown, emit, measured_options, written_options
 from evalsuite.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -51,14 +51,7 @@ def _points(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     help="Exit 1 where the first model is more than POINTS behind: on the average of a protocol, or on a task it "
     "loses. A task it lacks fails, too. With --reproduce: a result outside the interval and more than POINTS too low.",
 )
-@click.option("--format", "format_name", type=click.Choice(["markdown", "csv", "json"]), help="[default: markdown]")
-@RAW
-@click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file; its suffix (.md, .csv, .json) tells the format.",
-)
+@written_options
 def compare(
     shown: Shown,
     names: tuple[str, ...],

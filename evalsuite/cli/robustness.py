@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import RAW, Shown, emit, names_option, shown_options
+from evalsuite.cli.tables import Shown, emit, names_option, shown_options, written_options
 
 
 @click.command(
@@ -28,14 +28,7 @@ from evalsuite.cli.tables import RAW, Shown, emit, names_option, shown_options
     help="Models or families, measured or published, that the line is fitted on. [default: the paper's ResNet-101, "
     "NS EfficientNet-L2 and FixResNeXt101]",
 )
-@click.option("--format", "format_name", type=click.Choice(["markdown", "csv", "json"]), help="[default: markdown]")
-@RAW
-@click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file; its suffix (.md, .csv, .json) tells the format.",
-)
+@written_options
 def robustness(shown: Shown, baselines: list[str], format_name: str | None, raw: bool, target: Path | None) -> None:
     """Show accuracy under shift and effective robustness: points above baselines of the same accuracy without shift."""
     from evalsuite.report.formats import format_of

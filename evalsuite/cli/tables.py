@@ -122,6 +122,18 @@ RAW = click.option(
 )
 
 
+def written_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --format, --raw and --to of a table that is written as Markdown, CSV or JSON."""
+    to = click.option(
+        "--to",
+        "target",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write to this file; its suffix (.md, .csv, .json) tells the format.",
+    )
+    formats = click.Choice(["markdown", "csv", "json"])
+    return click.option("--format", "format_name", type=formats, help="[default: markdown]")(RAW(to(command)))
+
+
 def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:
     """Print a table, or write it to `target` and say so; a CSV has no place for notes, which go to stderr."""
     deliver(text, target, counted(rows, "row"))

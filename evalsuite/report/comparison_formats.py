@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evalsuite.records import Interval
 from evalsuite.report.comparison import Comparison, TaskDifference
-from evalsuite.report.escaping import csv_cell, markdown_cell, markdown_line, to_json_text
+from evalsuite.report.escaping import markdown_cell, markdown_line, to_csv_text, to_json_text
 from evalsuite.report.grid import MISSING
 from evalsuite.report.reproduction import Reproduction, ReproductionTable
 
@@ -65,13 +63,7 @@ def to_csv(table: Table, *, raw: bool = False) -> str:
     raw: names as they are, also those that a spreadsheet takes for a formula.
     """
     columns = COMPARED if isinstance(table, Comparison) else REPRODUCED
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for record in _records(table):
-        cells = {name: csv_cell(cell) if isinstance(cell, str) and not raw else cell for name, cell in record.items()}
-        writer.writerow(cells)
-    return text.getvalue()
+    return to_csv_text(list(columns), _records(table), raw)
 
 
 def to_json(table: Table) -> str:

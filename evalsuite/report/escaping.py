@@ -6,8 +6,11 @@ format needs besides. HTML has `html.escape`, or jinja2.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.text import on_one_line, printable
@@ -63,6 +66,18 @@ def frame_to_csv(frame: pd.DataFrame, *, raw: bool = False, **options: Any) -> s
         frame = frame.rename(columns=lambda name: csv_cell(str(name)))
     text: str = frame.to_csv(index=False, lineterminator="\n", **options)
     return text
+
+
+def to_csv_text(columns: Sequence[str], records: Iterable[Mapping[str, Any]], raw: bool) -> str:
+    """Return a CSV with a line for each record. raw: names as they are, also those like formulas."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow(
+            {name: csv_cell(cell) if isinstance(cell, str) and not raw else cell for name, cell in record.items()}
+        )
+    return text.getvalue()
 
 
 def to_json_text(value: Any) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 
 from tabulate import tabulate
 
-from evalsuite.report.escaping import csv_cell, markdown_cell, markdown_line, to_json_text
+from evalsuite.report.escaping import markdown_cell, markdown_line, to_csv_text, to_json_text
 from evalsuite.report.grid import MISSING
 from evalsuite.report.robustness import Robustness, RobustRow, Shifted
 
@@ -41,13 +39,7 @@ def to_markdown(table: Robustness) -> str:
 
 def to_csv(table: Robustness, *, raw: bool = False) -> str:
     """Return a line for each model and task, with all digits. raw: names as they are, also those like formulas."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for record in _records(table):
-        cells = {name: csv_cell(cell) if isinstance(cell, str) and not raw else cell for name, cell in record.items()}
-        writer.writerow(cells)
-    return text.getvalue()
+    return to_csv_text(COLUMNS, _records(table), raw)
 
 
 def to_json(table: Robustness) -> str:

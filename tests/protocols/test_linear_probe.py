@@ -17,19 +17,10 @@ from evalsuite.errors import EvalsuiteError
 from evalsuite.probe import sweep
 from evalsuite.protocols.base import ProtocolInput, Samples
 from evalsuite.protocols.linear_probe import LinearProbe, ProbeOptions
-from evalsuite.tasks import TaskSpec, load_task_file
+from evalsuite.tasks import TaskSpec
+from tests.problems import make_task
 
 LAMBDAS = 10.0 ** (-6 + np.arange(97) / 8)
-
-
-def make_task(tmp_path: Path, classes: Sequence[str] = ("a", "b", "c"), **keys: Any) -> TaskSpec:
-    """Return a task whose data is never opened."""
-    text = "\n".join(f"{key}: {value}" for key, value in keys.items())
-    (tmp_path / "t.yaml").write_text(
-        f"title: t\nclasses: [{', '.join(classes)}]\nprompts: {{templates: ['{{}}']}}\n"
-        f"sources: [{{kind: folder, path: ., pools: {{train: train, val: val, test: test}}}}]\n{text}\n"
-    )
-    return load_task_file(tmp_path / "t.yaml")
 
 
 def blobs(n: int, classes: int, seed: int, spread: float = 1.5) -> tuple[torch.Tensor, np.ndarray]:

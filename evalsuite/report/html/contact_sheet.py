@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import jinja2
-
-TEMPLATES = Path(__file__).with_name("templates")
+from evalsuite.report.html.templates import environment
 
 
 def contact_sheet(title: str, captions: Sequence[tuple[str, str]], pictures: Sequence[str]) -> str:
@@ -15,12 +12,5 @@ def contact_sheet(title: str, captions: Sequence[tuple[str, str]], pictures: Seq
 
     captions: the name of each and a line below it. pictures: their data URIs, "" where there is none.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     items = [(name, line, picture) for (name, line), picture in zip(captions, pictures, strict=True)]
-    return environment.get_template("contact_sheet.html.jinja").render(title=title, items=items)
+    return environment().get_template("contact_sheet.html.jinja").render(title=title, items=items)

@@ -7,9 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from evalsuite.data.place import DataPlace
@@ -18,6 +16,7 @@ from evalsuite.report.editions import editions
 from evalsuite.report.html.details import Detail, choose, look_behind, preference
 from evalsuite.report.html.figures import Figure, cost_figures, legend, task_dots, zero_shot_figures
 from evalsuite.report.html.tables import board_table, group_tasks, heat_map
+from evalsuite.report.html.templates import TEMPLATES, environment
 from evalsuite.report.html.thumbnails import thumbnails
 from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.library import Library
@@ -29,8 +28,6 @@ LIMIT_BYTES = 5_000_000
 """A larger page loses its thumbnails."""
 
 TOO_LARGE = f"No thumbnails: with them this page would be larger than {LIMIT_BYTES // 1_000_000} MB."
-
-TEMPLATES = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True)
@@ -99,13 +96,6 @@ def _renderer(
     version: str,
 ) -> Callable[[Sequence[Detail]], str]:
     """Return what makes the page of some details; everything else is drawn once."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     groups = group_tasks(board.tasks, board.groups)
     cost = cost_figures(board)
@@ -126,7 +116,7 @@ def _renderer(
         "created": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
     sections = [_section(board, task, specs.get(task)) for members in groups.values() for task in members]
-    template = environment.get_template("page.html.jinja")
+    template = environment().get_template("page.html.jinja")
 
     def render(details: Sequence[Detail]) -> str:
         shown = [
