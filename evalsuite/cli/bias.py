@@ -74,7 +74,6 @@ def bias(
     if keywords["offline"]:
         # Libraries below read it when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
-    from evalsuite.cli.progress import make_reporter
     from evalsuite.report.bias import build_bias
     from evalsuite.report.bias_formats import FORMATS, to_csv
     from evalsuite.report.formats import format_of
@@ -85,9 +84,7 @@ def bias(
     options = build(RunOptions, keywords, command=printable(shlex.join(["evalsuite", *sys.argv[1:]])))
     options = replace(options, log_samples=True)
     paper = read_bias_paper()
-    with make_reporter() as reporter:
-        place = build(DataPlace, keywords, progress=reporter)
-        results = _measured(model, probes, paper, include_paths, options, place, reporter)
+    results = _measured(model, probes, paper, include_paths, options, keywords)
     errors = _complain(results, model, probes)
     table, _ = load_numbers([options.output])
     asked = {(result.model, result.run_key, result.protocol, result.options_hash) for result in results}
@@ -106,11 +103,11 @@ def _measured(
     paper: BiasPaper,
     include_paths: tuple[Path, ...],
     options: RunOptions,
-    place: DataPlace,
-    reporter: Any,
+    keywords: dict[str, Any],
 ) -> Sequence[Result]:
     """Do what is missing of the protocol `bias`, of zero-shot on the label sets, and of their probes where asked."""
     from evalsuite.api import prepare
+    from evalsuite.cli.progress import make_reporter
     from evalsuite.protocols import make_protocols
     from evalsuite.report.bias import BIAS
     from evalsuite.runner.loop import run_jobs
@@ -120,13 +117,15 @@ def _measured(
     results: list[Result] = []
     protocols = ["zero_shot", *(["linear_probe"] if probes else [])]
     for names, tasks in (([BIAS], [paper.task]), (protocols, list(paper.sets.values()))):
-        jobs = prepare([model], index.select(tasks), make_protocols(names, {}, {}), options, place, reporter)
-        results += run_jobs(jobs, options, reporter)
+        with make_reporter() as reporter:  # it counts the results of one run
+            place = build(DataPlace, keywords, progress=reporter)
+            jobs = prepare([model], index.select(tasks), make_protocols(names, {}, {}), options, place, reporter)
+            results += run_jobs(jobs, options, reporter)
     return results
 
 
 def _complain(results: Sequence[Result], model: str, probes: bool) -> list[Result]:
-    """Say what has no number and why; return the errors."""
+    """Say what has no number, after the reporter has said why; return the errors."""
     errors = [result for result in results if result.status == "error"]
     unfit = [result for result in results if result.status == "not_applicable"]
     if unfit and not probes:
@@ -136,7 +135,7 @@ def _complain(results: Sequence[Result], model: str, probes: bool) -> list[Resul
         )
     if unfit:
         say("No text encoder: tables 6 and 7 and zero-shot are left out.", err=True)
-    for result in errors:
-        message = result.error.message if result.error else "no reason was recorded."
-        say(f"{result.task} ({result.protocol}): {message}", err=True)
+    if errors:
+        names = ", ".join(f"{result.task} ({result.protocol})" for result in errors)
+        say(f"There is no number of {names}; what went wrong is said above and in the records.", err=True)
     return errors

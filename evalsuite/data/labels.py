@@ -72,7 +72,7 @@ def map_labels(
 
 def check_sets(task: TaskSpec, place: str, labels: NDArray[Any], ids: Sequence[str]) -> None:
     """Raise DataError where a sample of a task of label sets has none of a set, or several. labels: (n, classes)."""
-    for name, keys in task.bias.sets.items() if task.bias else ():
+    for name, keys in task.bias.sets.items() if task.bias and labels.ndim == 2 else ():
         counts = labels[:, [task.class_keys.index(key) for key in keys]].sum(axis=1)
         if len(wrong := np.flatnonzero(counts != 1)):
             number = "no" if counts[wrong[0]] == 0 else "more than one"

@@ -228,13 +228,13 @@ def _rate_tables(models: Sequence[_Model], paper: BiasPaper, notes: list[str]) -
             f"{label} ({named}): rates and intervals are of the template {templates[0]!r}, ranges over {rounds}: "
             f"{', '.join(map(repr, templates))}."
         )
-    for number, by in (("6", RACE), ("text", GENDER)):
+    for name, by in (("6", RACE), ("text", GENDER)):
         lines = [
             _rates(category, labels, by, False, one)
             for one in measured
             for category, labels in one[2]["categories"].items()
         ]
-        yield _with_columns(number, lines, _printed(paper, number))
+        yield _with_columns(name, lines, _printed(paper, name))
     lines = []
     for one in measured:
         every = [label for labels in one[2]["categories"].values() for label in labels]

@@ -111,8 +111,8 @@ class TableSource(Source[TableSpec]):
 
     def _refuse_without_row(self, root: Path, path: Path, column: str) -> None:
         """Raise DataError where images lie next to those of a table and have no row in it."""
-        cells = _Table(path, self._tables[path]).items(column)
-        named = {str(PurePosixPath(str(cell).strip().replace("\\", "/"))) for _, cell in cells}
+        table = _Table(path, self._tables[path])
+        named = {_safe_path(cell, table.place(number, column)) for number, cell in table.items(column)}
         folders = {PurePosixPath(name).parent for name in named}
         there = {
             (folder / file.name).as_posix()
