@@ -6,6 +6,7 @@ Each ends in a result or a short message, in time and within a gigabyte.
 from __future__ import annotations
 
 import csv
+import gc
 import importlib
 import io
 import json
@@ -115,6 +116,8 @@ def import_everything() -> None:
 
     TaskIndex().load("digits")  # the schema of task files is built when the first is read
     aliases(), Result.model_fields
+    gc.collect()
+    gc.freeze()  # a forked process that looks for garbage would copy the memory of all that was imported
 
 
 def _seeds(folder: Path) -> Seeds:

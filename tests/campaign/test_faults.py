@@ -1,4 +1,4 @@
-"""A slice of the campaigns of kills and of calls that fail."""
+"""A slice of the campaigns of kills, of signals and of calls that fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign import crash, errno
+from tests.campaign import crash, errno, signals
 from tests.campaign._stage import Stage, prepared
 from tests.campaign.frame import findings
 from tests.processes import Zygote
@@ -26,3 +26,7 @@ def test_kills_lose_nothing(stage: Stage, tmp_path: Path) -> None:
 
 def test_calls_that_fail_are_told_and_healed(stage: Stage, tmp_path: Path) -> None:
     assert findings(partial(errno.rounds, stage=stage), tmp_path, attacks=6) == []
+
+
+def test_signals_end_every_phase_in_order(stage: Stage, tmp_path: Path) -> None:
+    assert findings(partial(signals.rounds, stage=stage), tmp_path, attacks=4) == []
