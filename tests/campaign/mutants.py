@@ -49,7 +49,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     "evalsuite/data/drawing.py": SPLITS,
     "evalsuite/data/labels.py": ("tests/data/test_labels.py",),
     "evalsuite/runner/fingerprints.py": ("tests/runner/test_fingerprints.py",),
-    "evalsuite/runner/tasks.py": ("tests/runner/test_fingerprints.py", "tests/runner/test_evaluate.py"),
+    "evalsuite/runner/tasks.py": ("tests/runner/test_task_session.py", "tests/runner/test_fingerprints.py"),
     "evalsuite/models/identity.py": ("tests/models/test_identity.py", "tests/runner/test_stale_models.py"),
     "evalsuite/features/freshness.py": STORE,
     "evalsuite/features/store.py": STORE,
