@@ -230,6 +230,8 @@ def bootstrap_left_out(
     ]
 
     def difference(counts: NDArray[np.float64]) -> float:
+        if not all(counts[left].any() for *_, left in parts):
+            return math.nan  # a draw of nothing but what is left out
         return float(np.mean([whole(counts[units]) - kept(counts[left]) for whole, kept, units, left in parts]))
 
     return _by_draws(difference, [fold.units for fold in folds], level, resamples, seed)

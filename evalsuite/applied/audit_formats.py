@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from evalsuite.applied.auditing import Audit, AuditedFold, PartialScores, SplitName
+from evalsuite.applied.auditing import Audit, AuditedFold, PartialScores
 from evalsuite.applied.duplicates import Images, Pair
 from evalsuite.applied.label_errors import Suspect
 from evalsuite.errors import DataError
@@ -97,9 +97,8 @@ def summary(found: Audit) -> list[str]:
             f"{_are(kinds.count('near'))} nearly so: cosine {fold.duplicates.threshold:.6g} or more ({how}).",
         ]
     if found.labels is not None:
-        for split, suspects in _suspects(found):
-            total = found.labels.judged[split]
-            lines.append(f"{_share(len(suspects), total, f'{split} label')} {_are(len(suspects))} likely wrong.")
+        count = len(found.labels.suspects)
+        lines.append(f"{_share(count, found.labels.judged, 'training label')} {_are(count)} likely wrong.")
         if found.labels.left_out:
             left = counted(found.labels.left_out, "training label")
             lines.append(f"{left} cannot be judged: there is no other image of the class to learn it from.")
@@ -114,10 +113,8 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _suspects(found: Audit) -> list[tuple[SplitName, tuple[Suspect, ...]]]:
-    if found.labels is None:
-        return []
-    return [("train", found.labels.train), ("test", found.labels.test)]
+def _suspects(found: Audit) -> tuple[Suspect, ...]:
+    return found.labels.suspects if found.labels else ()
 
 
 def _class_of(found: Audit, images: Images, number: int) -> str:
@@ -145,12 +142,10 @@ def _records(found: Audit) -> Iterator[dict[str, Any]]:
                 )
             )  # fmt: skip
     keys = found.task.class_keys
-    for split, suspects in _suspects(found):
-        images: Images = getattr(found.folds[0], split)
-        for one in suspects:
-            name, own, other = images.ids[one.number], keys[one.label], keys[one.other]
-            values = ("label", 0, split, name, own, None, other, None, one.own, one.best)
-            yield dict(zip(COLUMNS, values, strict=True))
+    for one in _suspects(found):
+        name, own, other = found.folds[0].train.ids[one.number], keys[one.label], keys[one.other]
+        values = ("label", 0, "train", name, own, None, other, None, one.own, one.best)
+        yield dict(zip(COLUMNS, values, strict=True))
 
 
 def _lists(found: Audit) -> Iterator[tuple[str, list[str], list[list[str]]]]:
@@ -166,16 +161,15 @@ def _lists(found: Audit) -> Iterator[tuple[str, list[str], list[list[str]]]]:
             if record["kind"] == kind
         ]
         yield title, ["cosine", "test image", "class", "training image", "class"], rows
-    for split in ("train", "test"):
-        rows = [
-            [
-                *(on_one_line(str(record[name])) for name in ("image", "class")), f"{100 * record['probability']:.2f}",
-                on_one_line(record["other_class"]), f"{100 * record['other_probability']:.2f}",
-            ]
-            for record in records
-            if record["kind"] == "label" and record["split"] == split
-        ]  # fmt: skip
-        yield f"Likely wrong labels ({split})", ["image", "label", "%", "more likely", "%"], rows
+    rows = [
+        [
+            *(on_one_line(str(record[name])) for name in ("image", "class")), f"{100 * record['probability']:.2f}",
+            on_one_line(record["other_class"]), f"{100 * record['other_probability']:.2f}",
+        ]
+        for record in records
+        if record["kind"] == "label"
+    ]  # fmt: skip
+    yield "Training labels that are likely wrong", ["image", "label", "%", "more likely", "%"], rows
 
 
 def _score_rows(found: Audit) -> tuple[list[str], list[list[str]]]:
@@ -233,10 +227,9 @@ def _sections(found: Audit, most: int) -> list[Section]:
         own = [(fold, pair) for fold, pair in pairs if pair.kind == kind]
         items = [_pair(found, fold, pair) for fold, pair in own[:most]]
         sections.append(Section(f"{title}: test image and training image", len(own), tuple(items)))
-    for split, suspects in _suspects(found):
-        images: Images = getattr(found.folds[0], split)
-        listed = [_suspect(found, images, one) for one in suspects[:most]]
-        sections.append(Section(f"Likely wrong labels of the {split} split", len(suspects), tuple(listed)))
+    if found.labels is not None:
+        listed = [_suspect(found, found.folds[0].train, one) for one in _suspects(found)[:most]]
+        sections.append(Section("Training labels that are likely wrong", len(_suspects(found)), tuple(listed)))
     return sections
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +37,6 @@ from evalsuite.runner.loop import run_jobs
 from evalsuite.runner.passes import make_passes
 from evalsuite.stats import Difference, KeptScores, bootstrap_left_out, exceeding
 from evalsuite.tasks.spec import TaskSpec
-
-SplitName = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,11 @@ class PartialScores:
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """Images of the first fold whose labels are likely wrong. judged: how many were looked at; left_out: training
-    images of which no other one of their class is in the rest; best_lambda: of the probes."""
+    """Training images of the first fold whose labels are likely wrong. judged: how many were looked at; left_out: those
+    of which no other one of their class is in the rest; best_lambda: of the probes."""
 
-    train: tuple[Suspect, ...]
-    test: tuple[Suspect, ...]
-    judged: dict[SplitName, int]
+    suspects: tuple[Suspect, ...]
+    judged: int
     left_out: int
     best_lambda: float
 
@@ -124,7 +120,7 @@ def audit(
         layer = layer_of(LinearProbe(), options)
         found = tuple(_audited(job, fold, layer, threshold, options.seed) for fold in folds)
         scores = tuple(_scores(job, result, found) for result in results if result.metric is not None)
-        labels = _label_errors(job, found[0], layer, reporter) if label_errors else None
+        labels = _label_errors(job, found[0].train, layer, reporter) if label_errors else None
     finally:
         job.model.close()
         job.model.executor.close()
@@ -246,22 +242,15 @@ def _right(task: TaskSpec, part: KeptScores) -> float:
     return float(METRICS.get(task.metric).compute(part.scores[out], part.labels[out])) * int(out.sum())
 
 
-def _label_errors(job: ModelTaskJob, fold: AuditedFold, layer: str, reporter: Reporter) -> LabelErrors:
-    train, test, device = fold.train, fold.test, job.model.device
-    labels, seed = train.labels(), job.options.seed
+def _label_errors(job: ModelTaskJob, train: Images, layer: str, reporter: Reporter) -> LabelErrors:
+    labels = train.labels()
     judged = judge(
-        (train.read(layer).to(device), labels),
-        test.read(layer).to(device),
-        parts_of(train.ids, labels, train.groups, seed),
+        train.read(layer).to(job.model.device),
+        labels,
+        parts_of(train.ids, labels, train.groups, job.options.seed),
         len(job.task.task.class_list),
         lambda what, done, total: reporter.progress(what, done, total, "rounds"),
     )
     rows = np.flatnonzero(judged.known)
-    found = [replace(one, number=int(rows[one.number])) for one in suspects(labels[rows], judged.train[rows])]
-    return LabelErrors(
-        train=tuple(found),
-        test=tuple(suspects(test.labels(), judged.test)),
-        judged={"train": len(rows), "test": len(test)},
-        left_out=len(labels) - len(rows),
-        best_lambda=judged.best_lambda,
-    )
+    found = [replace(one, number=int(rows[one.number])) for one in suspects(labels[rows], judged.shares[rows])]
+    return LabelErrors(tuple(found), len(rows), len(labels) - len(rows), judged.best_lambda)

@@ -29,6 +29,7 @@ def stored(folder: Path, features: np.ndarray, name: str = "pool", same: dict[in
     stamps = [Stamp(1, 0, hashlib.sha256(content.encode()).hexdigest()) for content in contents]
     store = PoolFeatures(folder / name)
     store.add_shard(Block(ids, stamps, {"penultimate": features.astype(np.float32)}))
+    store.reload()
     store.compact()
     labels = np.zeros(len(ids), np.int64)
     pool = Pool(name, tuple(ids), labels, _unread, np.ones(len(ids), np.int64), None, None, name)
@@ -40,34 +41,43 @@ def images(folder: Path, features: np.ndarray, name: str, same: dict[int, str] |
     return Images((stored(folder, features, name, same),))
 
 
-def clusters(n: int, seed: int, dim: int = 64, inner: int = 10) -> np.ndarray:
-    """Return features of ten classes, each of `inner` dimensions of its own; the first is twenty times as dense."""
+def clusters(n: int, seed: int, dense: float, dim: int = 64, inner: int = 10) -> np.ndarray:
+    """Return features of ten classes, each of `inner` dimensions of its own; dense: the spread of the first."""
     fixed, rng = np.random.default_rng(7), np.random.default_rng(seed)
     centres, axes = 3 * fixed.normal(size=(10, dim)), fixed.normal(size=(10, inner, dim))
-    labels, spread = np.arange(n) % 10, np.where(np.arange(n) % 10 == 0, 0.05, 1.0)
+    labels, spread = np.arange(n) % 10, np.where(np.arange(n) % 10 == 0, dense, 1.0)
     within = np.einsum("ni,nid->nd", rng.normal(size=(n, inner)), axes[labels])
     return np.asarray(centres[labels] + spread[:, None] * within)
 
 
+def near_copies(features: np.ndarray, seed: int) -> np.ndarray:
+    """Return features that are a hundredth of their length away."""
+    noise = np.random.default_rng(seed).normal(size=features.shape)
+    return np.asarray(features + 0.01 * np.linalg.norm(features, axis=1, keepdims=True) * noise / noise.shape[1] ** 0.5)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_copies_are_found_and_different_images_are_not(tmp_path: Path, seed: int) -> None:
-    train, test = clusters(1_500, 2 * seed), clusters(500, 2 * seed + 1)
-    noise = np.random.default_rng(seed).normal(size=(10, train.shape[1]))
-    copies = train[:10] + 0.002 * np.linalg.norm(train[:10], axis=1, keepdims=True) * noise / np.sqrt(train.shape[1])
+    train, test = clusters(1_500, 2 * seed, 1.0), clusters(500, 2 * seed + 1, 1.0)
     found = find_duplicates(
-        images(tmp_path, np.concatenate([test, copies, train[20:22]]), "test", {510: "one", 511: "two"}),
+        images(tmp_path, np.concatenate([test, near_copies(train[:10], seed), train[20:22]]), "test",
+               {510: "one", 511: "two"}),
         images(tmp_path, train, "train", {20: "one", 21: "two"}),
         "penultimate",
         CPU,
-    )
+    )  # fmt: skip
     assert [(pair.kind, pair.test, pair.train) for pair in found.pairs[:2]] == [("exact", 510, 20), ("exact", 511, 21)]
     near = found.pairs[2:]
-    assert {(pair.test, pair.train) for pair in near if pair.train % 10} == {(500 + n, n) for n in range(1, 10)}
-    assert all(pair.kind == "near" and pair.test >= 500 for pair in near)
+    assert {(pair.kind, pair.test, pair.train) for pair in near} == {("near", 500 + n, n) for n in range(10)}
     assert [pair.similarity for pair in near] == sorted((pair.similarity for pair in near), reverse=True)
-    lower = find_duplicates(
-        images(tmp_path / "again", test, "test"), images(tmp_path / "again", train, "train"), "penultimate", CPU, 0.9
-    )
+
+
+@pytest.mark.parametrize("dense", [0.05, 0.3, 1.0])
+def test_no_class_is_so_dense_that_its_images_are_duplicates(tmp_path: Path, dense: float) -> None:
+    for seed in range(3):
+        sides = [images(tmp_path / str(seed), clusters(1_000, 2 * seed + n, dense), f"{n}") for n in range(2)]
+        assert find_duplicates(*sides, "penultimate", CPU).pairs == ()
+    lower = find_duplicates(*sides, "penultimate", CPU, 0.9)
     assert lower.threshold == 0.9 and len(lower.pairs) == int((lower.nearest >= 0.9).sum()) > 0
 
 

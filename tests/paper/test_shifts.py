@@ -301,7 +301,8 @@ def test_a_search_takes_what_another_task_has_stored_of_the_same_images(shifts: 
     session = open_model(oracle, options, place, print)
     within = collection(session, tasks[1], options, place, Reporter())
     assert oracle.seen == seen and len(within.encoded.rows) == shifts.counts["imagenet_real"]
-    words = f"a photo of a {tasks[0].class_list[0].names[0]}."
+    (name,) = (item.names[0] for item in tasks[0].class_list if item.key == BASE[0])
+    words = f"a photo of a {name}."
     found = search(session, words, within, 1, options, Reporter())
     assert found.hits[0].image.startswith(BASE[0]) and found.hits[0].label == ""
 

@@ -192,20 +192,22 @@ def test_a_folder_without_features_is_named(stored: Path, tmp_path: Path) -> Non
 
 
 def test_given_features_are_searched_and_cannot_encode_a_persons_own_images(tmp_path: Path, zygote: Zygote) -> None:
-    task = write_folder_task(tmp_path / "data")
-    stores = {"output": tmp_path / "out", "device": "cpu"}
-    evalsuite.evaluate("pocket", str(task), "zero_shot", cache_dir=tmp_path / "cache", **stores)
-    model, environment = f"features:{store_of(tmp_path)}", zygote.environment(tmp_path)
+    task, own = write_folder_task(tmp_path / "data"), tmp_path / "own"
+    (own / "shapes").mkdir(parents=True)
+    names = [f"{colour}/{number:03d}.png" for colour in ("red", "green", "blue") for number in range(3)]
+    vectors = pa.array(list(np.eye(3, dtype=np.float32).repeat(3, axis=0)))
+    pq.write_table(pa.table({"id": names, "embedding": vectors}), own / "shapes" / "test.parquet")
+    (own / "model.json").write_text("{}")
+    pq.write_table(pa.table({"text": ["green"], "embedding": vectors[3:4]}), own / "texts.parquet")
+    environment = zygote.environment(tmp_path)
 
     def ask(*arguments: Any) -> Any:
-        return zygote.run([*arguments, "-m", model, "--cache-dir", "other"], environment, tmp_path, ())
+        return zygote.run([*arguments, "-m", "features:own", "--cache-dir", "other"], environment, tmp_path, ())
 
-    found = ask("search", "a photo of a red square.", "-t", task, "--format", "json")
-    assert found.returncode == 0 and len(json.loads(found.stdout)["hits"]) == 9, found.output
-    for arguments in (
-        ("search", "a photo of a red square.", "--folder", "data/test"),
-        ("predict", "data/test", "--task", task),
-    ):
+    found = ask("search", "green", "-t", task, "--format", "json")
+    assert found.returncode == 0, found.output
+    assert [hit["label"] for hit in json.loads(found.stdout)["hits"]][:3] == ["green"] * 3
+    for arguments in (("search", "green", "--folder", "data/test"), ("predict", "data/test", "--task", task)):
         refused = ask(*arguments)
         assert refused.returncode == 2 and "is a folder of features: it cannot encode other images." in refused.output
 
