@@ -227,6 +227,8 @@ def _sections(found: Audit, most: int) -> list[Section]:
         own = [(fold, pair) for fold, pair in pairs if pair.kind == kind]
         items = [_pair(found, fold, pair) for fold, pair in own[:most]]
         sections.append(Section(f"{title}: test image and training image", len(own), tuple(items)))
+    below = [_pair(found, fold, pair) for fold in found.folds for pair in fold.duplicates.below]
+    sections.append(Section("Not counted: the nearest below the threshold", len(below), tuple(below[:most])))
     if found.labels is not None:
         listed = [_suspect(found, found.folds[0].train, one) for one in _suspects(found)[:most]]
         sections.append(Section("Training labels that are likely wrong", len(_suspects(found)), tuple(listed)))

@@ -36,6 +36,9 @@ LEAST_REFERENCE = 40
 ROUNDING = 1e-6
 """Distances (1 - cosine) below are those of equal features: half precision and products in float32 differ so."""
 
+SHOWN_BELOW = 24
+"""Pairs below the threshold that are kept: who looks at them sees whether it should be lower."""
+
 Kind = Literal["exact", "near"]
 
 
@@ -114,12 +117,13 @@ class Pair:
 class Duplicates:
     """What was found between the test and the training images of a fold.
 
-    pairs: one for each test image that is a duplicate, exact ones first, then by falling similarity. nearest: (n,) the
-    cosine of each test image to its nearest training image; reference: (m,) of training images to their nearest other
-    one. threshold: from where on a pair counts as near.
+    pairs: one for each test image that is a duplicate, exact ones first, then by falling similarity; below: the nearest
+    that are none, at most `SHOWN_BELOW`. nearest: (n,) the cosine of each test image to its nearest training image;
+    reference: (m,) of training images to their nearest other one. threshold: from where on a pair counts as near.
     """
 
     pairs: tuple[Pair, ...]
+    below: tuple[Pair, ...]
     nearest: NDArray[np.float64]
     reference: NDArray[np.float64]
     threshold: float
@@ -142,12 +146,14 @@ def find_duplicates(
     first.pop("", None)
     exact = [Pair("exact", n, first[digest], 1.0) for n, digest in enumerate(test.digests) if digest in first]
     known = {pair.test for pair in exact}
-    near = [
+    ranked = [
         Pair("near", int(number), int(rows[number]), min(1.0, float(similarity[number])))
         for number in np.argsort(-similarity, kind="stable")
-        if similarity[number] >= least and number not in known
+        if number not in known
     ]
-    return Duplicates((*exact, *near), similarity, reference, least)
+    count = sum(pair.similarity >= least for pair in ranked)
+    below = tuple(ranked[count : count + SHOWN_BELOW])
+    return Duplicates((*exact, *ranked[:count]), below, similarity, reference, least)
 
 
 def nearest_others(images: Images, chosen: NDArray[np.int64], layer: str, device: torch.device) -> NDArray[np.float64]:

@@ -69,6 +69,7 @@ def test_copies_are_found_and_different_images_are_not(tmp_path: Path, seed: int
     assert [(pair.kind, pair.test, pair.train) for pair in found.pairs[:2]] == [("exact", 510, 20), ("exact", 511, 21)]
     near = found.pairs[2:]
     assert {(pair.kind, pair.test, pair.train) for pair in near} == {("near", 500 + n, n) for n in range(10)}
+    assert len(found.below) == 24 and found.below[0].similarity < found.threshold
     assert [pair.similarity for pair in near] == sorted((pair.similarity for pair in near), reverse=True)
 
 

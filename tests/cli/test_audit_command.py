@@ -124,7 +124,7 @@ def test_csv_and_page_have_all_findings_and_the_page_asks_nobody(audited: Path) 
     assert [(row["kind"], row["image"]) for row in rows] == [(one["kind"], one["image"]) for one in findings]
     page = (audited / "found.html").read_text()
     pairs = sum(one["kind"] != "label" for one in findings)
-    assert page.count("<img") == page.count("data:image/png;base64,") == 2 * pairs + len(findings) - pairs
+    assert page.count("<img") == page.count("data:image/png;base64,") == 2 * (pairs + 24) + len(findings) - pairs
     assert "default-src 'none'" in page and not re.search(r"(?:src|href)=\"(?!data:)", page)
     assert page.count("<svg") == 1 and 'class="threshold"' in page and 'class="reference"' in page
 
