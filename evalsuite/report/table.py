@@ -136,6 +136,12 @@ class Leaderboard:
         """Return every line that stands below the table: notes, then verdicts on claims."""
         return (*self.notes, *(verdict.line() for verdict in self.claims))
 
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        from evalsuite.report.formats import to_html_part
+
+        return to_html_part(self)
+
     def to_frame(self) -> pd.DataFrame:
         """Return the table in percent, NaN where there is no value.
 
