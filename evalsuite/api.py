@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import torch
+
 from evalsuite import config
 from evalsuite.atomic import check_writable
 from evalsuite.data.place import DataPlace
@@ -134,6 +136,8 @@ def _set_up(
     home: the device to take where none is named.
     """
     given = dict(keywords)
+    if isinstance(given.get("device"), torch.device):
+        given["device"] = str(given["device"])
     if home is not None and given.get("device") in (None, "auto"):
         given["device"] = home
     with ExitStack() as stack:

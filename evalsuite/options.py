@@ -62,6 +62,8 @@ class Option:
         bounds: dict[str, Any] = dict(self.bounds)
         kind: Any = Annotated[get_args(self.kind)[0] if self.several else self.kind, Field(**bounds)]
         try:
+            if isinstance(value, bool) and self.kind is not bool:  # it would become 1
+                raise UsageError(f"{self.flag} {value}: {self._wanted()}.")
             if self.several:
                 return TypeAdapter(tuple[kind, ...]).validate_python(listed(value))
             return TypeAdapter(kind).validate_python(value)

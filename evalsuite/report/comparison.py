@@ -63,7 +63,7 @@ class TaskDifference:
         return self.first.mark or self.second.mark
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Two models on the tasks that both have.
 
@@ -75,6 +75,11 @@ class Comparison:
     rows: tuple[TaskDifference, ...]
     lacking: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        from evalsuite.report.comparison_formats import to_markdown
+
+        return to_markdown(self).rstrip()
 
     def _repr_html_(self) -> str:
         """Show the table in a notebook."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -55,9 +56,9 @@ class Results(Sequence[Result]):
         """Return every number under a flat name, as trackers of experiments take them; fractions, not percent.
 
         `digits/linear_probe/accuracy`, and `/low` and `/high` of its interval; then the further numbers of the record
-        (`digits/linear_probe/top1`). The protocol has eight digits behind it for options that are not the default
-        (`linear_probe.1a2b3c4d`), and `.partial` for a number of a part of the samples. The model comes first where
-        there are several. Errors have no number: see `raise_for_errors`.
+        (`digits/linear_probe/top1`). The protocol has the options behind it that are not the default: `limit-200` also
+        says that the number is of a part of the samples (`digits/linear_probe.limit-200/accuracy`). The model comes
+        first where there are several. Errors have no number: see `raise_for_errors`.
         """
         table = Numbers.of(self._results)
         states = told_apart(table.places)
@@ -88,12 +89,26 @@ class Results(Sequence[Result]):
 
 
 def _flat(number: Number, model: str) -> dict[str, float]:
-    options = f".{number.options[:8]}" if number.options else ""
-    place = f"{model}{number.task}/{number.protocol}{options}{'.partial' if number.partial else ''}"
+    place = f"{model}{number.task}/{number.protocol}{_spelled(number)}"
     found = {f"{place}/{number.metric}": number.value}
     if number.interval is not None:
         found |= {f"{place}/low": number.interval.low, f"{place}/high": number.interval.high}
     return found | {f"{place}/{further.metric}": further.value for further in number.further()}
+
+
+def _spelled(number: Number) -> str:
+    """Return the options that are not the default as a part of a name: `.limit-200`, which also says that it is partial."""
+    named = [f"{name}-{_plain(value)}" for name, value in sorted(number.changed_options.items())]
+    if number.options and not named:
+        named = [number.options[:8]]
+    if number.partial and "limit" not in number.changed_options:
+        named.append("partial")
+    return "".join(f".{name}" for name in named)
+
+
+def _plain(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return re.sub(r"[^\w.-]+", "-", text)
 
 
 def _why(result: Result) -> str:

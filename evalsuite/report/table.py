@@ -115,7 +115,7 @@ class Verdict:
         return f"claim: {self.text} ({self.where}) {self.origin}: {self.evidence}: {self.word}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Leaderboard:
     """A table and what its reader must know.
 
@@ -135,6 +135,11 @@ class Leaderboard:
     def remarks(self) -> tuple[str, ...]:
         """Return every line that stands below the table: notes, then verdicts on claims."""
         return (*self.notes, *(verdict.line() for verdict in self.claims))
+
+    def __repr__(self) -> str:
+        from evalsuite.report.formats import to_markdown
+
+        return to_markdown(self).rstrip()
 
     def _repr_html_(self) -> str:
         """Show the table in a notebook."""

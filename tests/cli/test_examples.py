@@ -108,11 +108,11 @@ def test_the_notebook_shows_what_it_gives(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_callback_for_lightning_logs_where_the_trainer_does(tmp_path: Path) -> None:
     main = runpy.run_path(str(EXAMPLES / "lightning_callback.py"))["main"]
     logged = main(default_root_dir=tmp_path)
-    assert 0.6 < logged["digits/linear_probe.partial/accuracy"] < 1
+    assert 0.6 < logged["digits/linear_probe.limit-200/accuracy"] < 1
 
 
 def test_the_callback_for_transformers_logs_after_each_evaluation(tmp_path: Path) -> None:
     history = runpy.run_path(str(EXAMPLES / "trainer_callback.py"))["main"]()
-    name = "eval_digits/linear_probe.partial/accuracy"
+    name = "eval_digits/linear_probe.limit-200/accuracy"
     values = [(entry["epoch"], entry[name]) for entry in history if name in entry]
     assert [epoch for epoch, _ in values] == [1.0, 2.0] and all(0.6 < value < 1 for _, value in values)

@@ -76,6 +76,7 @@ def test_wandb_has_them_in_the_run_that_is_open_or_in_one_of_their_own(
     with wandb.init(project="training") as run:
         results(0.5).log_to("wandb", step=1)
         results(0.75).log_to("wandb", step=2)
+        run.log({"loss": 0.0}, step=3)  # a step is closed by the next
         assert {name: run.summary[name] for name in NAMES} == results(0.75).to_dict()
     assert wandb.run is None
     results().log_to("wandb:apart")

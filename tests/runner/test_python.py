@@ -63,7 +63,9 @@ def test_a_network_is_left_on_its_device(tmp_path: Path, task: str) -> None:
             moves.append(str(device))
             return self
 
-    evalsuite.evaluate(Watched(), task, "zero_shot,prototype", preprocess=shrink, device="cpu", **stores(tmp_path))
+    evalsuite.evaluate(
+        Watched(), task, "zero_shot,prototype", preprocess=shrink, device=torch.device("cpu"), **stores(tmp_path)
+    )
     assert moves == ["cpu", "cpu"]  # there and back
 
 
@@ -179,8 +181,9 @@ def test_results_are_flat_numbers_for_a_tracker(tmp_path: Path, task: str, resul
     assert {"shapes/zero_shot/top1", "shapes/zero_shot/ece"} <= flat.keys()
     assert all(type(value) is float for value in flat.values())
     part = evalsuite.evaluate(CountingModel(), task, "linear_probe", limit=6, seed=1, **stores(tmp_path)).to_dict()
-    (name,) = [name for name in part if name.endswith("/accuracy")]
-    assert name.startswith("shapes/linear_probe.") and name.endswith(".partial/accuracy")
+    assert "shapes/linear_probe.limit-6.seed-1/accuracy" in part
+    prompted = evalsuite.evaluate(CountingModel(), task, "zero_shot", prompts="names", **stores(tmp_path)).to_dict()
+    assert "shapes/zero_shot.prompts-names/accuracy" in prompted
     two = [CountingModel(), CountingModel(fingerprint="later")]
     names = evalsuite.evaluate(two, task, "zero_shot", **stores(tmp_path)).to_dict()
     assert len([name for name in names if name.startswith("counting@") and name.endswith("/accuracy")]) == 2
