@@ -292,7 +292,9 @@ def leaderboard(
     """
     library = Library()
     table = _numbers(output, listed(published), library, required=not published)
-    named = {name: listed(value) if isinstance(value, str) else value for name, value in filters.items()}
+    named: dict[str, Any] = {
+        name: listed(value) if isinstance(value, str) else value for name, value in filters.items()
+    }
     tasks = groups if isinstance(groups, Mapping) else tasks_of_tags(listed(groups))
     return build_leaderboard(table, **named, groups=tasks, library=library)
 

@@ -92,5 +92,4 @@ def main() -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    for entry in main():
-        print(entry)
+    main()

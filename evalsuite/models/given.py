@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import nn
 
@@ -69,7 +69,7 @@ def _is_text(models: Any) -> bool:
     return isinstance(models, str) and "," in models
 
 
-def _is_bare(model: Any) -> bool:
+def _is_bare(model: Any) -> TypeGuard[nn.Module]:
     return isinstance(model, nn.Module) and not isinstance(model, ImageModel)
 
 

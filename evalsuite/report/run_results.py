@@ -97,7 +97,7 @@ def _flat(number: Number, model: str) -> dict[str, float]:
 
 
 def _spelled(number: Number) -> str:
-    """Return the options that are not the default as a part of a name: `.limit-200`, which also says that it is partial."""
+    """Return the options that are not the default as a part of a name; `.limit-200` says that it is partial, too."""
     named = [f"{name}-{_plain(value)}" for name, value in sorted(number.changed_options.items())]
     if number.options and not named:
         named = [number.options[:8]]

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch.distributed
 from pydantic import BaseModel
+from torch.distributed.rendezvous import rendezvous
 
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.records import Result
@@ -94,7 +95,7 @@ def together() -> Ranks | None:
 
 @functools.cache
 def _of_the_agent() -> Ranks:
-    store, rank, _ = next(torch.distributed.rendezvous("env://"))
+    store, rank, _ = next(rendezvous("env://"))
     return Ranks(store, rank)
 
 
