@@ -144,7 +144,8 @@ def test_a_wrong_option_is_refused_at_once(
     assert model.encoded == 0 and not list(tmp_path.iterdir())
 
 
-def test_published_rows_need_no_results_of_ones_own() -> None:
+def test_published_rows_need_no_results_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalsuite.config.default_output", lambda: tmp_path / "nothing")
     everything = evalsuite.leaderboard(published="all", protocols="linear_probe")
     assert len(everything.rows) == 66 and len(everything.tasks) == 27
     some = evalsuite.leaderboard(published="resnet/50,clip/vit-b-32", protocols="linear_probe", groups="main")
