@@ -22,13 +22,14 @@ def rounds(folder: Path, random: random.Random, stage: Stage | None = None) -> I
     """Send a signal before every writing call once, in a random order, then before any call, again and again."""
     with nullcontext(stage) if stage else prepared(folder) as stage:
         for scenario, call in stage.choose(random, WRITING):
-            yield _attack(stage, scenario, call, random.choice(SIGNALS))
+            yield interrupted(stage, scenario, call, random.choice(SIGNALS))
         while True:
             for scenario, call in stage.choose(random):
-                yield _attack(stage, scenario, call, random.choice(SIGNALS))
+                yield interrupted(stage, scenario, call, random.choice(SIGNALS))
 
 
-def _attack(stage: Stage, scenario: str, call: Call, number: signal.Signals) -> Finding | None:
+def interrupted(stage: Stage, scenario: str, call: Call, number: signal.Signals) -> Finding | None:
+    """Send a signal before a call, and heal what it has left."""
     store = stage.begin(scenario, "attacked")
     stopped = stage.start(stage.command(scenario, store), "attacked", call, signal=number)
     done = f"{scenario}: {number.name} before {call}"

@@ -14,7 +14,7 @@ import pytest
 from evalsuite.data.base import Fold, Owner, Pool, Split
 from evalsuite.data.drawing import hold_out, stratified_limit
 from evalsuite.data.place import DataPlace
-from evalsuite.errors import DataError, EvalsuiteError
+from evalsuite.errors import EvalsuiteError
 from evalsuite.options import RunOptions
 from evalsuite.protocols import PROTOCOLS
 from evalsuite.runner.tasks import TaskSession, rows_by_pool
@@ -60,17 +60,17 @@ def test_data_without_its_test_split_is_the_first_error(tmp_path: Path) -> None:
 def test_a_failure_is_remembered_and_not_tried_again(tmp_path: Path) -> None:
     found = session(tmp_path)
     next((tmp_path / "shapes/test").rglob("*.png")).unlink()
-    with pytest.raises(DataError, match="9") as first:
+    with pytest.raises(EvalsuiteError, match="9") as first:
         found.folds(training=False)
     shutil.rmtree(tmp_path / "shapes")
     for training in (False, True):
-        with pytest.raises(DataError) as again:
+        with pytest.raises(EvalsuiteError) as again:
             found.folds(training=training)
         assert again.value is first.value
     other = session(tmp_path / "other")
     next((tmp_path / "other/shapes/train").rglob("*.png")).unlink()
     assert told(other.splits(ZERO_SHOT)) == [("test", 9)]  # how many there are to train on is not its matter
-    with pytest.raises(DataError, match="18"):
+    with pytest.raises(EvalsuiteError, match="18"):
         other.splits(PROBE)
 
 
