@@ -17,11 +17,22 @@ from evalsuite import config, resources
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_checkout_reads_its_top_level_folders() -> None:
+def test_a_checkout_reads_its_top_level_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tasks", "prompts", "results/published"):
         assert resources.data_dir(name) == ROOT / name  # type: ignore[arg-type]
     assert resources.checkout_dir() == ROOT
+    monkeypatch.delenv("EVALSUITE_HOME")
     assert config.default_output() == ROOT / "results" / "runs"
+
+
+def test_a_home_that_is_named_holds_everything_of_a_checkout_from_any_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EVALSUITE_HOME", str(tmp_path / "home"))
+    for folder in (ROOT, tmp_path):
+        monkeypatch.chdir(folder)
+        places = [config.default_output(), config.default_cache(), config.default_data_root(), config.imported_dir()]
+        assert places == [tmp_path / "home" / name for name in ("results", "cache", "data", "imported")]
 
 
 def test_public_names_are_there_and_cost_nothing_until_used() -> None:

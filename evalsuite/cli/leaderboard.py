@@ -14,6 +14,7 @@ from evalsuite.cli.tables import RAW, Shown, emit, names_option, shown_options
 
 if TYPE_CHECKING:
     from evalsuite.report.table import Leaderboard
+    from evalsuite.results.numbers import Numbers
 
 MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite", "medical", "action")
 """Kinds of tasks on which encoders are known to differ (paper, sections 3.1.5 and 6)."""
@@ -83,7 +84,7 @@ def leaderboard(
         table,
         **shown.filters,
         baselines=baselines,
-        groups=_groups(groups),
+        groups=_groups(groups, table),
         claims=claims,
         library=library,
     )
@@ -103,12 +104,12 @@ def _show(board: Leaderboard) -> None:
     console.print(*renderables(board, console.width), sep="\n")
 
 
-def _groups(tags: Sequence[str]) -> dict[str, list[str]]:
+def _groups(tags: Sequence[str], table: Numbers) -> dict[str, list[str]]:
     """Return the tasks of each tag; `main` stands for MAIN_TAGS."""
     if not tags:
         return {}
-    from evalsuite.tasks import TaskIndex
+    from evalsuite.results.task_files import index_of
 
-    index = TaskIndex()
+    index = index_of(table.numbers)
     chosen = dict.fromkeys(name for tag in tags for name in (MAIN_TAGS if tag == "main" else (tag,)))
     return {tag: index.expand(f"tag:{tag}") for tag in chosen}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.config_file import config_option
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
     ProtocolName,
@@ -106,10 +107,9 @@ def run(
     from evalsuite.protocols import make_protocols
     from evalsuite.runner.loop import run_jobs
     from evalsuite.runner.shards import slurm_shard
-    from evalsuite.tasks import TaskIndex
 
     reporter = make_reporter()
-    index = TaskIndex(include_paths)
+    index = task_index(include_paths)
     # An option that is given and empty (`-t "$TASKS"` of an unset variable) does not mean the default.
     choices = split_commas(tasks) if tasks else list(DEFAULT_TASKS)
     specs = index.select(choices)
