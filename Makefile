@@ -17,7 +17,7 @@ help:  ## show this list
 
 run: $(BIN)/.installed  ## evaluate: make run [MODEL=ViT-B/32] [TASKS=all] [DATA=folder] [ARGS='--limit 100']
 	@$(BIN)/evalsuite run $(if $(MODEL),--model '$(MODEL)') $(if $(TASKS),--tasks '$(TASKS)') $(if $(DATA),--data-root '$(DATA)') $(ARGS)
-	@$(if $(MODEL),,echo "  here: make run MODEL=ViT-B/32 TASKS=all DATA=DIR")
+	@$(if $(MODEL),,echo "So that this shell finds evalsuite by its name alone:"; echo "  . $(BIN)/activate")
 
 test: $(BIN)/.installed-dev  ## the test suite; no network, under ten minutes on two cores
 	$(BIN)/python $(PYTEST) $(ARGS)

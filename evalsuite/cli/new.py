@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from evalsuite.cli.options import Command, Group
-from evalsuite.cli.terminal import say
+from evalsuite.cli.terminal import program, say
 from evalsuite.errors import UsageError
 
 TEMPLATE = Path(__file__).with_name("task_template.yaml")
@@ -63,7 +63,7 @@ def task(name: str | None, folder: Path | None) -> None:
     except OSError as error:
         raise UsageError(f"Cannot write {path}: {error.strerror or error}. Name another file.") from error
     file = shlex.quote(str(path))
-    say(f"Wrote {path}. {said}, then:\n  evalsuite validate {file}\n  evalsuite run -m pocket -t {file}")
+    say(f"Wrote {path}. {said}, then:\n  {program()} validate {file}\n  {program()} run -m pocket -t {file}")
 
 
 def _named(name: str) -> tuple[Path, str]:
