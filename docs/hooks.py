@@ -40,6 +40,11 @@ TABLES = {
 }
 """Protocol -> page and title of the paper's table of it."""
 
+PERFORMANCE = """# Performance
+
+What the benchmarks of the repository wrote with `--json`. Ratios were measured in turn, in one run; seconds are those of one
+machine. [Speed](speed.md) says how long a run takes on yours, [the probe](probe.md) how it is fast."""
+
 LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)\s#]+)")
 
 
@@ -72,7 +77,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def paper_table(protocol: str, title: str) -> str:
     """Return a table of the paper as a page, from the numbers that ship."""
     library = Library()
-    numbers = Numbers((), ()).of((), library.choose(["clip-paper"]))
+    numbers = Numbers.of((), library.choose(["clip-paper"]))
     board = build_leaderboard(numbers, protocols=[protocol], library=library)
     command = f"evalsuite leaderboard --published clip-paper --protocol {protocol}"
     return f"# {title}\n\nMade from `results/published/`, as `{command}` shows it.\n\n{to_markdown(board)}"
@@ -80,16 +85,13 @@ def paper_table(protocol: str, title: str) -> str:
 
 def performance() -> str:
     """Return what the benchmarks measured, from the files that they wrote."""
-    parts = [
-        "# Performance\n\nWhat the benchmarks of the repository wrote with `--json`. Ratios were measured in turn, in one run; seconds are of the "
-        "machine that is named. [Speed](speed.md) says how long a run takes on yours, and [the probe](probe.md) how it is fast.",
-    ]
+    parts = [PERFORMANCE]
     for path in sorted(FIGURES.glob("*.json")):
         about = ast.get_docstring(ast.parse((ROOT / "benchmarks" / f"{path.stem}.py").read_text("utf-8"))) or ""
         found = json.loads(path.read_text("utf-8"))
         rows = [[name, f"{value:,.4g}" if isinstance(value, float) else value] for name, value in leaves(found)]
         table = tabulate(rows, ["figure", "value"], tablefmt="pipe", disable_numparse=True)
-        parts.append(f"## {path.stem}\n\n{_indented(about)}\n\n{table}")
+        parts.append(f"## {path.stem}\n\n{about}\n\n{table}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -100,8 +102,3 @@ def leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from leaves(part, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", part
-
-
-def _indented(docstring: str) -> str:
-    """Return a docstring as Markdown: its commands are indented already."""
-    return docstring

@@ -27,7 +27,7 @@ def complain(error: EvalsuiteError) -> None:
 
 
 def program() -> str:
-    """Return what to type for this command line: `evalsuite` where the shell finds it, else the path it was started by."""
+    """Return what a person types for this command line: `evalsuite` where the shell finds it, else its path."""
     started = Path(sys.argv[0])
     if started.name == "__main__.py":
         return "python -m evalsuite"
