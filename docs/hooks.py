@@ -42,8 +42,8 @@ TABLES = {
 
 PERFORMANCE = """# Performance
 
-What the benchmarks of the repository wrote with `--json`. Ratios were measured in turn, in one run; seconds are those of
-one machine. [Speed](speed.md) says how long a run takes on yours, [the probe](probe.md) how it is fast."""
+What the benchmarks of the repository wrote with `--json`. Ratios were measured in turn, in one run; seconds are
+those of one machine. [Speed](speed.md) says how long a run takes on yours, [the probe](probe.md) how it is fast."""
 
 LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)\s#]+)")
 
