@@ -181,7 +181,7 @@ def test_the_first_hour_of_the_readme(fresh_copy: Path, newcomer: dict[str, str]
     assert re.search(r"pocket +\| linear_probe +\| measured +\| +\*\*96\.3\*\*", played.stdout)
     assert re.search(r"resnet/50 +\| linear_probe +\| paper", played.stdout)
     page = (fresh_copy / "my_shapes.html").read_text("utf-8")
-    assert "My Shapes" in page and "blue triangle" in page
+    assert "My Shapes" in page and "blue triangle" in page and "All answers are right" in page
     assert re.search(r'<img[^>]+src="data:image/', page), "no thumbnail of the images of the dataset"
 
     # What `make run` ends with works when it is pasted.

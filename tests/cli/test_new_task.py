@@ -20,10 +20,10 @@ def test_the_name_of_a_new_task_becomes_that_of_a_file(cli: WarmCli, tmp_path: P
 
 
 def picture_folders(root: Path, *names: str) -> None:
-    """Draw two pictures into each folder."""
+    """Draw five pictures into each folder."""
     for number, name in enumerate(names):
         (root / name).mkdir(parents=True)
-        for shade in (100, 200):
+        for shade in (50, 100, 150, 200, 250):
             Image.new("RGB", (8, 8), (shade, 40 * number, 0)).save(root / name / f"{shade}.png")
 
 
@@ -33,10 +33,10 @@ def test_a_task_is_written_for_a_folder_of_images_with_splits(cli: WarmCli, tmp_
     Image.new("RGB", (8, 8)).save(tmp_path / "birds/test/no/third.png")
     finished = cli("new", "task", "My Birds", "--from-folder", "birds")
     assert finished.returncode == 0, finished.stderr
-    assert "2 classes; train 4, val 4, test 5. The splits are the folders train, valid, test." in finished.stdout
+    assert "2 classes; train 10, val 10, test 11. The splits are the folders train, valid, test." in finished.stdout
     written = yaml.safe_load((tmp_path / "my_birds.yaml").read_text())
     assert written["classes"] == [{"blue_tit": "blue tit"}, "no"]
-    assert written["sizes"] == {"train": 4, "val": 4, "test": 5}
+    assert written["sizes"] == {"train": 10, "val": 10, "test": 11}
     checked = cli("validate", "my_birds.yaml")
     assert checked.returncode == 0, checked.output
 
