@@ -72,7 +72,7 @@ def draft(file: Path, title: str, folder: Path) -> Draft:
 def _layout(folder: Path) -> Layout:
     named = {POOLS[name.casefold()]: name for name in _folders(folder) if name.casefold() in POOLS}
     if "train" in named and "test" in named:
-        splits = {name: name for name in ("train", "val", "test") if name in named}
+        splits: dict[str, Any] = {name: name for name in ("train", "val", "test") if name in named}
         return Layout(named, splits, f"The splits are the folders {', '.join(named[name] for name in splits)}.")
     if "train" in named and "val" in named:
         why = f"There is no folder of test images: {named['val']} is the test split."
