@@ -10,6 +10,7 @@ from evalsuite.report.comparison import Comparison, TaskDifference
 from evalsuite.report.escaping import markdown_cell, markdown_line, to_csv_text, to_json_text
 from evalsuite.report.grid import MISSING
 from evalsuite.report.reproduction import Reproduction, ReproductionTable
+from evalsuite.report.table import UNIT
 
 Table = Comparison | ReproductionTable
 
@@ -68,12 +69,13 @@ def to_csv(table: Table, *, raw: bool = False) -> str:
 
 def to_json(table: Table) -> str:
     """Return the table with its notes; a comparison has the average difference of each protocol, too."""
-    content: dict[str, Any] = {"rows": _records(table), "notes": table.notes}
+    content: dict[str, Any] = {"unit": UNIT, "rows": _records(table), "notes": table.notes}
     if isinstance(table, Comparison):
         averages = {protocol: 100 * value for protocol, value in table.averages().items()}
         names = {"first": table.first, "second": table.second}
         content = {
             **names,
+            "unit": UNIT,
             "rows": content["rows"],
             "lacking": table.lacking,
             "notes": table.notes,

@@ -12,7 +12,8 @@ from typing import Any
 from evalsuite.errors import UsageError
 from evalsuite.report.escaping import frame_to_csv, latex, markdown_cell, markdown_line, to_json_text
 from evalsuite.report.grid import TextCell, cells_of, header_of
-from evalsuite.report.table import LABELS, Leaderboard, Mean, Row
+from evalsuite.report.table import LABELS, UNIT, Leaderboard, Mean, Row
+from evalsuite.results.numbers import Number
 from evalsuite.text import on_one_line
 
 
@@ -33,8 +34,12 @@ def to_csv(board: Leaderboard, *, raw: bool = False) -> str:
 
 
 def to_json(board: Leaderboard) -> str:
-    """Return the table with full values in percent, null where there is none, notes and verdicts."""
+    """Return the table with full values in percent, null where there is none, notes and verdicts.
+
+    Every row has `scores`, a number for each task, and `cells`, the same with interval, test samples and metric.
+    """
     content = {
+        "unit": UNIT,
         "tasks": board.tasks,
         "groups": board.groups,
         "baselines": board.baselines,
@@ -129,11 +134,27 @@ def _json_row(row: Row, board: Leaderboard) -> dict[str, Any]:
         "average_over": len(row.cells),
         "average_rank": row.rank,
         "wins": row.wins,
+        "places": asdict(row.places) if row.places else None,
         "scores": {task: 100 * row.cells[task].value if task in row.cells else None for task in board.tasks},
+        "cells": {task: _json_cell(row.cells[task]) for task in board.tasks if task in row.cells},
         "best": [task for task in board.tasks if task in row.best],
         "partial": row.partial_tasks,
         "differences": {name: _json_mean(mean) for name, mean in row.differences.items()},
         "groups": {tag: _json_mean(mean) for tag, mean in row.groups.items()},
+    }
+
+
+def _json_cell(number: Number) -> dict[str, Any]:
+    interval = number.confidence()
+    return {
+        "value": 100 * number.value,
+        "low": 100 * interval.low if interval else None,
+        "high": 100 * interval.high if interval else None,
+        "level": interval.level if interval else None,
+        "n": number.n,
+        "unit": UNIT,
+        "metric": number.metric,
+        "partial": number.partial,
     }
 
 

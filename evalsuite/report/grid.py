@@ -19,8 +19,9 @@ class TextCell:
 
 
 def header_of(board: Leaderboard) -> list[str]:
-    """Return the headings, each on one line; a table of one task needs neither ranks nor wins."""
-    standings = ["rank", "wins"] if len(board.tasks) > 1 else []
+    """Return the headings, each on one line; one task needs neither ranks nor wins, and one row no place."""
+    standings = ["place"] if board.has_places else []
+    standings += ["rank", "wins"] if len(board.tasks) > 1 else []
     differences = [f"vs {name}" for name in board.baselines]
     names = [*LABELS, *board.tasks, "average", *standings, *differences, *(f"tag:{tag}" for tag in board.groups)]
     return list(map(on_one_line, names))
@@ -46,7 +47,8 @@ def _summary(row: Row, board: Leaderboard) -> list[str]:
     average = f"{100 * row.average:.1f}{row.average_mark}"
     if len(row.cells) < len(board.tasks):
         average += f" ({len(row.cells)}/{len(board.tasks)})"
-    standings = [MISSING if row.rank is None else f"{row.rank:.1f}", str(row.wins)] if len(board.tasks) > 1 else []
+    standings = [row.places.label if row.places else MISSING] if board.has_places else []
+    standings += [MISSING if row.rank is None else f"{row.rank:.1f}", str(row.wins)] if len(board.tasks) > 1 else []
     points = [row.differences.get(name) for name in board.baselines]
     means = [row.groups.get(tag) for tag in board.groups]
     return [
