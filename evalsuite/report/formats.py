@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict
@@ -11,10 +10,9 @@ from typing import Any
 
 from evalsuite.errors import UsageError
 from evalsuite.report.escaping import frame_to_csv, latex, markdown_cell, markdown_line, to_json_text
-from evalsuite.report.grid import TextCell, cells_of, header_of
+from evalsuite.report.grid import TextCell, cells_of, header_of, html_table
 from evalsuite.report.table import LABELS, UNIT, Leaderboard, Mean, Row
 from evalsuite.results.numbers import Number
-from evalsuite.text import on_one_line
 
 
 def to_markdown(board: Leaderboard) -> str:
@@ -70,14 +68,15 @@ def to_latex(board: Leaderboard) -> str:
 
 def to_html(board: Leaderboard) -> str:
     """Return a page with a plain table and the notes as a list; nothing in it asks the network."""
-    headings = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header_of(board))
-    rows = "\n".join(f"<tr>{''.join(map(_html_cell, cells_of(row, board)))}</tr>" for row in board.rows)
-    notes = "\n".join(f"<li>{html.escape(on_one_line(line))}</li>" for line in board.remarks)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Leaderboard</title></head>\n<body>\n'
-        f"<table>\n<thead><tr>{headings}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n"
-        f"<ul>\n{notes}\n</ul>\n</body>\n</html>\n"
+        f"{to_html_part(board)}</body>\n</html>\n"
     )
+
+
+def to_html_part(board: Leaderboard) -> str:
+    """Return the table and the notes alone, for a page of somebody else's, such as a notebook."""
+    return html_table(header_of(board), [cells_of(row, board) for row in board.rows], board.remarks)
 
 
 def to_terminal(board: Leaderboard, width: int = 120) -> str:
@@ -165,8 +164,3 @@ def _json_mean(mean: Mean) -> dict[str, Any]:
 def _latex_line(cells: list[TextCell]) -> str:
     texts = [f"\\textbf{{{latex(cell.text)}}}" if cell.bold else latex(cell.text) for cell in cells]
     return " & ".join(texts) + " \\\\"
-
-
-def _html_cell(cell: TextCell) -> str:
-    text = html.escape(cell.text)
-    return f"<td><strong>{text}</strong></td>" if cell.bold else f"<td>{text}</td>"

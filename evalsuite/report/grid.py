@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalsuite.report.table import LABELS, Leaderboard, Row
@@ -34,6 +36,19 @@ def cells_of(row: Row, board: Leaderboard) -> list[TextCell]:
         *(_value(row, task) for task in board.tasks),
         *map(TextCell, _summary(row, board)),
     ]
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[TextCell]], notes: Sequence[str] = ()) -> str:
+    """Return an HTML table, and notes as a list below it; what is in them is text and no markup."""
+    headings = "".join(f'<th scope="col">{html.escape(on_one_line(name))}</th>' for name in header)
+    body = "\n".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in rows)
+    listed = "\n".join(f"<li>{html.escape(on_one_line(line))}</li>" for line in notes)
+    return f"<table>\n<thead><tr>{headings}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n<ul>\n{listed}\n</ul>\n"
+
+
+def _html_cell(cell: TextCell) -> str:
+    text = html.escape(on_one_line(cell.text))
+    return f"<td><strong>{text}</strong></td>" if cell.bold else f"<td>{text}</td>"
 
 
 def _value(row: Row, task: str) -> TextCell:

@@ -144,7 +144,7 @@ class Verdict:
         return f"claim: {self.text} ({self.where}) {self.origin}: {self.evidence}: {self.word}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Leaderboard:
     """A table and what its reader must know.
 
@@ -164,6 +164,17 @@ class Leaderboard:
     def remarks(self) -> tuple[str, ...]:
         """Return every line that stands below the table: notes, then verdicts on claims."""
         return (*self.notes, *(verdict.line() for verdict in self.claims))
+
+    def __repr__(self) -> str:
+        from evalsuite.report.formats import to_markdown
+
+        return to_markdown(self).rstrip()
+
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        from evalsuite.report.formats import to_html_part
+
+        return to_html_part(self)
 
     @property
     def has_places(self) -> bool:
