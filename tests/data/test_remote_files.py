@@ -70,7 +70,7 @@ def test_a_disk_that_fails_is_said_in_a_line_and_the_same_call_clears_up(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda path, **options: fail(path) or unlink(path, **options))
-        patch.setattr(Path, "read_text", lambda path, *given: fail(path) or read(path, *given))
+        patch.setattr(Path, "read_text", lambda path, **options: fail(path) or read(path, **options))
         with pytest.raises(DataMissingError, match="Input/output error") as found:
             fetch_task(task, place)
     assert len(str(found.value).splitlines()) == 1
