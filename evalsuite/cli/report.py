@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
@@ -71,7 +72,7 @@ def report(
     index, library = TaskIndex(include_paths), Library()
     table, warnings = shown.read(library)
     groups = {tag: index.expand(f"tag:{tag}") for tag in MAIN_TAGS}
-    board = build_leaderboard(table, **shown.filters, groups=groups, library=library)
+    board = build_leaderboard(table, **shown.filters, groups=groups, library=library, on_page=True)
     page = report_page(
         board,
         detail=details,
@@ -80,6 +81,8 @@ def report(
         left_out=warnings,
         version=__version__,
         library=library,
+        folder=target.resolve().parent,
+        tell=functools.partial(say, err=True),
     )
     write_output(target, page)
     size = f"{len(page.encode()) / 1e6:.1f} MB"

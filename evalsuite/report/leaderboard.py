@@ -44,6 +44,7 @@ def build_leaderboard(
     groups: Mapping[str, Sequence[str]] | None = None,
     claims: bool = False,
     library: Library | None = None,
+    on_page: bool = False,
 ) -> Leaderboard:
     """Return the leaderboard of a table of numbers.
 
@@ -52,11 +53,12 @@ def build_leaderboard(
     the published numbers; the further protocols of this project only where there is nothing else.
     baselines: models or families; each row gets its difference to the best of each, measured or published.
     groups: tag -> tasks; each row gets its average over those of them in the table. claims: check the claims of the
-    published sets, on all their tasks, whatever the table shows. library: of the baselines and claims.
+    published sets, on all their tasks, whatever the table shows. library: of the baselines and claims. on_page: notes
+    leave out which options to type, and what the HTML page says itself of the columns that its reader chose.
     """
     library = library or Library()
     selected = select(table, protocols=protocols, tasks=tasks, models=models, tags=tags)
-    selected, left_out = (selected, []) if protocols else _without_further(selected)
+    selected, left_out = (selected, []) if protocols else _without_further(selected, on_page)
     chosen, states = selected.chosen, told_apart(selected.chosen.places)
     values = newest(filter(_is_measured, chosen.numbers), include_partial=include_partial)
     shown_tasks = selected.tasks if tasks or tags else _there(selected.tasks, values or chosen.published)
@@ -71,13 +73,13 @@ def build_leaderboard(
     shown_groups = _groups_of(shown_tasks, groups or {})
     compared = with_groups(with_differences(with_standings(rows, shown_tasks), rivals, shown_tasks), shown_groups)
     notes = [
-        *_average_note(rows, shown_tasks),
-        *_standing_notes(compared, shown_tasks),
+        *([] if on_page else _average_note(rows, shown_tasks)),
+        *([] if on_page else _standing_notes(compared, shown_tasks)),
         *filter(None, (editions(compared, task) for task in shown_tasks)),
         *(rival.note(len(shown_tasks)) for rival in rivals),
         *(f"tag:{tag}: average over {', '.join(names)}." for tag, names in shown_groups.items()),
-        *_published_notes(table.published, printed, shown_tasks),
-        *_selection_notes(chosen, values, include_partial),
+        *_published_notes(table.published, printed, shown_tasks, on_page),
+        *_selection_notes(chosen, values, include_partial, on_page),
         *_variant_notes(chosen, states),
         *left_out,
         *(matching_notes(selected.of_models.numbers) if FEW_SHOT in selected.protocols else ()),
@@ -87,7 +89,7 @@ def build_leaderboard(
     return Leaderboard(tuple(shown_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
 
 
-def _without_further(selected: Selection) -> tuple[Selection, list[str]]:
+def _without_further(selected: Selection, on_page: bool) -> tuple[Selection, list[str]]:
     """Leave out this project's further protocols where others were measured, and say so: by default, like is compared
     with like."""
     measured = {number.protocol for number in selected.chosen.numbers if number.is_measured}
@@ -95,7 +97,8 @@ def _without_further(selected: Selection) -> tuple[Selection, list[str]]:
     if further in (set(), measured):
         return selected, []
     rows = len({number.row for number in selected.chosen.numbers if number.protocol in further})
-    left_out = f"Not shown: {counted(rows, 'row')} of {', '.join(sorted(further))}; --protocol all shows everything."
+    hint = "" if on_page else "; --protocol all shows everything"
+    left_out = f"Not shown: {counted(rows, 'row')} of {', '.join(sorted(further))}{hint}."
     chosen = selected.chosen.where(lambda place: place.protocol not in further)
     protocols = [protocol for protocol in selected.protocols if protocol not in further]
     return replace(selected, chosen=chosen, protocols=protocols), [left_out]
@@ -171,7 +174,9 @@ def _standing_notes(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
         yield "rank: mean rank over the tasks, among the rows that have a whole value for each."
 
 
-def _published_notes(given: Sequence[Number], shown: Sequence[Number], tasks: Sequence[str]) -> Iterable[str]:
+def _published_notes(
+    given: Sequence[Number], shown: Sequence[Number], tasks: Sequence[str], on_page: bool
+) -> Iterable[str]:
     """Say where published numbers are from, which imported ones are of other test samples, and that none is shown.
 
     A paper's caveats are in its YAML.
@@ -186,19 +191,18 @@ def _published_notes(given: Sequence[Number], shown: Sequence[Number], tasks: Se
         yield f"{label}, other test samples than the task's: {listed}."
     if given and not shown:
         rows = counted(len({number.row for number in given}), "published row")
-        yield (
-            f"Not shown: {rows}, of other models, tasks or protocols than those of the table; "
-            "--tasks and --protocol choose others than those that were measured."
-        )
+        hint = "" if on_page else "; --tasks and --protocol choose others than those that were measured"
+        yield f"Not shown: {rows}, of other models, tasks or protocols than those of the table{hint}."
 
 
-def _selection_notes(chosen: Numbers, values: Sequence[Number], include_partial: bool) -> Iterable[str]:
+def _selection_notes(chosen: Numbers, values: Sequence[Number], include_partial: bool, on_page: bool) -> Iterable[str]:
     """Say which values were marked, left out, or chosen among several."""
     partial = sum(number.partial for number in chosen.numbers)
     if partial and include_partial:
         yield "*: a partial result, computed from a part of the samples."
     elif partial:
-        yield f"Left out: {counted(partial, 'partial result')}; --include-partial shows them, marked."
+        hint = "" if on_page else "; --include-partial shows them, marked"
+        yield f"Left out: {counted(partial, 'partial result')}{hint}."
     shown = {(number.row, number.task) for number in values}
     whole = Counter((number.row, number.task) for number in chosen.numbers if not number.partial)
     repeated = sum(1 for cell, count in whole.items() if count > 1 and cell in shown)

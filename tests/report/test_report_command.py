@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import subprocess
@@ -45,6 +46,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.kinds: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -52,6 +54,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+        self.kinds.append(self.tags[-1][0] if self.tags else "")
 
     @property
     def text(self) -> str:
@@ -84,14 +87,17 @@ def test_two_models_on_real_images(cli: WarmCli, tmp_path: Path) -> None:
     for tag, attributes in page.tags:
         assert tag not in ("link", "iframe", "object", "embed", "base"), tag
         for name in ("src", "srcset", "href", "action", "poster", "xlink:href"):
-            assert (attributes.get(name) or "#").startswith(("#", "data:image/")), attributes
+            fetched = attributes.get(name) if (tag, name) != ("a", "href") else None  # a link waits for a click
+            assert (fetched or "#").startswith(("#", "data:image/")), attributes
     policy = next(attributes["content"] or "" for _, attributes in page.tags if "http-equiv" in attributes)
     assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
     text = (tmp_path / "page.html").read_text()
     assert "@import" not in text and not re.search(r"url\((?!data:)", text)
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    links = {(attributes["href"] or "")[1:] for tag, attributes in page.tags if tag == "a"}
-    assert links and links <= ids
+    links = {attributes["href"] or "" for tag, attributes in page.tags if tag == "a"}
+    assert {link[1:] for link in links if link.startswith("#")} <= ids
+    files = [link for link in links if not link.startswith(("#", "https://"))]
+    assert files == [] or all((tmp_path / link).is_file() for link in files)
 
 
 def test_thumbnails_go_first_where_the_page_grows_too_large(cli: WarmCli, tmp_path: Path) -> None:
@@ -110,15 +116,21 @@ def test_names_are_text_and_never_markup(cli: WarmCli, tmp_path: Path, bench: Be
         bench.add(f"<script>alert({noise})</script>", "mnist", noise)
     page = written(cli, tmp_path, "-o", "out")
     assert "<script>alert(0.2)</script>" in page.text
-    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert [tag for tag, _ in page.tags].count("script") == 2  # the script and its data
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', (tmp_path / "page.html").read_text())
+    assert data and next(row["model"] for row in json.loads(data[1])["rows"]).startswith("<script>")
 
 
 def test_what_was_not_logged_or_is_not_there_is_said(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
     bench.add("m/logged", "mnist", 0.4)
     bench.add("m/bare", "cifar10", 0.4, log=False)
-    page = written(cli, tmp_path, "-o", "out", "--data-root", tmp_path)
-    assert "No thumbnails" in page.text and "--log-samples" in page.text
+    target = tmp_path / "page.html"
+    finished = cli("report", "-o", "out", "--data-root", tmp_path, "--to", target)
+    page = Page(target.read_text())
+    assert "No thumbnails" in page.text and "No predictions were stored" in page.text
     assert "img" not in [tag for tag, _ in page.tags]
+    told = "".join(words for tag, words in zip(page.kinds, page.words, strict=True) if tag != "script")
+    assert "--data-root" in finished.stderr and "--log-samples" in finished.stderr and " --" not in told
 
 
 def test_predictions_that_cannot_be_used_are_named(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
@@ -205,15 +217,19 @@ def test_text_stands_out(theme: str) -> None:
     assert found and all(one == found[0] for one in found)
     colours = found[0]
     for back in ("page", "card"):
-        for front in ("text", "muted", "accent", "second", "third"):
+        for front in ("text", "muted", "link", "good", "bad"):
             assert contrast(colours[front], colours[back]) >= 4.5, (front, back)
-        for front in [f"f{i}" for i in range(8)] + ["focus"]:
+        for front in [f"f{i}" for i in range(8)] + ["focus", "probe", "zero", "other", "amount"]:
             assert contrast(colours[front], colours[back]) >= 3, (front, back)
-    for front in ("text", "muted", "accent"):
+    for front in ("text", "muted", "link"):
         assert contrast(colours[front], colours["track"]) >= 4.5, front  # a row under the pointer
     shares = [int(share) / 100 for share in re.findall(r"var\(--shade\) (\d+)%", STYLE.read_text())]
     assert len(shares) == 9
-    for back in (mixed(colours[shade], colours["card"], share) for shade in ("heat", "miss") for share in shares):
+    for back in (
+        mixed(colours[shade], colours["card"], share)
+        for shade in ("amount", "badshade", "goodshade")
+        for share in shares
+    ):
         assert contrast(colours["text"], back) >= 4.5, back
 
 
