@@ -76,7 +76,7 @@ def cell(board_row: Row, heading: str) -> str:
     """Return the expression of a cell: its row, and the kind (and key) of its column."""
     kind, _, key = heading.partition(":")
     place = f"{HEADINGS}.findIndex(th => th.dataset.kind === '{kind}' && th.dataset.key === '{key}')"
-    said = board_row.title + " " + ", ".join(board_row.labels[1:]).replace("_", " ")
+    said = board_row.title + " " + ", ".join(board_row.labels[1:]).replace("zero_shot", "zero-shot").replace("_", " ")
     rows = "[...document.querySelectorAll('#board tbody tr')]"
     return f"{rows}.find(row => row.cells[0].textContent.trim() === {json.dumps(said)}).cells[{place}]"
 
@@ -276,7 +276,7 @@ def test_names_stay_in_sight_and_a_phone_shows_scores_first(browser: Browser, pa
     label, score = (f"{ROWS}[0].cells[{place}].getBoundingClientRect()" for place in (0, 1))
     assert browser.evaluate(f"{label}.bottom") < PHONE["height"] and browser.evaluate(f"{score}.right") < PHONE["width"]
     said = browser.evaluate(f"{ROWS}[0].cells[0].textContent")
-    assert "linear probe" in said and "measured" in said
+    assert "linear probe" in said and "paper" in said
     before = browser.evaluate(f"{label}.left")
     browser.evaluate("document.querySelector('.tall').scrollTo(1e5, 0)")
     assert browser.evaluate(f"{score}.right") < 0 and browser.evaluate(f"{label}.left") == before

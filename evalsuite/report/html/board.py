@@ -24,7 +24,7 @@ PARTIAL_FLAG, BEST_FLAG = 1, 2
 """Bits of what the script gets of a cell."""
 
 DIGITS = 8
-"""Decimals of a fraction for the script: more than any test set has samples."""
+"""Decimals of the bounds of an interval for the script; values are whole, so that it rounds averages as Python does."""
 
 
 @dataclass(frozen=True)
@@ -229,4 +229,4 @@ def _cell_data(number: Number | None, best: bool) -> list[float] | int:
         return 0
     found = number.confidence()
     bounds = [round(found.low, DIGITS), round(found.high, DIGITS)] if found else [-1, -1]
-    return [round(number.value, DIGITS), *bounds, PARTIAL_FLAG * number.partial + BEST_FLAG * best]
+    return [number.value, *bounds, PARTIAL_FLAG * number.partial + BEST_FLAG * best]

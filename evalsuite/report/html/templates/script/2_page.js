@@ -20,7 +20,7 @@ const showTasks = () => {
   const target = anchor && byId(anchor);
   if (!target) return;
   for (let place = target; place; place = place.parentElement) if (place.matches("details")) place.open = true;
-  target.scrollIntoView();
+  target.scrollIntoView({ behavior: "instant" });
 };
 const nameAction = () => { everything.textContent = tasks.every((task) => task.open) ? "Close all tasks" : "Open all tasks"; };
 tasks.forEach((task) => task.addEventListener("toggle", () => {

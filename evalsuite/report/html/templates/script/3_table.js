@@ -26,8 +26,8 @@ function headingGroup(heading) {
 }
 const shownTasks = () => data.tasks.filter((task) => !state.hide.includes(task));
 
-// Half to even, as the formats of Python round.
-const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1, useGrouping: false, roundingMode: "halfEven" });
+// As Python rounds: an exact half, which of tenths is .25 or .75, to the even one.
+const tenths = (value) => (((4 * value) % 4) === 1 ? value - 0.05 : value).toFixed(1);
 const mean = (row, names) => {
   const cells = names.map((task) => row.cells[task]).filter(Boolean);
   if (!cells.length) return null;
@@ -35,7 +35,7 @@ const mean = (row, names) => {
   return { value, over: cells.length, whole: cells.length === names.length && !cells.some((cell) => cell[3] & PARTIAL), partial: cells.some((cell) => cell[3] & PARTIAL) };
 };
 const written = (found, of) => found
-  ? tenths.format(100 * found.value) + (found.partial ? "*" : "") + (found.over < of ? ` (${found.over}/${of})` : "")
+  ? tenths(100 * found.value) + (found.partial ? "*" : "") + (found.over < of ? ` (${found.over}/${of})` : "")
   : "–";
 
 // Ranks are among the rows that have a whole value for each task shown; equal values share the mean of their ranks.
@@ -76,7 +76,7 @@ const writeStandings = () => {
     const of = kind === "group" ? names.filter((task) => groupOf[task] === key).length : names.length;
     for (const row of rows) {
       const text = { average: () => written(row.average, of), group: () => written(row.means[key], of), wins: () => String(row.wins),
-        rank: () => row.rank === undefined ? "–" : tenths.format(row.rank) }[kind]();
+        rank: () => row.rank === undefined ? "–" : tenths(row.rank) }[kind]();
       row.element.cells[place].textContent = everything ? row.written[place] : text;
     }
   });

@@ -1,7 +1,7 @@
 // --- two pinned rows stand above the others, with their difference ---
 const pinned = document.createElement("tbody");
 pinned.id = "pinned";
-const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + tenths.format(Math.abs(value));
+const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + tenths(Math.abs(value));
 
 // Of values without a paired test: both intervals are put together as of independent samples (Zou and Donner 2008).
 const apart = ([a, low, high], [b, lowest, highest]) => low < 0 || lowest < 0 ? null
