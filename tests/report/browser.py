@@ -77,11 +77,11 @@ class Browser:
 
     def open(self, path: Path, address: str = "") -> None:
         """Load a local file and wait until it is there; address: what follows its name, `#tasks`."""
-        self.call("Page.navigate", url="about:blank")  # an address that differs behind the # alone loads nothing
-        loaded = len(self.happened("Page.loadEventFired"))
-        self.call("Page.navigate", url=path.resolve().as_uri() + address)
-        while len(self.happened("Page.loadEventFired")) == loaded:
-            self.events.append(self._read())
+        for url in ("about:blank", path.resolve().as_uri() + address):  # what differs behind the # alone loads nothing
+            loaded = len(self.happened("Page.loadEventFired"))
+            self.call("Page.navigate", url=url)
+            while len(self.happened("Page.loadEventFired")) == loaded:
+                self.events.append(self._read())
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression, or of the promise it gives; RuntimeError if it throws."""
