@@ -18,7 +18,7 @@ from evalsuite.results.numbers import Number
 from evalsuite.results.store import hash8
 from evalsuite.text import on_one_line
 
-Kind = Literal["average", "rank", "wins", "difference", "group", "task", "parameters", "gflops"]
+Kind = Literal["average", "place", "rank", "wins", "difference", "group", "task", "parameters", "gflops"]
 
 PARTIAL_FLAG, BEST_FLAG = 1, 2
 """Bits of what the script gets of a cell."""
@@ -106,19 +106,17 @@ def board_view(
     """
     columns = tuple(_columns(board, groups, titles))
     anchors = frozenset(details)
-    ordered = sorted(board.rows, key=lambda row: not _is_whole(row, board.tasks))
+    ordered = sorted(board.rows, key=lambda row: not row.is_complete(board.tasks))
     rows = tuple(_board_row(row, board, columns, anchors, folder) for row in ordered)
     return BoardView(columns, rows, _data(rows, columns, pairs or {}))
-
-
-def _is_whole(row: Row, tasks: Sequence[str]) -> bool:
-    return len(row.cells) == len(tasks) and not row.partial_tasks
 
 
 def _columns(
     board: Leaderboard, groups: Mapping[str, Sequence[str]], titles: Mapping[str, str]
 ) -> Iterable[ColumnGroup]:
     summary = [Column("average", "average")]
+    if board.has_places:
+        summary.append(Column("place", "place", told="The places that the test images leave to it, by its average"))
     if len(board.tasks) > 1:
         summary += [Column("rank", "rank"), Column("wins", "wins")]
     summary += [Column(on_one_line(f"vs {name}"), "difference", name) for name in board.baselines]
@@ -143,7 +141,7 @@ def _board_row(
                 cells.append(_task_cell(row, column.key, anchors, folder))
             else:
                 cells.append(Cell(_summary(row, column, tasks, board, facts)))
-    return BoardRow(row_key(row), row, facts, _is_whole(row, board.tasks), tuple(cells))
+    return BoardRow(row_key(row), row, facts, row.is_complete(board.tasks), tuple(cells))
 
 
 def _task_cell(row: Row, task: str, anchors: frozenset[str], folder: Path | None) -> Cell:
@@ -185,6 +183,8 @@ def _summary(row: Row, column: Column, tasks: Sequence[str], board: Leaderboard,
         return _mean(row, board.tasks)
     if column.kind == "group":
         return _mean(row, tasks)
+    if column.kind == "place":
+        return row.places.label if row.places else MISSING
     if column.kind == "rank":
         return MISSING if row.rank is None else f"{row.rank:.1f}"
     if column.kind == "wins":

@@ -72,15 +72,16 @@ const writeStandings = () => {
   const everything = names.length === data.tasks.length;
   headings.forEach((heading, place) => {
     const { kind, key } = heading.dataset;
-    if (!["average", "rank", "wins", "group"].includes(kind)) return;
+    if (!["average", "place", "rank", "wins", "group"].includes(kind)) return;
     const of = kind === "group" ? names.filter((task) => groupOf[task] === key).length : names.length;
     for (const row of rows) {
       const text = { average: () => written(row.average, of), group: () => written(row.means[key], of), wins: () => String(row.wins),
+        place: () => "–",
         rank: () => row.rank === undefined ? "–" : tenths(row.rank) }[kind]();
       row.element.cells[place].textContent = everything ? row.written[place] : text;
     }
   });
   byId("over").textContent = everything
     ? `Averages, ranks and wins are over ${names.length > 1 ? "all " : ""}${plural(names.length, "task")} of the page.`
-    : `Averages, ranks and wins are over the ${plural(names.length, "task")} shown, not over all ${data.tasks.length}.`;
+    : `Averages, ranks and wins are over the ${plural(names.length, "task")} shown, not over all ${data.tasks.length}; places are known for all of them only.`;
 };

@@ -45,7 +45,7 @@ const showOrder = () => {
 headings.forEach((heading) => heading.querySelector("button").addEventListener("click", () => {
   const { kind, key } = heading.dataset;
   const name = key ? `${kind}:${key}` : kind;
-  const lowFirst = kind === "model" || kind === "rank";
+  const lowFirst = ["model", "rank", "place"].includes(kind);
   const before = state.sort.replace(/^-/, "") === name ? state.sort.startsWith("-") : null;
   change({ sort: (before === null ? !lowFirst : !before) ? `-${name}` : name });
   showOrder();
