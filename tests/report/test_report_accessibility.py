@@ -25,6 +25,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     bench = Bench(folder / "out")
     for model, noise in (("clip/vit-b-32", 0.2), ("m/fair", 0.8)):
         bench.add(model, "mnist", noise, n_classes=10)
+    bench.add("m/fair", "mnist", 0.9, n_classes=10, protocol="zero_shot")
     bench.add("m/fair", "dtd", 0.2, n_classes=47, protocol="zero_shot", status="partial")
     bench.add("m/fair", "voc2007", 0.4, metric="map_11_point", n_classes=20)
     boards = {
