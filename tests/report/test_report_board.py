@@ -265,7 +265,8 @@ def test_what_is_shown_can_be_saved_and_copied(browser: Browser, board: Leaderbo
         assert float(line["average"]) == pytest.approx(100 * sum(kept) / 2, abs=0.0051)
     browser.evaluate("document.getElementById('markdown').click()")
     lines = browser.evaluate("document.getElementById('text').value").splitlines()
-    assert lines[0].startswith("| model | protocol | origin | average | place | rank | wins |") and "dtd" not in lines[0]
+    assert lines[0].startswith("| model | protocol | origin | average | place | rank | wins |")
+    assert "dtd" not in lines[0]
     assert [line.split(" | ")[0][2:] for line in lines[2 : 2 + len(table)]] == [line["model"] for line in table]
     assert "over the 2 tasks shown" in lines[-1]
 
