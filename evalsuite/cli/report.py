@@ -74,7 +74,7 @@ def report(
     table, warnings = shown.read(library)
     index = tell_foreign(index_of(table.numbers, include_paths))
     groups = {tag: index.expand(f"tag:{tag}") for tag in MAIN_TAGS}
-    board = build_leaderboard(table, **shown.filters, groups=groups, library=library, on_page=True)
+    board = build_leaderboard(table, **shown.filters, groups=groups, library=library, tell=tell)
     page = report_page(
         board,
         detail=details,
@@ -84,7 +84,7 @@ def report(
         version=__version__,
         library=library,
         folder=target.resolve().parent,
-        tell=functools.partial(say, err=True),
+        tell=tell,
     )
     write_output(target, page)
     size = f"{len(page.encode()) / 1e6:.1f} MB"

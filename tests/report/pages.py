@@ -34,7 +34,7 @@ def board_of(bench: Bench | None, published: Sequence[str], tasks: Sequence[str]
     index = TaskIndex()
     table = Numbers.of(bench.read() if bench else [], Library().choose(published))
     groups = {tag: index.expand(f"tag:{tag}") for tag in GROUPS}
-    return build_leaderboard(table, tasks=tasks, groups=groups, include_partial=True, on_page=True)
+    return build_leaderboard(table, tasks=tasks, groups=groups, include_partial=True, tell=lambda hint: None)
 
 
 def write_page(folder: Path, board: Leaderboard) -> Path:

@@ -134,8 +134,9 @@ def test_a_dataset_of_ones_own_keeps_its_report(cli: WarmCli, tmp_path: Path) ->
     assert tagged.returncode == 0 and "tag:mine: average over shapes" in tagged.stdout, tagged.output
 
     task.write_text("no task at all\n")
-    page = written(cli, tmp_path, "-o", "out")
-    assert "name its folder with --include-path" in page.text
+    finished = cli("report", "-o", "out")
+    assert "name its folder with --include-path" in finished.stderr
+    assert "its task file was not found" in (tmp_path / "evalsuite-report.html").read_text("utf-8")
 
 
 def test_foreign_yaml_next_to_a_task_is_noted_once(cli: WarmCli, tmp_path: Path) -> None:
@@ -230,6 +231,15 @@ def test_what_is_wrong_is_said(cli: WarmCli, tmp_path: Path, bench: Bench) -> No
         refused = cli("report", "-o", "out", "--to", tmp_path / "page.html", *arguments)
         assert refused.returncode == 2 and words in refused.stderr, refused.stderr
     assert not (tmp_path / "page.html").exists()
+
+
+def test_what_to_type_is_said_to_the_maker_of_the_page(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    """And not to its readers, who have no command line."""
+    bench.add("m/a", "mnist", 0.4)
+    bench.add("m/b", "mnist", 0.4, status="partial")
+    finished = cli("report", "-o", "out", "--to", "page.html")
+    assert "Left out: 1 partial result; --include-partial shows them, marked." in finished.stderr
+    assert "Left out: 1 partial result." in Page((tmp_path / "page.html").read_text()).text
 
 
 def test_the_page_needs_no_torch(cli: WarmCli, bench: Bench) -> None:
