@@ -73,6 +73,7 @@ def report(
     library = Library()
     table, warnings = shown.read(library)
     index = tell_foreign(index_of(table.numbers, include_paths))
+    tell = functools.partial(say, err=True)
     groups = {tag: index.expand(f"tag:{tag}") for tag in MAIN_TAGS}
     board = build_leaderboard(table, **shown.filters, groups=groups, library=library, tell=tell)
     page = report_page(
