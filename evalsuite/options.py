@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -62,7 +63,7 @@ class Option:
         kind: Any = Annotated[get_args(self.kind)[0] if self.several else self.kind, Field(**bounds)]
         try:
             if self.several:
-                return TypeAdapter(tuple[kind, ...]).validate_python(_apart(value))
+                return TypeAdapter(tuple[kind, ...]).validate_python(listed(value))
             return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
             raise UsageError(f"{self.flag} {value}: {self._wanted()}.") from error
@@ -131,10 +132,41 @@ def build(kind: Callable[..., T], given: Mapping[str, Any], prefix: str = "", **
     return kind(**chosen, **others)
 
 
-def _apart(value: Any) -> list[Any]:
-    """Return the values of an option that takes several: a list, texts with commas, or one alone."""
-    given = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
-    return [part for one in given for part in (one.split(",") if isinstance(one, str) else [one])]
+def listed(value: Any) -> list[Any]:
+    """Return the values of what takes several: a list as it is, a text taken apart at its commas, or one alone.
+
+    >>> listed("mnist, digits"), listed(["mnist", "a,b"]), listed(3)
+    (['mnist', 'digits'], ['mnist', 'a,b'], [3])
+    """
+    if isinstance(value, str):
+        return split_names(value)
+    return list(value) if isinstance(value, Sequence) else [value]
+
+
+MOST_COMMAS = 20
+"""Commas in the name of a file."""
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a text, which have commas between them; a path that exists stays whole, commas and all.
+
+    `mnist,my,birds.yaml` is two names where there is a file `my,birds.yaml`.
+    """
+    parts, names = text.split(","), []
+    while parts:
+        most = min(len(parts), MOST_COMMAS + 1)
+        count = next((number for number in range(most, 1, -1) if _has_path(",".join(parts[:number]))), 1)
+        names.append(",".join(parts[:count]).strip())
+        parts = parts[count:]
+    return [name for name in names if name]
+
+
+def _has_path(name: str) -> bool:
+    """Say whether a name with a comma is the path of something that exists, or has one: `ARCH/TAG@PATH`, `FILE:f`."""
+    named = name.partition("?")[0].strip()
+    forms = (named, named.rpartition(":")[0], *(named.partition(sign)[2] for sign in "@:/"))
+    # Path.exists() raises for what no file can be called
+    return any("," in form and os.path.exists(os.path.expanduser(form)) for form in forms)  # noqa: PTH110, PTH111
 
 
 def recorded(options: object) -> dict[str, Any]:

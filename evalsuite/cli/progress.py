@@ -15,6 +15,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from evalsuite.cli.arguments import volume
 from evalsuite.progress import BYTES
 from evalsuite.records import Result, Timings
 from evalsuite.runner.base import Reporter
@@ -183,6 +184,21 @@ class LogReporter(ConsoleReporter):
             del self._paces[what]
 
 
+class QuietReporter(ConsoleReporter):
+    """Nothing but what goes wrong."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def result(self, result: Result, stored: bool) -> None:
+        """Print an error, or what is doubtful about a new result, in a line."""
+        problems = [result.error.message] if result.error else []
+        for problem in problems + ([] if stored else result.warnings):
+            super().note(f"{result.model} {result.task} {result.protocol}: {problem}")
+
+
 def make_reporter() -> ConsoleReporter:
-    """Return the reporter that suits where stderr goes."""
+    """Return the reporter that suits where stderr goes and what `--quiet` says."""
+    if volume() == "quiet":
+        return QuietReporter()
     return TerminalReporter() if sys.stderr.isatty() else LogReporter()
