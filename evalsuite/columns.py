@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 GAP = 2
 """Blanks between two columns."""
@@ -80,12 +81,15 @@ def _fitted(columns: Sequence[Column], natural: Sequence[int], kept: Sequence[in
 
 
 def _render(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> str:
-    from tabulate import tabulate
-
-    wrapped = [[_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    alignment = ["right" if column.right else "left" for column in columns]
-    headings = [column.heading for column in columns]
-    return tabulate(wrapped, headings, tablefmt="simple", colalign=alignment if rows else None, disable_numparse=True)
+    # tabulate makes a column two blanks wider than its heading, which few terminals have room for
+    lines = []
+    for row in ([column.heading for column in columns], ["-" * width for width in widths], *rows):
+        cells = [_wrapped(cell, width).splitlines() for cell, width in zip(row, widths, strict=True)]
+        for parts in zip_longest(*cells, fillvalue="") if any(cells) else [("",) * len(cells)]:
+            placed = zip(columns, parts, widths, strict=True)
+            padded = (part.rjust(width) if column.right else part.ljust(width) for column, part, width in placed)
+            lines.append((" " * GAP).join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def _wrapped(cell: str, width: int) -> str:

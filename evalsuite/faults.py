@@ -29,10 +29,10 @@ FORMS: Mapping[str, str] = {
 """Kind of fault -> what the value has to be; a fault of one of these kinds is that the value has another form."""
 
 _BOUNDS: Mapping[str, str] = {
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "a number of {ge} or more",
-    "less_than": "a number below {lt}",
-    "less_than_equal": "a number of {le} or less",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "a number of {ge:g} or more",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "a number of {le:g} or less",
     "literal_error": "{expected}",
     "string_pattern_mismatch": "a text of the form {pattern}",
     "string_too_long": "a text of at most {max_length} letters",

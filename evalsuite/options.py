@@ -164,7 +164,8 @@ def split_names(text: str) -> list[str]:
 def _has_path(name: str) -> bool:
     """Say whether a name with a comma is the path of something that exists, or has one: `ARCH/TAG@PATH`, `FILE:f`."""
     named = name.partition("?")[0].strip()
-    forms = (named, named.rpartition(":")[0], *(named.partition(sign)[2] for sign in "@:/"))
+    parted = [named.partition(sign) for sign in "@:/"]
+    forms = (named, named.rpartition(":")[0], *(path for before, _, path in parted if "," not in before))
     # Path.exists() raises for what no file can be called
     return any("," in form and os.path.exists(os.path.expanduser(form)) for form in forms)  # noqa: PTH110, PTH111
 

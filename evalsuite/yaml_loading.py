@@ -79,7 +79,7 @@ def _check_size(text: str) -> None:
             known[ended.anchor or ""] = total - ended.before, levels
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in known:
-                raise _at(event, f"the alias {event.anchor!r} stands for nothing, or for itself")
+                raise _at(event, f"the alias {event.anchor!r} stands for nothing, or for itself; a text needs quotes")
             nodes, levels = known[event.anchor]
             total += nodes
         elif isinstance(event, yaml.ScalarEvent):

@@ -81,19 +81,20 @@ def _reason(problem: str, context: str, place: Place, start: Place) -> tuple[Pla
             column = near.line.index("\t")
             return Place(near.lines, near.number, column), "a tab; indent with spaces, two for each level"
     if "mapping values are not allowed" in problem:
+        last = place.before()
+        if last.inner == place.inner and not re.search(r":(\s|$)", last.line):
+            return last, _no_colon(last)
         return place, _second_colon(place)
     if "did not find expected key" in problem or "expected '-' indicator" in problem:
         return place, _misplaced(place)
     if "expected <document start>" in problem:
-        return place, _left_of_all(place)
+        return place, "this line begins further left than the first one: let all keys of the file begin in column 1"
     if "could not find expected ':'" in problem:
         return start, _no_colon(start)
     if "',' or ']'" in problem or "',' or '}'" in problem:
-        opening = "[" if "]" in problem else "{"
-        return start, (
-            f"what begins with `{opening}` does not end, or lacks a comma; a text with one of the signs , : [ ] {{ }} "
-            "in it needs quotes"
-        )
+        return start, _not_closed(start)
+    if "flow node" in context and not place.line.strip() and (opened := _opened(place)):
+        return opened, _not_closed(opened)
     for said, words in _SAYINGS:
         if said in problem:
             near = start if "quoted scalar" in context and "end of stream" in problem else place
@@ -113,6 +114,9 @@ def _second_colon(place: Place) -> str:
 
 def _misplaced(place: Place) -> str:
     if place.column > place.inner:
+        for number in range(place.number):
+            if place.lines[number].count("'") % 2 and re.search(r"[:\[,-] *'", place.lines[number]):
+                return f"the quote in line {number + 1} does not end: close it, or leave it out"
         return "there is more text behind the value: put all of it in quotes"
     return (
         f"wrong indentation: the line begins in column {place.inner + 1}, and its neighbours do not; the keys of the "
@@ -120,8 +124,22 @@ def _misplaced(place: Place) -> str:
     )
 
 
-def _left_of_all(place: Place) -> str:
-    return "this line begins further left than the first one: let all keys of the file begin in column 1"
+def _not_closed(start: Place) -> str:
+    sign = start.line[start.column : start.column + 1]
+    return (
+        f"what begins with `{sign}` does not end, or lacks a comma; a text with one of the signs , : [ ] {{ }} in it "
+        "needs quotes"
+    )
+
+
+def _opened(end: Place) -> Place | None:
+    """Return where the list or mapping begins that is open at the end of a text."""
+    for number in range(min(end.number, len(end.lines) - 1), -1, -1):
+        line = end.lines[number]
+        for opening, closing in ("[]", "{}"):
+            if line.count(opening) > line.count(closing):
+                return Place(end.lines, number, line.rindex(opening))
+    return None
 
 
 def _no_colon(start: Place) -> str:

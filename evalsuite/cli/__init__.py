@@ -9,12 +9,13 @@ import io
 import sys
 
 import click
+from click.utils import PacifyFlushWrapper
 
 from evalsuite import __version__
 from evalsuite.cli.arguments import volume_options
 from evalsuite.cli.options import Group
 from evalsuite.cli.signals import code_of, end_on_signals
-from evalsuite.cli.terminal import complain, leave_output, output_is_broken, prepare_output, say
+from evalsuite.cli.terminal import comes_from_output, complain, leave_output, prepare_output, say
 from evalsuite.errors import EvalsuiteError, UsageError, fault_of_the_system
 from evalsuite.text import brief
 
@@ -81,8 +82,8 @@ def _run() -> int:
         code = evalsuite.main(standalone_mode=False)
         return code if isinstance(code, int) else 0
     except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # click ends the program where nobody reads
-            raise error.__context__ from None
+        if isinstance(sys.stdout, PacifyFlushWrapper):  # how click ends where nobody reads
+            return 0
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except click.exceptions.Abort as error:
         return _interrupted(error)
@@ -103,7 +104,8 @@ def _run() -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        if output_is_broken():
+        if isinstance(error, OSError) and comes_from_output(error):
+            complain(EvalsuiteError(f"The output cannot be written: {error.strerror}. What was computed is stored."))
             return EXIT_FAILED
         fault = fault_of_the_system(error)
         if fault is None and isinstance(error, OSError):

@@ -34,8 +34,9 @@ def choose(
     from evalsuite.models.spellings import paired
 
     # An option that is given and empty (`-t "$TASKS"` of an unset variable) does not mean the default.
-    if (tasks and not split_commas(tasks)) or (models and not split_commas(models)):
-        raise UsageError(f"There is nothing to do: no {'task' if tasks else 'model'} is chosen.")
+    for kind, given in (("task", tasks), ("model", models)):
+        if given and not split_commas(given):
+            raise UsageError(f"There is nothing to do: no {kind} is chosen.")
     architectures, known = open_clip_architectures(), known_names()
     found = Chosen(paired(split_commas(models), architectures, known), split_commas(tasks), split_commas(protocols))
     for name in found.tasks:

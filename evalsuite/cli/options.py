@@ -89,7 +89,7 @@ class Group(click.Group):
             known = self.list_commands(ctx)
             hint = did_you_mean(args[0], known)
             lines = [f"No such command {args[0]!r}.{hint} Commands: {', '.join(known)}."]
-            if "run" in known:
+            if "run" in known and not hint:
                 lines.append(f"To evaluate a model on a task: evalsuite run {args[0]} ...")
             ctx.fail("\n".join(lines))
         return super().resolve_command(ctx, args)
@@ -158,6 +158,16 @@ class ProtocolName(Name):
         from evalsuite.protocols import EVERY, PROTOCOLS
 
         return [EVERY, *PROTOCOLS.names()]
+
+
+class ModelOrTask(Name):
+    """A model, a task or a protocol."""
+
+    name = "name"
+
+    def known(self, typed: str) -> list[str]:
+        """Return all of them."""
+        return [*ModelName().known(typed), *TaskName().known(typed), *ProtocolName().known(typed)]
 
 
 class PromptsName(Name):

@@ -15,6 +15,7 @@ from evalsuite.cli.arguments import volume
 from evalsuite.cli.config_file import config_option
 from evalsuite.cli.options import (
     Command,
+    ModelOrTask,
     ProtocolName,
     as_flags,
     include_path_option,
@@ -69,7 +70,7 @@ NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
     evalsuite run -C night.yaml                                options from a file
     """,
 )
-@click.argument("named", nargs=-1, metavar="[MODEL|TASK|PROTOCOL]...")
+@click.argument("named", nargs=-1, type=ModelOrTask(), metavar="[MODEL|TASK|PROTOCOL]...")
 @models_option
 @click.option(
     "--pretrained",
@@ -129,11 +130,11 @@ def run(
     choices = given.tasks or list(DEFAULT_TASKS)
     specs = index.select(choices)
     names = _models(given.models, pretrained)
-    for name in names:
-        resolve(name)
     chosen = make_protocols(given.protocols or DEFAULT_PROTOCOLS, keywords, _assignments(settings))
     build(RunOptions, keywords)
     say_that_it_starts()
+    for name in names:
+        resolve(name)
 
     from evalsuite.api import prepare
     from evalsuite.cli.progress import make_reporter

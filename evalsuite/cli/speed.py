@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite.cli.options import Command, as_flags, include_path_option, models_option, tasks_option
+from evalsuite.cli.options import Command, ModelOrTask, as_flags, include_path_option, models_option, tasks_option
 from evalsuite.cli.terminal import say, say_that_it_starts
 from evalsuite.columns import Column, as_table, room
 from evalsuite.data.place import DataPlace
@@ -36,7 +36,7 @@ OF_A_RUN = ("device", "precision", "batch_size", "decoder", "compile")
     evalsuite run -m ViT-B/32 -t all --dry-run      what is to be done, with its expected time
     """,
 )
-@click.argument("named", nargs=-1, metavar="[MODEL|TASK]...")
+@click.argument("named", nargs=-1, type=ModelOrTask(), metavar="[MODEL|TASK]...")
 @models_option
 @tasks_option
 @as_flags(*declared(DataPlace), *(option for option in declared(RunOptions) if option.name in OF_A_RUN))

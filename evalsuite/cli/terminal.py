@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
+from pathlib import Path
 
 import click
 
@@ -24,13 +26,10 @@ def complain(error: EvalsuiteError) -> None:
     say(f"Error: {brief(str(error))}", err=True)
 
 
-def output_is_broken() -> bool:
-    """Say whether nothing more can be written to stdout: a full disk, a reader that has gone."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
+def comes_from_output(error: OSError) -> bool:
+    """Say whether an error came up while click or rich wrote: they write to the terminal alone."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not {"click", "rich"}.isdisjoint(Path(frames[-1].filename).parts)
 
 
 def leave_output() -> str | None:

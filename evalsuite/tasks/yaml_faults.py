@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import yaml
@@ -19,6 +20,9 @@ MOST_FAULTS = 4
 
 MOST_LETTERS = 400
 """Letters of what is told of one fault."""
+
+MISSPELT = 0.8
+"""How like a key here one has to be that belongs elsewhere, so that it is taken for misspelt, not for misplaced."""
 
 MOST_KEYS = 12
 """Keys that are listed."""
@@ -171,7 +175,8 @@ def _explains(unknown: Fault, missing: Fault, keys: Keys) -> bool:
 def _line(fault: Fault, keys: Keys) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.path).removeprefix(".")
     where = f"  line {fault.line}" + (f", {path}" if path else "")
-    return f"{where}: {_told(fault, keys)}."
+    text = _told(fault, keys)
+    return f"{where}: {text}" if text.endswith("?") else f"{where}: {text}."
 
 
 def _told(fault: Fault, keys: Keys) -> str:
@@ -197,7 +202,7 @@ def _unknown_key(fault: Fault, keys: Keys) -> str:
     if name in own:
         return f"the key {name!r} belongs to another {' or '.join(_WHAT_KIND)} than the one given here."
     homes = [place for place, names in keys.names.items() if name in names]
-    if not homes:
+    if not homes or get_close_matches(name, own, cutoff=MISSPELT):
         hint = did_you_mean(name, own) or f" Keys here: {shortened(own, MOST_KEYS)}."
         return f"unknown key {name!r}.{hint}"
     if "" in homes:

@@ -48,12 +48,12 @@ def test_help_and_version_in_every_spelling(cli: WarmCli) -> None:
 
 
 def test_quiet_says_only_results_and_what_goes_wrong(cli: WarmCli) -> None:
-    arguments = ("pixels", "digits", "--limit", "20", "--protocol", "linear_probe", *STORES)
+    arguments = ("pocket", "digits", "--limit", "20", "--protocol", "zero_shot", *STORES)
     quiet = cli("run", "-q", *arguments)
     assert (quiet.returncode, quiet.stderr) == (0, "")
-    assert "pixels" in quiet.stdout and "Next:" not in quiet.stdout
+    assert "pocket" in quiet.stdout and "Next:" not in quiet.stdout
     assert cli("-q", "run", *arguments).stderr == ""
-    assert "pixels digits linear_probe" in cli("run", *arguments).stderr
+    assert "pocket digits zero_shot" in cli("run", *arguments).stderr
     failing = cli("run", "-q", "pixels", "mnist", "--data-root", ".", *STORES)
     assert failing.returncode == 1 and "evalsuite download mnist" in failing.stderr
 
@@ -86,7 +86,7 @@ def test_a_part_of_a_name_finds_models_and_tasks(cli: WarmCli) -> None:
         return [line.split()[0] for line in table.splitlines()[2:]]
 
     assert all("clip" in name for name in first("models", "clip")) and "clip/vit-b-32" in first("models", "clip")
-    assert first("models", "vit-b/32") == ["clip/vit-b-32"]
+    assert "clip/vit-b-32" in first("models", "vit-b/32") and "clip/rn50" not in first("models", "vit-b/32")
     assert first("tasks", "cifar1") == ["cifar10", "cifar100", "cifar10_1"]
     assert first("tasks", "cifar10") == ["cifar10"]
 
