@@ -33,9 +33,9 @@ class Metric:
     name: its key; title: for tables; compute: scores (n, C), labels -> value in [0, 1]; is_accuracy: the value
     is a share of n independent samples, so that a Clopper-Pearson interval applies; multilabel: labels are
     (n, C) in {1, 0, -1} (yes, no, ignored) instead of (n,) class indices; any_label: one class is predicted, and labels
-    may be of that form, too: any of them is right; captions: scores are those of `recall_at_1`; n_classes: the only
-    number of classes it is defined for, None for any; prepare: the weighted form, see above, without which a bootstrap
-    copies rows and calls compute.
+    may be of that form, too: any of them is right; captions: scores are those of `recall_at_1`; bias: scores are those
+    of `people_rate`; n_classes: the only number of classes it is defined for, None for any; prepare: the weighted form,
+    see above, without which a bootstrap copies rows and calls compute.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Metric:
     multilabel: bool = False
     any_label: bool = False
     captions: bool = False
+    bias: bool = False
     n_classes: int | None = None
     prepare: Callable[[Scores, Labels], Weighted] | None = None
 
@@ -79,6 +80,14 @@ def recall_at_1(scores: Scores, labels: Labels) -> float:
     scores: (n, 6), the `RECALLS` of each image: 1 or 0 for its captions, the share of its captions that find it.
     """
     return _value(_prepare_recall, scores, labels)
+
+
+def people_rate(scores: Scores, labels: Labels) -> float:
+    """Return the share of samples that are given a label of people, and none of the others that are offered.
+
+    scores: (n, 1), 1 where it is one of people, else 0. labels: (n, C); they change nothing.
+    """
+    return _value(_prepare_people, scores, labels)
 
 
 def top5(scores: Scores, labels: Labels) -> float:
@@ -143,6 +152,10 @@ def _prepare_any_label(scores: Scores, labels: Labels) -> Weighted:
 def _prepare_recall(scores: Scores, labels: Labels) -> Weighted:
     both = [RECALLS.index("text_recall_at_1"), RECALLS.index("image_recall_at_1")]
     return _weighted_mean(_check_scores(scores)[:, both].mean(axis=1, dtype=np.float64))
+
+
+def _prepare_people(scores: Scores, labels: Labels) -> Weighted:
+    return _weighted_mean(_check_scores(scores)[:, 0].astype(np.float64))
 
 
 def _prepare_top5(scores: Scores, labels: Labels) -> Weighted:
@@ -305,6 +318,15 @@ for _metric in (
         prepare=_prepare_any_label,
     ),
     Metric("recall_at_1", "recall at 1", recall_at_1, captions=True, prepare=_prepare_recall),
+    Metric(
+        "people_rate",
+        "labelled as people",
+        people_rate,
+        is_accuracy=True,
+        multilabel=True,
+        bias=True,
+        prepare=_prepare_people,
+    ),
     Metric("mean_per_class_recall", "mean per class", mean_per_class_recall, prepare=_prepare_mean_per_class),
     Metric("map_11_point", "11-point mAP", map_11_point, multilabel=True, prepare=_prepare_map),
     Metric("roc_auc", "ROC AUC", roc_auc, n_classes=2, prepare=_prepare_roc_auc),

@@ -151,10 +151,12 @@ def test_the_registry_says_what_each_metric_is() -> None:
         "accuracy",
         "top5",
         "any_label_accuracy",
+        "people_rate",
     }
+    assert [name for name, metric in metrics.items() if metric.bias] == ["people_rate"]
     assert [name for name, metric in metrics.items() if metric.any_label] == ["any_label_accuracy"]
     assert [name for name, metric in metrics.items() if metric.captions] == ["recall_at_1"]
-    assert [name for name, metric in metrics.items() if metric.multilabel] == ["map_11_point"]
+    assert [name for name, metric in metrics.items() if metric.multilabel] == ["map_11_point", "people_rate"]
     assert {name: metric.n_classes for name, metric in metrics.items() if metric.n_classes} == {"roc_auc": 2}
     assert all(name == metric.name for name, metric in metrics.items())
 

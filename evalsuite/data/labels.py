@@ -70,6 +70,15 @@ def map_labels(
     return indices
 
 
+def check_sets(task: TaskSpec, place: str, labels: NDArray[Any], ids: Sequence[str]) -> None:
+    """Raise DataError where a sample of a task of label sets has none of a set, or several. labels: (n, classes)."""
+    for name, keys in task.bias.sets.items() if task.bias and labels.ndim == 2 else ():
+        counts = labels[:, [task.class_keys.index(key) for key in keys]].sum(axis=1)
+        if len(wrong := np.flatnonzero(counts != 1)):
+            number = "no" if counts[wrong[0]] == 0 else "more than one"
+            raise DataError(f"{place}: the sample {ids[wrong[0]]!r} has {number} label of the set {name!r}.")
+
+
 def with_class(task: TaskSpec, source: str, labels: LabelMap, raw: RawPool) -> RawPool:
     """Return a pool without the samples whose label is no class; DataError where none is left."""
     classes = _class_map(task, f"Task {task.name!r}, source {source}", labels)

@@ -14,7 +14,7 @@ import numpy as np
 
 from evalsuite.data.base import DataState, Fold, Pool, PoolAddress, RawPool, TaskData
 from evalsuite.data.decoding import Bounds
-from evalsuite.data.labels import check_names, map_labels, with_class
+from evalsuite.data.labels import check_names, check_sets, map_labels, with_class
 from evalsuite.data.place import DataPlace
 from evalsuite.data.readers import bounded
 from evalsuite.data.sharing import borrowed_pool, first_captions
@@ -48,7 +48,7 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
     silent = replace(place, data_root=place.data_root.absolute(), progress=Progress())
     address = PoolAddress(task, silent, test_only, "")
     if test_only:
-        task = task.changed(sources=[_of_the_test_split(task, spec) for spec in task.sources])
+        task = with_test_split(task)
     source = _choose(task, place)
     effective = task.from_source(source.spec)
     resolved: dict[str, Any] = {"source": source.spec.kind, "verified": source.spec.verified}
@@ -88,9 +88,14 @@ def open_task(task: TaskSpec, place: DataPlace, *, test_only: bool = False) -> T
     return TaskData(effective, source.spec.kind, open_pool, folds, resolved)
 
 
-def open_other(task: TaskSpec, borrowed: Borrowed, place: DataPlace) -> tuple[TaskSpec, Pool]:
-    """Return the task that another one borrows from, and its pool; DataMissingError where its images are not there."""
-    other = load_other_task(task, borrowed.task)
+def open_other(
+    task: TaskSpec, borrowed: Borrowed, place: DataPlace, loaded: TaskSpec | None = None
+) -> tuple[TaskSpec, Pool]:
+    """Return the task that another one borrows from, and its pool; DataMissingError where its images are not there.
+
+    loaded: that task, where it is there already.
+    """
+    other = loaded or load_other_task(task, borrowed.task)
     if borrowed.pool in other.borrows:
         raise SpecError(f"Task {task.name!r} borrows {borrowed.pool!r} of {other.name!r}, which borrows it itself.")
     try:
@@ -102,6 +107,11 @@ def open_other(task: TaskSpec, borrowed: Borrowed, place: DataPlace) -> tuple[Ta
 def open_at(address: PoolAddress) -> Pool:
     """Open a pool as it was opened elsewhere; raises what `open_task` does."""
     return open_task(address.task, address.place, test_only=address.test_only).open_pool(address.pool)
+
+
+def with_test_split(task: TaskSpec) -> TaskSpec:
+    """Return a task whose sources have what the test split needs alone."""
+    return task.changed(sources=[_of_the_test_split(task, spec) for spec in task.sources])
 
 
 def _of_the_test_split(task: TaskSpec, spec: SourceSpec) -> SourceSpec:
@@ -192,6 +202,7 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool, rule
         raw = with_class(task, source.title, rule, raw)
     no_labels = np.zeros(len(raw.ids), np.int64)
     labels = no_labels if task.captions else map_labels(task, source.title, rule, raw.labels, raw.ids)
+    check_sets(task, place, labels, raw.ids)
     groups = None if raw.groups is None else tuple(raw.groups)
     ids, states = tuple(raw.ids), raw.states
     captions = first_captions(raw, task.captions, place) if task.captions else None

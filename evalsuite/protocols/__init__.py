@@ -21,6 +21,7 @@ PROTOCOLS.register("knn", "evalsuite.protocols.knn:KNN")
 PROTOCOLS.register("prototype", "evalsuite.protocols.prototype:Prototype")
 PROTOCOLS.register("few_shot", "evalsuite.protocols.few_shot:FewShot")
 PROTOCOLS.register("retrieval", "evalsuite.protocols.retrieval:Retrieval")
+PROTOCOLS.register("bias", "evalsuite.protocols.bias:Bias")
 
 DEFAULT_PROTOCOLS = ("zero_shot", "linear_probe")
 """The two of the paper."""

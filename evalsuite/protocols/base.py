@@ -107,6 +107,7 @@ class EvaluationProtocol(ABC):
     it needs a text encoder. needs_training: whether it reads more than the test split. scores, multilabel_scores: what
     its scores mean; None: nobody can say how sure it is. has_head: whether what it fits is linear and can be kept.
     prompts: those it takes in place of the task's own. for_captions: whether it is for captions, not classes.
+    for_bias: whether it is for the key `bias` of a task.
     """
 
     name: ClassVar[str]
@@ -119,6 +120,7 @@ class EvaluationProtocol(ABC):
     scores: ClassVar[ScoreKind | None] = None
     multilabel_scores: ClassVar[ScoreKind | None] = None
     for_captions: ClassVar[bool] = False
+    for_bias: ClassVar[bool] = False
     has_head: ClassVar[bool] = False
     prompts: PromptChoice = OWN_PROMPTS
 
@@ -179,7 +181,11 @@ def size_of(counts: Sequence[int]) -> int | list[int]:
 
 
 def unsuited(protocol: EvaluationProtocol, task: TaskSpec) -> str | None:
-    """Say why a protocol has no meaning for a task, of classes or of captions; None: it has one."""
+    """Say why a protocol has no meaning for a task, of classes, captions or label sets; None: it has one."""
+    if protocol.for_bias != (task.bias is not None):
+        if protocol.for_bias:
+            return f"The task {task.name!r} has no key `bias`; fairface has."
+        return f"The images of the task {task.name!r} have a label of each of several sets: use --protocol bias."
     if protocol.for_captions == (task.captions is not None):
         return protocol.not_applicable(task)
     if protocol.for_captions:

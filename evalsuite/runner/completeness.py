@@ -18,7 +18,7 @@ def is_complete(
     """Tell whether a result has the samples, temperature and head that the options ask for. record: its file."""
     if (
         options.log_samples
-        and task.captions is None
+        and task.classifies
         and (not store.has_samples(found) or protocol.temperature(found.details) is None)
     ):
         return False

@@ -138,22 +138,22 @@ class TaskSession:
 
     @property
     def logs_samples(self) -> bool:
-        """Whether predictions are stored: images with captions have none."""
-        return self._options.log_samples and self.task.captions is None
+        """Whether predictions are stored: what predicts no classes of the task has none."""
+        return self._options.log_samples and self.task.classifies
 
     def definition(self, protocol: EvaluationProtocol) -> dict[str, object]:
         """Return what of the task file can change a number: rules, classes; templates and names where it reads them."""
-        rules = self.data.task.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT | self._usual_bounds())
+        rules = self.data.task.model_dump(mode="json", exclude=NOT_IN_FINGERPRINT | self._usual())
         if not protocol.needs_text:
             return {**rules, "classes": self.task.class_keys}
         task = protocol.prompted(self.task)
         names = [item.model_dump() for item in task.class_list]
         return {**rules, "classes": names, "templates": task.prompt_spec.templates}
 
-    def _usual_bounds(self) -> set[str]:
-        """Return the bounds of images that the task file leaves as they are: these decide no number."""
-        fields = type(self.task).model_fields
-        return {name for name in ("max_pixels", "max_aspect") if getattr(self.data.task, name) == fields[name].default}
+    def _usual(self) -> set[str]:
+        """Return what the task file leaves as it is of the bounds of images and of `bias`: these decide no number."""
+        fields, names = type(self.task).model_fields, ("max_pixels", "max_aspect", "bias")
+        return {name for name in names if getattr(self.data.task, name) == fields[name].default}
 
     def group_digests(self) -> list[str]:
         """Return fingerprints of the groups that a hold-out of training samples keeps together, if there are any."""

@@ -40,6 +40,7 @@ def load_task_file(path: Path) -> TaskSpec:
     if task.captions is None:
         _check_subset(task, path)
         _check_classes(task, path)
+        _check_sets(task, path)
     elif task.class_list:
         raise SpecError(f"{path}: a task of captions has no classes.")
     _check_prompts(task, path)
@@ -173,6 +174,8 @@ def _check_metric(task: TaskSpec, path: Path) -> None:
     if metric.captions != (task.captions is not None):
         needed = "is for tasks of captions (`captions: 5`)" if metric.captions else "is not for tasks of captions"
         raise SpecError(f"{path}: the metric {task.metric} {needed}.")
+    if metric.bias != (task.bias is not None):
+        raise SpecError(f"{path}: the metric people_rate is for tasks with the key `bias`, and they have no other one.")
     if metric.n_classes not in (None, len(task.class_list)):
         raise SpecError(
             f"{path}: the metric {task.metric} is for {metric.n_classes} classes; this task has {len(task.class_list)}."
@@ -195,6 +198,13 @@ def _check_subset(task: TaskSpec, path: Path) -> None:
     for key in task.subset or ():
         if key not in known:
             raise SpecError(f"{path}: `subset` names {key!r}, which is no class of the prompt file.")
+
+
+def _check_sets(task: TaskSpec, path: Path) -> None:
+    """Refuse label sets of `bias` that leave out a class, or name what is none."""
+    named = {key for keys in task.bias.sets.values() for key in keys} if task.bias else set(task.class_keys)
+    if wrong := sorted(named ^ set(task.class_keys)):
+        raise SpecError(f"{path}: the sets of `bias` must be made of all classes; differing: {', '.join(wrong[:5])}.")
 
 
 def _check_classes(task: TaskSpec, path: Path) -> None:

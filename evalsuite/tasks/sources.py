@@ -32,6 +32,9 @@ REFUSED_ARGUMENTS = frozenset({"download", "transform", "target_transform", "tra
 UNDER_THE_DATA_ROOT = ("torchvision", "huggingface", "webdataset", "python")
 """Kinds of which everything lies there; others may lie next to the task file."""
 
+SEVERAL_COLUMNS = "column of the label; a list of columns: an image has the labels of all of them"
+"""Says what `label` is in tables."""
+
 Side = Annotated[int, Field(ge=1, le=65_535)]
 """Height or width of an image in pixels."""
 
@@ -220,7 +223,7 @@ class HuggingFaceSpec(HubSpec):
     path: Inside | None = Field(default=None, description="folder under the data root; default: the task's name")
     config: Inside | None = None
     image: str = "image"
-    label: str = "label"
+    label: str | list[str] = Field(default="label", description=SEVERAL_COLUMNS)
     group: str | None = Field(default=None, description="column: samples of one group are never split apart")
     pools: dict[str, Inside] = Field(description="pool -> split of the dataset; a+b: one after the other")
 
@@ -280,9 +283,12 @@ class TableSpec(SourceSpec):
     image: str | None = Field(default="image", description="column of the image's path")
     pixels: str | None = Field(default=None, description="column of space-separated grey values instead")
     shape: tuple[Side, Side] | None = Field(default=None, description="(height, width) of `pixels`")
-    label: str = "label"
+    label: str | list[str] = Field(default="label", description=SEVERAL_COLUMNS)
     separator: str | None = Field(default=None, min_length=1, description="splits a multi-label cell into raw labels")
     group: str | None = Field(default=None, description="column: samples of one group are never split apart")
+    every_image: bool = Field(
+        default=False, description="an image that lies next to those of a table, and has no row in it, is an error"
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_image(self) -> Self:
@@ -320,6 +326,19 @@ class RelabelledSpec(SourceSpec):
     pools: list[str]
 
 
+class LabelSetSpec(SourceSpec):
+    """The images of another task that have several labels each, which are encoded once for both.
+
+    The label of an image is the one that is a class of this task. `labels` of this source is not used.
+    """
+
+    opened_by = "evalsuite.data.sources.label_set:LabelSetSource"
+
+    kind: Literal["label_set"]
+    task: FilePath = Field(description="name of the other task: a file next to this one, else a shipped one")
+    pools: list[str] = Field(description="pools of the other task")
+
+
 SOURCE_KINDS: Registry[type[SourceSpec]] = Registry("kind of source", "evalsuite.sources")
 """Kind -> the spec of its sources; other packages add theirs by entry points."""
 
@@ -329,6 +348,7 @@ SOURCE_KINDS.register("webdataset", WebDatasetSpec)
 SOURCE_KINDS.register("folder", FolderSpec)
 SOURCE_KINDS.register("table", TableSpec)
 SOURCE_KINDS.register("relabelled", RelabelledSpec)
+SOURCE_KINDS.register("label_set", LabelSetSpec)
 SOURCE_KINDS.register("python", PythonSpec)
 
 

@@ -11,6 +11,7 @@ from evalsuite.faults import shown
 from evalsuite.metrics import METRICS
 from evalsuite.records import SplitFidelity
 from evalsuite.registry import did_you_mean
+from evalsuite.tasks.bias import BiasSpec
 from evalsuite.tasks.borrowed import Borrowed
 from evalsuite.tasks.parts import FilePath, Strict
 from evalsuite.tasks.sources import AnySource, SourceSpec
@@ -99,6 +100,7 @@ class TaskSpec(Strict):
     captions: int | None = Field(
         default=None, ge=1, le=100, description="how many captions of an image count, in place of classes"
     )
+    bias: BiasSpec | None = Field(default=None, description="what the protocol `bias` counts; it has no other one")
     borrows: dict[str, Borrowed] = Field(
         default_factory=dict, description="pool -> the pool of another task that it is"
     )
@@ -156,6 +158,11 @@ class TaskSpec(Strict):
     def one_label(self) -> bool:
         """Whether an image has one class, and one class alone is right."""
         return not (self.multilabel or self.captions or METRICS.get(self.metric).any_label)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its number is of predicted classes, and not of captions or of labels next to the classes."""
+        return self.captions is None and self.bias is None
 
     @property
     def class_keys(self) -> list[str]:

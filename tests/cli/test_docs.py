@@ -53,7 +53,7 @@ def test_the_page_on_tasks_names_every_key() -> None:
     keys = {key for part in parts for key in part.get("properties", {})}
     assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", text)] == []
     kinds = [part["properties"]["kind"]["const"] for part in parts if "kind" in part.get("properties", {})]
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     assert [kind for kind in kinds if f"kind: {kind}" not in text] == []
     for metric in METRICS:
         assert f"`{metric}`" in text

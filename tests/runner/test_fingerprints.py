@@ -29,6 +29,7 @@ from evalsuite.runner.fingerprints import changed_options, options_hash, result_
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import NOT_IN_FINGERPRINT, TaskSession
 from evalsuite.tasks import load_task_file
+from evalsuite.tasks.bias import BiasSpec
 from evalsuite.tasks.loading import PromptChoice
 from evalsuite.tasks.sources import FolderSpec
 from evalsuite.tasks.spec import TaskSpec
@@ -247,6 +248,7 @@ OTHER: Mapping[str, Any] = {
     "max_aspect": 2,
     "metric": "mean_per_class_recall",
     "multilabel": True,
+    "bias": BiasSpec(sets={"colour": ["red", "green", "blue"]}, people=["man"], categories={"crime": ["thief"]}),
 }
 """Another value of each field of a task file that decides numbers."""
 

@@ -23,6 +23,7 @@ DIGESTS: Mapping[str, str] = {
     "digits": "97d364c8e6e367a0",
     "dtd": "f9259987f2a58ad0",
     "eurosat": "341e5d78cf87f16b",
+    "fairface": "cec5896a53f2e9bd",  # this project's own: the paper's were never published
     "fer2013": "f70d90e1a2d43973",
     "fer_plus": "9ee394ffb1fd7165",
     "fgvc_aircraft": "467625394af2e5dc",

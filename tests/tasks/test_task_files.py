@@ -52,6 +52,10 @@ CLASSES_AND_TEMPLATES = {
     # Captions have no classes.
     "coco_captions": (0, 1),
     "flickr30k": (0, 1),
+    "fairface": (18, 6),
+    "fairface_age": (9, 6),
+    "fairface_gender": (2, 6),
+    "fairface_race": (7, 6),
     "fer2013": (7, 6),
     "fer_plus": (8, 6),
     "food101": (101, 1),

@@ -164,10 +164,16 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
 
     def _labels(self, dataset: Any, place: str) -> tuple[list[RawLabel], tuple[str, ...]]:
         """Return the labels and, where they are numbers that the data name, the names."""
+        if isinstance(self.spec.label, str):
+            return self._column_of_labels(dataset, self.spec.label, place)
+        columns = [self._column_of_labels(dataset, column, place)[0] for column in self.spec.label]
+        return [MultiLabel(tuple(map(str, cells))) for cells in zip(*columns, strict=True)], ()
+
+    def _column_of_labels(self, dataset: Any, column: str, place: str) -> tuple[list[RawLabel], tuple[str, ...]]:
         import datasets
 
-        values = _values(dataset, self.spec.label, place)
-        kind = dataset.features[self.spec.label]
+        values = _values(dataset, column, place)
+        kind = dataset.features[column]
         inner = kind[0] if isinstance(kind, list) else getattr(kind, "feature", kind)
         known: list[str] = list(inner.names) if isinstance(inner, datasets.ClassLabel) else []
         names = known if known and wants_names(self.spec.labels, known) else None

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, MultiLabel, PoolOrigin, RawLabel, RawPool
+from evalsuite.data.decoding import image_extensions
 from evalsuite.data.readers import ArrayReader, raw_pool_from_files, report_missing, row_id
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
@@ -20,7 +21,7 @@ from evalsuite.hashing import file_sha256
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.parts import leads_out
 from evalsuite.tasks.sources import TablePool, TableSpec
-from evalsuite.text import shortened
+from evalsuite.text import counted, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +90,8 @@ class TableSource(Source[TableSpec]):
         column = self.spec.image or "image"
         paths = [_safe_path(cell, table.place(number, column)) for number, cell in table.items(column)]
         ids = [_as_on_disk(root, path) for path in paths]
+        if self.spec.every_image:
+            self._refuse_without_row(root, table.path, column)
         there = [(root / name).is_file() for name in ids]
         warnings = []
         absent = [
@@ -105,6 +108,26 @@ class TableSource(Source[TableSpec]):
             table, ids = table.where(there), [name for name, found in zip(ids, there, strict=True) if found]
         raw = raw_pool_from_files(root, ids, self._labels(table), self._groups(table))
         return replace(raw, warnings=tuple(warnings))
+
+    def _refuse_without_row(self, root: Path, path: Path, column: str) -> None:
+        """Raise DataError where images lie next to those of a table and have no row in it."""
+        table = _Table(path, self._tables[path])
+        named = {_safe_path(cell, table.place(number, column)) for number, cell in table.items(column)}
+        folders = {PurePosixPath(name).parent for name in named}
+        there = {
+            (folder / file.name).as_posix()
+            for folder in folders
+            if (root / folder).is_dir()
+            for file in (root / folder).iterdir()
+            if file.suffix.lower() in image_extensions() and not file.name.startswith(".")
+        }
+        if without := sorted(there - {_as_on_disk(root, name) for name in named}):
+            have = "has" if len(without) == 1 else "have"
+            raise DataError(
+                f"{counted(len(without), 'image')} of {len(there):,} under {root} {have} no row in {path} "
+                f"({shortened(without, 3)}). The table is cut off or of another edition: fetch it again, or move these "
+                "images away."
+            )
 
     def _open_pixels(self, table: _Table, column: str) -> RawPool:
         height, width = self.spec.shape or (0, 0)
@@ -123,9 +146,13 @@ class TableSource(Source[TableSpec]):
         return RawPool(ids, self._labels(table), ArrayReader(images), sizes, None, content, self._groups(table))
 
     def _labels(self, table: _Table) -> list[RawLabel]:
-        return [
-            self._label(cell, table.place(number, self.spec.label)) for number, cell in table.items(self.spec.label)
-        ]
+        if isinstance(self.spec.label, str):
+            return self._column_of_labels(table, self.spec.label)
+        columns = [self._column_of_labels(table, column) for column in self.spec.label]
+        return [MultiLabel(tuple(map(str, cells))) for cells in zip(*columns, strict=True)]
+
+    def _column_of_labels(self, table: _Table, column: str) -> list[RawLabel]:
+        return [self._label(cell, table.place(number, column)) for number, cell in table.items(column)]
 
     def _label(self, cell: Any, place: str) -> RawLabel:
         if _is_whole(cell) and (not isinstance(cell, bool) or len(self.task.class_list) == 2):

@@ -1,0 +1,141 @@
+"""`evalsuite bias`: how people of each group are labelled and classified on FairFace, next to the paper."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalsuite.cli.options import (
+    Command,
+    as_flags,
+    data_root_option,
+    include_path_option,
+    trust_adapters_option,
+)
+from evalsuite.cli.predict import encoding_options, one_model_option
+from evalsuite.cli.tables import emit, written_options
+from evalsuite.cli.terminal import say
+from evalsuite.data.place import DataPlace
+from evalsuite.errors import UsageError
+from evalsuite.options import RunOptions, build, declared
+from evalsuite.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evalsuite.records import Result
+    from evalsuite.results.bias_tables import BiasPaper
+
+RUN = ("output", "limit", "prompts", "overwrite", "verify", "download")
+"""Options of a run that this command has, too."""
+
+
+@click.command(
+    "bias",
+    cls=Command,
+    epilog="""
+    evalsuite describe fairface                      how to get the images
+    evalsuite bias -m ViT-L/14 --data-root DIR       tables 6 and 7 and, zero-shot, 3 to 5; reads 10,954 images
+    evalsuite bias -m ViT-L/14 --probes              also linear probes, which read 86,744 more
+    evalsuite bias -m ViT-L/14 --prompts mine.yaml   with templates of your own
+    evalsuite bias -m ViT-L/14 --to bias.csv         a line for each share
+    """,
+)
+@one_model_option
+@click.option(
+    "--probes", is_flag=True, help="Also fit linear probes for tables 3 to 5: the training images are encoded."
+)
+@as_flags(*(option for option in declared(RunOptions) if option.name in RUN))
+@data_root_option
+@trust_adapters_option
+@include_path_option
+@encoding_options
+@written_options
+def bias(
+    model: str,
+    probes: bool,
+    format_name: str | None,
+    raw: bool,
+    target: Path | None,
+    include_paths: tuple[Path, ...],
+    **keywords: Any,
+) -> int:
+    """Show how often a model gives people of each race, gender and age labels of crime or animals.
+
+    Faces of FairFace, tables 3 to 7 of the CLIP paper, over a named set of templates. What is stored is not computed
+    again.
+    """
+    if keywords["offline"]:
+        # Libraries below read it when they are imported.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from evalsuite.report.bias import build_bias
+    from evalsuite.report.bias_formats import FORMATS, to_csv
+    from evalsuite.report.formats import format_of
+    from evalsuite.results.bias_tables import read_bias_paper
+    from evalsuite.results.library import load_numbers
+
+    chosen = format_name or (format_of(target, FORMATS) if target else "markdown")
+    options = build(RunOptions, keywords, command=printable(shlex.join(["evalsuite", *sys.argv[1:]])))
+    options = replace(options, log_samples=True)
+    paper = read_bias_paper()
+    results = _measured(model, probes, paper, include_paths, options, keywords)
+    errors = _complain(results, model, probes)
+    table, _ = load_numbers([options.output])
+    asked = {(result.model, result.run_key, result.protocol, result.options_hash) for result in results}
+    asked |= {(name, key, "linear_probe", None) for name, key, _, _ in asked}
+    kept = table.where(lambda place: (place.model, place.state, place.protocol, place.options) in asked)
+    found = build_bias(kept, paper)
+    if found.tables or not errors:
+        text = to_csv(found, raw=True) if raw and chosen == "csv" else FORMATS[chosen](found)
+        emit(text, found.notes, sum(len(one.lines) for one in found.tables), target, chosen)
+    return 1 if errors else 0
+
+
+def _measured(
+    model: str,
+    probes: bool,
+    paper: BiasPaper,
+    include_paths: tuple[Path, ...],
+    options: RunOptions,
+    keywords: dict[str, Any],
+) -> Sequence[Result]:
+    """Do what is missing of the protocol `bias`, of zero-shot on the label sets, and of their probes where asked."""
+    from evalsuite.api import prepare
+    from evalsuite.cli.progress import make_reporter
+    from evalsuite.protocols import make_protocols
+    from evalsuite.report.bias import BIAS
+    from evalsuite.runner.loop import run_jobs
+    from evalsuite.tasks import TaskIndex
+
+    index = TaskIndex(include_paths)
+    results: list[Result] = []
+    protocols = ["zero_shot", *(["linear_probe"] if probes else [])]
+    for names, tasks in (([BIAS], [paper.task]), (protocols, list(paper.sets.values()))):
+        with make_reporter() as reporter:  # it counts the results of one run
+            place = build(DataPlace, keywords, progress=reporter)
+            jobs = prepare([model], index.select(tasks), make_protocols(names, {}, {}), options, place, reporter)
+            results += run_jobs(jobs, options, reporter)
+    return results
+
+
+def _complain(results: Sequence[Result], model: str, probes: bool) -> list[Result]:
+    """Say what has no number, after the reporter has said why; return the errors."""
+    errors = [result for result in results if result.status == "error"]
+    unfit = [result for result in results if result.status == "not_applicable"]
+    if unfit and not probes:
+        raise UsageError(
+            f"The model {model!r} has no text encoder: it cannot choose among labels in words (tables 6 and 7). Its "
+            f"linear probes (tables 3 to 5) are measured by: evalsuite bias -m {model} --probes"
+        )
+    if unfit:
+        say("No text encoder: tables 6 and 7 and zero-shot are left out.", err=True)
+    if errors:
+        names = ", ".join(f"{result.task} ({result.protocol})" for result in errors)
+        say(f"There is no number of {names}; what went wrong is said above and in the records.", err=True)
+    return errors
