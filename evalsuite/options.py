@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_or
 from evalsuite import config
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
+from evalsuite.text import listed
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -62,11 +62,14 @@ class Option:
         bounds: dict[str, Any] = dict(self.bounds)
         kind: Any = Annotated[get_args(self.kind)[0] if self.several else self.kind, Field(**bounds)]
         try:
+            if isinstance(value, bool) and self.kind is not bool:  # it would become 1
+                raise UsageError(f"{self.flag} {value}: {self._wanted()}.")
             if self.several:
                 return TypeAdapter(tuple[kind, ...]).validate_python(listed(value))
             return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
-            raise UsageError(f"{self.flag} {value}: {self._wanted()}.") from error
+            shown = ",".join(map(str, listed(value))) if self.several else value
+            raise UsageError(f"{self.flag} {shown}: {self._wanted()}.") from error
 
     def _wanted(self) -> str:
         if self.several and self.bounds:
@@ -132,44 +135,6 @@ def build(kind: Callable[..., T], given: Mapping[str, Any], prefix: str = "", **
     return kind(**chosen, **others)
 
 
-def listed(value: Any) -> list[Any]:
-    """Return the values of what takes several: a list as it is, a text taken apart at its commas, or one alone.
-
-    >>> listed("mnist, digits"), listed(["mnist", "a,b"]), listed(3)
-    (['mnist', 'digits'], ['mnist', 'a,b'], [3])
-    """
-    if isinstance(value, str):
-        return split_names(value)
-    return list(value) if isinstance(value, Sequence) else [value]
-
-
-MOST_COMMAS = 20
-"""Commas in the name of a file."""
-
-
-def split_names(text: str) -> list[str]:
-    """Return the names in a text, which have commas between them; a path that exists stays whole, commas and all.
-
-    `mnist,my,birds.yaml` is two names where there is a file `my,birds.yaml`.
-    """
-    parts, names = text.split(","), []
-    while parts:
-        most = min(len(parts), MOST_COMMAS + 1)
-        count = next((number for number in range(most, 1, -1) if _has_path(",".join(parts[:number]))), 1)
-        names.append(",".join(parts[:count]).strip())
-        parts = parts[count:]
-    return [name for name in names if name]
-
-
-def _has_path(name: str) -> bool:
-    """Say whether a name with a comma is the path of something that exists, or has one: `ARCH/TAG@PATH`, `FILE:f`."""
-    named = name.partition("?")[0].strip()
-    parted = [named.partition(sign) for sign in "@:/"]
-    forms = (named, named.rpartition(":")[0], *(path for before, _, path in parted if "," not in before))
-    # Path.exists() raises for what no file can be called
-    return any("," in form and os.path.exists(os.path.expanduser(form)) for form in forms)  # noqa: PTH110, PTH111
-
-
 def recorded(options: object) -> dict[str, Any]:
     """Return the options that decide numbers and are not the default: they tell results of one job apart."""
     return {
@@ -211,9 +176,13 @@ DecoderName = Literal["pillow", "torchvision"]
 """What decodes and resizes images."""
 
 
+CacheMode = Literal["keep", "last", "off"]
+"""What stays of the features: all, those of a model's last state, or none."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run. command: what the user typed, for the record."""
+    """How to run. command: what the user typed, for the record. cache: see `evalsuite.evaluate`."""
 
     output: Path = option(
         factory=config.default_output,
@@ -285,4 +254,10 @@ class RunOptions:
     )
     save_head: bool = option(False, help="Keep the fitted linear probe next to its result, for `evalsuite predict`.")
     log_samples: bool = option(False, help="Store every prediction: one parquet file per result.")
+    log_to: tuple[str, ...] = option(
+        (),
+        metavar="wandb|mlflow|tensorboard|trackio[:TARGET]",
+        help="Send the numbers to a tracker of experiments; TARGET is its project, experiment or folder.",
+    )
     command: str = ""
+    cache: CacheMode = "keep"

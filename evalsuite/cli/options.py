@@ -11,7 +11,8 @@ import click
 
 from evalsuite.cli.arguments import as_meant, volume_options, with_command
 from evalsuite.data.place import DataPlace
-from evalsuite.options import Option, declared, split_names
+from evalsuite.options import Option, declared
+from evalsuite.text import split_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,6 +107,11 @@ class Group(click.Group):
 def split_commas(values: Sequence[str]) -> list[str]:
     """Return the items of repeated, comma-separated options, each once, in order; see `split_names` for paths."""
     return list(dict.fromkeys(item for value in values for item in split_names(value)))
+
+
+def split_values(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> list[str]:
+    """Do as `split_commas`, for an option that hands its values over so."""
+    return split_commas(values)
 
 
 class Name(TextType):
@@ -245,19 +251,14 @@ def as_flags(*options: Option) -> Callable[[F], F]:
                 is_flag=item.kind is bool,
                 default=default,
                 multiple=item.several,
+                callback=split_values if item.several else None,
                 show_default=default is not None and item.kind is not bool,
                 metavar=item.metavar,
-                callback=_each if item.several else None,
                 help=item.help,
             )(command)  # fmt: skip
         return command
 
     return decorate
-
-
-def _each(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str] | None:
-    """Return the values of an option that takes several; one that is given and empty is an error of the option's."""
-    return (split_commas(values) or list(values)) if values else None
 
 
 def _click_type(item: Option) -> Any:

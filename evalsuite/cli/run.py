@@ -136,7 +136,7 @@ def run(
     for name in names:
         resolve(name)
 
-    from evalsuite.api import prepare
+    from evalsuite.api import check_data_root, log_results, prepare
     from evalsuite.cli.progress import make_reporter
     from evalsuite.runner.loop import run_jobs
     from evalsuite.runner.shards import slurm_shard
@@ -149,7 +149,7 @@ def run(
     if dry_run:
         options = replace(options, download=False)
     place = build(DataPlace, keywords, progress=reporter)
-    _check_data_root(keywords["data_root"], options)
+    check_data_root(keywords["data_root"], place, options)
     jobs = prepare(names, specs, chosen, options, place, reporter)
     if absent := index.without_file(choices):
         reporter.note(f"No task file yet for {counted(len(absent), 'task')} of the chosen groups: {', '.join(absent)}.")
@@ -158,18 +158,17 @@ def run(
     with reporter:
         results = run_jobs(jobs, options, reporter)
     left = [job for job in jobs if job.held is not None]
-    return _summarise(results, left, options, first_time=not given.models and volume() != "quiet")
+    code = _summarise(results, left, options, first_time=not given.models and volume() != "quiet")
+    problems = log_results(results, options.log_to)
+    for problem in problems:
+        say(problem, err=True)
+    return code or int(bool(problems))
 
 
 def _models(given: list[str], pretrained: tuple[str, ...]) -> list[str]:
     from evalsuite.models.spellings import with_weights
 
     return with_weights(given, split_commas(pretrained)) if pretrained else given or list(DEFAULT_MODELS)
-
-
-def _check_data_root(root: Path | None, options: RunOptions) -> None:
-    if root is not None and not root.is_dir() and not options.download:
-        raise UsageError(f"--data-root {root}: there is no such folder. Make it, or name the folder of your datasets.")
 
 
 def _assignments(settings: tuple[str, ...]) -> dict[str, str]:
