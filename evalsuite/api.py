@@ -259,7 +259,9 @@ def measure_speed(model: str, options: RunOptions, place: DataPlace, say: Callab
     return found, batch_size
 
 
-def open_model(model: str, options: RunOptions, place: DataPlace, say: Callable[[str], None]) -> ModelSession:
+def open_model(
+    model: str | ImageModel, options: RunOptions, place: DataPlace, say: Callable[[str], None]
+) -> ModelSession:
     """Return a model on the devices of these options; UsageError for a wrong name or device. say: told what is done."""
     check_writable(place.cache_dir, "--cache-dir")
     devices = parse_devices(options.device)
@@ -295,7 +297,7 @@ def leaderboard(
     named: dict[str, Any] = {
         name: listed(value) if isinstance(value, str) else value for name, value in filters.items()
     }
-    tasks = groups if isinstance(groups, Mapping) else tasks_of_tags(listed(groups))
+    tasks = groups if isinstance(groups, Mapping) else tasks_of_tags(listed(groups), table.numbers)
     return build_leaderboard(table, **named, groups=tasks, library=library)
 
 

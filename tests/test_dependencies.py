@@ -40,8 +40,8 @@ UNDECLARED = {"trackio": "an extra of it would hold back pandas for everybody, i
 ELSEWHERE = {ROOT / "benchmarks" / "peer.py"}
 """What runs in an environment of its own."""
 
-TOOLS = {"hatchling", "import-linter", "mypy", "pandas-stubs", "pytest-cov", "pytest-xdist", "ruff", "types-pyyaml",
-         "types-tabulate"}  # fmt: skip
+TOOLS = {"hatch-fancy-pypi-readme", "hatchling", "import-linter", "mkdocs", "mkdocs-material", "mkdocstrings", "mypy",
+         "pandas-stubs", "pytest-cov", "pytest-xdist", "ruff", "types-pyyaml", "types-tabulate"}  # fmt: skip
 """What a developer starts, or mypy reads; nothing imports it."""
 
 

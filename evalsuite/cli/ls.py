@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
     Group,
@@ -71,10 +72,9 @@ def tasks(choices: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from evalsuite.data.place import DataPlace
     from evalsuite.data.sources import sources_of
     from evalsuite.options import build
-    from evalsuite.tasks import TaskIndex
 
     rows, partial = [], []
-    place, index = build(DataPlace, options), TaskIndex(options["include_paths"])
+    place, index = build(DataPlace, options), task_index(options["include_paths"])
     for task in index.select([name for choice in split_commas(choices) or ["*"] for name in _like(choice, index)]):
         found = data_state(task, place)
         name = "absent" if found.state == "downloadable" else found.state
@@ -123,9 +123,7 @@ def _cell(value: Any) -> str:
 @json_option
 def groups(include_paths: tuple[Path, ...], as_json: bool) -> None:
     """List groups of tasks and the tags."""
-    from evalsuite.tasks import TaskIndex
-
-    index = TaskIndex(include_paths)
+    index = task_index(include_paths)
     rows: list[list[Any]] = []
     for name, members in index.groups.items():
         there = [member for member in members if member in index.files]

@@ -13,6 +13,7 @@ import click
 
 from evalsuite.cli.arguments import volume
 from evalsuite.cli.config_file import config_option
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
     ModelOrTask,
@@ -24,7 +25,7 @@ from evalsuite.cli.options import (
     tasks_option,
 )
 from evalsuite.cli.tables import show_board
-from evalsuite.cli.terminal import say, say_that_it_starts
+from evalsuite.cli.terminal import program, say, say_that_it_starts
 from evalsuite.columns import Column, as_table, room
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
@@ -52,8 +53,8 @@ PLAN = (
     Column("", wraps=True),
 )
 
-MORE = "evalsuite run -m pocket -t digits --protocol all"
-NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
+MORE = "run -m pocket -t digits --protocol all"
+NEXT_STEP = "run --model ViT-B/32 --tasks all --data-root DIR"
 
 
 @click.command(
@@ -122,10 +123,9 @@ def run(
     from evalsuite.cli.choosing import choose
     from evalsuite.models.names import resolve
     from evalsuite.protocols import make_protocols
-    from evalsuite.tasks import TaskIndex
 
     # What is wrong with names and options is said before torch is imported, which takes seconds.
-    index = TaskIndex(include_paths)
+    index = task_index(include_paths)
     given = choose(named, models, tasks, protocols, index)
     choices = given.tasks or list(DEFAULT_TASKS)
     specs = index.select(choices)
@@ -231,6 +231,6 @@ def _summarise(results: list[Result], left: list[ModelTaskJob], options: RunOpti
         say(f"{counted(len(left), 'pair')} of model and task left to others: {'; '.join(owners)}.", err=True)
         return EXIT_LEFT
     if first_time:
-        say(f"Next: what else the same features tell, in seconds:\n  {MORE}")
-        say(f"A real model on real datasets (DIR is where they are):\n  {NEXT_STEP}")
+        say(f"A real model on real datasets (DIR is where they are):\n  {program()} {NEXT_STEP}")
+        say(f"Next: what else the same features tell, in seconds:\n  {program()} {MORE}")
     return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, ModelOrTask, as_flags, include_path_option, models_option, tasks_option
 from evalsuite.cli.terminal import say, say_that_it_starts
 from evalsuite.columns import Column, as_table, room
@@ -56,9 +57,8 @@ def speed(
         # Libraries below read it when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
     from evalsuite.cli.choosing import choose
-    from evalsuite.tasks import TaskIndex
 
-    index = TaskIndex(include_paths)
+    index = task_index(include_paths)
     given = choose(named, models, tasks, (), index)
     specs = index.select(given.tasks or DEFAULT_TASKS)
     say_that_it_starts()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -53,6 +55,15 @@ def say_that_it_starts() -> None:
     """Say at once that something goes on, where torch and what is built on it have to be imported first."""
     if "torch" not in sys.modules and volume() != "quiet":
         say(f"evalsuite {__version__}: loading torch and the libraries of models ...", err=True)
+
+
+def program() -> str:
+    """Return what a person types for this command line: `evalsuite` where the shell finds it, else its path."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return "python -m evalsuite"
+    found = shutil.which("evalsuite")
+    return "evalsuite" if not started.is_file() or (found and started.samefile(found)) else shlex.quote(sys.argv[0])
 
 
 class _Printable(logging.Formatter):
