@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from evalsuite.cli.options import (
 )
 from evalsuite.cli.tables import Shown, names_option, shown_options, write_output
 from evalsuite.cli.terminal import say
+
+if TYPE_CHECKING:
+    from evalsuite.results.numbers import Numbers
 
 
 @click.command(
@@ -87,6 +91,7 @@ def report(
         left_out=warnings,
         version=__version__,
         library=library,
+        numbers=_chosen(table, shown),
         folder=target.resolve().parent,
         tell=tell,
     )
@@ -95,3 +100,14 @@ def report(
     say(f"Wrote {counted(len(board.rows), 'row')} and {counted(len(board.tasks), 'task')} to {target} ({size}).")
     if show and not webbrowser.open(target.resolve().as_uri()):
         say(f"There is no browser here. Open it elsewhere: {target.resolve()}", err=True)
+
+
+def _chosen(table: Numbers, shown: Shown) -> Numbers:
+    """Return what the filters let through, of all protocols unless some are named."""
+    from evalsuite.results.naming import select
+    from evalsuite.results.numbers import Numbers
+
+    filters = {name: names for name, names in shown.filters.items() if name != "include_partial"}
+    chosen = select(table, **filters).chosen
+    kept = (number for number in chosen.numbers if shown.include_partial or not number.partial)
+    return Numbers(tuple(kept), chosen.failures)
