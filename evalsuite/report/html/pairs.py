@@ -35,7 +35,10 @@ def paired_rows(rows: Sequence[Row]) -> Pairs:
 
 def _pair(first: Row, second: Row, *, bootstrap: bool) -> tuple[str, dict[str, tuple[float, float, float]]]:
     keys = f"{row_key(first)} {row_key(second)}"
-    one, other = (Contender(row.described, {cell.job: cell for cell in row.cells.values()}) for row in (first, second))
+    one, other = (
+        Contender(row.described, {cell.job: cell for cell in row.cells.values() if bootstrap or _is_counted(cell)})
+        for row in (first, second)
+    )
     if not any(job in other.numbers and other.numbers[job].metric == cell.metric for job, cell in one.numbers.items()):
         return keys, {}
     tested = {
