@@ -15,11 +15,14 @@ from evalsuite.metrics import METRICS
 from evalsuite.report.editions import editions
 from evalsuite.report.html.details import Detail, choose, look_behind, preference
 from evalsuite.report.html.figures import Figure, cost_figures, legend, task_dots, zero_shot_figures
+from evalsuite.report.html.sections import SECTIONS
+from evalsuite.report.html.sections.base import DrawnSection, drawn
 from evalsuite.report.html.tables import board_table, group_tasks, heat_map
 from evalsuite.report.html.templates import TEMPLATES, environment
 from evalsuite.report.html.thumbnails import thumbnails
 from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.library import Library
+from evalsuite.results.numbers import Numbers
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.text import counted, printable, shortened
@@ -53,20 +56,22 @@ def report_page(
     version: str = "",
     limit: int = LIMIT_BYTES,
     library: Library | None = None,
+    numbers: Numbers | None = None,
 ) -> str:
     """Return the page of a leaderboard.
 
     detail: models to look behind, by default the best measured one of each task and protocol. index, place: where
     task files and images are. left_out: files that could not be read, named on the page. version: of this package.
-    limit: bytes above which thumbnails are dropped. library: of published rows that the figures need. UsageError for a
-    name in `detail` that has no result.
+    limit: bytes above which thumbnails are dropped. library: of published rows that the figures need. numbers:
+    what the optional sections are made from, of all protocols. UsageError for a name in `detail` that has no result.
     """
     index = index or TaskIndex()
     specs = {task: index.load(task) for task in board.tasks if task in index.files}
     details = [look_behind(item, specs.get(item.task)) for item in choose(board, detail)]
     pictured = _with_thumbnails(details, specs, place or DataPlace())
     zero_shot = zero_shot_figures(board, detail, library)
-    render = _renderer(board, zero_shot, specs, left_out, version)
+    further = drawn(SECTIONS, numbers or Numbers(), index)
+    render = _renderer(board, zero_shot, further, specs, left_out, version)
     page = render(pictured)
     if len(page.encode()) > limit and any(mistake.image for item in pictured for mistake in item.mistakes):
         page = render([replace(item, notes=(*item.notes, TOO_LARGE)) if item.mistakes else item for item in details])
@@ -91,6 +96,7 @@ def _pictured(detail: Detail, images: Mapping[str, str], problem: str) -> Detail
 def _renderer(
     board: Leaderboard,
     zero_shot: Sequence[Figure],
+    further: Sequence[DrawnSection],
     specs: Mapping[str, TaskSpec],
     left_out: Sequence[str],
     version: str,
@@ -104,6 +110,7 @@ def _renderer(
         "table": board_table(board, groups),
         "heat": heat_map(board),
         "zero_shot": zero_shot,
+        "further": further,
         "cost": cost,
         "legend": legend(cost.families),
         "leaders": _leaders(board.rows),
