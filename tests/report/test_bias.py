@@ -124,7 +124,6 @@ def test_the_page_has_the_tables_and_what_they_cannot_say() -> None:
         "Table 6: ",
         "Table 7: ",
         "<td>25.0</td>",
-        "12.",
         "&lt;b&gt;",
         "Exact reproduction",
         "<svg",
