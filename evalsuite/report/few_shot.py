@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from evalsuite.results.numbers import ModelKey, Number, newest
 
@@ -92,7 +93,7 @@ def matching_notes(numbers: Sequence[Number]) -> list[str]:
 
 
 def _shots(few: Number) -> list[dict[str, float]]:
-    shots = few.record.details.get("shots") if few.record else None
+    shots: Any = few.record.details.get("shots") if few.record else None
     return shots if isinstance(shots, list) else []
 
 

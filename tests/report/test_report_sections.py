@@ -11,7 +11,9 @@ from evalsuite.records import MetricRecord, Result
 from evalsuite.report.html.page import report_page
 from evalsuite.report.html.sections.base import Section, drawn
 from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.report.robustness import build_robustness
 from evalsuite.results.numbers import Numbers
+from evalsuite.results.shift import read_shift_tables
 from evalsuite.tasks import TaskIndex
 
 SHOTS = [
@@ -59,6 +61,44 @@ def test_a_model_without_texts_has_a_curve_and_nothing_to_match() -> None:
     assert "match zero-shot" not in found
 
 
+def calibration(before: float, after: float | None) -> dict[str, Any]:
+    errors = [{"ece": one, "nll": 1.0, "brier": 0.5} if one is not None else None for one in (before, after)]
+    return {
+        "calibration": {"bins": 15, "validation": 9, "before": errors[0], "after": errors[1], "temperatures": [2.0]}
+    }
+
+
+def test_calibration_before_and_after_a_temperature() -> None:
+    table = Numbers.of([
+        measured("linear_probe", 0.9, **calibration(0.10, 0.02)),
+        measured("linear_probe", 0.8, task="mnist", **calibration(0.20, 0.04)),
+        measured("zero_shot", 0.6, **calibration(0.30, None)),
+    ])  # fmt: skip
+    found = section(report_page(build_leaderboard(table), numbers=table), "calibration")
+    assert "m, linear_probe 15.0 → 3.0; m, zero_shot 30.0." in found
+    assert "<td>10.0 → 2.0</td><td>20.0 → 4.0</td>" in found and "<td>30.0</td>" in found
+
+
+def test_shift_has_the_effective_robustness_of_what_was_measured() -> None:
+    named = {"linear_probe": (0.862, 0.77), "zero_shot": (0.7, 0.69)}
+    results = [
+        measured(protocol, value, task=task)
+        for protocol, values in named.items()
+        for task, value in zip(("imagenet", "imagenet_v2"), values, strict=True)
+    ]
+    found = section(page_of(*results), "shift")
+    assert "m (zero_shot, measured) 69.0 at 70.0" in found
+    effective = {
+        f"{row.labels[1]}": row.cells["imagenet_v2"].effective
+        for row in build_robustness(Numbers.of(results), read_shift_tables()).rows
+        if row.labels[0] == "m"
+    }
+    for protocol, points in effective.items():
+        assert points is not None and f"{100 * points:+.1f})" in found, protocol
+
+
 def test_without_numbers_for_it_there_is_no_section() -> None:
     page = page_of(measured("zero_shot", 0.6), measured("linear_probe", 0.9))
-    assert section(page, "leaderboard") and not section(page, "few-shot") and "#few-shot" not in page
+    assert section(page, "leaderboard")
+    for name in ("few-shot", "calibration", "shift"):
+        assert not section(page, name) and f"#{name}" not in page

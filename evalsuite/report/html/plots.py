@@ -68,7 +68,7 @@ def difference_bars(bars: Sequence[Bar], title: str) -> Markup:
     for number, bar in enumerate(bars):
         y, ahead, said = 4 + ROW * (number + 0.5), bar.value >= 0, _points(bar)
         start, end = sorted((scale(0), scale(bar.value)))
-        parts.append(text(0, y, _cut(bar.label, 17)))
+        parts.append(text(0, y, cut(bar.label, 17)))
         parts.append(
             box(start, y - 7, max(1.0, end - start), 14, "ahead" if ahead else "behind", f"{bar.label} {said}")
         )
@@ -88,7 +88,7 @@ def dot_plot(dots: Sequence[Dot], title: str) -> Markup:
         parts.append(text(scale(step), bottom + 9, f"{step:g}", "middle", "tick"))
     for number, dot in enumerate(dots):
         y = 4 + ROW * (number + 0.5)
-        parts.append(text(0, y, _cut(dot.label)))
+        parts.append(text(0, y, cut(dot.label)))
         if dot.interval is not None:
             parts.append(line(scale(dot.interval[0]), y, scale(dot.interval[1]), y, f"interval {dot.kind}"))
         parts.append(_mark(scale(dot.value), y, dot))
@@ -150,7 +150,7 @@ def share_bars(bars: Sequence[Bar], title: str) -> Markup:
     parts: list[Markup] = []
     for number, bar in enumerate(bars):
         y = ROW * (number + 0.5)
-        parts.append(text(0, y, _cut(bar.label)))
+        parts.append(text(0, y, cut(bar.label)))
         parts.append(box(left, y - 7, longest, 14, "track"))
         parts.append(box(left, y - 7, bar.value * longest, 14, "bar", f"{bar.label}: {bar.value:.1%} {bar.note}"))
         parts.append(text(WIDTH, y, f"{bar.value:.1%}", "end", "number"))
@@ -209,5 +209,6 @@ def _names(named: Sequence[Point], points: Sequence[Point], across: Scale, down:
     return parts
 
 
-def _cut(label: str, letters: int = LETTERS) -> str:
+def cut(label: str, letters: int = LETTERS) -> str:
+    """Return a label that is not longer than so many letters."""
     return label if len(label) <= letters else f"{label[: letters - 1]}…"
