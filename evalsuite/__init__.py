@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evalsuite.processors import share_processors
 
 if TYPE_CHECKING:
-    from evalsuite.api import Results, evaluate, leaderboard, load_model, load_task, wrap_module
+    from evalsuite.api import Results, compare, evaluate, leaderboard, load_model, load_task, wrap_module
     from evalsuite.errors import EvalsuiteError, UsageError
     from evalsuite.records import Result
 
@@ -23,6 +23,7 @@ _WHERE = {
     "Result": "evalsuite.records",
     "Results": "evalsuite.api",
     "UsageError": "evalsuite.errors",
+    "compare": "evalsuite.api",
     "evaluate": "evalsuite.api",
     "leaderboard": "evalsuite.api",
     "load_model": "evalsuite.api",
@@ -35,6 +36,7 @@ __all__ = [
     "Result",
     "Results",
     "UsageError",
+    "compare",
     "evaluate",
     "leaderboard",
     "load_model",

@@ -59,6 +59,11 @@ def flush(descriptor: int, path: Path) -> None:
         )
 
 
+def temporary_name(folder: Path, suffix: str = "") -> Path:
+    """Return a name in a folder that no other process uses: what is left there of this one is swept when it is over."""
+    return folder / f"{TEMPORARY_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{suffix}"
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it."""
     path.mkdir(parents=True, exist_ok=True)
@@ -77,7 +82,7 @@ def move(source: Path, target: Path) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder, if it is there, in one step; what a process that is killed leaves of it has a temporary name."""
-    gone = _temporary(folder.parent)
+    gone = temporary_name(folder.parent)
     try:
         folder.rename(gone)
     except FileNotFoundError:
@@ -180,7 +185,7 @@ def check_writable(folder: Path, option: str) -> None:
 
     Raises UsageError that names the option to change.
     """
-    probe = _temporary(folder)
+    probe = temporary_name(folder)
     try:
         make_folder(folder)
         sweep(folder)  # of a probe, too, whose process was killed
@@ -207,7 +212,7 @@ def _temporary_for(path: Path, suffix: str = "") -> Iterator[Path]:
     if folder not in _SWEPT and not folder.name.startswith(TEMPORARY_PREFIX):
         _SWEPT.add(folder)
         sweep(folder)
-    temporary = _temporary(folder, suffix)
+    temporary = temporary_name(folder, suffix)
     try:
         yield temporary
         _flush_folder(folder)
@@ -219,10 +224,6 @@ def _temporary_for(path: Path, suffix: str = "") -> Iterator[Path]:
     except BaseException:
         discard(temporary)
         raise
-
-
-def _temporary(folder: Path, suffix: str = "") -> Path:
-    return folder / f"{TEMPORARY_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{suffix}"
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_or
 from evalsuite import config
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
+from evalsuite.text import listed
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -61,11 +62,14 @@ class Option:
         bounds: dict[str, Any] = dict(self.bounds)
         kind: Any = Annotated[get_args(self.kind)[0] if self.several else self.kind, Field(**bounds)]
         try:
+            if isinstance(value, bool) and self.kind is not bool:  # it would become 1
+                raise UsageError(f"{self.flag} {value}: {self._wanted()}.")
             if self.several:
-                return TypeAdapter(tuple[kind, ...]).validate_python(_apart(value))
+                return TypeAdapter(tuple[kind, ...]).validate_python(listed(value))
             return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
-            raise UsageError(f"{self.flag} {value}: {self._wanted()}.") from error
+            shown = ",".join(map(str, listed(value))) if self.several else value
+            raise UsageError(f"{self.flag} {shown}: {self._wanted()}.") from error
 
     def _wanted(self) -> str:
         if self.several and self.bounds:
@@ -131,12 +135,6 @@ def build(kind: Callable[..., T], given: Mapping[str, Any], prefix: str = "", **
     return kind(**chosen, **others)
 
 
-def _apart(value: Any) -> list[Any]:
-    """Return the values of an option that takes several: a list, texts with commas, or one alone."""
-    given = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
-    return [part for one in given for part in (one.split(",") if isinstance(one, str) else [one])]
-
-
 def recorded(options: object) -> dict[str, Any]:
     """Return the options that decide numbers and are not the default: they tell results of one job apart."""
     return {
@@ -178,9 +176,13 @@ DecoderName = Literal["pillow", "torchvision"]
 """What decodes and resizes images."""
 
 
+CacheMode = Literal["keep", "last", "off"]
+"""What stays of the features: all, those of a model's last state, or none."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run. command: what the user typed, for the record."""
+    """How to run. command: what the user typed, for the record. cache: see `evalsuite.evaluate`."""
 
     output: Path = option(
         factory=config.default_output,
@@ -252,4 +254,10 @@ class RunOptions:
     )
     save_head: bool = option(False, help="Keep the fitted linear probe next to its result, for `evalsuite predict`.")
     log_samples: bool = option(False, help="Store every prediction: one parquet file per result.")
+    log_to: tuple[str, ...] = option(
+        (),
+        metavar="wandb|mlflow|tensorboard|trackio[:TARGET]",
+        help="Send the numbers to a tracker of experiments; TARGET is its project, experiment or folder.",
+    )
     command: str = ""
+    cache: CacheMode = "keep"

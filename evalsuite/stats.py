@@ -4,6 +4,8 @@ The paper's rule for "as good as the best" (table 10): a Clopper-Pearson interva
 accuracy, from the size of the test set. Metrics that are no plain share of samples get a bootstrap. Two models on
 the same samples are compared sample by sample, which sees smaller differences than two intervals do: exact McNemar
 for accuracies, a paired bootstrap for the others, and Holm's correction where many tasks are tested at once.
+
+scipy takes a third of a second to import, so the functions that need it import it.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, betaincinv, ndtr, ndtri
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import Labels, Metric, Scores, Weighted
@@ -74,6 +76,8 @@ def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> Interval:
     >>> round(clopper_pearson(0, 10, level=0.95).high, 4)  # 1 - 0.025 ** (1 / 10)
     0.3085
     """
+    from scipy.special import betaincinv
+
     _check_level(level)
     if n < 1 or not 0 <= successes <= n:
         raise EvalsuiteError(f"An interval needs 0 <= successes <= n and n >= 1; got {successes} of {n}.")
@@ -101,12 +105,31 @@ def bootstrap(
     _check_level(level)
     if resamples < 1:
         raise EvalsuiteError(f"A bootstrap needs at least one resample; got {resamples}.")
-    draw = _weighted(metric, scores, labels)
-    rng = np.random.default_rng(seed)
-    values = [_one_draw(draw, len(labels), rng) for _ in range(resamples)]
+    values = resampled(metric, [(scores, labels, np.arange(len(labels)))], resamples=resamples, seed=seed)
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(float(low), float(high), level, "bootstrap")
+
+
+def resampled(
+    metric: Metric,
+    folds: Sequence[tuple[Scores, Labels, NDArray[np.intp]]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Return (resamples,) values of a metric, averaged over folds, each on samples drawn with replacement.
+
+    folds: scores, labels and units, see `PairedScores`. Models with the same labels, units and seed get the same draws.
+    """
+    parts = [(_weighted(metric, scores, labels), units) for scores, labels, units in folds]
+
+    def mean(counts: NDArray[np.float64]) -> float:
+        return float(np.mean([draw(counts[units]) for draw, units in parts]))
+
+    n = 1 + max(int(units.max()) for _, _, units in folds)
+    rng = np.random.default_rng(seed)
+    return np.array([_one_draw(mean, n, rng) for _ in range(resamples)])
 
 
 def interval_for(metric: Metric, scores: Scores, labels: Labels, seed: int = 0) -> Interval:
@@ -128,8 +151,15 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], level: float = 
     if first.ndim != 1 or first.shape != second.shape or len(first) == 0:
         raise EvalsuiteError(f"McNemar's test needs two equally long rows; got {first.shape} and {second.shape}.")
     n, only_first, only_second = len(first), int((first & ~second).sum()), int((second & ~first).sum())
-    p = min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+    p = mcnemar_p(only_first, only_second)
     return Difference((only_first - only_second) / n, tango(only_first, only_second, n, level), MCNEMAR, p)
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """Return the two-sided p of the exact McNemar test, from how often one model alone is right."""
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
 
 
 def tango(only_first: int, only_second: int, n: int, level: float = LEVEL) -> Interval:
@@ -144,7 +174,7 @@ def tango(only_first: int, only_second: int, n: int, level: float = LEVEL) -> In
     (0.0054, 0.0183)
     """
     _check_level(level)
-    z, observed = -float(ndtri((1 - level) / 2)), (only_first - only_second) / n
+    z, observed = deviations(level), (only_first - only_second) / n
 
     def score(difference: float) -> float:
         """Return how many standard deviations the observed difference is above a true one."""
@@ -196,8 +226,22 @@ def paired_bootstrap(
     value, spread = difference(np.ones(n)), float(draws.std(ddof=1))
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
-    p = 1.0 if spread == 0 else 2 * float(ndtr(-abs(value) / spread))
+    p = 1.0 if spread == 0 else normal_p(value / spread)
     return Difference(value, Interval(float(low), float(high), level, "bootstrap"), PAIRED_BOOTSTRAP, p)
+
+
+def deviations(level: float) -> float:
+    """Return how many standard deviations of a normal lie between its mean and each end of an interval of `level`."""
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def normal_p(deviation: float) -> float:
+    """Return the two-sided probability that a normal is at least so many standard deviations off its mean.
+
+    >>> round(normal_p(-1.96), 3)
+    0.05
+    """
+    return math.erfc(abs(deviation) / math.sqrt(2))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

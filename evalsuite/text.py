@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from typing import Any
 
 
 def counted(count: int, noun: str) -> str:
@@ -32,6 +33,17 @@ def shortened(names: Sequence[str], most: int = 5) -> str:
     """
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def listed(given: Any) -> list[Any]:
+    """Return what was given in place of a list: a text is taken apart at its commas, a list is what it is.
+
+    >>> listed("digits, mnist"), listed(["a,b.yaml"]), listed(7), listed("")
+    (['digits', 'mnist'], ['a,b.yaml'], [7], [])
+    """
+    if isinstance(given, str):
+        return [part for part in map(str.strip, given.split(",")) if part]
+    return list(given) if isinstance(given, Sequence | Set) else [given]
 
 
 def duration(seconds: float) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from evalsuite.cli.options import Command, Group, ModelName
+from evalsuite.cli.options import Command, Group, ModelName, split_commas
 from evalsuite.cli.tables import RAW, Shown, deliver, measured_options, shown_options
 from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
+    from evalsuite.report.eval_results import Units
     from evalsuite.results.numbers import Number
 
 target_option = click.option(
@@ -25,7 +27,7 @@ target_option = click.option(
 
 @click.group(cls=Group)
 def export() -> None:
-    """Write results for other programs: csv, parquet, or the head of a model card."""
+    """Write results for other programs: csv, parquet, the head of a model card, or what the hub's leaderboards read."""
 
 
 @export.command(
@@ -92,6 +94,71 @@ def model_card(shown: Shown, model: str, target: Path | None) -> None:
     index = TaskIndex()
     titles = {name: index.load(name).title for name in {number.task for number in numbers} if name in index.files}
     deliver(model_card(numbers, titles), target)
+
+
+def _repositories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Return task -> repository."""
+    found = {}
+    for value in split_commas(values):
+        task, _, repository = value.partition("=")
+        if not task or repository.count("/") != 1 or repository.startswith("/") or repository.endswith("/"):
+            raise click.BadParameter(f"{value!r} is not of the form TASK=ORG/NAME, such as mnist=ylecun/mnist.")
+        found[task] = repository
+    return found
+
+
+@export.command(
+    "eval-results",
+    cls=Command,
+    epilog="""
+    evalsuite export eval-results ViT-B/32 --protocol zero_shot --to .eval_results/zero_shot.yaml
+    evalsuite export eval-results my_model -t my_birds --dataset my_birds=me/birds --units percent
+    """,
+)
+@click.argument("model", type=ModelName())
+@measured_options
+@click.option(
+    "--units",
+    type=click.Choice(["fraction", "percent"]),
+    default="fraction",
+    show_default=True,
+    help="What the leaderboard counts in.",
+)
+@click.option(
+    "--dataset",
+    "repositories",
+    multiple=True,
+    metavar="TASK=ORG/NAME",
+    callback=_repositories,
+    help="Dataset repository whose leaderboard is meant, in place of that of the images or the task file.",
+)
+@click.option("--task-id", default="default", show_default=True, help="Task in the eval.yaml of the repository.")
+@target_option
+def eval_results(
+    shown: Shown, model: str, units: Units, repositories: dict[str, str], task_id: str, target: Path | None
+) -> None:
+    """Write the `.eval_results/*.yaml` from which the hub's leaderboards take results: what was measured of MODEL."""
+    from evalsuite.report.eval_results import eval_results
+
+    numbers = _numbers(shown, [model])
+    homes = _homes({number.task for number in numbers})
+    text, left_out = eval_results(numbers, homes, named=repositories, units=units, task_id=task_id)
+    deliver(text, target)
+    for line in left_out:
+        say(line, err=True)
+
+
+def _homes(tasks: Iterable[str]) -> dict[str, str]:
+    """Return the dataset repository of each task whose file names one; the first, in the order of its sources."""
+    from evalsuite.tasks import TaskIndex
+
+    index = TaskIndex()
+    repositories = {
+        name: [repo for source in index.load(name).sources if (repo := getattr(source, "repo", None))]
+        for name in tasks
+        if name in index.files
+    }
+    return {name: found[0] for name, found in repositories.items() if found}
 
 
 def _numbers(shown: Shown, models: list[str] | None = None) -> list[Number]:

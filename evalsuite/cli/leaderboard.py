@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,6 @@ from evalsuite.cli.tables import RAW, Shown, emit, names_option, shown_options
 
 if TYPE_CHECKING:
     from evalsuite.report.table import Leaderboard
-
-MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite", "medical", "action")
-"""Kinds of tasks on which encoders are known to differ (paper, sections 3.1.5 and 6)."""
 
 
 @click.command(
@@ -71,6 +67,7 @@ def leaderboard(
     from evalsuite.report.formats import FORMATS, format_of, to_csv
     from evalsuite.report.leaderboard import build_leaderboard
     from evalsuite.results.library import Library
+    from evalsuite.results.naming import tasks_of_tags
     from evalsuite.results.numbers import Numbers
 
     place = "terminal" if sys.stdout.isatty() else "markdown"
@@ -83,7 +80,7 @@ def leaderboard(
         table,
         **shown.filters,
         baselines=baselines,
-        groups=_groups(groups),
+        groups=tasks_of_tags(groups),
         claims=claims,
         library=library,
     )
@@ -101,14 +98,3 @@ def _show(board: Leaderboard) -> None:
 
     console = Console(highlight=False)
     console.print(*renderables(board, console.width), sep="\n")
-
-
-def _groups(tags: Sequence[str]) -> dict[str, list[str]]:
-    """Return the tasks of each tag; `main` stands for MAIN_TAGS."""
-    if not tags:
-        return {}
-    from evalsuite.tasks import TaskIndex
-
-    index = TaskIndex()
-    chosen = dict.fromkeys(name for tag in tags for name in (MAIN_TAGS if tag == "main" else (tag,)))
-    return {tag: index.expand(f"tag:{tag}") for tag in chosen}

@@ -100,6 +100,11 @@ def split_commas(values: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(item for item in items if item))
 
 
+def split_values(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> list[str]:
+    """Do as `split_commas`, for an option that hands its values over so."""
+    return split_commas(values)
+
+
 class Name(TextType):
     """A name, or several with commas between them; completes the known ones when the shell asks."""
 
@@ -221,6 +226,7 @@ def as_flags(*options: Option) -> Callable[[F], F]:
                 is_flag=item.kind is bool,
                 default=default,
                 multiple=item.several,
+                callback=split_values if item.several else None,
                 show_default=default is not None and item.kind is not bool,
                 metavar=item.metavar,
                 help=item.help,
@@ -237,7 +243,7 @@ def _click_type(item: Option) -> Any:
     if item.keyword == "prompts":
         return PromptsName()
     if item.several:
-        return str  # the option itself takes the commas apart and checks
+        return str  # the option itself checks
     if item.auto:
         return Auto(int(item.bounds["ge"]))
     if "ge" in item.bounds:

@@ -5,59 +5,23 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.filesize import decimal
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from evalsuite.progress import BYTES
-from evalsuite.records import Result, Timings
-from evalsuite.runner.base import Reporter
+from evalsuite.runner.reporters import LineReporter, Pace, SlowLineReporter
 from evalsuite.text import on_one_line, printable
 
-SECONDS_BETWEEN_LINES = 15.0
-"""How often a log gets a line while something long goes on."""
 
-
-@dataclass
-class Pace:
-    """How fast one thing advances; what was there when it began took no time."""
-
-    what: str
-    unit: str
-    begun_with: int
-    begun: float
-
-    def rate(self, done: int) -> float:
-        """Return how much was done per second so far; 0 if nothing was."""
-        elapsed = time.monotonic() - self.begun
-        return (done - self.begun_with) / elapsed if elapsed > 0 else 0.0
-
-    def amount(self, count: float) -> str:
-        """Return a number of these units: 1.2 MB, or 1,797."""
-        if self.unit == BYTES:
-            return decimal(int(count))
-        return f"{count:,}" if isinstance(count, int) else f"{count:,.1f}"
-
-    def state(self, done: int, total: int | None) -> str:
-        """Return how much is done of how much: 120/899 images."""
-        unit = "" if self.unit == BYTES else f" {self.unit}"
-        return f"{self.amount(done)}/{'?' if total is None else self.amount(total)}{unit}"
-
-
-class ConsoleReporter(Reporter):
+class ConsoleReporter(LineReporter):
     """Common to both: lines for what begins, ends and goes wrong. console: stderr where none is given."""
 
     def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self._jobs = 0
-        self._finished = 0
-        self._last_message = ""
 
     def __enter__(self) -> Self:
         return self
@@ -73,37 +37,6 @@ class ConsoleReporter(Reporter):
     def note(self, text: str) -> None:
         """Print a line."""
         self.console.print(printable(text), markup=False)
-
-    def start(self, jobs: int) -> None:
-        """Remember how many jobs there are."""
-        self._jobs = jobs
-
-    def job(self, model: str, task: str, protocols: Sequence[str]) -> None:
-        """Say what is worked on."""
-        self.note(f"{model} on {task}: {', '.join(protocols)}")
-
-    def result(self, result: Result, stored: bool) -> None:
-        """Print the result in a line."""
-        self._finished += 1
-        head = f"[{self._finished}/{self._jobs}] {result.model} {result.task} {result.protocol}:"
-        if result.metric is not None:
-            took = "stored" if stored else _took(result.timings)
-            self.note(f"{head} {result.metric.name} {100 * result.metric.value:.2f} % ({took})")
-        else:
-            message = result.error.message if result.error else ""
-            shown = "as above" if message == self._last_message else message
-            self._last_message = message
-            self.note(f"{head} {result.status.replace('_', ' ')}: {shown}")
-        for warning in result.warnings if not stored else ():
-            self.note(f"  warning: {warning}")
-
-
-def _took(timings: Timings) -> str:
-    """Say how long a job took and, where it encoded images, how fast and how busy the device was."""
-    if timings.image_pass is None or timings.images_per_second is None:
-        return f"{timings.total:.1f} s"
-    busy = min(timings.image_pass.device_busy, 1.0)
-    return f"{timings.total:.1f} s; {timings.images_per_second:,.0f} images/s, the device busy {busy:.0%}"
 
 
 class TerminalReporter(ConsoleReporter):
@@ -158,29 +91,8 @@ class TerminalReporter(ConsoleReporter):
             self._shown.clear()
 
 
-class LogReporter(ConsoleReporter):
-    """A line now and then, with rate and time left; also one when a file begins to come."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        super().__init__(console)
-        self._paces: dict[str, tuple[Pace, float]] = {}
-
-    def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
-        """Print a line if the last one of this thing is some time ago."""
-        now = time.monotonic()
-        if what not in self._paces:
-            self._paces[what] = (Pace(what, unit, done, now), now)
-            if unit == BYTES:
-                kept = f", {decimal(done)} are there already" if done else ""
-                self.note(f"  {what}: {'?' if total is None else decimal(total)}{kept}")
-            return
-        pace, last = self._paces[what]
-        if now - last >= SECONDS_BETWEEN_LINES and (rate := pace.rate(done)) > 0:
-            self._paces[what] = (pace, now)
-            left = "" if total is None else f", {(total - done) / rate:,.0f} s left"
-            self.note(f"  {what}: {pace.state(done, total)}, {pace.amount(rate)}/s{left}")
-        if total is not None and done >= total:
-            del self._paces[what]
+class LogReporter(ConsoleReporter, SlowLineReporter):
+    """A line now and then, for a file or a pipe."""
 
 
 def make_reporter() -> ConsoleReporter:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite import __version__
-from evalsuite.cli.leaderboard import MAIN_TAGS
 from evalsuite.cli.options import (
     Command,
     data_root_option,
@@ -69,6 +68,7 @@ def report(
     from evalsuite.report.html.page import report_page
     from evalsuite.report.leaderboard import build_leaderboard
     from evalsuite.results.library import Library
+    from evalsuite.results.naming import MAIN_TAGS
     from evalsuite.tasks import TaskIndex
     from evalsuite.text import counted
 

@@ -101,7 +101,7 @@ def run(
     if keywords["offline"]:
         # Libraries below read it when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
-    from evalsuite.api import prepare
+    from evalsuite.api import check_data_root, log_results, prepare
     from evalsuite.cli.progress import make_reporter
     from evalsuite.protocols import make_protocols
     from evalsuite.runner.loop import run_jobs
@@ -120,7 +120,7 @@ def run(
     if dry_run:
         options = replace(options, download=False)
     place = build(DataPlace, keywords, progress=reporter)
-    _check_data_root(keywords["data_root"], options)
+    check_data_root(keywords["data_root"], place, options)
     chosen = make_protocols(split_commas(protocols) or DEFAULT_PROTOCOLS, keywords, _assignments(settings))
     jobs = prepare(_models(models, pretrained), specs, chosen, options, place, reporter)
     if absent := index.without_file(choices):
@@ -130,7 +130,11 @@ def run(
     with reporter:
         results = run_jobs(jobs, options, reporter)
     left = [job for job in jobs if job.held is not None]
-    return _summarise(results, left, options, first_time=not models)
+    code = _summarise(results, left, options, first_time=not models)
+    problems = log_results(results, options.log_to)
+    for problem in problems:
+        say(problem, err=True)
+    return code or int(bool(problems))
 
 
 def _models(given: tuple[str, ...], pretrained: tuple[str, ...]) -> list[str]:
@@ -142,11 +146,6 @@ def _models(given: tuple[str, ...], pretrained: tuple[str, ...]) -> list[str]:
     if pretrained:
         return with_weights(split_commas(given), pretrained)
     return paired(split_commas(given), open_clip_architectures(), known_names())
-
-
-def _check_data_root(root: Path | None, options: RunOptions) -> None:
-    if root is not None and not root.is_dir() and not options.download:
-        raise UsageError(f"--data-root {root}: there is no such folder. Make it, or name the folder of your datasets.")
 
 
 def _assignments(settings: tuple[str, ...]) -> dict[str, str]:

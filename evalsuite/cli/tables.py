@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite.cli.options import ModelName, ProtocolName, PublishedName, TaskName, split_commas
+from evalsuite.cli.options import ModelName, ProtocolName, PublishedName, TaskName, split_values
 from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
@@ -82,11 +82,7 @@ def measured_options(command: Callable[..., Any], *more: Callable[..., Any]) -> 
 
 def names_option(*flags: str, kind: Any = str, metavar: str = "NAME", help: str) -> Callable[..., Any]:
     """Return an option of names, given several times or with commas between them; the command gets a list."""
-
-    def split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
-        return split_commas(values)
-
-    return click.option(*flags, multiple=True, type=kind, metavar=metavar, callback=split, help=help)
+    return click.option(*flags, multiple=True, type=kind, metavar=metavar, callback=split_values, help=help)
 
 
 OUTPUTS = click.option(

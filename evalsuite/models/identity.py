@@ -30,12 +30,12 @@ def fingerprint(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def state_digest(module: nn.Module) -> str:
+def state_digest(module: nn.Module, *, buffers: bool = True) -> str:
     """Return 'state:...', the sha256 over names, types, shapes and bytes of all parameters and buffers, sorted."""
     import torch
 
     content = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(module.state_dict().items() if buffers else module.named_parameters()):
         if not isinstance(tensor, torch.Tensor):  # extra state: whatever the module calls so
             content.update(f"{name}|{tensor!r}".encode())
             continue

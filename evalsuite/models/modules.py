@@ -243,6 +243,14 @@ def wrap_module(
     return model
 
 
+def device_of_live(model: ImageModel) -> torch.device | None:
+    """Return where the network of a caller is; None for a model that belongs to the run, or has no parameters."""
+    if not isinstance(model, TorchImageModel) or model.mark is None:
+        return None
+    parameter = next(model.module.parameters(), None)
+    return None if parameter is None else parameter.device
+
+
 def compiled(model: ImageModel) -> ImageModel:
     """Return the model with its network compiled by torch; one that is no torch module stays as it is."""
     if not isinstance(model, TorchImageModel):
@@ -252,17 +260,20 @@ def compiled(model: ImageModel) -> ImageModel:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """Return the network inside torch's wrappers for several devices and for compiled code: they hide its layers.
+    """Return the network inside torch's wrappers; of one that is sharded by FSDP, a whole copy."""
+    module = bare(module)
+    return whole(module) if is_sharded(module) else module
 
-    Of one that is sharded by FSDP, a whole copy.
-    """
+
+def bare(module: nn.Module) -> nn.Module:
+    """Return the network inside torch's wrappers for several devices and for compiled code: they hide its layers."""
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
         elif isinstance(compiled := getattr(module, "_orig_mod", None), nn.Module):
             module = compiled
         else:
-            return whole(module) if is_sharded(module) else module
+            return module
 
 
 def image_parameters(module: nn.Module) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from evalsuite.errors import UsageError
 from evalsuite.records import Interval
@@ -15,6 +15,9 @@ from evalsuite.results.naming import choose_tasks, resolve_names
 from evalsuite.results.numbers import PARTIAL, Job, Number
 from evalsuite.stats import LEVEL, holm
 from evalsuite.text import counted, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ALPHA = 0.05
 """Chance of calling any difference of a protocol real where there is none."""
@@ -60,7 +63,7 @@ class TaskDifference:
         return self.first.mark or self.second.mark
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Two models on the tasks that both have.
 
@@ -72,6 +75,23 @@ class Comparison:
     rows: tuple[TaskDifference, ...]
     lacking: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        from evalsuite.report.comparison_formats import to_markdown
+
+        return to_markdown(self).rstrip()
+
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        from evalsuite.report.comparison_formats import to_html_part
+
+        return to_html_part(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row per task and protocol: first, second, difference, low, high (percent, points), p, outcome."""
+        from evalsuite.report.comparison_formats import to_frame
+
+        return to_frame(self)
 
     def averages(self) -> dict[str, float]:
         """Return the mean difference of each protocol over the tasks of the table."""

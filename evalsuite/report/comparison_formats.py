@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from evalsuite.records import Interval
 from evalsuite.report.comparison import Comparison, TaskDifference
 from evalsuite.report.escaping import markdown_cell, markdown_line, to_csv_text, to_json_text
-from evalsuite.report.grid import MISSING
+from evalsuite.report.grid import MISSING, TextCell, html_table
 from evalsuite.report.reproduction import Reproduction, ReproductionTable
+from evalsuite.report.table import UNIT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Table = Comparison | ReproductionTable
 
@@ -50,9 +55,34 @@ REPRODUCED: Mapping[str, Callable[[Reproduction], object]] = {
 """Columns of the tables for programs, in percent and points; `partial` names the values of a part of the samples."""
 
 
+@dataclass(frozen=True)
+class Grid:
+    """A table for people: headings of the columns of words, then of those of numbers, and lines of text."""
+
+    words: Sequence[str]
+    numbers: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+    @classmethod
+    def of(cls, table: Table) -> Grid:
+        """Return what people are shown of a table."""
+        return _compared(table) if isinstance(table, Comparison) else _reproduced(table)
+
+    def to_markdown(self) -> str:
+        """Return a GitHub table: words are aligned to the left, numbers to the right."""
+        if not self.lines:
+            return "There is no value to show."
+        from tabulate import tabulate
+
+        escaped = [list(map(markdown_cell, line)) for line in self.lines]
+        alignment = ["left"] * len(self.words) + ["right"] * len(self.numbers)
+        header = [markdown_cell(name) for name in (*self.words, *self.numbers)]
+        return tabulate(escaped, headers=header, tablefmt="github", colalign=alignment, disable_numparse=True)
+
+
 def to_markdown(table: Table) -> str:
     """Return a GitHub table and the notes as a list below it."""
-    grid = _compared(table) if isinstance(table, Comparison) else _reproduced(table)
+    grid = Grid.of(table).to_markdown()
     notes = "\n".join(f"- {markdown_line(note)}" for note in table.notes)
     return "\n\n".join(part for part in (grid, notes) if part) + "\n"
 
@@ -68,12 +98,13 @@ def to_csv(table: Table, *, raw: bool = False) -> str:
 
 def to_json(table: Table) -> str:
     """Return the table with its notes; a comparison has the average difference of each protocol, too."""
-    content: dict[str, Any] = {"rows": _records(table), "notes": table.notes}
+    content: dict[str, Any] = {"unit": UNIT, "rows": _records(table), "notes": table.notes}
     if isinstance(table, Comparison):
         averages = {protocol: 100 * value for protocol, value in table.averages().items()}
         names = {"first": table.first, "second": table.second}
         content = {
             **names,
+            "unit": UNIT,
             "rows": content["rows"],
             "lacking": table.lacking,
             "notes": table.notes,
@@ -83,6 +114,20 @@ def to_json(table: Table) -> str:
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
+
+
+def to_html_part(table: Table) -> str:
+    """Return an HTML table and the notes alone, for a page of somebody else's, such as a notebook."""
+    grid = Grid.of(table)
+    return html_table([*grid.words, *grid.numbers], [list(map(TextCell, line)) for line in grid.lines], table.notes)
+
+
+def to_frame(table: Table) -> pd.DataFrame:
+    """Return a row for each of the table's: percent, points, None where there is no value."""
+    import pandas as pd
+
+    columns = COMPARED if isinstance(table, Comparison) else REPRODUCED
+    return pd.DataFrame(_records(table), columns=list(columns))
 
 
 def _records(table: Table) -> list[dict[str, object]]:
@@ -100,7 +145,7 @@ def _high(interval: Interval | None) -> float | None:
     return 100 * interval.high if interval else None
 
 
-def _compared(table: Comparison) -> str:
+def _compared(table: Comparison) -> Grid:
     words = ["protocol", "task", "outcome", "test"]
     numbers = [table.first, table.second, "difference", "interval", "p (Holm)"]
     lines = [
@@ -111,10 +156,10 @@ def _compared(table: Comparison) -> str:
         ]
         for row in table.rows
     ]  # fmt: skip
-    return _grid(words, numbers, lines)
+    return Grid(words, numbers, lines)
 
 
-def _reproduced(table: ReproductionTable) -> str:
+def _reproduced(table: ReproductionTable) -> Grid:
     words = ["model", "protocol", "task", "splits", "weights", "verdict"]
     numbers = ["measured", "interval", "published", "difference"]
     lines = [
@@ -126,7 +171,7 @@ def _reproduced(table: ReproductionTable) -> str:
         for row in table.rows
         if (ours := row.measured)
     ]  # fmt: skip
-    return _grid(words, numbers, lines)
+    return Grid(words, numbers, lines)
 
 
 def _verdict(row: Reproduction) -> str:
@@ -135,18 +180,6 @@ def _verdict(row: Reproduction) -> str:
     if row.verdict == "outside the interval":
         return f"outside the interval, {abs(100 * row.outside):.2f} too {'high' if row.outside > 0 else 'low'}"
     return row.verdict
-
-
-def _grid(words: Sequence[str], numbers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a GitHub table: columns of words, aligned to the left, then columns of numbers."""
-    if not lines:
-        return "There is no value to show."
-    from tabulate import tabulate
-
-    escaped = [list(map(markdown_cell, line)) for line in lines]
-    alignment = ["left"] * len(words) + ["right"] * len(numbers)
-    header = [markdown_cell(name) for name in (*words, *numbers)]
-    return tabulate(escaped, headers=header, tablefmt="github", colalign=alignment, disable_numparse=True)
 
 
 def _interval(interval: Interval | None, sign: str = "") -> str:

@@ -56,12 +56,18 @@ def _made(number: Number) -> Provenance:
     return made or Provenance(created="")
 
 
+def _unit(metric: str) -> str | None:
+    """Return what a value and its interval are counted in; None for scores without a unit."""
+    return {"nll": "nats", "brier": None}.get(metric.removesuffix("_tempered"), "fraction")
+
+
 COLUMNS: Mapping[str, tuple[str, Callable[[Number], object]]] = {
     "task": ("string", lambda number: number.task),
     "protocol": ("string", lambda number: number.job.protocol_label),
     "metric": ("string", lambda number: number.metric),
     "is_main": ("bool", lambda number: number.is_main),
     "value": ("float64", lambda number: number.value),
+    "unit": ("string", lambda number: _unit(number.metric)),
     "low": ("float64", lambda number: number.interval.low if number.interval else None),
     "high": ("float64", lambda number: number.interval.high if number.interval else None),
     "level": ("float64", lambda number: number.interval.level if number.interval else None),

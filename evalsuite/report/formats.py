@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict
@@ -11,9 +10,9 @@ from typing import Any
 
 from evalsuite.errors import UsageError
 from evalsuite.report.escaping import frame_to_csv, latex, markdown_cell, markdown_line, to_json_text
-from evalsuite.report.grid import TextCell, cells_of, header_of
-from evalsuite.report.table import LABELS, Leaderboard, Mean, Row
-from evalsuite.text import on_one_line
+from evalsuite.report.grid import TextCell, cells_of, header_of, html_table
+from evalsuite.report.table import LABELS, UNIT, Leaderboard, Mean, Row
+from evalsuite.results.numbers import Number
 
 
 def to_markdown(board: Leaderboard) -> str:
@@ -33,8 +32,12 @@ def to_csv(board: Leaderboard, *, raw: bool = False) -> str:
 
 
 def to_json(board: Leaderboard) -> str:
-    """Return the table with full values in percent, null where there is none, notes and verdicts."""
+    """Return the table with full values in percent, null where there is none, notes and verdicts.
+
+    Every row has `scores`, a number for each task, and `cells`, the same with interval, test samples and metric.
+    """
     content = {
+        "unit": UNIT,
         "tasks": board.tasks,
         "groups": board.groups,
         "baselines": board.baselines,
@@ -65,14 +68,15 @@ def to_latex(board: Leaderboard) -> str:
 
 def to_html(board: Leaderboard) -> str:
     """Return a page with a plain table and the notes as a list; nothing in it asks the network."""
-    headings = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header_of(board))
-    rows = "\n".join(f"<tr>{''.join(map(_html_cell, cells_of(row, board)))}</tr>" for row in board.rows)
-    notes = "\n".join(f"<li>{html.escape(on_one_line(line))}</li>" for line in board.remarks)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Leaderboard</title></head>\n<body>\n'
-        f"<table>\n<thead><tr>{headings}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n"
-        f"<ul>\n{notes}\n</ul>\n</body>\n</html>\n"
+        f"{to_html_part(board)}</body>\n</html>\n"
     )
+
+
+def to_html_part(board: Leaderboard) -> str:
+    """Return the table and the notes alone, for a page of somebody else's, such as a notebook."""
+    return html_table(header_of(board), [cells_of(row, board) for row in board.rows], board.remarks)
 
 
 def to_terminal(board: Leaderboard, width: int = 120) -> str:
@@ -129,11 +133,27 @@ def _json_row(row: Row, board: Leaderboard) -> dict[str, Any]:
         "average_over": len(row.cells),
         "average_rank": row.rank,
         "wins": row.wins,
+        "places": asdict(row.places) if row.places else None,
         "scores": {task: 100 * row.cells[task].value if task in row.cells else None for task in board.tasks},
+        "cells": {task: _json_cell(row.cells[task]) for task in board.tasks if task in row.cells},
         "best": [task for task in board.tasks if task in row.best],
         "partial": row.partial_tasks,
         "differences": {name: _json_mean(mean) for name, mean in row.differences.items()},
         "groups": {tag: _json_mean(mean) for tag, mean in row.groups.items()},
+    }
+
+
+def _json_cell(number: Number) -> dict[str, Any]:
+    interval = number.confidence()
+    return {
+        "value": 100 * number.value,
+        "low": 100 * interval.low if interval else None,
+        "high": 100 * interval.high if interval else None,
+        "level": interval.level if interval else None,
+        "n": number.n,
+        "unit": UNIT,
+        "metric": number.metric,
+        "partial": number.partial,
     }
 
 
@@ -144,8 +164,3 @@ def _json_mean(mean: Mean) -> dict[str, Any]:
 def _latex_line(cells: list[TextCell]) -> str:
     texts = [f"\\textbf{{{latex(cell.text)}}}" if cell.bold else latex(cell.text) for cell in cells]
     return " & ".join(texts) + " \\\\"
-
-
-def _html_cell(cell: TextCell) -> str:
-    text = html.escape(cell.text)
-    return f"<td><strong>{text}</strong></td>" if cell.bold else f"<td>{text}</td>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalsuite.report.table import LABELS, Leaderboard, Row
@@ -19,8 +21,9 @@ class TextCell:
 
 
 def header_of(board: Leaderboard) -> list[str]:
-    """Return the headings, each on one line; a table of one task needs neither ranks nor wins."""
-    standings = ["rank", "wins"] if len(board.tasks) > 1 else []
+    """Return the headings, each on one line; one task needs neither ranks nor wins, and one row no place."""
+    standings = ["place"] if board.has_places else []
+    standings += ["rank", "wins"] if len(board.tasks) > 1 else []
     differences = [f"vs {name}" for name in board.baselines]
     names = [*LABELS, *board.tasks, "average", *standings, *differences, *(f"tag:{tag}" for tag in board.groups)]
     return list(map(on_one_line, names))
@@ -35,6 +38,19 @@ def cells_of(row: Row, board: Leaderboard) -> list[TextCell]:
     ]
 
 
+def html_table(header: Sequence[str], rows: Sequence[Sequence[TextCell]], notes: Sequence[str] = ()) -> str:
+    """Return an HTML table, and notes as a list below it; what is in them is text and no markup."""
+    headings = "".join(f'<th scope="col">{html.escape(on_one_line(name))}</th>' for name in header)
+    body = "\n".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in rows)
+    listed = "\n".join(f"<li>{html.escape(on_one_line(line))}</li>" for line in notes)
+    return f"<table>\n<thead><tr>{headings}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n<ul>\n{listed}\n</ul>\n"
+
+
+def _html_cell(cell: TextCell) -> str:
+    text = html.escape(on_one_line(cell.text))
+    return f"<td><strong>{text}</strong></td>" if cell.bold else f"<td>{text}</td>"
+
+
 def _value(row: Row, task: str) -> TextCell:
     cell = row.cells.get(task)
     if cell is None:
@@ -46,7 +62,8 @@ def _summary(row: Row, board: Leaderboard) -> list[str]:
     average = f"{100 * row.average:.1f}{row.average_mark}"
     if len(row.cells) < len(board.tasks):
         average += f" ({len(row.cells)}/{len(board.tasks)})"
-    standings = [MISSING if row.rank is None else f"{row.rank:.1f}", str(row.wins)] if len(board.tasks) > 1 else []
+    standings = [row.places.label if row.places else MISSING] if board.has_places else []
+    standings += [MISSING if row.rank is None else f"{row.rank:.1f}", str(row.wins)] if len(board.tasks) > 1 else []
     points = [row.differences.get(name) for name in board.baselines]
     means = [row.groups.get(tag) for tag in board.groups]
     return [

@@ -14,6 +14,7 @@ from evalsuite.protocols import FURTHER_PROTOCOLS
 from evalsuite.report.claims import check_claims
 from evalsuite.report.editions import editions
 from evalsuite.report.few_shot import FEW_SHOT, matching_notes
+from evalsuite.report.places import places_note, with_places
 from evalsuite.report.ranking import find_baselines, with_differences, with_groups, with_standings
 from evalsuite.report.table import Leaderboard, Row, Verdict
 from evalsuite.results.library import Library
@@ -69,9 +70,11 @@ def build_leaderboard(
     candidates = _with_printed(rows, library, shown_tasks) if baselines else []
     rivals = find_baselines(baselines, candidates, shown_tasks, shown_protocols, table, library)
     shown_groups = _groups_of(shown_tasks, groups or {})
-    compared = with_groups(with_differences(with_standings(rows, shown_tasks), rivals, shown_tasks), shown_groups)
+    standing = with_places(with_standings(rows, shown_tasks), shown_tasks)
+    compared = with_groups(with_differences(standing, rivals, shown_tasks), shown_groups)
     notes = [
         *_average_note(rows, shown_tasks),
+        *places_note(compared),
         *_standing_notes(compared, shown_tasks),
         *filter(None, (editions(compared, task) for task in shown_tasks)),
         *(rival.note(len(shown_tasks)) for rival in rivals),

@@ -25,14 +25,20 @@ def model_card(numbers: Sequence[Number], titles: Mapping[str, str]) -> str:
     """
     from huggingface_hub import ModelCardData
 
+    model, measured = measured_of_one_model(numbers)
+    results = [_result(number, titles.get(number.task, number.task)) for number in measured]
+    return printable(ModelCardData(model_name=model, eval_results=results).to_yaml()) + "\n"
+
+
+def measured_of_one_model(numbers: Sequence[Number]) -> tuple[str, list[Number]]:
+    """Return the one model as a leaderboard prints it, and the metrics of its tasks; UsageError for none or several."""
     measured = [number for number in numbers if number.is_measured and number.is_main]
     states = told_apart(measured)
     models = list(dict.fromkeys(model_label(number.model, states[number.model_key]) for number in measured))
     if len(models) != 1:
         found = f"there are results of {', '.join(models)}" if models else "there is no measured result"
         raise UsageError(f"A model card is about one model: {found}. Name one of them, or its folder (-o).")
-    results = [_result(number, titles.get(number.task, number.task)) for number in measured]
-    return printable(ModelCardData(model_name=models[0], eval_results=results).to_yaml()) + "\n"
+    return models[0], measured
 
 
 def _result(number: Number, title: str) -> EvalResult:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.metrics import METRICS
+from evalsuite.metrics import METRICS, Labels, Scores
 from evalsuite.results.numbers import Number
-from evalsuite.results.samples import LoggedSamples, gives_its_value, samples_of
-from evalsuite.stats import Difference, PairedScores, mcnemar, paired_bootstrap
+from evalsuite.results.samples import LoggedSamples, gives_its_value, samples_of, value_of
+from evalsuite.stats import Difference, PairedScores, mcnemar, mcnemar_p, paired_bootstrap, resampled
+
+RESAMPLES = 200
+"""Bootstrap draws behind a spread: known to 5 % from so many, and a table may need them of hundreds of numbers."""
 
 
 class NotPairedError(EvalsuiteError):
@@ -31,6 +38,84 @@ class _Logged:
                 f"the logged samples of {self.number.model} give {100 * value:.2f} where the record has "
                 f"{100 * self.number.value:.2f}"
             )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What chance does to the difference of two numbers of the same samples.
+
+    deviation: standard deviation, in the unit of the metric, if there were no difference. p: two-sided, of the exact
+    test; None where the deviation is all there is.
+    """
+
+    deviation: float
+    p: float | None = None
+
+
+def paired_spreads(numbers: Sequence[Number]) -> dict[tuple[int, int], Spread]:
+    """Return the spread of each pair of numbers of one task that logged the same samples; the lower place comes first.
+
+    The samples of each number are read once. Those that are damaged, or give another value than the record's, are as if
+    they had not been logged; `compare` says what is wrong with them.
+    """
+    logged = [index for index, number in enumerate(numbers) if number.stored and number.stored.samples]
+    found = {index: _answers(numbers[index]) for index in logged} if len(logged) > 1 else {}
+    spreads: dict[tuple[int, int], Spread] = {}
+    for one, two in combinations(found, 2):
+        first, second = found[one], found[two]
+        if first is not None and second is not None and first.key == second.key:
+            spreads[one, two] = first.spread(second)
+    return spreads
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a model made of the samples of a task.
+
+    key: equal for the same metric, samples, labels and test. right: (n,) whether each sample is right, for an accuracy
+    without folds. draws: (RESAMPLES,) values of the metric on draws of the samples, for anything else.
+    """
+
+    key: str
+    right: NDArray[np.bool_] | None
+    draws: NDArray[np.float64]
+
+    def spread(self, other: _Answers) -> Spread:
+        if self.right is None or other.right is None:
+            return Spread(float((self.draws - other.draws).std(ddof=1)))
+        alone = int((self.right & ~other.right).sum()), int((other.right & ~self.right).sum())
+        return Spread(sum(alone) ** 0.5 / len(self.right), mcnemar_p(*alone))
+
+
+def _answers(number: Number) -> _Answers | None:
+    exact = number.metric == "accuracy" and not number.has_folds
+    try:
+        samples = samples_of(number.stored, scores=not exact) if number.stored else None
+        if samples is None or len(samples.ids) == 0:
+            return None
+        rows = np.rec.fromarrays([samples.folds, samples.ids])
+        if (rows[1:] == rows[:-1]).any():
+            return None
+        right, draws = None, np.empty(0)
+        if exact:
+            right = samples.predictions == samples.labels
+            _Logged(number, samples).check(float(right.mean()))
+        else:
+            _Logged(number, samples).check(value_of(samples, number.metric))
+            draws = resampled(METRICS.get(number.metric), _folds(samples), resamples=RESAMPLES)
+    except EvalsuiteError:
+        return None
+    told = hashlib.sha256(repr((number.metric, exact, samples.classes, rows.dtype)).encode())
+    for part in (rows, samples.labels):
+        told.update(part.tobytes())
+    return _Answers(told.hexdigest(), right, draws)
+
+
+def _folds(samples: LoggedSamples) -> list[tuple[Scores, Labels, NDArray[np.intp]]]:
+    """Return the scores and labels of each fold with the units that `PairedScores` speaks of."""
+    _, units = np.unique(samples.ids, return_inverse=True)
+    parts = [samples.folds == fold for fold in np.unique(samples.folds)]
+    return [(samples.scores[part], samples.labels[part], units[part]) for part in parts]
 
 
 def paired_difference(first: Number, second: Number, level: float) -> Difference:
@@ -88,12 +173,11 @@ def _mcnemar(one: _Logged, two: _Logged, level: float) -> Difference:
 
 
 def _draws(one: _Logged, two: _Logged, level: float) -> Difference:
-    metric, labels, folds = METRICS.get(one.number.metric), one.samples.labels, one.samples.folds
-    parts = [folds == fold for fold in np.unique(folds)]
+    metric = METRICS.get(one.number.metric)
     for logged in (one, two):
-        logged.check(float(np.mean([metric.compute(logged.samples.scores[part], labels[part]) for part in parts])))
-    _, units = np.unique(one.samples.ids, return_inverse=True)
+        logged.check(value_of(logged.samples, one.number.metric))
     pairs = [
-        PairedScores(one.samples.scores[part], two.samples.scores[part], labels[part], units[part]) for part in parts
+        PairedScores(first, second, labels, units)
+        for (first, labels, units), (second, _, _) in zip(_folds(one.samples), _folds(two.samples), strict=True)
     ]
     return paired_bootstrap(metric, pairs, level=level)

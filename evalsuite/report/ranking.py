@@ -23,7 +23,7 @@ def with_standings(rows: Sequence[Row], tasks: Sequence[str]) -> list[Row]:
     rows that have every value; equal scores share the mean of their ranks.
     """
     thresholds = {task: _threshold([row.cells[task] for row in rows if task in row.cells]) for task in tasks}
-    complete = [row for row in rows if all(task in row.cells and not row.cells[task].partial for task in tasks)]
+    complete = [row for row in rows if row.is_complete(tasks)]
     columns = {task: sorted(row.cells[task].value for row in complete) for task in tasks}
     ranked = {id(row) for row in complete}
     return [

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 LABELS = ("model", "protocol", "origin")
 """The first columns; all others are numbers."""
 
+UNIT = "percent"
+"""Of every value in a table, whatever its format; a difference is in points."""
+
+PLACES = ("first_place", "last_place")
+"""The columns of `Places` in a table for programs."""
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -37,12 +43,30 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Places:
+    """The places that a row may have by its average, 1 the highest: no other follows from the test images.
+
+    alike: numbers of the other rows, from 0, that it cannot be told from.
+    """
+
+    first: int
+    last: int
+    alike: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Return them for a table."""
+        return str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
+
+
+@dataclass(frozen=True)
 class Row:
     """The numbers of one model under one protocol: task -> number. A task that is not in `cells` has none.
 
     state: eight digits, where the table has several states of the model. options: hash of those that are not the
     default. best: tasks on which the value is the best or inside its interval. rank: mean rank over the tasks; None
-    where a value is missing. groups: tag -> mean over its tasks. differences: baseline -> this row minus it.
+    where a value is missing. places: see `with_places`; None where a value is missing, or there is no other row.
+    groups: tag -> mean over its tasks. differences: baseline -> this row minus it.
     """
 
     model: str
@@ -53,6 +77,7 @@ class Row:
     options: str | None = None
     best: frozenset[str] = frozenset()
     rank: float | None = None
+    places: Places | None = None
     groups: Mapping[str, Mean] = field(default_factory=dict)
     differences: Mapping[str, Mean] = field(default_factory=dict)
 
@@ -87,6 +112,10 @@ class Row:
         """Return the number of tasks on which the row is the best or inside the best score's interval."""
         return len(self.best)
 
+    def is_complete(self, tasks: Sequence[str]) -> bool:
+        """Say whether the row has a whole value for each of `tasks`."""
+        return all(task in self.cells and not self.cells[task].partial for task in tasks)
+
     @property
     def partial_tasks(self) -> list[str]:
         """Return the tasks whose value was computed from a part of the samples."""
@@ -115,7 +144,7 @@ class Verdict:
         return f"claim: {self.text} ({self.where}) {self.origin}: {self.evidence}: {self.word}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Leaderboard:
     """A table and what its reader must know.
 
@@ -136,23 +165,42 @@ class Leaderboard:
         """Return every line that stands below the table: notes, then verdicts on claims."""
         return (*self.notes, *(verdict.line() for verdict in self.claims))
 
+    def __repr__(self) -> str:
+        from evalsuite.report.formats import to_markdown
+
+        return to_markdown(self).rstrip()
+
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        from evalsuite.report.formats import to_html_part
+
+        return to_html_part(self)
+
+    @property
+    def has_places(self) -> bool:
+        """Whether there are rows to tell apart."""
+        return any(row.places for row in self.rows)
+
     def to_frame(self) -> pd.DataFrame:
         """Return the table in percent, NaN where there is no value.
 
         `average_over` counts the values behind the average, as every `... over` does for the column before it;
-        `partial` names the tasks with a partial value. `vs NAME` is a difference in points, `tag:TAG` an average.
+        `partial` names the tasks with a partial value. `first_place` and `last_place`: see `Places`. `vs NAME` is a
+        difference in points, `tag:TAG` an average.
         """
         import pandas as pd
 
         means = [f"vs {name}" for name in self.baselines] + [f"tag:{tag}" for tag in self.groups]
-        columns = [*LABELS, *self.tasks, "average", "average_over", "partial", "average_rank", "wins"]
+        columns = [*LABELS, *self.tasks, "average", "average_over", "partial", "average_rank", "wins", *PLACES, "unit"]
         columns += [name for mean in means for name in (mean, f"{mean} over")]
-        return pd.DataFrame([self._record(row) for row in self.rows], columns=columns)
+        frame = pd.DataFrame([self._record(row) for row in self.rows], columns=columns)
+        return frame.astype(dict.fromkeys(PLACES, "Int64"))
 
     def _record(self, row: Row) -> list[Any]:
         values = [100 * row.cells[task].value if task in row.cells else math.nan for task in self.tasks]
         rank = math.nan if row.rank is None else row.rank
         means = [row.differences.get(name) for name in self.baselines] + [row.groups.get(tag) for tag in self.groups]
         pairs = [item for mean in means for item in ((100 * mean.value, mean.over) if mean else (math.nan, 0))]
-        summary = [100 * row.average, len(row.cells), " ".join(row.partial_tasks), rank, row.wins]
+        places = [row.places.first, row.places.last] if row.places else [None, None]
+        summary = [100 * row.average, len(row.cells), " ".join(row.partial_tasks), rank, row.wins, *places, UNIT]
         return [*row.labels, *values, *summary, *pairs]

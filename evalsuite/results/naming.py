@@ -19,6 +19,10 @@ PUBLISHED = "published:"
 ALL = "all"
 """The name of everything that papers printed or was imported; of protocols, of every one."""
 
+MAIN = "main"
+MAIN_TAGS = ("general", "fine-grained", "abstract", "digits", "ocr", "satellite", "medical", "action")
+"""What `main` stands for: kinds of tasks on which encoders are known to differ (paper, sections 3.1.5 and 6)."""
+
 NAMED = 30
 """Names an error lists before it counts the rest: the paper's tasks fit."""
 
@@ -123,6 +127,17 @@ def choose_tasks(names: Sequence[str], known: Sequence[str], tags: Sequence[str]
             f"No task of the table has the tag {' or '.join(tags)}; leave out --tag or choose other tasks."
         )
     return found
+
+
+def tasks_of_tags(tags: Sequence[str]) -> dict[str, list[str]]:
+    """Return tag -> its tasks, in the order given; `main` stands for MAIN_TAGS. UsageError for a tag of no task."""
+    if not tags:
+        return {}
+    from evalsuite.tasks import TaskIndex
+
+    index = TaskIndex()
+    chosen = dict.fromkeys(name for tag in tags for name in (MAIN_TAGS if tag == MAIN else (tag,)))
+    return {tag: index.expand(f"tag:{tag}") for tag in chosen}
 
 
 def _spelled_out(names: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -61,3 +61,6 @@ class Reporter(Progress):
 
     def result(self, result: Result, stored: bool) -> None:
         """A job has its result; stored: it was there before this run."""
+
+    def close(self) -> None:
+        """The run has ended: leave the place where it was shown as it was."""

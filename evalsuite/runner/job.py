@@ -96,7 +96,7 @@ class ModelTaskJob:
 
     def _take(self) -> bool:
         """Lock this job against other processes; False where there is nothing to share."""
-        known = self.model.identify()
+        known = self.model.claim()
         if not known.reusable:
             return False
         lock = self.store.job_lock(self.model.slug, known.run_key, self.task.task.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from evalsuite import atomic
-from evalsuite.features.descriptions import DESCRIPTION, read_description, write_description
+from evalsuite.features.descriptions import DESCRIPTION, forget_description, read_description, write_description
 from evalsuite.features.store import PoolFeatures
 from evalsuite.hashing import combined_sha256
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
@@ -18,6 +18,8 @@ from evalsuite.results.store import file_slug, hash8
 from evalsuite.seals import read_sealed, write_sealed
 
 TEXT_TEST_FILE = "text_test.json"
+LAST_MARK = "last"
+"""File in the folder of a state of a model whose features are to go when there are those of a later state."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,6 +70,27 @@ class KnownModel:
         """Store what the model is, for the next run."""
         found = Description(info=model.info, has_text=isinstance(model, ImageTextModel))
         write_description(self.folder, found.model_dump(mode="json"), reusable=self.reusable)
+
+    def claim(self) -> bool:
+        """Take the features for a run, and tell whether they are of the last state alone: new, or marked as that."""
+        if not self.folder.is_dir():
+            return True
+        marked = self._last_mark.is_file()
+        atomic.remove(self._last_mark)
+        return marked
+
+    def replace_earlier(self, prefix: str, *, mark: bool) -> None:
+        """Remove the features of earlier states of a model. prefix: of its folders. mark: the next state may, too."""
+        if mark and self.folder.is_dir():
+            atomic.write_text(self._last_mark, "")
+        for folder in self.folder.parent.glob(f"{prefix}-*"):
+            if folder != self.folder and (folder / LAST_MARK).is_file():
+                atomic.remove_folder(folder)
+                forget_description(folder)
+
+    @property
+    def _last_mark(self) -> Path:
+        return self.folder / LAST_MARK
 
     @property
     def overflows(self) -> bool:

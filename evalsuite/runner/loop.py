@@ -45,11 +45,8 @@ def make_jobs(
     """Return the jobs of a run, in the order of their results: a model's tasks after one another."""
     store = ResultStore(options.output, reporter.note)
     sessions = [TaskSession(task, options, place) for task in tasks]
-    return [
-        ModelTaskJob(session, task, protocols, options, store, reporter)
-        for session in (ModelSession(model, place, executor, variant(options), options.layer) for model in models)
-        for task in sessions
-    ]
+    given = [ModelSession(model, place, executor, variant(options), options.layer, options.cache) for model in models]
+    return [ModelTaskJob(session, task, protocols, options, store, reporter) for session in given for task in sessions]
 
 
 def run_jobs(jobs: Sequence[ModelTaskJob], options: RunOptions, reporter: Reporter) -> list[Result]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,9 +32,10 @@ from evalsuite.models.base import (
 )
 from evalsuite.models.feature_folders import FeatureFolder, FeaturesModel
 from evalsuite.models.loading import known_logits, load_model, skeleton, weights_fingerprint
-from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel
+from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel, device_of_live
 from evalsuite.models.named_layers import with_layer
 from evalsuite.models.names import ResolvedModel
+from evalsuite.options import CacheMode
 from evalsuite.results.store import file_slug
 from evalsuite.runner.base import Executor, RowsExecutor
 from evalsuite.runner.known_models import KnownModel
@@ -100,8 +100,8 @@ class ModelSession:
     """One model of a run, which becomes known and then loaded as the jobs need it, once for all of them.
 
     given: what a name resolved to, or a ready model (as a training loop has it). variant: what else than model and
-    precision decides its features and is not the default. layer: one that is chosen by its name.
-    too_narrow: what showed that it must `fall_back`.
+    precision decides its features and is not the default. layer: one that is chosen by its name. cache: what stays of
+    its features after `close`. too_narrow: what showed that it must `fall_back`.
     """
 
     too_narrow: NotFiniteError | None = None
@@ -113,6 +113,7 @@ class ModelSession:
         executor: Executor,
         variant: Sequence[str] = (),
         layer: str | None = None,
+        cache: CacheMode = "keep",
     ) -> None:
         self._network: ImageModel | None = None if isinstance(given, ResolvedModel) else _refreshed(given)
         self._resolved = given if isinstance(given, ResolvedModel) else _ready(given)
@@ -120,6 +121,9 @@ class ModelSession:
         self.executor = executor
         self._variant = tuple(variant)
         self._layer = layer
+        self._cache = cache
+        self._is_last = False
+        self._came_from: torch.device | None = None
         self._failure: Exception | None = None
         self._known: KnownModel | None = None
         self._seconds_loading = 0.0
@@ -213,13 +217,24 @@ class ModelSession:
             raise RuntimeError(f"The model {self.name!r} is loaded and has no fingerprint.")
         return known
 
+    def claim(self) -> KnownModel:
+        """Return the known model whose features this session is about to use or to compute."""
+        known = self.identify()
+        self._is_last = known.claim() or self._is_last
+        return known
+
     def close(self) -> None:
         """Remove what was stored for this session alone, and what sessions that were stopped have left."""
+        if self._came_from is not None:
+            move(self._load(), self._came_from)
+            self._came_from = None
         if self._known is not None:
             folder = self._known.folder
-            if not self._known.reusable:
-                with suppress(OSError):  # what was measured is no worse for it
+            with suppress(OSError):  # what was measured is no worse for it
+                if not self._known.reusable:
                     atomic.remove_folder(folder)
+                elif self._cache == "last":
+                    self._known.replace_earlier(file_slug(self.slug), mark=self._is_last)
             for place in (folder, folder.parent):
                 atomic.sweep(place)
 
@@ -227,6 +242,7 @@ class ModelSession:
     def loaded(self) -> LoadedModel:
         """The model on the first device of the run."""
         model = self._load()
+        self._came_from = device_of_live(model)
         move(model, self.device)
         self.identify().describe(model)
         return LoadedModel(with_layer(model, self._layer), self.executor, self.precision)
@@ -309,11 +325,11 @@ class ModelSession:
 
     def _known_at(self, precision: Precision, fingerprint: str, not_described: Sequence[str]) -> KnownModel:
         key = hashlib.sha256(":".join((fingerprint, precision, *self._variant)).encode()).hexdigest()
-        name = f"{file_slug(self.slug)}-{key[:12]}"
-        if not_described:
-            name = f"{name}-{uuid.uuid4().hex[:12]}"
         given = self._digest_given if self._resolved.backend == "features" else None
-        return KnownModel(key, self._folder(name, key), not not_described, given)
+        if not_described or self._cache == "off":
+            alone = atomic.temporary_name(self._place.cache_dir / FEATURES)
+            return KnownModel(key, alone, reusable=False, given=given)
+        return KnownModel(key, self._folder(f"{file_slug(self.slug)}-{key[:12]}", key), given=given)
 
     def _own_precision(self) -> list[Precision]:
         """Return the precision of features that are given; nothing for other models."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import notebook
 from tests.cli.conftest import records
 from tests.processes import Zygote
 
@@ -79,3 +82,37 @@ def test_the_task_file_is_short() -> None:
     lines = (EXAMPLES / "custom_dataset" / "shapes.yaml").read_text("utf-8").splitlines()
     assert len(lines) <= 20
     assert set(yaml.safe_load("\n".join(lines))) >= {"title", "classes", "prompts", "sources"}
+
+
+def shown(cells: list[notebook.Cell]) -> list[list[str]]:
+    """Return what the cells of code show, without the digits of numbers, which another processor may give otherwise."""
+    texts = [
+        ["".join(output.get("text") or output["data"]["text/plain"]) for output in cell["outputs"]]
+        for cell in cells
+        if cell["cell_type"] == "code"
+    ]
+    return [[re.sub(r"-?\d[\d.e-]*", "0", text) for text in outputs] for outputs in texts]
+
+
+def test_the_notebook_shows_what_it_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = notebook.read(EXAMPLES / "first_steps.ipynb")
+    assert (stored["nbformat"], stored["metadata"]["kernelspec"]["name"]) == (4, "python3")
+    monkeypatch.chdir(tmp_path)
+    now = notebook.run(stored["cells"])
+    assert shown(now) == shown(stored["cells"]), "python -m tests.notebook examples/first_steps.ipynb"
+    tables = [output["data"].get("text/html") for cell in now for output in cell.get("outputs", ())]
+    assert len([table for table in tables if table]) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["notebook-results"]
+
+
+def test_the_callback_for_lightning_logs_where_the_trainer_does(tmp_path: Path) -> None:
+    main = runpy.run_path(str(EXAMPLES / "lightning_callback.py"))["main"]
+    logged = main(default_root_dir=tmp_path)
+    assert 0.6 < logged["digits/linear_probe.limit-200/accuracy"] < 1
+
+
+def test_the_callback_for_transformers_logs_after_each_evaluation(tmp_path: Path) -> None:
+    history = runpy.run_path(str(EXAMPLES / "trainer_callback.py"))["main"]()
+    name = "eval_digits/linear_probe.limit-200/accuracy"
+    values = [(entry["epoch"], entry[name]) for entry in history if name in entry]
+    assert [epoch for epoch, _ in values] == [1.0, 2.0] and all(0.6 < value < 1 for _, value in values)

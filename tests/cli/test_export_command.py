@@ -57,6 +57,17 @@ def test_a_model_card_of_one_model(cli: WarmCli, runs: Path, tmp_path: Path) -> 
     assert (tmp_path / "card.yaml").read_text() == printed.stdout
 
 
+def test_evaluation_results_name_the_repository_of_the_task_file(cli: WarmCli, runs: Path, tmp_path: Path) -> None:
+    printed = cli("export", "eval-results", "clip/mine", "-o", runs)
+    found = {entry["dataset"]["id"]: entry["value"] for entry in yaml.safe_load(printed.stdout)}
+    assert printed.returncode == 0 and found == {"uoft-cs/cifar10": 0.25, "ylecun/mnist": 0.5}
+    target = tmp_path / ".eval_results" / "mine.yaml"
+    options = ["--dataset", "mnist=me/digits", "--units", "percent", "-t", "mnist", "--to", target]
+    assert cli("export", "eval-results", "clip/mine", "-o", runs, *options).returncode == 0
+    (entry,) = yaml.safe_load(target.read_text())
+    assert entry["dataset"]["id"] == "me/digits" and entry["value"] == 50.0
+
+
 def test_states_of_weights_are_told_apart_as_in_a_leaderboard(cli: WarmCli, runs: Path) -> None:
     (path,) = runs.glob("clip-mine-*/mnist.zero_shot.json")
     (runs / "another").mkdir()
@@ -78,6 +89,7 @@ def test_states_of_weights_are_told_apart_as_in_a_leaderboard(cli: WarmCli, runs
         (["parquet", "-o", "{runs}", "--to", "/proc/none/n.parquet"], "Cannot write"),
         (["model-card", "clip/min", "-o", "{runs}"], "Did you mean clip/mine"),
         (["model-card"], "MODEL"),
+        (["eval-results", "clip/mine", "-o", "{runs}", "--dataset", "mnist=x"], "TASK=ORG/NAME"),
         (["xml"], "No such command"),
     ],
 )

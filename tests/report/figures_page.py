@@ -85,7 +85,7 @@ def _figure(number: str, library: Library) -> Iterator[str]:
         return
     some = f" (here: {', '.join(SMALLER[number])})" if number in SMALLER else ""
     yield f"![Figure {number}]({IMAGES}/figure-{number}.svg)\n"
-    yield f"{markdown_line(found.caption)}{some}\n"
+    yield f"{markdown_line(found.caption.rstrip('.'))}{some}.\n"
     yield from (f"- {markdown_line(note)}" for note in found.notes)
 
 
@@ -95,13 +95,14 @@ def _tables(library: Library) -> Iterator[str]:
     yield "\nWhat the numbers that ship make of what the paper says of them:\n"
     differing = [f"{row['task']} ({row['differs']})" for row in dataset_table(library).rows if row["differs"]]
     yield f"- Table 9 differs from the task files on {', '.join(differing)}; `evalsuite table 9` says why."
-    for number in ("10", "11"):
-        yield from (f"- {markdown_line(verdict.line())}" for verdict in score_table(number, [], library).claims)
+    lines = [verdict.line() for number in ("10", "11") for verdict in score_table(number, [], library).claims]
     for number in ("13", "16"):
-        notes = score_table(number, [], library).notes
-        yield from (
-            f"- Table {number}: {markdown_line(note)}" for note in notes if "paper" in note.lower() or "able" in note
+        lines += (
+            note
+            for note in score_table(number, [], library).notes
+            if not note.startswith(("average:", "bold:", "rank:", "paper:"))
         )
+    yield from (f"- {markdown_line(line)}" for line in dict.fromkeys(lines))
 
 
 def main(arguments: list[str]) -> str:

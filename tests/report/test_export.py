@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import huggingface_hub
+import pandas as pd
 import pytest
 import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
@@ -18,6 +20,7 @@ from evalsuite.records import (
     Provenance,
     Result,
 )
+from evalsuite.report.eval_results import eval_results
 from evalsuite.report.export import exported, to_frame
 from evalsuite.report.model_card import model_card
 from evalsuite.results.library import Library
@@ -137,3 +140,64 @@ def test_a_model_card_is_about_one_model() -> None:
         model_card(listed(RESULTS), {})
     with pytest.raises(UsageError, match="no measured result"):
         model_card(listed([], Library().choose(["clip/rn50"])), {})
+
+
+needs_the_parser = pytest.mark.skipif(
+    not hasattr(huggingface_hub, "parse_eval_result_entries"), reason="this huggingface_hub has no evaluation results"
+)
+
+
+def from_the_hub(task: str, value: float, **changes: Any) -> Result:
+    resolved = {"source": "huggingface", "repo": "org/birds", "revision": "main", "commit": "0123abc"}
+    fidelity = {"level": "exact", "why": "official"}
+    return make(
+        "clip/mine", task, value, data=DataRecord(source="hf", resolved=resolved, split_fidelity=fidelity), **changes
+    )
+
+
+@needs_the_parser
+def test_evaluation_results_are_read_back_by_the_hubs_own_parser() -> None:
+    results = [from_the_hub("my_birds", 0.25), make("clip/mine", "mnist", 0.5), make("clip/mine", "lost", 0.5)]
+    text, left_out = eval_results(listed(results), {"mnist": "ylecun/mnist"})
+    read = yaml.safe_load(text)
+    mnist, birds = huggingface_hub.parse_eval_result_entries(read)
+    assert (birds.dataset_id, birds.task_id, birds.value) == ("org/birds", "default", 0.25)
+    assert (birds.dataset_revision, birds.date) == ("0123abc", "2026-01-02T03:04:05+00:00")
+    assert (mnist.dataset_id, mnist.value, mnist.dataset_revision) == ("ylecun/mnist", 0.5, None)
+    assert mnist.notes == "zero_shot, accuracy (fraction), 99.5 % interval 0.4 to 0.6, 100 test samples, splits: exact"
+    assert left_out == ["Left out, because no dataset repository of the hub is known: lost."]
+    assert huggingface_hub.eval_result_entries_to_yaml([mnist, birds]) == read  # nothing is there that it does not know
+
+
+@needs_the_parser
+def test_evaluation_results_in_percent_for_the_leaderboard_that_is_named() -> None:
+    results = [from_the_hub("my_birds", 0.25, status="partial")]
+    numbers = listed(results, include_partial=True)
+    text, left_out = eval_results(numbers, {}, named={"my_birds": "me/bench"}, units="percent", task_id="all")
+    (entry,) = huggingface_hub.parse_eval_result_entries(yaml.safe_load(text))
+    assert (entry.dataset_id, entry.task_id, entry.value, entry.dataset_revision) == ("me/bench", "all", 25.0, None)
+    assert "accuracy (percent)" in entry.notes and "15.0 to 35.0" in entry.notes and "of a part" in entry.notes
+    assert left_out == []
+
+
+def test_evaluation_results_are_of_one_model_one_protocol_and_known_repositories() -> None:
+    with pytest.raises(UsageError, match="results of clip/mine, other/model"):
+        eval_results(listed(RESULTS), {})
+    with pytest.raises(UsageError, match=r"results of linear_probe, zero_shot\. Choose with --protocol linear_probe"):
+        eval_results(listed(RESULTS[:3]), {"mnist": "ylecun/mnist"})
+    with pytest.raises(UsageError, match="--dataset mnist=ORG/NAME"):
+        eval_results(listed(RESULTS[:1]), {})
+
+
+def test_every_number_says_what_it_is_counted_in() -> None:
+    calibration = {"before": {"ece": 0.1, "nll": 2.5, "brier": 0.7}, "after": {"nll": 2.0}}
+    frame = to_frame(listed([make("clip/mine", "mnist", 0.5, details={"calibration": calibration})]))
+    units = dict(zip(frame["metric"], frame["unit"], strict=True))
+    assert units.pop("brier") is pd.NA
+    assert units == {
+        "accuracy": "fraction",
+        "top5": "fraction",
+        "ece": "fraction",
+        "nll": "nats",
+        "nll_tempered": "nats",
+    }

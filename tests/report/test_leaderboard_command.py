@@ -144,7 +144,7 @@ def test_tags_groups_baselines_and_claims(run: Any) -> None:
     found = run("--published", "clip/rn50", "--tag", "satellite", "--baseline", "bit-m", "--groups", "main")
     header = [cell.strip() for cell in found.out.splitlines()[0].split("|")]
     assert found.code == 0
-    assert header[4:-1] == ["eurosat", "resisc45", "average", "rank", "wins", "vs bit-m", "tag:satellite"]
+    assert header[4:-1] == ["eurosat", "resisc45", "average", "place", "rank", "wins", "vs bit-m", "tag:satellite"]
     claims = run("--claims", "--protocol", "linear_probe")
     assert claims.code == 0 and "16 of 27 tasks, 67.6 against 69.9" in claims.out
     refused = run("--published", "all", "--tag", "satelite")

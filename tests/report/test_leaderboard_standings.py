@@ -160,4 +160,14 @@ def test_html_is_escaped_and_json_has_nulls(probes: Leaderboard) -> None:
     assert content["rows"][1]["scores"] == {"a_b": 40.0, "c": None}
     assert content["rows"][0]["best"] == ["c"]
     full = json.loads(to_json(probes))
+    assert full["unit"] == "percent"
+    cell = full["rows"][0]["cells"]["mnist"]
+    assert (cell["value"], cell["n"], cell["unit"], cell["metric"]) == (
+        pytest.approx(99.2),
+        10_000,
+        "percent",
+        "accuracy",
+    )
+    assert 98.8 < cell["low"] < cell["value"] < cell["high"] < 99.5 and cell["level"] == 0.995
+    assert content["rows"][1]["cells"].keys() == {"a_b"} and content["rows"][1]["cells"]["a_b"]["low"] is None
     assert full["rows"][0]["differences"]["bit-m"]["over"] == 27 and len(full["claims"]) == 6

@@ -50,16 +50,20 @@ def averages(board: Leaderboard) -> list[tuple[str, str, float, int]]:
     return [(row.title, row.origin.label, round(100 * row.average, 6), len(row.cells)) for row in board.rows]
 
 
+SUMMARY = ("average_rank", "wins", "first_place", "last_place", "unit")
+
 GOLDEN = """\
-| model   | protocol     | origin   |   cifar10 |   mnist |      average | rank | wins |
-|---------|--------------|----------|-----------|---------|--------------|------|------|
-| m/good  | zero_shot    | measured |  **90.0** | **80.2** |        85.1 | 1.5 | 2 |
-| m/good  | linear_probe | measured |      70.0 | **91.0** |        80.5 | 1.5 | 1 |
-| p/row   | zero_shot    | paper    |      60.0 |    70.0 |         65.0 | 3.0 | 0 |
-| m/some  | zero_shot    | measured |         – |   99.0* | 99.0* (1/2)  | – | 0 |
+| model   | protocol     | origin   |   cifar10 |   mnist |      average | place | rank | wins |
+|---------|--------------|----------|-----------|---------|--------------|-------|------|------|
+| m/good  | zero_shot    | measured |  **90.0** | **80.2** |        85.1 | 1–3 | 1.5 | 2 |
+| m/good  | linear_probe | measured |      70.0 | **91.0** |        80.5 | 1–3 | 1.5 | 1 |
+| p/row   | zero_shot    | paper    |      60.0 |    70.0 |         65.0 | 1–3 | 3.0 | 0 |
+| m/some  | zero_shot    | measured |         – |   99.0* | 99.0* (1/2)  | – | – | 0 |
 
 - average: unweighted mean over the 2 tasks of the table, each in percent of its own metric; \
 (k/n) marks an average over the k tasks the row has, and such rows come last.
+- place: the places a row may have by its average; rows that cannot be told apart share some \
+(at 5 % for the whole table, Holm; sample by sample where both logged them, else by intervals).
 - bold: the best score of its task, or not below the 99.5 % interval of that score; wins counts them.
 - rank: mean rank over the tasks, among the rows that have a whole value for each.
 - paper: A 2020, table 1.
@@ -220,9 +224,9 @@ def test_csv_and_frame_have_full_values_and_empty_cells() -> None:
     board = board_of(results, include_partial=True)
     rows = list(csv.reader(io.StringIO(to_csv(board))))
     assert rows == [
-        ["model", "protocol", "origin", "t1", "t2", "average", "average_over", "partial", "average_rank", "wins"],
-        ["a", "zero_shot", "measured", "66.67", "50.00", "58.33", "2", "t2", "", "0"],
-        ["b|c", "zero_shot", "measured", "100.00", "", "100.00", "1", "", "", "1"],
+        [*["model", "protocol", "origin", "t1", "t2", "average", "average_over", "partial"], *SUMMARY],
+        ["a", "zero_shot", "measured", "66.67", "50.00", "58.33", "2", "t2", "", "0", "", "", "percent"],
+        ["b|c", "zero_shot", "measured", "100.00", "", "100.00", "1", "", "", "1", "", "", "percent"],
     ]
     frame = board.to_frame()
     assert frame.loc[0, "t1"] == pytest.approx(200 / 3)
@@ -235,4 +239,4 @@ def test_an_empty_table_has_columns_and_says_so() -> None:
     assert board.rows == () and board.to_frame().empty
     assert to_markdown(board).startswith("There is no value to show.")
     assert "no images in the folder" in to_markdown(board)
-    assert to_csv(board) == "model,protocol,origin,average,average_over,partial,average_rank,wins\n"
+    assert to_csv(board) == f"model,protocol,origin,average,average_over,partial,{','.join(SUMMARY)}\n"

@@ -84,7 +84,7 @@ ELSEWHERE = {"precision", "prompts"}
 
 DECIDE_NOTHING = {
     "output", "device", "batch_size", "workers", "executor", "overwrite", "verify", "download", "skip_missing", "shard",
-    "no_wait", "calibrate", "save_head", "log_samples", "command",
+    "no_wait", "calibrate", "save_head", "log_samples", "log_to", "command", "cache",
 }  # fmt: skip
 """Options of a run of which no number depends: how, where and what else is done."""
 

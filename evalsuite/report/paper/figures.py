@@ -103,13 +103,12 @@ def verdicts(what: str, shipped: Mapping[str, Found], measured: Mapping[str, Fou
 
 
 def _verdict(one: Statement, found: Found | None) -> str:
-    said = one.text if one.printed is None else f"{one.text}: {one.printed}"
-    begin = f"The paper, {one.where}: {said}."
+    text = one.text[0].upper() + one.text[1:]
+    said = f"the paper prints {one.printed}" if one.printed else f"the paper says more than {one.above:g}"
+    begin = f"{text} ({one.where}): {said}"
     if found is None:
-        why = f": {one.needs}" if one.needs else ""
-        return f"{begin} This cannot be told from the numbers that ship{why}."
-    word = "which agrees" if one.agrees(found.value) else "which differs"
-    return f"{begin} The numbers that ship give {_said(one, found)}, {word}."
+        return f"{begin}; the numbers that ship cannot tell{f': {one.needs}' if one.needs else ''}."
+    return f"{begin}, its tables give {_said(one, found)}: {'agrees' if one.agrees(found.value) else 'differs'}."
 
 
 def _said(one: Statement, found: Found) -> str:
