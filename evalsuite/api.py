@@ -259,7 +259,9 @@ def measure_speed(model: str, options: RunOptions, place: DataPlace, say: Callab
     return found, batch_size
 
 
-def open_model(model: str, options: RunOptions, place: DataPlace, say: Callable[[str], None]) -> ModelSession:
+def open_model(
+    model: str | ImageModel, options: RunOptions, place: DataPlace, say: Callable[[str], None]
+) -> ModelSession:
     """Return a model on the devices of these options; UsageError for a wrong name or device. say: told what is done."""
     check_writable(place.cache_dir, "--cache-dir")
     devices = parse_devices(options.device)

@@ -70,6 +70,19 @@ class PairedScores:
     units: NDArray[np.intp]
 
 
+@dataclass(frozen=True)
+class KeptScores:
+    """Scores of a model on the samples of one fold, of which some are left out.
+
+    scores: (n, C); labels: as the metric takes them; kept: (n,) which stay; units: as in `PairedScores`.
+    """
+
+    scores: Scores
+    labels: Labels
+    kept: NDArray[np.bool_]
+    units: NDArray[np.intp]
+
+
 def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> Interval:
     """Return the exact binomial interval for `successes` of `n` samples (Clopper and Pearson 1934).
 
@@ -220,7 +233,56 @@ def paired_bootstrap(
     def difference(counts: NDArray[np.float64]) -> float:
         return float(np.mean([first(counts[units]) - second(counts[units]) for first, second, units in parts]))
 
-    n = 1 + max(int(fold.units.max()) for fold in folds)
+    return _by_draws(difference, [fold.units for fold in folds], level, resamples, seed)
+
+
+def bootstrap_left_out(
+    metric: Metric,
+    folds: Sequence[KeptScores],
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """Return how far a metric of all samples is ahead of that of those that are kept, averaged over folds.
+
+    Every draw takes the same samples for both; interval and p as of `paired_bootstrap`.
+    """
+    _check_level(level)
+    parts = [
+        (
+            _weighted(metric, fold.scores, fold.labels),
+            _weighted(metric, fold.scores[fold.kept], fold.labels[fold.kept]),
+            fold.units,
+            fold.units[fold.kept],
+        )
+        for fold in folds
+    ]
+
+    def difference(counts: NDArray[np.float64]) -> float:
+        if not all(counts[left].any() for *_, left in parts):
+            return math.nan  # a draw of nothing but what is left out
+        return float(np.mean([whole(counts[units]) - kept(counts[left]) for whole, kept, units, left in parts]))
+
+    return _by_draws(difference, [fold.units for fold in folds], level, resamples, seed)
+
+
+def exceeding(successes: int, n: int, share: float) -> float:
+    """Return the probability of at least so many successes of n, each with the probability `share`.
+
+    >>> exceeding(2, 2, 0.5), exceeding(0, 5, 0.1)
+    (0.25, 1.0)
+    """
+    from scipy.special import bdtrc
+
+    return float(bdtrc(successes - 1, n, share)) if successes > 0 else 1.0
+
+
+def _by_draws(
+    difference: Weighted, units: Sequence[NDArray[np.intp]], level: float, resamples: int, seed: int
+) -> Difference:
+    """Return a difference with its interval and p by a bootstrap. units: as in `PairedScores`, of each fold."""
+    n = 1 + max(int(found.max()) for found in units)
     rng = np.random.default_rng(seed)
     draws = np.array([_one_draw(difference, n, rng) for _ in range(resamples)])
     value, spread = difference(np.ones(n)), float(draws.std(ddof=1))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
 
 import evalsuite
 from evalsuite.api import prepare
@@ -102,3 +103,26 @@ def stored_features(
     (result,) = run_jobs(prepare([model], [spec], protocols, run, place, Reporter()), run, Reporter())
     assert result.error is None, result.error
     return spec, found
+
+
+class Scikit:
+    """Scikit-learn's optimum, found in the directions that the rows span: the penalty makes the same minimum of it."""
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, lam: float) -> None:
+        self.mean = features.mean(axis=0)
+        _, lengths, directions = np.linalg.svd(features - self.mean, full_matrices=False)
+        self.directions = directions[lengths > 1e-9 * lengths[0]].T
+        self.model = LogisticRegression(C=1 / lam, solver="newton-cg", tol=1e-12, max_iter=20_000)
+        self.model.fit(self.turned(features), labels)
+
+    def turned(self, features: np.ndarray) -> np.ndarray:
+        """Return features in those directions."""
+        return np.asarray((features - self.mean) @ self.directions)
+
+    def score(self, features: np.ndarray, labels: np.ndarray) -> float:
+        """Return the accuracy."""
+        return float(self.model.score(self.turned(features), labels))
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        """Return probabilities."""
+        return np.asarray(self.model.predict_proba(self.turned(features)))

@@ -16,9 +16,12 @@ from evalsuite.metrics import METRICS, RECALLS
 from evalsuite.records import Interval
 from evalsuite.stats import (
     LEVEL,
+    KeptScores,
     PairedScores,
     bootstrap,
+    bootstrap_left_out,
     clopper_pearson,
+    exceeding,
     holm,
     interval_for,
     mcnemar,
@@ -308,3 +311,32 @@ def test_what_cannot_be_compared_is_refused() -> None:
         paired_bootstrap(METRICS.get("accuracy"), [])
     with pytest.raises(EvalsuiteError, match="between 0 and 1"):
         holm([0.5, float("nan")])
+
+
+def test_leaving_out_samples_against_scipy() -> None:
+    scores, labels = case(400, 3)
+    kept = np.random.default_rng(3).random(400) < 0.9
+    right = (scores.argmax(axis=1) == labels).astype(float)
+    found = bootstrap_left_out(
+        METRICS.get("accuracy"), [KeptScores(scores, labels, kept, np.arange(400))], level=0.95, resamples=4_000
+    )
+    assert found.value == pytest.approx(right.mean() - right[kept].mean())
+
+    def difference(rows: np.ndarray) -> float:
+        return float(right[rows].mean() - right[rows][kept[rows]].mean())
+
+    wanted = scipy_stats.bootstrap(
+        (np.arange(400),), difference, confidence_level=0.95, n_resamples=4_000, method="percentile", vectorized=False,
+        random_state=np.random.default_rng(1),
+    ).confidence_interval  # fmt: skip
+    assert (found.interval.low, found.interval.high) == pytest.approx((wanted.low, wanted.high), abs=2e-3)
+    same = bootstrap_left_out(
+        METRICS.get("accuracy"), [KeptScores(scores, labels, np.ones(400, np.bool_), np.arange(400))]
+    )
+    assert same.value == 0 and (same.interval.low, same.interval.high) == (0, 0) and same.p == 1
+
+
+@pytest.mark.parametrize(("successes", "n", "share"), [(0, 7, 0.3), (7, 7, 0.3), (5, 9, 0.6), (30, 40, 0.7)])
+def test_exceeding_is_the_one_sided_binomial_test(successes: int, n: int, share: float) -> None:
+    wanted = scipy_stats.binomtest(successes, n, share, alternative="greater").pvalue
+    assert exceeding(successes, n, share) == pytest.approx(wanted)

@@ -89,10 +89,13 @@ def encode(
 ) -> Encoded:
     """Encode what the store lacks of some rows of a pool; images that cannot be read are left out.
 
-    EvalsuiteError where the model gives values that are not finite at every precision, or none can be read.
+    EvalsuiteError where the model gives values that are not finite at every precision, or none can be read; UsageError
+    for a person's own images where features are given and there is no model.
     """
+    if task == LOOSE and session.identify().given is not None:
+        raise UsageError(f"The model {session.name!r} is a folder of features: it cannot encode other images.")
     while True:
-        features = session.identify().pool_features(task, pool.name, pool.fingerprint, session.further_layer)
+        features = session.identify().pool_features(*_stored_as(task, pool), session.further_layer)
         try:
             report = ensure_features(
                 pool,
@@ -127,11 +130,20 @@ def _prepare(
     session: ModelSession, task: str, pool: Pool, features: PoolFeatures
 ) -> Callable[[], tuple[Preprocess, MapBatches] | EncodeRows]:
     def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
-        loaded = session.loaded
-        note_origin(features.folder, Origin(session.slug, task, pool.name, session.precision, pool.fingerprint))
-        return loaded.model.preprocess, loaded.encode_batches
+        loaded, (owner, name, fingerprint) = session.loaded, _stored_as(task, pool)
+        note_origin(features.folder, Origin(session.slug, owner, name, session.precision, fingerprint))
+        return loaded.encode_rows(task) or (loaded.model.preprocess, loaded.encode_batches)
 
     return prepare
+
+
+def _stored_as(task: str, pool: Pool) -> tuple[str, str, str]:
+    """Return the task, the pool and the fingerprint that features are stored under: another task's, where it is."""
+    return (
+        (pool.owner.task, pool.owner.pool, pool.owner.fingerprint)
+        if pool.owner
+        else (task, pool.name, pool.fingerprint)
+    )
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalsuite.applied.pictures import LOOSE, Encoded, encode, open_images
+from evalsuite.data.base import Pool
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, UsageError
 from evalsuite.models.base import EMBEDDING
@@ -100,8 +101,14 @@ def collection(
     split = task.splits(ZeroShot())[0]
     pool = task.pool(split.pool)
     encoded = encode(session, where.name, pool, [int(row) for row in split.rows], options, reporter)
-    labels = () if where.multilabel else [where.class_keys[label] for label in pool.labels]
-    return Collection(encoded, labels)
+    return Collection(encoded, _labels(where, pool))
+
+
+def _labels(task: TaskSpec, pool: Pool) -> Sequence[str]:
+    """Return the class of each row, or its first caption; nothing where images have several classes."""
+    if pool.captions is not None:
+        return [captions[0] for captions in pool.captions]
+    return [task.class_keys[label] for label in pool.labels] if pool.labels.ndim == 1 else ()
 
 
 def search(

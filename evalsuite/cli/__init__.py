@@ -29,6 +29,7 @@ COMMANDS = {
     "leaderboard": ("evalsuite.cli.leaderboard:leaderboard", "Show results as a table of models and tasks."),
     "import": ("evalsuite.cli.importing:import_results", "Read other people's results, for the leaderboard."),
     "export": ("evalsuite.cli.export:export", "Write results for other programs: csv, parquet, model card."),
+    "audit": ("evalsuite.cli.audit:audit", "Find duplicates between train and test, and wrong labels."),
     "compare": ("evalsuite.cli.compare:compare", "Compare two models, or results with the paper's numbers."),
     "robustness": ("evalsuite.cli.robustness:robustness", "Compare accuracies under shift with baselines."),
     "figure": ("evalsuite.cli.figure:figure", "Draw a figure of the paper from your results and its numbers."),

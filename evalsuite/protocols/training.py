@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalsuite.data.drawing import Rows, hold_out
+from evalsuite.errors import DataError
 from evalsuite.protocols.base import EvaluationProtocol, FoldScores, Head, Outcome, ProtocolInput, Samples, size_of
 from evalsuite.text import counted, shortened
 
@@ -96,15 +97,18 @@ class TrainedProtocol(TrainedSplits):
 
 
 def labelled(given: ProtocolInput, fold: Fold, layer: str) -> Labelled:
-    """Read the training and validation samples of a fold; DataError where nothing can be held out."""
+    """Read the training and validation samples of a fold.
+
+    DataError where nothing can be held out, and for samples of which any of several labels is right.
+    """
     import torch
 
-    train = given.read(fold.train, layer)
+    train = _one_each(given, given.read(fold.train, layer))
     if fold.val is None:
         fit, val = hold_out(train.ids, train.labels, train.groups, fraction=HOLD_OUT_FRACTION, seed=given.seed)
         # A held-out tenth was taken from train, so it always belongs to the fit.
         return Labelled(train, fit, val, None, official=False)
-    val_samples = given.read(fold.val, layer)
+    val_samples = _one_each(given, given.read(fold.val, layer))
     both = Samples(
         features=torch.cat([train.features, val_samples.features]),
         labels=np.concatenate([train.labels, val_samples.labels]),
@@ -113,6 +117,16 @@ def labelled(given: ProtocolInput, fold: Fold, layer: str) -> Labelled:
     rows = np.arange(len(both.ids))
     fit, val = rows[: len(train.ids)], rows[len(train.ids) :]
     return Labelled(both, fit, val, None if given.task.refit == "train+val" else fit, official=True)
+
+
+def _one_each(given: ProtocolInput, samples: Samples) -> Samples:
+    """Return samples to learn from; a metric of any right label is for tests, and no fit here knows what to do."""
+    if samples.labels.ndim == 2 and not given.task.multilabel:
+        raise DataError(
+            f"The training images of the task {given.task.name!r} have sets of labels, of which any is right: nothing "
+            "can be fitted to them. Train on images with one label each, of another task, by `borrows`."
+        )
+    return samples
 
 
 def as_tensor(rows: NDArray[Any], given: ProtocolInput) -> torch.Tensor:

@@ -27,6 +27,7 @@ COMMANDS = [
     ["speed"],
     ["predict"],
     ["search"],
+    ["audit"],
     ["leaderboard"],
     ["import"],
     ["export"],

@@ -15,11 +15,15 @@ import pytest
 import torch
 
 import evalsuite
+from evalsuite.api import open_model
+from evalsuite.applied.searching import collection, search
 from evalsuite.data import open_task
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, SpecError
+from evalsuite.options import RunOptions
 from evalsuite.records import Result
 from evalsuite.resources import data_dir
+from evalsuite.runner.base import Reporter
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import PromptSpec, TaskSpec
 from evalsuite.tasks.yaml_files import read_yaml
@@ -286,3 +290,30 @@ def test_of_several_right_labels_the_predicted_one_is_logged(shifts: Shifts, tmp
     (path,) = (tmp_path / "out").rglob("*.samples.parquet")
     rows = pd.read_parquet(path)
     assert (rows["label"] == rows["prediction"]).all() and len(rows) == shifts.counts["imagenet_real"]
+
+
+def test_a_search_takes_what_another_task_has_stored_of_the_same_images(shifts: Shifts, tmp_path: Path) -> None:
+    tasks = [shifts.load(name) for name in ("imagenet", "imagenet_real")]
+    oracle = Counting(tasks)
+    run(shifts, tmp_path, tasks[:1], oracle, "zero_shot")
+    seen, options = oracle.seen, RunOptions(device="cpu")
+    place = DataPlace(shifts.data, tmp_path / "cache", offline=True)
+    session = open_model(oracle, options, place, print)
+    within = collection(session, tasks[1], options, place, Reporter())
+    assert oracle.seen == seen and len(within.encoded.rows) == shifts.counts["imagenet_real"]
+    (name,) = (item.names[0] for item in tasks[0].class_list if item.key == BASE[0])
+    words = f"a photo of a {name}."
+    found = search(session, words, within, 1, options, Reporter())
+    assert found.hits[0].image.startswith(BASE[0]) and found.hits[0].label == ""
+
+
+@pytest.mark.parametrize("protocol", ["linear_probe", "knn", "prototype", "few_shot", "zero_shot"])
+def test_every_protocol_takes_any_right_label_for_right(shifts: Shifts, tmp_path: Path, protocol: str) -> None:
+    task = shifts.load("imagenet_real")
+    few = {"knn_k": (2,), "few_shot_images": (1,), "few_shot_seeds": 1}
+    (result,) = run(
+        shifts, tmp_path, [task], Counting([task]), protocol, calibrate=True, log_samples=True,
+        **{name: value for name, value in few.items() if name.startswith(protocol)},
+    )  # fmt: skip
+    assert value(result) == 1.0 and result.metric is not None and result.metric.n == shifts.counts["imagenet_real"]
+    assert "calibration" not in result.details  # of which label would it be?

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from evalsuite import probe
 from evalsuite.errors import EvalsuiteError
 from evalsuite.protocols.few_shot import Draw, FewShot, FewShotOptions
 from evalsuite.protocols.training import labelled
 from evalsuite.tasks import TaskSpec
-from tests.problems import Pools, blobs, fold_of, given, make_task, stored_features
+from tests.problems import Pools, Scikit, blobs, fold_of, given, make_task, stored_features
 
 LAMBDAS = 10.0 ** (-6 + np.arange(97) / 8)
 
@@ -23,29 +22,6 @@ LAMBDAS = 10.0 ** (-6 + np.arange(97) / 8)
 def run(task: TaskSpec, data: Pools, **options: Any) -> Any:
     """Run the protocol."""
     return FewShot(FewShotOptions(**options)).run(given(task, data))
-
-
-class Scikit:
-    """Scikit-learn's optimum, found in the directions that the rows span: the penalty makes the same minimum of it."""
-
-    def __init__(self, features: np.ndarray, labels: np.ndarray, lam: float) -> None:
-        self.mean = features.mean(axis=0)
-        _, lengths, directions = np.linalg.svd(features - self.mean, full_matrices=False)
-        self.directions = directions[lengths > 1e-9 * lengths[0]].T
-        self.model = LogisticRegression(C=1 / lam, solver="newton-cg", tol=1e-12, max_iter=20_000)
-        self.model.fit(self.turned(features), labels)
-
-    def turned(self, features: np.ndarray) -> np.ndarray:
-        """Return features in those directions."""
-        return np.asarray((features - self.mean) @ self.directions)
-
-    def score(self, features: np.ndarray, labels: np.ndarray) -> float:
-        """Return the accuracy."""
-        return float(self.model.score(self.turned(features), labels))
-
-    def predict_proba(self, features: np.ndarray) -> np.ndarray:
-        """Return probabilities."""
-        return np.asarray(self.model.predict_proba(self.turned(features)))
 
 
 def held_against_scikit(task: TaskSpec, data: Pools) -> None:

@@ -13,14 +13,18 @@ import torch
 from PIL import Image
 
 import evalsuite
+from evalsuite.api import open_model
+from evalsuite.applied.searching import collection, search
 from evalsuite.data import open_task
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.metrics import RECALLS, recall_at_1
 from evalsuite.models.base import ModelInfo
+from evalsuite.options import RunOptions
 from evalsuite.protocols import retrieval
 from evalsuite.protocols.retrieval import hits
 from evalsuite.records import Result
+from evalsuite.runner.base import Reporter
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
 from tests.paper.picture import CELLS, code, picture, read_code
@@ -142,6 +146,15 @@ def test_a_model_that_reads_captions_finds_all_of_them(tmp_path: Path, name: str
     pools = open_task(task, DataPlace(tmp_path, offline=True))
     assert len(pools.open_pool("train")) == (3 if name == "coco_captions" else 2)  # restval is for training
     assert run(tmp_path, task, log_samples=True).provenance == result.provenance  # stored, and there is nothing to log
+
+
+def test_a_search_among_captioned_images_says_a_caption_of_each(tmp_path: Path) -> None:
+    write(tmp_path, "flickr30k")
+    options, place = RunOptions(device="cpu"), DataPlace(tmp_path, tmp_path / "cache", offline=True)
+    session = open_model(Reader(), options, place, print)
+    within = collection(session, load(tmp_path, "flickr30k"), options, place, Reporter())
+    found = search(session, "Caption 3 of #test7", within, 2, options, Reporter())
+    assert found.hits[0].label == "Caption 0 of #test7" and found.hits[0].similarity > found.hits[1].similarity
 
 
 def other_pairs(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ import evalsuite
 from evalsuite.features.catalog import entries
 from evalsuite.features.samples import Samples
 from evalsuite.features.store import PoolFeatures
+from tests.datasets import write_folder_task
+from tests.processes import Zygote
 
 LIMIT = 120
 
@@ -187,3 +189,30 @@ def test_a_folder_without_features_is_named(stored: Path, tmp_path: Path) -> Non
         assert said in result.error.message
     with pytest.raises(evalsuite.UsageError if hasattr(evalsuite, "UsageError") else Exception, match="is no folder"):
         evalsuite.evaluate(f"features:{tmp_path / 'nowhere'}", "digits", **places(tmp_path))
+
+
+def test_given_features_are_searched_and_cannot_encode_a_persons_own_images(tmp_path: Path, zygote: Zygote) -> None:
+    task, own = write_folder_task(tmp_path / "data"), tmp_path / "own"
+    (own / "shapes").mkdir(parents=True)
+    names = [f"{colour}/{number:03d}.png" for colour in ("red", "green", "blue") for number in range(3)]
+    vectors = pa.array(list(np.eye(3, dtype=np.float32).repeat(3, axis=0)))
+    pq.write_table(pa.table({"id": names, "embedding": vectors}), own / "shapes" / "test.parquet")
+    (own / "model.json").write_text("{}")
+    pq.write_table(pa.table({"text": ["green"], "embedding": vectors[3:4]}), own / "texts.parquet")
+    environment = zygote.environment(tmp_path)
+
+    def ask(*arguments: Any) -> Any:
+        return zygote.run([*arguments, "-m", "features:own", "--cache-dir", "other"], environment, tmp_path, ())
+
+    found = ask("search", "green", "-t", task, "--format", "json")
+    assert found.returncode == 0, found.output
+    assert [hit["label"] for hit in json.loads(found.stdout)["hits"]][:3] == ["green"] * 3
+    for arguments in (("search", "green", "--folder", "data/test"), ("predict", "data/test", "--task", task)):
+        refused = ask(*arguments)
+        assert refused.returncode == 2 and "is a folder of features: it cannot encode other images." in refused.output
+
+
+@pytest.mark.parametrize("command", ["predict", "search"])
+def test_a_persons_own_images_are_encoded_on_this_machine_alone(command: str, tmp_path: Path, zygote: Zygote) -> None:
+    done = zygote.run([command, "x", "-m", "pocket", "--executor", "ray"], zygote.environment(tmp_path), tmp_path, ())
+    assert done.returncode == 2 and "No such option" in done.output and "--executor" in done.output

@@ -194,6 +194,7 @@ def _names(made: Figure, axes: Axes, panel: Panel) -> None:
                 path_effects=[withStroke(linewidth=2, foreground="white")],
                 arrowprops={"arrowstyle": "-", "color": "#8a939f", "linewidth": 0.6, "shrinkB": 3} if far else None,
             )  # fmt: skip
+            text.update_positions(renderer)
             box = Text.get_window_extent(text, renderer)  # without the line to the mark
             inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 + 8
             covers = any(box.overlaps(other) for other in taken) or any(box.contains(*spot) for spot in spots)
