@@ -10,14 +10,14 @@ UV := $(BIN)/uv
 PROCESSES ?= 2
 PYTEST := -m pytest --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
-.PHONY: help run test coverage lint format docs bench test-lowest constraints pocket clean
+.PHONY: help run test coverage lint format docs docs-site bench test-lowest constraints pocket clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(BIN)/.installed  ## evaluate: make run [MODEL=ViT-B/32] [TASKS=all] [DATA=folder] [ARGS='--limit 100']
 	@$(BIN)/evalsuite run $(if $(MODEL),--model '$(MODEL)') $(if $(TASKS),--tasks '$(TASKS)') $(if $(DATA),--data-root '$(DATA)') $(ARGS)
-	@$(if $(MODEL),,echo "  here: make run MODEL=ViT-B/32 TASKS=all DATA=DIR")
+	@$(if $(MODEL),,echo "So that this shell finds evalsuite by its name alone:"; echo "  . $(BIN)/activate")
 
 test: $(BIN)/.installed-dev  ## the test suite; no network, under ten minutes on two cores
 	$(BIN)/python $(PYTEST) $(ARGS)
@@ -39,6 +39,9 @@ docs: $(BIN)/.installed-dev  ## write docs/datasets, one page per task, docs/fam
 	$(BIN)/evalsuite describe '*' --output docs/datasets
 	$(BIN)/python -m tests.models.families --to docs/families.md
 	$(BIN)/python -m tests.report.figures_page --write
+
+docs-site: $(BIN)/.installed-dev  ## the documentation as a site, in build/site; every link is checked
+	$(BIN)/python -m mkdocs build --strict $(ARGS)
 
 bench: $(BIN)/.installed-dev  ## speed, as ratios measured side by side
 	$(BIN)/python -m benchmarks.probe $(ARGS)

@@ -297,7 +297,7 @@ def leaderboard(
     named: dict[str, Any] = {
         name: listed(value) if isinstance(value, str) else value for name, value in filters.items()
     }
-    tasks = groups if isinstance(groups, Mapping) else tasks_of_tags(listed(groups))
+    tasks = groups if isinstance(groups, Mapping) else tasks_of_tags(listed(groups), table.numbers)
     return build_leaderboard(table, **named, groups=tasks, library=library)
 
 

@@ -20,8 +20,8 @@ def home() -> Path:
 
 
 def default_output() -> Path:
-    """Return where results go: results/runs of a checkout, else the `results` folder of `home()`."""
-    checkout = resources.checkout_dir()
+    """Return where results go: the `results` folder of `home()`; results/runs of a checkout without $EVALSUITE_HOME."""
+    checkout = None if os.environ.get("EVALSUITE_HOME") else resources.checkout_dir()
     return checkout / "results" / "runs" if checkout else home() / "results"
 
 

@@ -61,8 +61,11 @@ FULL = {
 OF_A_PROGRAM = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 """What a mistake in a program may raise as well as the system."""
 
-NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "can't start new thread")
-"""What torch and Python say where there is no memory left."""
+NO_MEMORY = (
+    "can't allocate memory", "not enough memory", "Cannot allocate memory", "can't start new thread",
+    "failed to map segment from shared object",
+)  # fmt: skip
+"""What torch, Python and the loader of libraries say where there is no memory left."""
 
 
 def fault_of_the_system(error: BaseException) -> str | None:

@@ -188,7 +188,7 @@ class RunOptions:
         factory=config.default_output,
         flags=("-o",),
         metavar="DIR",
-        help="Folder of the results. [default: results/runs in a checkout, else $EVALSUITE_HOME/results]",
+        help="Folder of the results. [default: $EVALSUITE_HOME/results, else results/runs in a checkout]",
     )
     device: str = option("auto", help="auto (all GPUs, else the CPU), cpu, cuda, cuda:N or cuda:0,cuda:1.")
     precision: Literal["auto", "fp32", "fp16", "bf16"] = option(

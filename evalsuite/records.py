@@ -179,6 +179,14 @@ class DataRecord(Record):
     content: str = Field(default="", description="digest of the bytes of every sample used, in order")
     unreadable: dict[str, list[str]] = Field(default_factory=dict, description="pool -> ids left out")
     split_fidelity: Annotated[SplitFidelity | None, BeforeValidator(_or_none)] = None
+    task_file: str = Field(default="", description="path of the task file; none: the task is shipped, or has no file")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialised(self)
+        if not self.task_file:
+            found.pop("task_file", None)
+        return found
 
 
 class Provenance(Record):

@@ -34,14 +34,14 @@ PARTS = {"pydantic-core": "pydantic fixes its version, and documents imports fro
 TRACKERS = {"mlflow": "mlflow-skinny", "trackio": "trackio", "wandb": "wandb"}
 """Modules that nobody needs to run the tests, and what they belong to."""
 
-UNDECLARED = {"trackio": "an extra of it would hold back pandas for everybody, in the one file of constraints"}
+UNDECLARED = {"trackio": "an extra of it would hold back Pillow for everybody, in the one file of constraints"}
 """What is used where it is installed, and left to the person to install."""
 
 ELSEWHERE = {ROOT / "benchmarks" / "peer.py"}
 """What runs in an environment of its own."""
 
-TOOLS = {"hatchling", "import-linter", "mypy", "pandas-stubs", "pytest-cov", "pytest-xdist", "ruff", "types-pyyaml",
-         "types-tabulate"}  # fmt: skip
+TOOLS = {"hatch-fancy-pypi-readme", "hatchling", "import-linter", "mkdocs", "mkdocs-material", "mkdocstrings", "mypy",
+         "pandas-stubs", "pytest-cov", "pytest-xdist", "ruff", "types-pyyaml", "types-tabulate"}  # fmt: skip
 """What a developer starts, or mypy reads; nothing imports it."""
 
 

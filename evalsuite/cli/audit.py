@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, ProtocolName, TaskName, as_flags, include_path_option, split_commas
 from evalsuite.cli.predict import one_model_option, target_option
 from evalsuite.cli.tables import deliver
@@ -92,9 +93,8 @@ def audit(
     from evalsuite.applied import audit_formats, auditing
     from evalsuite.cli.progress import make_reporter
     from evalsuite.protocols import make_protocols
-    from evalsuite.tasks import TaskIndex
 
-    spec = TaskIndex(include_paths).load(task)
+    spec = task_index(include_paths).load(task)
     chosen = make_protocols(split_commas(protocols) or DEFAULT_PROTOCOLS, keywords, {})
     with make_reporter() as reporter:
         options = build(RunOptions, keywords, command=printable(shlex.join(["evalsuite", *sys.argv[1:]])))

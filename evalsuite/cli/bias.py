@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
     as_flags,
@@ -111,9 +112,8 @@ def _measured(
     from evalsuite.protocols import make_protocols
     from evalsuite.report.bias import BIAS
     from evalsuite.runner.loop import run_jobs
-    from evalsuite.tasks import TaskIndex
 
-    index = TaskIndex(include_paths)
+    index = task_index(include_paths)
     results: list[Result] = []
     protocols = ["zero_shot", *(["linear_probe"] if probes else [])]
     for names, tasks in (([BIAS], [paper.task]), (protocols, list(paper.sets.values()))):

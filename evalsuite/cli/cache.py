@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
 from evalsuite.config import default_cache, default_output
@@ -117,10 +118,9 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], outputs: tuple[Path,
     from evalsuite.features.catalog import leftovers
     from evalsuite.features.catalog import verify as verify_entry
     from evalsuite.options import build
-    from evalsuite.tasks import TaskIndex
 
     place = build(DataPlace, {**options, "offline": True})
-    index = TaskIndex(options["include_paths"])
+    index = task_index(options["include_paths"])
     chosen = _chosen(place.cache_dir, models, tasks)
     if not chosen:
         say(f"Nothing matches in {place.cache_dir}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
 from evalsuite.text import counted
@@ -45,9 +46,8 @@ def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> N
     from evalsuite.data.place import DataPlace
     from evalsuite.data.task_page import index_page, task_page
     from evalsuite.options import build
-    from evalsuite.tasks import TaskIndex
 
-    index, place = TaskIndex(options["include_paths"]), build(DataPlace, options)
+    index, place = task_index(options["include_paths"]), build(DataPlace, options)
     names, models = _apart(split_commas(choices), index)
     for model in models:
         _describe_model(model, place.cache_dir)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
@@ -56,14 +57,13 @@ def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     """
     _prepare_libraries(options["offline"])
     from evalsuite.cli.progress import make_reporter
-    from evalsuite.tasks import TaskIndex
     from evalsuite.tasks.sources import SOURCE_KINDS
 
     if options["kind"] is not None:
         SOURCE_KINDS.get(options["kind"])
     if not choices:
         raise UsageError("Name the tasks to download, or a group such as `all`. `evalsuite ls tasks` shows them.")
-    index = TaskIndex(options["include_paths"])
+    index = task_index(options["include_paths"])
     names = split_commas(choices)
     tasks = index.select(names)
     with make_reporter() as reporter:

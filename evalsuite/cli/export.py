@@ -88,10 +88,10 @@ def parquet(shown: Shown, target: Path) -> None:
 def model_card(shown: Shown, model: str, target: Path | None) -> None:
     """Write the `model-index` YAML of a Hugging Face model card: what was measured of MODEL."""
     from evalsuite.report.model_card import model_card
-    from evalsuite.tasks import TaskIndex
+    from evalsuite.results.task_files import index_of
 
     numbers = _numbers(shown, [model])
-    index = TaskIndex()
+    index = index_of(numbers)
     titles = {name: index.load(name).title for name in {number.task for number in numbers} if name in index.files}
     deliver(model_card(numbers, titles), target)
 

@@ -80,7 +80,7 @@ def leaderboard(
         table,
         **shown.filters,
         baselines=baselines,
-        groups=tasks_of_tags(groups),
+        groups=tasks_of_tags(groups, table.numbers),
         claims=claims,
         library=library,
     )

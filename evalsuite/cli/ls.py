@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options
 from evalsuite.cli.terminal import say
 
@@ -37,11 +38,10 @@ def tasks(choices: tuple[str, ...], **options: Any) -> None:
     from evalsuite.data.place import DataPlace
     from evalsuite.data.sources import sources_of
     from evalsuite.options import build
-    from evalsuite.tasks import TaskIndex
 
     rows, partial = [], []
     place = build(DataPlace, options)
-    for task in TaskIndex(options["include_paths"]).select(split_commas(choices) or ["*"]):
+    for task in task_index(options["include_paths"]).select(split_commas(choices) or ["*"]):
         found = data_state(task, place)
         name = "absent" if found.state == "downloadable" else found.state
         how = "download" if any(source.can_be_fetched for source in sources_of(task, place)) else "describe"
@@ -62,9 +62,7 @@ def groups(include_paths: tuple[Path, ...]) -> None:
     """List groups of tasks and the tags."""
     from tabulate import tabulate
 
-    from evalsuite.tasks import TaskIndex
-
-    index = TaskIndex(include_paths)
+    index = task_index(include_paths)
     rows: list[list[str]] = []
     for name, members in index.groups.items():
         there = [member for member in members if member in index.files]

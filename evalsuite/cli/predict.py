@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, ModelName, TaskName, as_flags, include_path_option
 from evalsuite.cli.tables import deliver
 from evalsuite.cli.terminal import say
@@ -103,7 +104,7 @@ def predict(
 def _by(head: Path | None, task: str | None, classes: str | None, folders: tuple[Path, ...]) -> StoredHead | Classes:
     from evalsuite.applied.predicting import Classes
     from evalsuite.results.heads import read_head
-    from evalsuite.tasks import TaskClass, TaskIndex
+    from evalsuite.tasks import TaskClass
 
     given = [name for name, value in (("--head", head), ("--task", task), ("--classes", classes)) if value is not None]
     if len(given) != 1:
@@ -111,7 +112,7 @@ def _by(head: Path | None, task: str | None, classes: str | None, folders: tuple
     if head is not None:
         return read_head(head)
     if task is not None:
-        spec = TaskIndex(folders).load(task)
+        spec = task_index(folders).load(task)
         return Classes(spec.class_list, spec.prompt_spec.templates)
     names = [name.strip() for name in (classes or "").split(",") if name.strip()]
     if len(set(names)) < 2:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite import __version__
+from evalsuite.cli.known_tasks import tell_foreign
 from evalsuite.cli.options import (
     Command,
     data_root_option,
@@ -69,11 +70,12 @@ def report(
     from evalsuite.report.leaderboard import build_leaderboard
     from evalsuite.results.library import Library
     from evalsuite.results.naming import MAIN_TAGS
-    from evalsuite.tasks import TaskIndex
+    from evalsuite.results.task_files import index_of
     from evalsuite.text import counted
 
-    index, library = TaskIndex(include_paths), Library()
+    library = Library()
     table, warnings = shown.read(library)
+    index = tell_foreign(index_of(table.numbers, include_paths))
     groups = {tag: index.expand(f"tag:{tag}") for tag in MAIN_TAGS}
     board = build_leaderboard(table, **shown.filters, groups=groups, library=library)
     page = report_page(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.config_file import config_option
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
     ProtocolName,
@@ -21,7 +22,7 @@ from evalsuite.cli.options import (
     split_commas,
     tasks_option,
 )
-from evalsuite.cli.terminal import say
+from evalsuite.cli.terminal import program, say
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
@@ -37,8 +38,8 @@ DEFAULT_TASKS = ("embedded",)
 EXIT_LEFT = 75
 """EX_TEMPFAIL of sysexits.h: nothing failed, and the same command, later, has something left to do."""
 
-MORE = "evalsuite run -m pocket -t digits --protocol all"
-NEXT_STEP = "evalsuite run --model ViT-B/32 --tasks all --data-root DIR"
+MORE = "run -m pocket -t digits --protocol all"
+NEXT_STEP = "run --model ViT-B/32 --tasks all --data-root DIR"
 
 
 @click.command(
@@ -106,10 +107,9 @@ def run(
     from evalsuite.protocols import make_protocols
     from evalsuite.runner.loop import run_jobs
     from evalsuite.runner.shards import slurm_shard
-    from evalsuite.tasks import TaskIndex
 
     reporter = make_reporter()
-    index = TaskIndex(include_paths)
+    index = task_index(include_paths)
     # An option that is given and empty (`-t "$TASKS"` of an unset variable) does not mean the default.
     choices = split_commas(tasks) if tasks else list(DEFAULT_TASKS)
     specs = index.select(choices)
@@ -207,6 +207,6 @@ def _summarise(results: list[Result], left: list[ModelTaskJob], options: RunOpti
         say(f"{counted(len(left), 'pair')} of model and task left to others: {'; '.join(owners)}.", err=True)
         return EXIT_LEFT
     if first_time:
-        say(f"Next: what else the same features tell, in seconds:\n  {MORE}")
-        say(f"A real model on real datasets (DIR is where they are):\n  {NEXT_STEP}")
+        say(f"A real model on real datasets (DIR is where they are):\n  {program()} {NEXT_STEP}")
+        say(f"Next: what else the same features tell, in seconds:\n  {program()} {MORE}")
     return 0

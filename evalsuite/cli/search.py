@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
     TaskName,
@@ -70,13 +71,12 @@ def search(
     from evalsuite.applied import searching
     from evalsuite.cli.progress import make_reporter
     from evalsuite.report.html.contact_sheet import contact_sheet
-    from evalsuite.tasks import TaskIndex
 
     if (words is None) == (image is None):
         raise UsageError("Say what to look for: words, or --image FILE, one of both.")
     if (task is None) == (folder is None):
         raise UsageError("Say where to look: --task NAME or --folder DIR, one of both.")
-    where = TaskIndex(include_paths).load(task) if task is not None else Path(folder or "")
+    where = task_index(include_paths).load(task) if task is not None else Path(folder or "")
     with make_reporter() as reporter:
         options, place = build(RunOptions, keywords), build(DataPlace, keywords, progress=reporter)
         session = open_model(model, options, place, reporter.note)

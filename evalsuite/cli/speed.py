@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, as_flags, include_path_option, models_option, split_commas, tasks_option
 from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
@@ -49,9 +50,8 @@ def speed(models: tuple[str, ...], tasks: tuple[str, ...], include_paths: tuple[
         os.environ["HF_HUB_OFFLINE"] = "1"
     from evalsuite.api import measure_speed
     from evalsuite.speed.estimate import Reading
-    from evalsuite.tasks import TaskIndex
 
-    specs = TaskIndex(include_paths).select(split_commas(tasks) if tasks else DEFAULT_TASKS)
+    specs = task_index(include_paths).select(split_commas(tasks) if tasks else DEFAULT_TASKS)
     options, place = build(RunOptions, keywords), build(DataPlace, keywords)
     for name in split_commas(models) if models else DEFAULT_MODELS:
         found, batch_size = measure_speed(name, options, place, lambda text: say(text, err=True))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import shutil
 import sys
+from pathlib import Path
 
 import click
 
@@ -21,6 +24,15 @@ def complain(error: EvalsuiteError) -> None:
     """Print what is wrong, on at most six lines; where a name is wrong, the forms that a name can have take more."""
     lines = 14 if isinstance(error, UsageError) and not isinstance(error, SpecError) else 6
     say(f"Error: {brief(str(error), lines)}", err=True)
+
+
+def program() -> str:
+    """Return what a person types for this command line: `evalsuite` where the shell finds it, else its path."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return "python -m evalsuite"
+    found = shutil.which("evalsuite")
+    return "evalsuite" if not started.is_file() or (found and started.samefile(found)) else shlex.quote(sys.argv[0])
 
 
 class _Printable(logging.Formatter):

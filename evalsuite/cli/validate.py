@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
 from evalsuite.text import brief, counted
@@ -27,7 +28,8 @@ from evalsuite.text import brief, counted
 def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     """Check task files: schema, prompts, sources, label maps, sizes, labels, and that images decode.
 
-    Tasks whose data is not there are checked as far as their files go, and whether it could be downloaded.
+    Tasks whose data is not there are checked as far as their files go, and whether it could be downloaded. It is an
+    error where a task of your own is named whose images are nowhere, or a data root that is not there.
     Exit code 1 if anything fails.
     """
     from tabulate import tabulate
@@ -35,25 +37,28 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     from evalsuite.data.download.prober import Prober
     from evalsuite.data.place import DataPlace
     from evalsuite.data.validation import check_task
-    from evalsuite.errors import SpecError
+    from evalsuite.errors import SpecError, UsageError
     from evalsuite.options import build
-    from evalsuite.tasks import TaskIndex
 
     if schema:
         from evalsuite.tasks.schema import task_schema
 
         say(task_schema())
         return 0
+    root = options["data_root"]
+    if root is not None and not root.is_dir():
+        raise UsageError(f"--data-root {root}: there is no such folder. Make it, or name the folder of your datasets.")
     prober = Prober()
     place = build(DataPlace, options)
-    index = TaskIndex(options["include_paths"])
+    index = task_index(options["include_paths"])
     rows = []
     failed = 0
-    names = [name for choice in split_commas(choices) or ["*"] for name in index.expand(choice)]
+    given = split_commas(choices) or ["*"]
+    names = [name for choice in given for name in index.expand(choice)]
     for name in names:
         try:
             task = index.load(name)
-            checks = list(check_task(task, place, prober))
+            checks = list(check_task(task, place, prober, must_be_there=name in given and not task.is_shipped))
         except SpecError as error:
             say(brief(str(error)), err=True)
             rows.append([name, "file", "failed", "see above"])

@@ -33,14 +33,18 @@ class Check:
     text: str = ""
 
 
-def check_task(task: TaskSpec, place: DataPlace, prober: Prober) -> Iterator[Check]:
-    """Check a task: its definition, whether its sources are there or could be fetched, and the data that is there."""
+def check_task(task: TaskSpec, place: DataPlace, prober: Prober, *, must_be_there: bool = False) -> Iterator[Check]:
+    """Check a task: its definition, whether its sources are there or could be fetched, and the data that is there.
+
+    must_be_there: data that is neither here nor known where to fetch is a failure, as of a path that is written wrong.
+    """
     yield from check_definition(task)
     yield from check_sources(task, place, prober)
     state = data_state(task, place)
     if state.state != "ready":
         text = f"{state.state}: {state.missing}".rstrip(": ")
-        yield Check("data", "failed" if state.state == "partial" else "skipped", text)
+        lost = must_be_there and not any(source.can_be_fetched for source in sources_of(task, place))
+        yield Check("data", "failed" if state.state == "partial" or lost else "skipped", text)
         return
     try:
         data = open_task(task, place)

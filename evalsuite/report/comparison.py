@@ -130,9 +130,9 @@ def compare(
     protocols: names or patterns; tasks, tags: see `choose_tasks`. One that selects nothing is a UsageError, as are
     contenders that share nothing.
     """
-    known = {*first.numbers, *second.numbers}
+    known = {**first.numbers, **second.numbers}
     chosen_protocols = resolve_names("protocol", protocols, sorted({job.protocol for job in known}))
-    chosen_tasks = choose_tasks(tasks, sorted({job.task for job in known}), tags)
+    chosen_tasks = choose_tasks(tasks, sorted({job.task for job in known}), tags, known.values())
     jobs = sorted(
         (job for job in known if job.protocol in chosen_protocols and job.task in chosen_tasks),
         key=lambda job: (job.protocol, job.options or "", job.task),

@@ -30,7 +30,7 @@ from evalsuite.results.numbers import (
     protocol_label,
     told_apart,
 )
-from evalsuite.text import counted
+from evalsuite.text import counted, shortened
 
 
 def build_leaderboard(
@@ -50,7 +50,8 @@ def build_leaderboard(
 
     protocols, tasks, models, tags: what is shown, measured and published alike, see `select`; one that selects nothing
     is a UsageError. Without them the columns and protocols are those that results have a value for, or else those of
-    the published numbers; the further protocols of this project only where there is nothing else.
+    the published numbers, whose tasks are added where none of them was measured; the further protocols of this project
+    only where there is nothing else.
     baselines: models or families; each row gets its difference to the best of each, measured or published.
     groups: tag -> tasks; each row gets its average over those of them in the table. claims: check the claims of the
     published sets, on all their tasks, whatever the table shows. library: of the baselines and claims.
@@ -60,12 +61,11 @@ def build_leaderboard(
     selected, left_out = (selected, []) if protocols else _without_further(selected)
     chosen, states = selected.chosen, told_apart(selected.chosen.places)
     values = newest(filter(_is_measured, chosen.numbers), include_partial=include_partial)
-    shown_tasks = selected.tasks if tasks or tags else _there(selected.tasks, values or chosen.published)
     measured = sorted({number.protocol for number in values})
     shown_protocols = selected.protocols if protocols or not measured else measured
-    printed = [
-        number for number in chosen.published if number.task in shown_tasks and number.protocol in shown_protocols
-    ]
+    printed = [number for number in chosen.published if number.protocol in shown_protocols]
+    shown_tasks = selected.tasks if tasks or tags else _columns(selected.tasks, values, printed)
+    printed = [number for number in printed if number.task in shown_tasks]
     rows = sorted(pivot([*values, *printed], shown_tasks, states), key=_best_first)
     candidates = _with_printed(rows, library, shown_tasks) if baselines else []
     rivals = find_baselines(baselines, candidates, shown_tasks, shown_protocols, table, library)
@@ -79,7 +79,9 @@ def build_leaderboard(
         *filter(None, (editions(compared, task) for task in shown_tasks)),
         *(rival.note(len(shown_tasks)) for rival in rivals),
         *(f"tag:{tag}: average over {', '.join(names)}." for tag, names in shown_groups.items()),
-        *_published_notes(table.published, printed, shown_tasks),
+        *_published_notes(printed, shown_tasks),
+        *_widening_notes(shown_tasks, values, printed),
+        *_hidden_notes(table.published, selected, printed, shown_protocols),
         *_selection_notes(chosen, values, include_partial),
         *_variant_notes(chosen, states),
         *left_out,
@@ -107,6 +109,13 @@ def _without_further(selected: Selection) -> tuple[Selection, list[str]]:
 def _there(tasks: Sequence[str], numbers: Iterable[Number]) -> list[str]:
     found = {number.task for number in numbers}
     return [task for task in tasks if task in found]
+
+
+def _columns(tasks: Sequence[str], measured: Sequence[Number], printed: Sequence[Number]) -> list[str]:
+    """Return the tasks that were measured, and those of the published numbers where none of these is on one of them."""
+    own = _there(tasks, measured)
+    on_these = any(number.task in own for number in printed)
+    return own if on_these else [*own, *_there(tasks, printed)]
 
 
 def _is_measured(number: Number) -> bool:
@@ -174,8 +183,8 @@ def _standing_notes(rows: Sequence[Row], tasks: Sequence[str]) -> Iterable[str]:
         yield "rank: mean rank over the tasks, among the rows that have a whole value for each."
 
 
-def _published_notes(given: Sequence[Number], shown: Sequence[Number], tasks: Sequence[str]) -> Iterable[str]:
-    """Say where published numbers are from, which imported ones are of other test samples, and that none is shown.
+def _published_notes(shown: Sequence[Number], tasks: Sequence[str]) -> Iterable[str]:
+    """Say where published numbers are from, and which imported ones are of other test samples.
 
     A paper's caveats are in its YAML.
     """
@@ -187,12 +196,37 @@ def _published_notes(given: Sequence[Number], shown: Sequence[Number], tasks: Se
     for label, known in caveats.items():
         listed = "; ".join(f"{task}: {known[task]}" for task in tasks if task in known)
         yield f"{label}, other test samples than the task's: {listed}."
-    if given and not shown:
-        rows = counted(len({number.row for number in given}), "published row")
+
+
+def _widening_notes(tasks: Sequence[str], measured: Sequence[Number], printed: Sequence[Number]) -> Iterable[str]:
+    """Say why tasks are shown that nothing was measured on, and how to leave them out."""
+    own = _there(tasks, measured)
+    if own and printed and not any(number.task in own for number in printed):
         yield (
-            f"Not shown: {rows}, of other models, tasks or protocols than those of the table; "
-            "--tasks and --protocol choose others than those that were measured."
+            f"No published row is on {shortened(own, 3)}, so the tasks of these rows are shown, too; "
+            f"--tasks {','.join(own)} leaves them out."
         )
+
+
+def _hidden_notes(
+    given: Sequence[Number], selected: Selection, shown: Sequence[Number], protocols: Sequence[str]
+) -> Iterable[str]:
+    """Say which option shows the published rows that were named, where none of them is shown."""
+    if not given or shown:
+        return
+    rows, named = {number.row: number for number in given}, selected.of_models.published
+    if not named:
+        how = f"--models leaves them out: add {shortened([number.model for number in rows.values()], 3)} to it"
+    elif not any(number.protocol in protocols for number in named):
+        others = ",".join(sorted({number.protocol for number in named}))
+        how = f"they are of another protocol: --protocol {others} shows them"
+    else:
+        how = f"they are of other tasks: add some of theirs to --tasks, such as {shortened(_of(named), 3)}"
+    yield f"Not shown: {counted(len(rows), 'published row')}; {how}."
+
+
+def _of(numbers: Iterable[Number]) -> list[str]:
+    return list(dict.fromkeys(number.task for number in numbers))
 
 
 def _selection_notes(chosen: Numbers, values: Sequence[Number], include_partial: bool) -> Iterable[str]:

@@ -93,7 +93,7 @@ def reproduce(
     protocols: names or patterns; tasks, tags: see `choose_tasks`. A name that selects nothing is a UsageError.
     """
     chosen_protocols = resolve_names("protocol", protocols, sorted({place.protocol for place in table.places}))
-    chosen_tasks = choose_tasks(tasks, sorted({place.task for place in table.places}), tags)
+    chosen_tasks = choose_tasks(tasks, sorted({place.task for place in table.places}), tags, table.numbers)
     table = table.where(lambda place: place.protocol in chosen_protocols and place.task in chosen_tasks)
     numbers = newest(table.numbers)
     named = {state for name in models for state in states_named(name, numbers)}

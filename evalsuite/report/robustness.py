@@ -16,6 +16,7 @@ from evalsuite.errors import UsageError
 from evalsuite.results.naming import select, stands_for
 from evalsuite.results.numbers import Number, Numbers, RowKey, model_label, newest, protocol_label, told_apart
 from evalsuite.results.shift import ShiftTable
+from evalsuite.results.task_files import index_of
 from evalsuite.tasks.index import TaskIndex
 from evalsuite.text import counted, shortened
 
@@ -104,7 +105,7 @@ def build_robustness(
     The filters are those of the leaderboard. UsageError for a name that stands for nothing.
     """
     every = Numbers((*table.numbers, *(number for one in printed for number in one.numbers())), table.failures)
-    references = _references(every, index or TaskIndex())
+    references = _references(every, index or index_of(table.numbers))
     shown = select(every, protocols=protocols, tasks=tasks, models=models, tags=tags).chosen.numbers
     rows = _pivot(newest(every.numbers, include_partial=include_partial))
     fitted = _baseline_rows(rows, baselines, protocols, printed)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from evalsuite.errors import JobError, MissingExtraError, UsageError
+from evalsuite.errors import JobError, UsageError
 from evalsuite.registry import did_you_mean
 from evalsuite.text import brief
 
@@ -30,9 +30,10 @@ _NO_NAME_OF_MLFLOW = re.compile(r"[^\w\-. :/]")
 
 @dataclass(frozen=True)
 class Tracker:
-    """A tracker: the module that must be there, and what sends (values, step or None, project or folder or "")."""
+    """A tracker: the module that must be there, what to install, what sends (values, step or None, target or "")."""
 
     module: str
+    package: str
     send: Callable[[Values, int | None, str], None]
 
 
@@ -74,10 +75,10 @@ def _to_trackio(values: Values, step: int | None, project: str) -> None:
 
 
 TRACKERS: Mapping[str, Tracker] = {
-    "wandb": Tracker("wandb", _to_wandb),
-    "mlflow": Tracker("mlflow", _to_mlflow),
-    "tensorboard": Tracker("tensorboard", _to_tensorboard),
-    "trackio": Tracker("trackio", _to_trackio),
+    "wandb": Tracker("wandb", "evalsuite[wandb]", _to_wandb),
+    "mlflow": Tracker("mlflow", "evalsuite[mlflow]", _to_mlflow),
+    "tensorboard": Tracker("tensorboard", "evalsuite[tensorboard]", _to_tensorboard),
+    "trackio": Tracker("trackio", "trackio", _to_trackio),
 }
 
 
@@ -90,8 +91,9 @@ def check_trackers(names: Sequence[str]) -> None:
                 f"--log-to {name}: choose {', '.join(TRACKERS)}, perhaps with a project or folder (wandb:PROJECT)."
                 f"{did_you_mean(kind, TRACKERS)}"
             )
-        if find_spec(TRACKERS[kind].module) is None:
-            raise UsageError(str(MissingExtraError(TRACKERS[kind].module, kind, f"--log-to {name}")))
+        tracker = TRACKERS[kind]
+        if find_spec(tracker.module) is None:
+            raise UsageError(f"--log-to {name}: {kind} is not installed. Type: pip install '{tracker.package}'")
 
 
 def log_values(values: Values, name: str, step: int | None = None) -> None:

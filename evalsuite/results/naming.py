@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
-from evalsuite.results.numbers import ModelKey, Numbers, family
+from evalsuite.results.numbers import ModelKey, Number, Numbers, family
 from evalsuite.results.store import hash8
 from evalsuite.text import shortened
 
@@ -89,7 +89,7 @@ def select(
     of_models = _of_models(table, models)
     known = dict.fromkeys(number.task for number in of_models.published)
     known |= dict.fromkeys(sorted({place.task for place in of_models.places} - known.keys()))
-    chosen_tasks = choose_tasks(tasks, list(known), tags)
+    chosen_tasks = choose_tasks(tasks, list(known), tags, table.numbers)
     chosen_protocols = resolve_names("protocol", protocols, sorted({place.protocol for place in of_models.places}))
     there = {*chosen_tasks}, {*chosen_protocols}
     chosen = of_models.where(lambda place: place.task in there[0] and place.protocol in there[1])
@@ -109,17 +109,20 @@ def _of_models(table: Numbers, names: Sequence[str]) -> Numbers:
     return table.where(lambda place: place.model_key in chosen)
 
 
-def choose_tasks(names: Sequence[str], known: Sequence[str], tags: Sequence[str] = ()) -> list[str]:
+def choose_tasks(
+    names: Sequence[str], known: Sequence[str], tags: Sequence[str] = (), numbers: Iterable[Number] = ()
+) -> list[str]:
     """Return the `known` tasks that `names` choose, in their order: tasks, groups, task files, patterns; none: all.
 
-    tags: only tasks that have one of them. UsageError for a name that chooses nothing, and where no task has a tag.
+    tags: only tasks that have one of them, also of task files that the records of `numbers` name. UsageError for a
+    name that chooses nothing, and where no task has a tag.
     """
     chosen = resolve_names("task", _spelled_out(names, known), known)
     if not tags:
         return chosen
-    from evalsuite.tasks import TaskIndex
+    from evalsuite.results.task_files import index_of
 
-    index = TaskIndex()
+    index = index_of(numbers)
     tagged = {task for tag in tags for task in index.expand(f"tag:{tag}")}
     found = [task for task in chosen if task in tagged]
     if not found:
@@ -129,13 +132,16 @@ def choose_tasks(names: Sequence[str], known: Sequence[str], tags: Sequence[str]
     return found
 
 
-def tasks_of_tags(tags: Sequence[str]) -> dict[str, list[str]]:
-    """Return tag -> its tasks, in the order given; `main` stands for MAIN_TAGS. UsageError for a tag of no task."""
+def tasks_of_tags(tags: Sequence[str], numbers: Iterable[Number] = ()) -> dict[str, list[str]]:
+    """Return tag -> its tasks, in the order given; `main` stands for MAIN_TAGS. UsageError for a tag of no task.
+
+    Task files that the records of `numbers` name count, too.
+    """
     if not tags:
         return {}
-    from evalsuite.tasks import TaskIndex
+    from evalsuite.results.task_files import index_of
 
-    index = TaskIndex()
+    index = index_of(numbers)
     chosen = dict.fromkeys(name for tag in tags for name in (MAIN_TAGS if tag == MAIN else (tag,)))
     return {tag: index.expand(f"tag:{tag}") for tag in chosen}
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 
 from evalsuite import resources
 from evalsuite.errors import SpecError, UsageError
+from evalsuite.reading import read_text
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.loading import load_task_file
 from evalsuite.tasks.spec import TaskSpec
@@ -18,29 +21,41 @@ from evalsuite.tasks.yaml_files import read_yaml
 GROUPS_FILE = "groups.yaml"
 ENTRY_POINT_GROUP = "evalsuite.tasks"
 
+KEYS_OF_A_TASK = frozenset(
+    {"title", "classes", "prompts", "sources", "splits", "sizes", "metric", "borrows", "captions"}
+)
+"""A file with two of them at its left edge was meant to be a task, and is one or is broken."""
+
 
 class TaskIndex:
-    """Task files by name: the shipped ones, other packages' (entry points), and those of `include_paths`.
+    """Task files by name: the shipped ones, other packages' (entry points), `known` ones, those of `include_paths`.
 
-    A later folder wins, so that a user can replace a shipped task by one of the same name.
+    Later ones win, so that a user can replace a shipped task by one of the same name. known: name -> file. A folder of
+    `include_paths` may hold YAML files of other programs: they are `foreign`, and no tasks.
     """
 
-    def __init__(self, include_paths: Sequence[Path] = ()) -> None:
+    def __init__(self, include_paths: Sequence[Path] = (), known: Mapping[str, Path] = MappingProxyType({})) -> None:
         for folder in include_paths:
             if not folder.is_dir():
                 raise UsageError(f"--include-path {folder}: there is no such folder.")
-        self._folders = [resources.data_dir("tasks"), *_entry_point_folders(), *include_paths]
+        self._installed = [resources.data_dir("tasks"), *_entry_point_folders()]
+        self._known = known
+        self._folders = [*self._installed, *include_paths]
+        self._own: list[Path] = []
+        self.foreign: list[Path] = []
+        for path in (path for folder in include_paths for path in _yaml_files(folder)):
+            keys = _keys(path)
+            if len(keys & KEYS_OF_A_TASK) > 1:
+                self._own.append(path)
+            elif "templates" not in keys:  # which a prompt file has
+                self.foreign.append(path)
         self._loaded: dict[Path, TaskSpec] = {}
 
     @cached_property
     def files(self) -> dict[str, Path]:
         """Task name (the file's name) -> file."""
-        return {
-            path.stem: path
-            for folder in self._folders
-            for path in sorted(folder.rglob("*.yaml"))
-            if path.name != GROUPS_FILE and "prompts" not in path.relative_to(folder).parts[:-1]
-        }
+        installed = (path for folder in self._installed for path in _yaml_files(folder))
+        return _by_name(installed) | dict(self._known) | _by_name(self._own)
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
@@ -112,6 +127,27 @@ class TaskIndex:
         """Return the tasks that the chosen groups name but for which there is no task file."""
         named = [name for choice in choices for name in self.groups.get(choice, [])]
         return [name for name in dict.fromkeys(named) if name not in self.files]
+
+
+def _yaml_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that may be tasks, sorted."""
+    for path in sorted(folder.rglob("*.yaml")):
+        if path.name != GROUPS_FILE and "prompts" not in path.relative_to(folder).parts[:-1]:
+            yield path
+
+
+def _keys(path: Path) -> set[str]:
+    """Return the words that look like keys of a file, be it valid YAML or not: those at the left edge, or after a {."""
+    try:
+        text = read_text(path)
+    except SpecError:
+        return set()
+    edge = "" if text.lstrip().startswith("{") else "^"
+    return set(re.findall(rf"""{edge}["']?(\w+)["']?[ \t]*:""", text, re.MULTILINE))
+
+
+def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
+    return {path.stem: path for path in paths}
 
 
 def _entry_point_folders() -> list[Path]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+from evalsuite import resources
 from evalsuite.metrics import METRICS
 from evalsuite.records import SplitFidelity
 from evalsuite.registry import did_you_mean
@@ -134,6 +135,11 @@ class TaskSpec(Strict):
     def path(self) -> Path | None:
         """The file this task was read from."""
         return self._path
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is one of this project's tasks, which its name finds everywhere."""
+        return self._path is not None and self._path.parent.resolve() == resources.data_dir("tasks").resolve()
 
     @property
     def prompt_spec(self) -> PromptSpec:

@@ -1,4 +1,4 @@
-"""One attack in a process of its own, with the command line in it: what it printed, how it ended, time and memory."""
+"""Attacks in forked processes, with the command line in them: what they printed, how they ended, time and memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import os
 import resource
 import select
 import signal
+import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,11 @@ MOST_MEMORY = 600_000_000
 """Bytes that an attack may take: with torch and all that the command line imports, the process has less than a GB."""
 
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "EVALSUITE_HOME": "home", "EVALSUITE_CACHE": "cache", "EVALSUITE_DATA": "data"}
+
+Attack = Callable[[], tuple[int, str]]
+"""Returns an exit code and what was printed."""
+
+WELL = b"."
 
 MOST_LINES = 6
 MOST_LETTERS = 1_100
@@ -56,7 +62,7 @@ def command(arguments: Sequence[str | Path]) -> tuple[int, str]:
     return code, output.getvalue()
 
 
-def contained(attack: Callable[[], tuple[int, str]], folder: Path) -> Ended:
+def contained(attack: Attack, folder: Path) -> Ended:
     """Make an attack in a forked process, which works in `folder`, and judge how it ended."""
     reader, writer = os.pipe()
     before = _resident()
@@ -81,21 +87,89 @@ def contained(attack: Callable[[], tuple[int, str]], folder: Path) -> Ended:
     return Ended(code, printed, fault)
 
 
+def all_well(make: Callable[[int], Attack], numbers: Sequence[int], folder: Path) -> Iterator[bool]:
+    """Make attacks one after the other in a forked process, and yield for each whether nothing was wrong with it.
+
+    Forking a process in which everything is imported takes longer than most attacks. Where one ends the process, the
+    rest are made in another. What was wrong may be what an earlier attack has left behind: `contained` tells.
+    """
+    left = list(numbers)
+    while left:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _children(make, left, folder, theirs)
+        theirs.close()
+        ours.settimeout(WALL_SECONDS)
+        try:
+            said = b"?"
+            while left and said:
+                said = _answer(ours)
+                left.pop(0)
+                yield said == WELL
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            ours.close()
+
+
+def _answer(ours: socket.socket) -> bytes:
+    """Let the next attack be made, and return what is said of it; nothing where the process ended or hangs."""
+    try:
+        ours.sendall(WELL)
+        return ours.recv(1)
+    except OSError:
+        return b""
+
+
+def _children(make: Callable[[int], Attack], numbers: Sequence[int], folder: Path, theirs: socket.socket) -> None:
+    before = dict(os.environ)
+    for number in numbers:
+        theirs.recv(1)
+        os.environ.clear()
+        os.environ.update(before)
+        fault = "none"
+        try:
+            _settle(folder)
+            Path("/proc/self/clear_refs").write_text("5")  # the peak is that of the attack
+            at_first = _resident()
+            _, printed = make(number)()
+            fault = judged(printed)
+            if _peak() - at_first > MOST_MEMORY:
+                fault = "memory"
+        except BaseException:  # noqa: BLE001 - it is made again, alone
+            fault = "raised"
+        theirs.sendall(b"!" if fault else WELL)
+    os._exit(0)
+
+
 def _resident() -> int:
     """Return the bytes of memory that this process has now, and a forked one begins with."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _child(attack: Callable[[], tuple[int, str]], folder: Path, writer: int) -> None:
+def _peak() -> int:
+    """Return the most bytes of memory that this process had since its peak was forgotten."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def _settle(folder: Path) -> None:
+    """Allow so much time from now on, and work in a folder that is all there is."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     allowed = int(used.ru_utime + used.ru_stime + SECONDS) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 2))
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
     os.chdir(folder)
     os.environ.update(ENVIRONMENT)
     if constants := sys.modules.get("huggingface_hub.constants"):
         constants.HF_HUB_OFFLINE = True  # read from the environment when it was imported
     if datasets := sys.modules.get("datasets"):
         datasets.disable_progress_bars()
+
+
+def _child(attack: Attack, folder: Path, writer: int) -> None:
+    _settle(folder)
     code, printed, fault = -1, "", ""
     try:
         code, printed = attack()

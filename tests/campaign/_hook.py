@@ -2,8 +2,8 @@
 
 Read from the environment: FAULT_ROOT (only calls on paths below it count), FAULT_LOG (where each is noted), FAULT_AT
 (the number of the one that fails; none: only noted), FAULT_ERROR (the errno it fails with; 0: kill -9 in its place),
-FAULT_LASTING (every call that writes fails from there on, as on a full disk), FAULT_AFTER (seconds after which the
-process is killed wherever it is).
+FAULT_SIGNAL (what comes before it, which then does not fail), FAULT_LASTING (every call that writes fails from there
+on, as on a full disk), FAULT_AFTER (seconds after which the process is killed wherever it is).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Hook:
         self.root = os.path.realpath(os.environ["FAULT_ROOT"])
         self.at = int(os.environ.get("FAULT_AT") or -1)
         self.error = int(os.environ.get("FAULT_ERROR") or 0)
+        self.signal = int(os.environ.get("FAULT_SIGNAL") or 0)
         self.lasting = bool(os.environ.get("FAULT_LASTING"))
         self._log = REAL_OPEN(os.environ["FAULT_LOG"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         self._count = 0
@@ -42,6 +43,9 @@ class Hook:
             os.write(self._log, f"{number} {name} {path[len(self.root) + 1 :]}\n".encode())
         later = self.lasting and number > self.at >= 0 and name in OF_A_FULL_DISK
         if number != self.at and not later:
+            return
+        if self.signal:
+            os.kill(os.getpid(), self.signal)
             return
         if self.error == 0:
             if half is not None:

@@ -135,8 +135,9 @@ class Stage:
         error: int = 0,
         lasting: bool = False,
         after: float = 0.0,
+        signal: int = 0,
     ) -> Finished:
-        """Run a command to its end. root: below the folder, where its calls count. after: see `_hook`."""
+        """Run a command to its end. root: below the folder, where its calls count. after, signal: see `_hook`."""
         environment = {
             "FAULT_ROOT": str(self.folder / root),
             "FAULT_LOG": str(self.folder / "calls"),
@@ -144,6 +145,7 @@ class Stage:
             "FAULT_ERROR": str(error),
             "FAULT_LASTING": "1" if lasting else "",
             "FAULT_AFTER": str(after),
+            "FAULT_SIGNAL": str(signal),
             "no_proxy": "127.0.0.1",
         }
         home = self.folder / "home"

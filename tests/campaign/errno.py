@@ -1,4 +1,4 @@
-"""Each file-system call of a run, of `cache rm` and of `merge` fails once, or all that write fail from there on.
+"""Each file-system call of a run, of `cache rm`, `merge` and `download` fails, or all that write fail from there on.
 
 What can be done is done, and what cannot is told in a few lines without a traceback; the same command heals it.
 """
@@ -17,7 +17,7 @@ from tests.campaign._stage import JOBS, Call, Stage, prepared, tail
 from tests.campaign.frame import Finding
 from tests.processes import Finished
 
-SCENARIOS = ("new", "added", "removed", "merged")
+SCENARIOS = ("new", "added", "removed", "merged", "fetched")
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EACCES)
 LASTING = (errno.ENOSPC, errno.EDQUOT)
 MOST_LINES = 6

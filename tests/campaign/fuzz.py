@@ -6,8 +6,10 @@ Each ends in a result or a short message, in time and within a gigabyte.
 from __future__ import annotations
 
 import csv
+import gc
 import importlib
 import io
+import itertools
 import json
 import random
 import shutil
@@ -22,7 +24,7 @@ import yaml
 from PIL import Image
 
 from tests.archives import tar_of
-from tests.campaign._contained import command, contained
+from tests.campaign._contained import Attack, all_well, command, contained
 from tests.campaign._mutations import as_yaml, broken_bytes, broken_value
 from tests.campaign.frame import Finding
 from tests.datasets import write_folder_task
@@ -63,7 +65,8 @@ SLOW_IMPORTS = (
 )  # fmt: skip
 """Modules that the processes have from the one that forks them."""
 
-Attack = Callable[[], tuple[int, str]]
+TOGETHER = 25
+"""Attacks in one process."""
 
 
 @dataclass(frozen=True)
@@ -87,22 +90,37 @@ class Seeds:
 Target = Callable[[Seeds, random.Random, Path], tuple[str, Attack]]
 
 
-def rounds(folder: Path, random: random.Random) -> Iterator[Finding | None]:
+def rounds(folder: Path, chance: random.Random) -> Iterator[Finding | None]:
     """Break one file after another."""
     import_everything()
 
-    seeds = _seeds(folder)
+    seeds, own = _seeds(folder), chance.getrandbits(64)
+    for start in itertools.count(0, TOGETHER):
+        numbers = range(start, start + TOGETHER)
+        for number, well in zip(numbers, all_well(partial(_attack, seeds, own), numbers, folder), strict=True):
+            if well:
+                yield None
+                continue
+            ended = contained(_attack(seeds, own, number), folder)
+            if not ended.fault:  # it was what others had left in the process
+                yield None
+                continue
+            kept = folder.parent / f"{folder.name}-found-{number}"
+            shutil.copytree(folder / "case", kept, dirs_exist_ok=True)
+            yield Finding(f"{_broken(seeds, own, number)[0]}, input {number}, kept in {kept}", ended.fault)
+
+
+def _broken(seeds: Seeds, own: int, number: int) -> tuple[str, Attack]:
+    """Break a file; return what was broken and the attack with it. It follows from the numbers alone."""
+    chance = random.Random(own + number)
     targets, weights = zip(*TARGETS, strict=True)
-    for number in range(1 << 62):
-        target = random.choices(targets, weights)[0]
-        name, attack = target(seeds, random, folder)
-        ended = contained(attack, folder)
-        if not ended.fault:
-            yield None
-            continue
-        kept = folder.parent / f"{folder.name}-found-{number}"
-        shutil.copytree(folder / "case", kept, dirs_exist_ok=True)
-        yield Finding(f"{target.__name__} {name}, input {number}, kept in {kept}", ended.fault)
+    target = chance.choices(targets, weights)[0]
+    name, attack = target(seeds, chance, seeds.folder)
+    return f"{target.__name__} {name}", attack
+
+
+def _attack(seeds: Seeds, own: int, number: int) -> Attack:
+    return lambda: _broken(seeds, own, number)[1]()
 
 
 def import_everything() -> None:
@@ -115,6 +133,8 @@ def import_everything() -> None:
 
     TaskIndex().load("digits")  # the schema of task files is built when the first is read
     aliases(), Result.model_fields
+    gc.collect()
+    gc.freeze()  # a forked process that looks for garbage would copy the memory of all that was imported
 
 
 def _seeds(folder: Path) -> Seeds:

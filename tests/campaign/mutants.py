@@ -35,7 +35,12 @@ UNUSED = ("cacheprovider", "xdist", "pytest_cov")
 COPIED = ("evalsuite", "prompts", "pyproject.toml", "results", "tasks", "tests")
 
 SPLITS = ("tests/data/test_drawing.py", "tests/data/test_splits.py")
-STORE = ("tests/features/test_extraction.py", "tests/features/test_together.py")
+STORE = (
+    "tests/features/test_pool_features.py",
+    "tests/features/test_store_faults.py",
+    "tests/features/test_damage.py",
+    "tests/features/test_extraction.py",
+)
 
 TESTS: Mapping[str, Sequence[str]] = {
     "evalsuite/metrics.py": ("tests/test_metrics.py", "tests/test_stats.py"),
@@ -44,8 +49,8 @@ TESTS: Mapping[str, Sequence[str]] = {
     "evalsuite/data/drawing.py": SPLITS,
     "evalsuite/data/labels.py": ("tests/data/test_labels.py",),
     "evalsuite/runner/fingerprints.py": ("tests/runner/test_fingerprints.py",),
-    "evalsuite/runner/tasks.py": ("tests/runner/test_fingerprints.py", "tests/runner/test_evaluate.py"),
-    "evalsuite/models/identity.py": ("tests/runner/test_fingerprints.py", "tests/runner/test_stale_models.py"),
+    "evalsuite/runner/tasks.py": ("tests/runner/test_task_session.py", "tests/runner/test_fingerprints.py"),
+    "evalsuite/models/identity.py": ("tests/models/test_identity.py", "tests/runner/test_stale_models.py"),
     "evalsuite/features/freshness.py": STORE,
     "evalsuite/features/store.py": STORE,
     "evalsuite/features/blocks.py": STORE,

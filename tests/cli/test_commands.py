@@ -435,13 +435,15 @@ def test_a_leaderboard_in_a_file(cli: WarmCli, work: Path) -> None:
     assert table[["model", "protocol", "shapes"]].values.tolist() == [["file/colour_model-factory", "zero_shot", 100.0]]
 
 
-def test_a_new_task_file_fits_the_schema(cli: WarmCli, tmp_path: Path) -> None:
+def test_a_new_task_file_fits_the_schema_and_wants_its_images(cli: WarmCli, tmp_path: Path) -> None:
     finished = cli("new", "task", "my_birds.yaml")
     assert finished.returncode == 0
     assert "evalsuite validate my_birds.yaml" in finished.stdout
     checked = cli("validate", "my_birds.yaml")
-    assert checked.returncode == 0, checked.output
+    assert checked.returncode == 1
     assert "2 classes, 1 template" in checked.output
+    assert "data failed absent: " in " ".join(checked.output.split())
+    assert "1 task, 1 failed" in checked.output
     written = (tmp_path / "my_birds.yaml").read_bytes()
     assert cli("new", "task", "my_birds.yaml").returncode == 2
     assert (tmp_path / "my_birds.yaml").read_bytes() == written
@@ -472,6 +474,15 @@ def test_validate_prints_every_check_and_fails_where_one_fails(cli: WarmCli, sha
     assert "exactly 10" in finished.output
     assert "unknown key 'titel'" in finished.output
     assert "3 tasks, 2 failed" in finished.output
+
+
+def test_validate_fails_for_a_path_that_is_not_there(cli: WarmCli, shapes: Path) -> None:
+    shapes.write_text(shapes.read_text().replace("path: .", "path: nowhere"))
+    moved = cli("validate", shapes)
+    assert moved.returncode == 1
+    assert "1 task, 1 failed" in moved.stdout and "nowhere/train" in moved.stdout
+    root = cli("validate", "mnist", "--data-root", "nowhere", "--offline")
+    assert root.returncode == 2 and "--data-root nowhere" in root.stderr
 
 
 def test_validate_prints_the_schema(cli: WarmCli) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +128,34 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def said_by_the_code() -> str:
+    """Return all texts of the package, those in f-strings with ... for each value."""
+    texts = []
+    for path in (ROOT / "evalsuite").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [str(part.value) if isinstance(part, ast.Constant) else "..." for part in node.values]
+                texts.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def test_every_message_of_the_page_on_troubleshooting_is_one_of_the_code() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    messages = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
+    assert len(messages) > 25
+    said = said_by_the_code()
+    others = {"evalsuite: command not found", "No module named 'evalsuite'"}  # a shell's, and Python's
+    assert [message for message in messages if message not in others and not has(said, message)] == []
+
+
+def has(said: str, message: str) -> bool:
+    """Say whether a message, with ... for what differs, is in a text."""
+    parts = [re.escape(part) for part in re.split(r"\.\.\.", message.strip(" ."))]
+    return re.search("[^\n]*".join(parts), said) is not None
+
+
 def test_every_path_that_a_page_names_exists() -> None:
     folders = "evalsuite|tests|tasks|prompts|docs|examples|training|benchmarks"
     for page in PAGES:
@@ -137,6 +168,18 @@ def test_the_picture_of_the_architecture_names_what_exists() -> None:
     named = re.findall(r"\b((?:evalsuite|tasks|prompts|results)(?:/\w+)*)/", picture)
     assert {"evalsuite/runner", "evalsuite/report", "prompts", "results/published"} <= set(named)
     assert [name for name in named if not (ROOT / name).is_dir()] == []
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """Every page is in the navigation, every link and every anchor leads somewhere, every name of the code is found."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    probes = (tmp_path / "site" / "paper" / "linear-probe" / "index.html").read_text("utf-8")
+    assert "efficientnet-ns/l2-800" in probes and "85.1" in probes
+    python = (tmp_path / "site" / "api" / "index.html").read_text("utf-8")
+    assert "Evaluate models on tasks and return a result" in python
+    assert not re.search(r"https?://(fonts|unpkg|cdn)", (tmp_path / "site" / "index.html").read_text("utf-8"))
 
 
 def test_the_changelog_and_the_citation_are_of_this_version() -> None:

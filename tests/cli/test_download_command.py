@@ -242,7 +242,10 @@ def test_a_hub_that_cannot_be_reached(cli: WarmCli, write_task: WriteTask, tmp_p
     assert "skipped" in checked.stdout and "cannot be reached" in " ".join(checked.stdout.split())
 
 
-def test_validate_fails_for_a_dead_link(cli: WarmCli, server: FileServer, write_task: WriteTask) -> None:
+def test_validate_fails_for_a_dead_link(
+    cli: WarmCli, server: FileServer, write_task: WriteTask, tmp_path: Path
+) -> None:
+    (tmp_path / "root").mkdir()
     source = served(server, "shapes")
     task = write_task("shapes", source)
     alive = cli("validate", task, "--data-root", "root")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
-from tests.processes import Zygote
+import pytest
+
+from evalsuite.locks import Lock
+from tests.processes import Started, Zygote
 
 STUBBORN = """
 import time
@@ -42,3 +46,53 @@ def test_signal_that_is_ignored_from_the_start_stays_ignored(zygote: Zygote, tmp
     )
     done = zygote.run([], zygote.environment(tmp_path), tmp_path, code=script)
     assert done.returncode == 0, done.stderr
+
+
+def told(process: Started) -> str:
+    """Return what a process has said so far."""
+    return process.stderr.read_text() if process.stderr.exists() else ""
+
+
+IMPATIENT = """
+import evalsuite.locks, evalsuite.runner.loop
+
+evalsuite.locks.TELL_AFTER = evalsuite.runner.loop.TELL_AFTER = 0.0
+from evalsuite.cli import main
+
+main()
+"""
+
+RUN, REMOVE = ["--protocol", "zero_shot", "--overwrite"], ["cache", "rm", "--all", "--yes"]
+
+
+@pytest.mark.parametrize(
+    ("command", "lock", "number"),
+    [
+        (RUN, "out/*/.jobs/*/.lock", signal.SIGTERM),
+        (RUN, "out/*/.lock", signal.SIGINT),
+        (RUN, "cache/features/*/*/lock", signal.SIGUSR1),
+        (REMOVE, "cache/features/*/*/lock", signal.SIGHUP),
+    ],
+)
+def test_signal_ends_one_who_waits_for_a_lock(
+    zygote: Zygote, tmp_path: Path, shapes: Path, colours: str, command: list[str], lock: str, number: signal.Signals
+) -> None:
+    run = ["run", "-m", colours, "-t", str(shapes), "-o", "out", *RUN]
+    arguments = [*(run if command is RUN else command), "--cache-dir", "cache"]
+    environment = zygote.environment(tmp_path)
+    first = zygote.run([*run, "--cache-dir", "cache"], environment, tmp_path)
+    assert first.returncode == 0, first.stderr
+    (path,) = tmp_path.glob(lock)
+    for stored in tmp_path.glob("cache/features/*/*/compacted-*"):
+        if command is RUN:
+            shutil.rmtree(stored)  # so that images are encoded again
+    with Lock(path):
+        process = zygote.start(arguments, environment, tmp_path, code=IMPATIENT)
+        deadline = time.monotonic() + 60
+        while f"held by process {os.getpid()} on " not in told(process) and time.monotonic() < deadline:
+            os.sched_yield()
+        os.kill(process.pid, number)
+        done = process.finish()
+    assert done.returncode == 128 + number and "Traceback" not in done.stderr, done.stderr
+    again = zygote.run(arguments, environment, tmp_path)
+    assert again.returncode == 0, again.stderr

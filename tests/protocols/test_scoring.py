@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evalsuite.metrics import RECALLS
 from evalsuite.protocols.base import FoldScores
 from evalsuite.protocols.scoring import further_metrics, main_metric
 from evalsuite.stats import clopper_pearson
@@ -61,3 +62,12 @@ def test_top5_is_told_of_more_than_five_classes(tmp_path: Path, classes: int, na
 
 def test_several_labels_have_no_further_metrics(tmp_path: Path) -> None:
     assert further_metrics(make_task(tmp_path, 3, "metric: map_11_point\nmultilabel: true\n"), [fold(3, 6, 3)]) == {}
+
+
+def test_recalls_of_captions_are_averaged_over_images_and_folds(tmp_path: Path) -> None:
+    task = make_task(tmp_path, 3).model_copy(update={"captions": 2})
+    first = np.zeros((2, len(RECALLS)), np.float32)
+    first[0], first[1, -1] = 1, 1
+    second = np.ones((4, len(RECALLS)), np.float32)
+    found = further_metrics(task, [FoldScores(scores, np.zeros(len(scores)), ["a"]) for scores in (first, second)])
+    assert found == dict(zip(RECALLS, [0.75] * (len(RECALLS) - 1) + [1.0], strict=True))

@@ -122,8 +122,20 @@ def test_published_rows_follow_the_tasks_and_protocols_that_were_measured() -> N
     assert len(chosen.rows) == 66 and len(chosen.tasks) == 27
     assert chosen.rows[0].model == "clip/vit-l-14-336px"
     assert 100 * chosen.rows[0].average == pytest.approx(85.0556, abs=1e-3)
-    apart = " ".join(board_of([make("a", "digits", 0.5)], rows).notes)
-    assert "Not shown: 75 published rows" in apart and "--tasks" in apart and "table 11" not in apart
+
+
+def test_published_rows_of_other_tasks_bring_their_own() -> None:
+    rows = Library().choose(["resnet/50"])
+    widened = board_of([make("a", "digits", 0.5, protocol="linear_probe")], rows)
+    assert widened.tasks[0] == "digits" and len(widened.tasks) == 28
+    assert {row.model: len(row.cells) for row in widened.rows} == {"resnet/50": 27, "a": 1}
+    assert "--tasks digits leaves them out" in " ".join(widened.notes)
+    alone = board_of([make("a", "digits", 0.5, protocol="linear_probe")], rows, tasks=["digits"])
+    assert alone.tasks == ("digits",) and len(alone.rows) == 1
+    assert "Not shown: 1 published row; they are of other tasks" in " ".join(alone.notes)
+    other = board_of([make("a", "digits", 0.5, protocol="knn")], rows)
+    assert other.tasks == ("digits",)
+    assert "Not shown: 1 published row; they are of another protocol: --protocol linear_probe" in " ".join(other.notes)
 
 
 def test_models_of_one_name_and_other_weights_are_separate_rows() -> None:
@@ -212,9 +224,7 @@ def test_models_chooses_among_published_rows_too() -> None:
     assert {row.model for row in as_printed.rows} == {"clip/rn50x64"} and len(as_printed.rows) == 2
     alone = board_of(results, rows, models=["mine/*"])
     assert averages(alone) == [("mine/b", "measured", 60, 1)]
-    assert "Not shown: 1 published row, of other models, tasks or protocols than those of the table" in " ".join(
-        alone.notes
-    )
+    assert "Not shown: 1 published row; --models leaves them out: add clip/rn50 to it" in " ".join(alone.notes)
     ahead = board_of(results, rows, models=["mine/b"], baselines=["clip/rn50"])
     assert ahead.rows[0].differences["clip/rn50"].value == pytest.approx(0.6 - 0.666)
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from evalsuite.data.place import DataPlace
 from evalsuite.report.html.page import TOO_LARGE, report_page
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.results.numbers import Numbers
 from evalsuite.results.store import load_stored
+from tests.datasets import write_folder_task
 from tests.processes import WarmCli
 from tests.report.conftest import Bench
 
@@ -103,6 +105,40 @@ def test_thumbnails_go_first_where_the_page_grows_too_large(cli: WarmCli, tmp_pa
     assert "data:image/" in whole and TOO_LARGE not in whole
     assert "data:image/png" not in small and "data:image/jpeg" not in small and TOO_LARGE in small
     assert "Most confident mistakes" in small
+
+
+RUN_SHAPES = ("run", "-m", "pixels", "-t", "data/shapes.yaml", "--protocol", "linear_probe", "--log-samples")
+
+
+def test_a_dataset_of_ones_own_keeps_its_report(cli: WarmCli, tmp_path: Path) -> None:
+    """The record knows the task file: no option has to name its folder, from wherever the report is written."""
+    task = write_folder_task(tmp_path / "data", classes=["white", "red", "black"], size=4)
+    task.write_text(task.read_text().replace("title: shapes", "title: Squares of mine\ntags: [mine, general]"))
+    for number, image in enumerate(sorted(tmp_path.rglob("test/*/*.png"))):  # so that it is wrong of them
+        Image.new("RGB", (4, 4), (90 * (number % 3), 0, 0)).save(image)
+    assert cli(*RUN_SHAPES, "-o", "out", "--cache-dir", "c").returncode == 0
+    away = tmp_path / "elsewhere"
+    away.mkdir()
+    finished = cli("report", "-o", tmp_path / "out", cwd=away)
+    assert finished.returncode == 0, finished.stderr
+    page = Page((away / "evalsuite-report.html").read_text("utf-8"))
+    assert "Squares of mine" in page.text and "task file" not in page.text and "No thumbnails" not in page.text
+    assert [one for tag, one in page.tags if tag == "img" and (one["src"] or "").startswith("data:image/")]
+    tagged = cli("leaderboard", "-o", "out", "--tag", "mine", "--groups", "mine")
+    assert tagged.returncode == 0 and "tag:mine: average over shapes" in tagged.stdout, tagged.output
+
+    task.write_text("no task at all\n")
+    page = written(cli, tmp_path, "-o", "out")
+    assert "name its folder with --include-path" in page.text
+
+
+def test_foreign_yaml_next_to_a_task_is_noted_once(cli: WarmCli, tmp_path: Path) -> None:
+    write_folder_task(tmp_path / "data")
+    (tmp_path / "data" / "mkdocs.yaml").write_text("site_name: mine\n")
+    assert cli(*RUN_SHAPES, "-o", "out", "--cache-dir", "c").returncode == 0
+    finished = cli("report", "-o", "out", "--include-path", "data")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.count("1 YAML file without a task passed over: data/mkdocs.yaml") == 1
 
 
 def test_names_are_text_and_never_markup(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:

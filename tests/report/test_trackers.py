@@ -94,10 +94,11 @@ def test_trackio_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert all(name.encode() in store.read_bytes() for name in NAMES)
 
 
-def test_a_tracker_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_is_not_installed_is_named_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
-    with pytest.raises(evalsuite.UsageError, match=r"needs the package 'mlflow'.*pip install 'evalsuite\[mlflow\]'"):
-        evalsuite.evaluate("pixels", "digits", log_to="mlflow")
+    for name, package in (("mlflow:apart", r"evalsuite\[mlflow\]"), ("trackio", "trackio")):
+        with pytest.raises(evalsuite.UsageError, match=f"--log-to {name}: .* pip install '{package}'"):
+            evalsuite.evaluate("pixels", "digits", log_to=name)
 
 
 def test_a_tracker_that_fails_takes_no_results_with_it(
@@ -106,7 +107,7 @@ def test_a_tracker_that_fails_takes_no_results_with_it(
     def refuse(values: trackers.Values, step: int | None, target: str) -> None:
         raise ConnectionError(f"no way to {target}")
 
-    monkeypatch.setattr(trackers, "TRACKERS", {"wandb": trackers.Tracker("json", refuse)})
+    monkeypatch.setattr(trackers, "TRACKERS", {"wandb": trackers.Tracker("json", "json", refuse)})
     with pytest.raises(JobError, match="wandb did not take the numbers: ConnectionError: no way to here"):
         results().log_to("wandb:here")
     found = evalsuite.evaluate(

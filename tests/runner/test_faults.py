@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from evalsuite.results.store import load_stored
 from evalsuite.runner.base import Reporter
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel
+from tests.processes import cli_environment
 
 
 def evaluate(tmp_path: Path, model: Any, tasks: list[Path], **options: Any) -> Any:
@@ -155,3 +158,12 @@ def test_an_interrupted_pass_says_what_is_kept(tmp_path: Path, tasks: list[Path]
     assert notes == ["counting: 4 of 6 images of one/test are encoded and kept."]
     model = CountingModel()
     assert statuses(evaluate(tmp_path, model, tasks)) == ["ok", "ok"] and model.encoded == 8
+
+
+def test_too_little_memory_to_load_the_libraries_is_said(tmp_path: Path) -> None:
+    limited = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (600_000_000,) * 2)\n"
+    code = limited + "from evalsuite.cli import main\nmain()"
+    command = [sys.executable, "-c", code, "run", "-m", "pocket", "-t", "digits", "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=cli_environment(tmp_path))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "The memory does not suffice" in done.stderr and len(done.stderr.splitlines()) <= 3

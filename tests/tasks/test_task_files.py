@@ -141,6 +141,30 @@ def test_include_path_adds_tasks_and_groups_and_replaces_by_name(tmp_path: Path)
         TaskIndex([tmp_path / "nowhere"])
 
 
+def test_a_folder_with_tasks_may_hold_yaml_of_other_programs(tmp_path: Path) -> None:
+    write(tmp_path / "birds.yaml", VALID)
+    write(tmp_path / "birds_prompts.yaml", "templates: ['a {}.']\nclasses: [magpie, robin]\n")
+    write(tmp_path / "compose.yaml", "version: '3'\nservices: {web: {image: nginx}}\n")
+    write(tmp_path / "two.yaml", "title: one of two documents\n---\nkind: Service\n")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    index = TaskIndex([tmp_path])
+    assert {path.name for path in index.foreign} == {"compose.yaml", "two.yaml", "binary.yaml"}
+    assert "birds" in {task.name for task in index.select(["*"])}
+    with pytest.raises(UsageError, match="Unknown task 'compose'"):
+        index.load("compose")
+
+
+@pytest.mark.parametrize(
+    "broken", [VALID.replace("title: Birds", "title: [Birds"), VALID.replace("sources:", "source:")]
+)
+def test_a_broken_task_in_a_folder_with_tasks_is_an_error(tmp_path: Path, broken: str) -> None:
+    write(tmp_path / "birds.yaml", broken)
+    index = TaskIndex([tmp_path])
+    assert index.foreign == []
+    with pytest.raises(SpecError, match=r"birds\.yaml"):
+        index.select(["*"])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from evalsuite import resources
 from evalsuite.data.base import DataState, RawPool
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.lists import SampleList, expand_lists, missing_files
@@ -157,9 +156,8 @@ class Source(ABC, Generic[S_co]):
             return found
         name = "downloadable" if found.state == "absent" and not self.place.offline else found.state
         # Shipped tasks are given by name, others by the path of their file.
-        path = self.task.path
-        own = path is None or path.parent.resolve() == resources.data_dir("tasks").resolve()
-        command = f"evalsuite download {self.task.name if own else path}"
+        by_name = self.task.path is None or self.task.is_shipped
+        command = f"evalsuite download {self.task.name if by_name else self.task.path}"
         return DataState(name, f"{found.missing.rstrip('.')}. To download it: {command}")
 
     @property

@@ -49,7 +49,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A sample that was taken for another class. image: a data URI, or nothing."""
+    """A sample that was taken for another class, or hardly for its own. image: a data URI, or nothing."""
 
     sample: str
     labels: tuple[str, ...]
@@ -69,7 +69,10 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Detail:
-    """A model on a task. A part that cannot be told is empty, and `notes` says why. names: of the classes in pairs."""
+    """A model on a task. A part that cannot be told is empty, and `notes` says why. names: of the classes in pairs.
+
+    flawless: all answers are right, and `mistakes` are those it was least sure of.
+    """
 
     chosen: Chosen
     interval: Interval | None
@@ -84,6 +87,7 @@ class Detail:
     logit_scale: str = ""
     tempered: str = ""
     mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
+    flawless: bool = False
 
 
 def choose(board: Leaderboard, names: Sequence[str]) -> list[Chosen]:
@@ -187,7 +191,10 @@ def _multilabel(empty: Detail, logged: LoggedSamples, names: Sequence[str]) -> D
 
 
 def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) -> Detail:
-    """Add reliability (single labels) and the most confident mistakes, a sample once."""
+    """Add reliability (single labels) and the most confident mistakes, or the least sure answers where all are right.
+
+    A sample is shown once.
+    """
     protocol, multilabel = detail.chosen.row.protocol, logged.labels.ndim == 2
     stored = detail.chosen.number.stored
     details = stored.result.details if stored else {}
@@ -205,7 +212,7 @@ def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) 
         detail = replace(detail, reliability=drawn, calibration_error=found.error, logit_scale=said, tempered=tempered)
     mistakes: dict[str, Mistake] = {}
     wrong = np.flatnonzero(~right)
-    for row in wrong[np.argsort(-sure[wrong], kind="stable")]:
+    for row in wrong[np.argsort(-sure[wrong], kind="stable")] if len(wrong) else np.argsort(sure, kind="stable"):
         if len(mistakes) == MISTAKES:
             break
         sample, labels = str(logged.ids[row]), _labels(logged, int(row))
@@ -213,7 +220,7 @@ def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) 
         keys = tuple(logged.classes[column] for column in labels)
         mistake = Mistake(sample, keys, label, names[logged.predictions[row]], float(sure[row]))
         mistakes.setdefault(sample, mistake)
-    return replace(detail, mistakes=tuple(mistakes.values()))
+    return replace(detail, mistakes=tuple(mistakes.values()), flawless=len(wrong) == 0)
 
 
 def _tempered(calibration: object) -> str:

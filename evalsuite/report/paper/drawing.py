@@ -197,7 +197,7 @@ def _names(made: Figure, axes: Axes, panel: Panel) -> None:
             text.update_positions(renderer)
             box = Text.get_window_extent(text, renderer)  # without the line to the mark
             inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 + 8
-            covers = any(box.overlaps(other) for other in taken) or any(box.contains(*spot) for spot in spots)
+            covers = any(box.overlaps(other) for other in taken) or any(box.padded(3).contains(*spot) for spot in spots)
             if inside and not covers:
                 taken.append(box)
                 break
