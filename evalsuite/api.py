@@ -138,7 +138,7 @@ def _set_up(
     given = dict(keywords)
     if isinstance(given.get("device"), torch.device):
         given["device"] = str(given["device"])
-    if home is not None and given.get("device") in (None, "auto"):
+    if home is not None and given.get("device") in (None, "auto") and given.get("executor") in (None, "local"):
         given["device"] = home
     with ExitStack() as stack:
         if cache == "off" and given.get("output") is None:

@@ -42,8 +42,9 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[TextCell]], notes:
     """Return an HTML table, and notes as a list below it; what is in them is text and no markup."""
     headings = "".join(f'<th scope="col">{html.escape(on_one_line(name))}</th>' for name in header)
     body = "\n".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in rows)
-    listed = "\n".join(f"<li>{html.escape(on_one_line(line))}</li>" for line in notes)
-    return f"<table>\n<thead><tr>{headings}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n<ul>\n{listed}\n</ul>\n"
+    items = "\n".join(f"<li>{html.escape(on_one_line(line))}</li>" for line in notes)
+    table = f"<table>\n<thead><tr>{headings}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+    return f"{table}<ul>\n{items}\n</ul>\n" if notes else table
 
 
 def _html_cell(cell: TextCell) -> str:

@@ -21,6 +21,9 @@ TEXT_TEST_FILE = "text_test.json"
 LAST_MARK = "last"
 """File in the folder of a state of a model whose features are to go when there are those of a later state."""
 
+RUN_KEY_DIGITS = 12
+"""Digits of the run key in the name of a folder of features, after the name of the model."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -83,7 +86,7 @@ class KnownModel:
         """Remove the features of earlier states of a model. prefix: of its folders. mark: the next state may, too."""
         if mark and self.folder.is_dir():
             atomic.write_text(self._last_mark, "")
-        for folder in self.folder.parent.glob(f"{prefix}-*"):
+        for folder in self.folder.parent.glob(f"{prefix}-{'[0-9a-f]' * RUN_KEY_DIGITS}"):
             if folder != self.folder and (folder / LAST_MARK).is_file():
                 atomic.remove_folder(folder)
                 forget_description(folder)

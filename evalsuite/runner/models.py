@@ -38,7 +38,7 @@ from evalsuite.models.names import ResolvedModel
 from evalsuite.options import CacheMode
 from evalsuite.results.store import file_slug
 from evalsuite.runner.base import Executor, RowsExecutor
-from evalsuite.runner.known_models import KnownModel
+from evalsuite.runner.known_models import RUN_KEY_DIGITS, KnownModel
 
 
 @dataclass(frozen=True)
@@ -329,7 +329,7 @@ class ModelSession:
         if not_described or self._cache == "off":
             alone = atomic.temporary_name(self._place.cache_dir / FEATURES)
             return KnownModel(key, alone, reusable=False, given=given)
-        return KnownModel(key, self._folder(f"{file_slug(self.slug)}-{key[:12]}", key), given=given)
+        return KnownModel(key, self._folder(f"{file_slug(self.slug)}-{key[:RUN_KEY_DIGITS]}", key), given=given)
 
     def _own_precision(self) -> list[Precision]:
         """Return the precision of features that are given; nothing for other models."""
@@ -350,7 +350,7 @@ class ModelSession:
     def _folder(self, name: str, key: str) -> Path:
         """Return the folder of features: of another name of the same weights, where that is there already."""
         features = self._place.cache_dir / FEATURES
-        others = sorted(features.glob(f"*-{key[:12]}")) if not (features / name).is_dir() else []
+        others = sorted(features.glob(f"*-{key[:RUN_KEY_DIGITS]}")) if not (features / name).is_dir() else []
         return others[0] if others else features / name
 
     def _load(self) -> ImageModel:

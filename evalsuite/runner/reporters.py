@@ -147,11 +147,11 @@ class BarReporter(LineReporter):
         self._lock = threading.RLock()  # images are encoded by one thread while another fits
 
     def note(self, text: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bars: in a script to stderr, whose stdout may be data."""
         from tqdm.auto import tqdm
 
         with self._lock:
-            tqdm.write(printable(text))
+            tqdm.write(printable(text), file=sys.stdout if _in_notebook() else sys.stderr)
 
     def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
         """Move a bar; it goes when everything is done."""

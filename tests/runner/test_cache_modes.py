@@ -96,6 +96,15 @@ def test_last_keeps_one_state_of_a_model_and_serves_it(tmp_path: Path, task: str
     assert len(list(output.rglob("*.json"))) == 3  # results stay
 
 
+def test_last_leaves_models_alone_whose_name_begins_alike(tmp_path: Path, task: str) -> None:
+    for name in ("step-b", "step"):
+        network = Colours()
+        network.weight.data.mul_(len(name))
+        keywords: dict[str, Any] = {"cache": "last", "cache_dir": tmp_path / "cache", "output": tmp_path / "out"}
+        evalsuite.evaluate(network, task, "prototype", preprocess=shrink, name=name, **keywords).raise_for_errors()
+    assert len(states(tmp_path)) == 2
+
+
 def test_last_never_removes_what_was_to_be_kept(tmp_path: Path, task: str) -> None:
     network, output = Colours(), tmp_path / "out"
     probe(tmp_path, task, network, "keep", output=output)

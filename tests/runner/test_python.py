@@ -230,7 +230,7 @@ def test_progress_goes_through_logging_or_bars(
     assert capsys.readouterr() == ("", "")
     evalsuite.evaluate(CountingModel(fingerprint="2"), task, "zero_shot", reporter="tqdm", **stores(tmp_path))
     shown = capsys.readouterr()
-    assert "[1/1] counting shapes zero_shot: accuracy 100.00 %" in shown.out
+    assert "[1/1] counting shapes zero_shot: accuracy 100.00 %" in shown.err and not shown.out
     assert "counting shapes/test" in shown.err and "/9" in shown.err
     evalsuite.evaluate(CountingModel(fingerprint="3"), task, "zero_shot", **stores(tmp_path))
     assert capsys.readouterr() == ("", "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evalsuite.records import Interval
-from evalsuite.report.costs import gflops_of, known_gflops
+from evalsuite.report.html.facts import facts_of
 from evalsuite.report.html.plots import COLOURS, Bar, Dot, Point, difference_bars, dot_plot, scatter
 from evalsuite.report.html.tables import foremost, left_out
 from evalsuite.report.leaderboard import build_leaderboard
@@ -66,12 +66,11 @@ def zero_shot_figures(board: Leaderboard, detail: Sequence[str], library: Librar
 def cost_figures(board: Leaderboard) -> CostFigures:
     """Return the paper's figure 10, over the tasks that the most complete row has; rows that lack one are left out."""
     widest = max((_whole_tasks(row) for row in board.rows), key=len, default=frozenset())
-    known = known_gflops()
     rows = [row for row in board.rows if widest and widest <= _whole_tasks(row)]
     points = {
         id(row): Point(row.title, family(row.model), cost, 100 * _mean(row, widest), row.origin != MEASURED)
         for row in rows
-        if (cost := gflops_of(row, known)) is not None
+        if (cost := facts_of(row).gflops) is not None
     }
     drawn = [row for row in rows if id(row) in points]
     families = tuple(name for name, _ in Counter(family(row.model) for row in drawn).most_common())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evalsuite.report.html.plots import ROW, WIDTH, cut
+from evalsuite.report.html.plots import WIDTH, label_rows
 from evalsuite.report.html.svg import Scale, element, figure, line, linear, round_steps, text, tip
 
 
@@ -92,15 +92,16 @@ class Change:
 def change_plot(changes: Sequence[Change], title: str) -> Markup:
     """Draw values before and after as two marks with a line between them, a row each."""
     most = max(value for one in changes for value in (one.before, one.after or 0.0))
-    left, right, bottom = 150, WIDTH - 84, ROW * len(changes) + 6
+    left, right = 155, WIDTH - 84
+    rows, bottom = label_rows([one.label for one in changes], 4)
     scale = linear(0, max(most, 1.0), left, right)
     parts: list[Markup] = []
     for step in round_steps(0, max(most, 1.0), 4):
         parts.append(line(scale(step), 0, scale(step), bottom, "grid"))
         parts.append(text(scale(step), bottom + 9, f"{step:g}", "middle", "tick"))
-    for number, one in enumerate(changes):
-        y, said = 4 + ROW * (number + 0.5), _changed(one)
-        parts.append(element("g", tip(f"{one.label}: {said}") + text(0, y, cut(one.label))))
+    for (y, label), one in zip(rows, changes, strict=True):
+        said = _changed(one)
+        parts += label
         if one.after is not None:
             parts.append(line(scale(one.before), y, scale(one.after), y, "axis"))
             parts.append(element("circle", tip(said), cx=scale(one.after), cy=y, r=5, class_="ahead"))

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
-from evalsuite.report.costs import gflops_of, known_gflops
+from evalsuite.report.costs import gflops_of
 from evalsuite.report.leaderboard import pivot
 from evalsuite.report.paper.figure import CannotDrawError, Point
 from evalsuite.report.ranking import rows_called
@@ -40,11 +40,6 @@ class Material:
         """Every row, with the values of all of its tasks."""
         kept = newest(self.numbers)
         return pivot(kept, list(dict.fromkeys(number.task for number in kept)), told_apart(kept))
-
-    @cached_property
-    def known_gflops(self) -> dict[str, float]:
-        """Slug -> GFLOPs."""
-        return known_gflops()
 
     def of(self, protocol: str) -> list[Row]:
         """Return the rows of a protocol with its default options and a value for some of the tasks."""
@@ -84,7 +79,7 @@ class Material:
 
     def gflops(self, row: Row) -> float | None:
         """Return the GFLOPs of an image, where they are known."""
-        return gflops_of(row, self.known_gflops)
+        return gflops_of(row)
 
 
 def is_published(row: Row) -> bool:
