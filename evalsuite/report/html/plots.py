@@ -213,7 +213,9 @@ def _names(named: Sequence[Point], points: Sequence[Point], across: Scale, down:
     return parts
 
 
-def label_rows(labels: Sequence[str], top: float, letters: int = LETTERS) -> tuple[list[tuple[float, list[Markup]]], float]:
+def label_rows(
+    labels: Sequence[str], top: float, letters: int = LETTERS
+) -> tuple[list[tuple[float, list[Markup]]], float]:
     """Return the middle of each row and its label, which is never cut, and where the last row ends."""
     found = []
     for label in labels:
