@@ -125,23 +125,25 @@ def _answer(ours: socket.socket) -> bytes:
 
 def _children(make: Callable[[int], Attack], numbers: Sequence[int], folder: Path, theirs: socket.socket) -> None:
     before = dict(os.environ)
-    for number in numbers:
-        theirs.recv(1)
-        os.environ.clear()
-        os.environ.update(before)
-        fault = "none"
-        try:
-            _settle(folder)
-            Path("/proc/self/clear_refs").write_text("5")  # the peak is that of the attack
-            at_first = _resident()
-            _, printed = make(number)()
-            fault = judged(printed)
-            if _peak() - at_first > MOST_MEMORY:
-                fault = "memory"
-        except BaseException:  # noqa: BLE001 - it is made again, alone
-            fault = "raised"
-        theirs.sendall(b"!" if fault else WELL)
-    os._exit(0)
+    try:
+        while numbers and theirs.recv(1):  # nothing: the process that asks has ended
+            os.environ.clear()
+            os.environ.update(before)
+            theirs.sendall(WELL if _is_well(make, numbers[0], folder) else b"!")
+            numbers = numbers[1:]
+    finally:
+        os._exit(0)
+
+
+def _is_well(make: Callable[[int], Attack], number: int, folder: Path) -> bool:
+    try:
+        _settle(folder)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is that of the attack
+        at_first = _resident()
+        _, printed = make(number)()
+        return not judged(printed) and _peak() - at_first <= MOST_MEMORY
+    except BaseException:  # noqa: BLE001 - it is made again, alone
+        return False
 
 
 def _resident() -> int:
