@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -10,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from evalsuite.data.base import Pool
-from evalsuite.features import freshness, sums
+from evalsuite.features import blocks, freshness, sums
 from evalsuite.features.blocks import Block, DamagedError, Stamp, gather, read_shard, write_shard
 from evalsuite.features.catalog import SHARDS
 from evalsuite.features.freshness import content_digest, content_now, missing_rows, samples_digest, settle
 from evalsuite.features.store import PoolFeatures
 from tests.models_for_tests import ArrayReader, array_pool
+from tests.stores import write_old_checksums
 
 
 def stamp(mark: str, size: int = 10, mtime: int = 1) -> Stamp:
@@ -222,6 +226,30 @@ def test_a_merged_folder_is_written_by_parts_of_any_size(tmp_path: Path, monkeyp
     assert rows(PoolFeatures(tmp_path), "xyzvw") == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
 
 
+def test_a_merged_folder_of_the_first_version_has_no_inodes(tmp_path: Path) -> None:
+    store = stored(tmp_path, block("xy"))
+    store.compact()
+    (folder,) = tmp_path.glob("compacted-*")
+    manifest = pq.read_table(folder / "manifest.parquet").drop(["inode", "ctime"])
+    pq.write_table(manifest, folder / "manifest.parquet")
+    write_old_checksums(folder)
+    assert PoolFeatures(tmp_path).stamp("x").key == (10, 1, 0, 0)
+
+
+def test_a_fault_of_the_disk_while_reading_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts as damaged is computed again, and removed with the next merge."""
+    stored(tmp_path, block("xy")).compact()
+
+    def fail(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blocks, "digest_of", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            PoolFeatures(tmp_path)
+    assert len(PoolFeatures(tmp_path)) == 2
+
+
 # --- whether it is of the samples that are there
 
 SIZE = 8 * 8 * 3
@@ -273,6 +301,14 @@ def test_where_only_the_size_is_the_same_the_bytes_decide(tmp_path: Path, part: 
     assert missing == [2] and list(fresh) == [pool.ids[0], pool.ids[1]]
     assert fresh[pool.ids[1]] == Stamp(SIZE, mtimes[1], store.stamp(pool.ids[1]).sha256, states[1, 0], states[1, 1])
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_progress_says_how_many_samples_were_read(tmp_path: Path) -> None:
+    pool = pool_of()
+    store, touched = stored_of(tmp_path, pool), pool_of(mtimes=np.full(4, 6))
+    read: list[tuple[int, int]] = []
+    missing_rows(touched, [0, 1, 2, 3], store, on_bytes=lambda done, total: read.append((done, len(store.fresh))))
+    assert read == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
 def test_a_sample_of_another_size_or_that_cannot_be_read_is_missing(tmp_path: Path) -> None:
@@ -327,6 +363,28 @@ def test_what_a_stopped_run_has_left_is_merged_unless_another_has_the_store(tmp_
     assert not store.is_compact()
     settle(store, {})
     assert store.is_compact() and len(PoolFeatures(tmp_path)) == 4
+
+
+def test_what_another_run_has_added_meanwhile_is_merged_too(tmp_path: Path) -> None:
+    store = stored_of(tmp_path, pool_of())
+    PoolFeatures(tmp_path).add_shard(block("x", a=1))
+    settle(store, {})
+    assert store.is_compact() and "x" in store and len(PoolFeatures(tmp_path)) == 5
+
+
+def test_a_store_that_cannot_be_written_stays_as_it_is_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = stored_of(tmp_path, pool_of())
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("evalsuite.features.store.write_compacted", full)
+    with caplog.at_level(logging.WARNING):
+        settle(store, {})
+    assert f"{tmp_path} stays as it is" in caplog.text and "No space left" in caplog.text
+    assert len(store) == 4 and store.lock().owner() is None
 
 
 def pairs(*items: object) -> str:
