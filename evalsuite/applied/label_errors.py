@@ -3,7 +3,7 @@
 It reads probabilities that a model gives images which it was not fitted to. Training images are divided into `FOLDS`
 parts, by class, or by group where images belong together; each part is judged by the linear probe of the others. Test
 images take no part. Lambda is the one of the paper's grid that gives the labels of the first part the highest
-likelihood, because probabilities are what is read.
+likelihood; one temperature then makes all labels as likely as can be, because probabilities are what is read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalsuite import probe
-from evalsuite.calibration import errors, probabilities
+from evalsuite.calibration import errors, fit_temperature, probabilities
 from evalsuite.data.drawing import by_id, shuffled, strata
 from evalsuite.errors import EvalsuiteError, MissingExtraError
 
@@ -46,11 +46,12 @@ class Suspect:
 @dataclass(frozen=True)
 class Judged:
     """Probabilities (n, C) of images by probes that have not seen them. known: (n,) whether the probe of an image had
-    one of its class, without which it says nothing. best_lambda: of the probes."""
+    one of its class, without which it says nothing. best_lambda: of the probes; temperature: what divides logits."""
 
     shares: NDArray[np.float64]
     known: NDArray[np.bool_]
     best_lambda: float
+    temperature: float
 
 
 def cleanlab_filter() -> ModuleType:
@@ -97,18 +98,18 @@ def judge(
     rows = [(_tensor(parts != part, features), _tensor(parts == part, features)) for part in used]
     what = "probes for label errors"
     first = _search(features, targets, *rows[0], labels)
-    found, known = np.zeros((len(labels), n_classes)), np.zeros(len(labels), np.bool_)
+    logits, known = np.zeros((len(labels), n_classes)), np.zeros(len(labels), np.bool_)
     for number, (fitted, held) in enumerate(rows):
         on_progress(what, number, len(rows))
         solution = first.solution
         if number:
             solution = probe.refit(features, targets, first.best_lambda, rows=fitted, warm_start=first.solution)
         place = held.cpu().numpy()
-        logits = solution.logits(0, features, held).double().cpu().numpy()
-        found[place] = probabilities(logits, "softmax")
+        logits[place] = solution.logits(0, features, held).double().cpu().numpy()
         known[place] = np.isin(labels[place], labels[fitted.cpu().numpy()])
     on_progress(what, len(rows), len(rows))
-    return Judged(found, known, first.best_lambda)
+    temperature = fit_temperature(logits[known], labels[known], "softmax") or 1.0
+    return Judged(probabilities(logits / temperature, "softmax"), known, first.best_lambda, temperature)
 
 
 def suspects(labels: NDArray[np.int64], found: NDArray[np.float64]) -> list[Suspect]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
@@ -72,8 +73,9 @@ def report(
     library = Library()
     table, warnings = shown.read(library)
     index = tell_foreign(index_of(table.numbers, include_paths))
+    tell = functools.partial(say, err=True)
     groups = {tag: index.expand(f"tag:{tag}") for tag in MAIN_TAGS}
-    board = build_leaderboard(table, **shown.filters, groups=groups, library=library)
+    board = build_leaderboard(table, **shown.filters, groups=groups, library=library, tell=tell)
     page = report_page(
         board,
         detail=details,
@@ -82,6 +84,8 @@ def report(
         left_out=warnings,
         version=__version__,
         library=library,
+        folder=target.resolve().parent,
+        tell=tell,
     )
     write_output(target, page)
     size = f"{len(page.encode()) / 1e6:.1f} MB"

@@ -7,7 +7,7 @@ never merged into one row, nor are models that share a name and differ in their 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from evalsuite.protocols import FURTHER_PROTOCOLS
@@ -32,6 +32,8 @@ from evalsuite.results.numbers import (
 )
 from evalsuite.text import counted, shortened
 
+Tell = Callable[[str], None]
+
 
 def build_leaderboard(
     table: Numbers,
@@ -45,6 +47,7 @@ def build_leaderboard(
     groups: Mapping[str, Sequence[str]] | None = None,
     claims: bool = False,
     library: Library | None = None,
+    tell: Tell | None = None,
 ) -> Leaderboard:
     """Return the leaderboard of a table of numbers.
 
@@ -54,11 +57,13 @@ def build_leaderboard(
     only where there is nothing else.
     baselines: models or families; each row gets its difference to the best of each, measured or published.
     groups: tag -> tasks; each row gets its average over those of them in the table. claims: check the claims of the
-    published sets, on all their tasks, whatever the table shows. library: of the baselines and claims.
+    published sets, on all their tasks, whatever the table shows. library: of the baselines and claims. tell: for the
+    HTML page, gets the notes that say which options to type; those of the table leave that out, and what the page says
+    itself of the columns that its reader chose.
     """
     library = library or Library()
     selected = select(table, protocols=protocols, tasks=tasks, models=models, tags=tags)
-    selected, left_out = (selected, []) if protocols else _without_further(selected)
+    selected, left_out = (selected, []) if protocols else _without_further(selected, tell)
     chosen, states = selected.chosen, told_apart(selected.chosen.places)
     values = newest(filter(_is_measured, chosen.numbers), include_partial=include_partial)
     measured = sorted({number.protocol for number in values})
@@ -73,16 +78,16 @@ def build_leaderboard(
     standing = with_places(with_standings(rows, shown_tasks), shown_tasks)
     compared = with_groups(with_differences(standing, rivals, shown_tasks), shown_groups)
     notes = [
-        *_average_note(rows, shown_tasks),
+        *([] if tell else _average_note(rows, shown_tasks)),
         *places_note(compared),
-        *_standing_notes(compared, shown_tasks),
+        *([] if tell else _standing_notes(compared, shown_tasks)),
         *filter(None, (editions(compared, task) for task in shown_tasks)),
         *(rival.note(len(shown_tasks)) for rival in rivals),
         *(f"tag:{tag}: average over {', '.join(names)}." for tag, names in shown_groups.items()),
         *_published_notes(printed, shown_tasks),
-        *_widening_notes(shown_tasks, values, printed),
-        *_hidden_notes(table.published, selected, printed, shown_protocols),
-        *_selection_notes(chosen, values, include_partial),
+        *_widening_notes(shown_tasks, values, printed, tell),
+        *_hidden_notes(table.published, selected, printed, shown_protocols, tell),
+        *_selection_notes(chosen, values, include_partial, tell),
         *_variant_notes(chosen, states),
         *left_out,
         *(matching_notes(selected.of_models.numbers) if FEW_SHOT in selected.protocols else ()),
@@ -92,7 +97,16 @@ def build_leaderboard(
     return Leaderboard(tuple(shown_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
 
 
-def _without_further(selected: Selection) -> tuple[Selection, list[str]]:
+def _hinted(note: str, hint: str, tell: Tell | None) -> str:
+    """Return a note with what can be done about it; where somebody else is told that, the note alone."""
+    whole = f"{note}; {hint}."
+    if tell is None:
+        return whole
+    tell(whole)
+    return f"{note}."
+
+
+def _without_further(selected: Selection, tell: Tell | None) -> tuple[Selection, list[str]]:
     """Leave out this project's further protocols where others were measured, and say so: by default, like is compared
     with like."""
     measured = {number.protocol for number in selected.chosen.numbers if number.is_measured}
@@ -100,7 +114,8 @@ def _without_further(selected: Selection) -> tuple[Selection, list[str]]:
     if further in (set(), measured):
         return selected, []
     rows = len({number.row for number in selected.chosen.numbers if number.protocol in further})
-    left_out = f"Not shown: {counted(rows, 'row')} of {', '.join(sorted(further))}; --protocol all shows everything."
+    left_out = f"Not shown: {counted(rows, 'row')} of {', '.join(sorted(further))}"
+    left_out = _hinted(left_out, "--protocol all shows everything", tell)
     chosen = selected.chosen.where(lambda place: place.protocol not in further)
     protocols = [protocol for protocol in selected.protocols if protocol not in further]
     return replace(selected, chosen=chosen, protocols=protocols), [left_out]
@@ -198,18 +213,18 @@ def _published_notes(shown: Sequence[Number], tasks: Sequence[str]) -> Iterable[
         yield f"{label}, other test samples than the task's: {listed}."
 
 
-def _widening_notes(tasks: Sequence[str], measured: Sequence[Number], printed: Sequence[Number]) -> Iterable[str]:
+def _widening_notes(
+    tasks: Sequence[str], measured: Sequence[Number], printed: Sequence[Number], tell: Tell | None
+) -> Iterable[str]:
     """Say why tasks are shown that nothing was measured on, and how to leave them out."""
     own = _there(tasks, measured)
     if own and printed and not any(number.task in own for number in printed):
-        yield (
-            f"No published row is on {shortened(own, 3)}, so the tasks of these rows are shown, too; "
-            f"--tasks {','.join(own)} leaves them out."
-        )
+        why = f"No published row is on {shortened(own, 3)}, so the tasks of these rows are shown, too"
+        yield _hinted(why, f"--tasks {','.join(own)} leaves them out", tell)
 
 
 def _hidden_notes(
-    given: Sequence[Number], selected: Selection, shown: Sequence[Number], protocols: Sequence[str]
+    given: Sequence[Number], selected: Selection, shown: Sequence[Number], protocols: Sequence[str], tell: Tell | None
 ) -> Iterable[str]:
     """Say which option shows the published rows that were named, where none of them is shown."""
     if not given or shown:
@@ -222,20 +237,22 @@ def _hidden_notes(
         how = f"they are of another protocol: --protocol {others} shows them"
     else:
         how = f"they are of other tasks: add some of theirs to --tasks, such as {shortened(_of(named), 3)}"
-    yield f"Not shown: {counted(len(rows), 'published row')}; {how}."
+    yield _hinted(f"Not shown: {counted(len(rows), 'published row')}", how, tell)
 
 
 def _of(numbers: Iterable[Number]) -> list[str]:
     return list(dict.fromkeys(number.task for number in numbers))
 
 
-def _selection_notes(chosen: Numbers, values: Sequence[Number], include_partial: bool) -> Iterable[str]:
+def _selection_notes(
+    chosen: Numbers, values: Sequence[Number], include_partial: bool, tell: Tell | None
+) -> Iterable[str]:
     """Say which values were marked, left out, or chosen among several."""
     partial = sum(number.partial for number in chosen.numbers)
     if partial and include_partial:
         yield "*: a partial result, computed from a part of the samples."
     elif partial:
-        yield f"Left out: {counted(partial, 'partial result')}; --include-partial shows them, marked."
+        yield _hinted(f"Left out: {counted(partial, 'partial result')}", "--include-partial shows them, marked", tell)
     shown = {(number.row, number.task) for number in values}
     whole = Counter((number.row, number.task) for number in chosen.numbers if not number.partial)
     repeated = sum(1 for cell, count in whole.items() if count > 1 and cell in shown)

@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from evalsuite.applied.label_errors import FOLDS, cleanlab_filter, judge, parts_of, suspects
 from evalsuite.errors import EvalsuiteError, MissingExtraError
@@ -59,7 +61,11 @@ def test_each_part_is_judged_by_the_probe_of_the_others() -> None:
     for part in range(FOLDS):
         model = LogisticRegression(C=1 / found.best_lambda, tol=1e-10, max_iter=20_000)
         model.fit(X[parts != part], labels[parts != part])
-        np.testing.assert_allclose(found.shares[parts == part], model.predict_proba(X[parts == part]), atol=2e-3)
+        wanted = softmax(model.decision_function(X[parts == part]) / found.temperature, axis=1)
+        np.testing.assert_allclose(found.shares[parts == part], wanted, atol=2e-3)
+    sharper = [found.shares**power for power in (0.9, 1, 1.1)]
+    spread = [log_loss(labels, shares / shares.sum(axis=1, keepdims=True)) for shares in sharper]
+    assert min(spread) == spread[1]  # no other temperature makes the labels more likely
 
 
 def test_parts_are_even_within_classes_whole_for_groups_and_do_not_depend_on_the_order() -> None:

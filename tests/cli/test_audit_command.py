@@ -224,3 +224,34 @@ def test_several_labels_have_duplicates_alone(cli: WarmCli, shapes: Path, colour
     assert done.returncode == 0, done.output
     assert "1 test image of 9 (11.11 %) is byte for byte among 18 training images." in done.stdout
     assert "map_11_point" in done.stdout
+
+
+def test_images_of_the_validation_split_are_training_images_and_each_fold_has_its_own(
+    cli: WarmCli, shapes: Path, colours: str
+) -> None:
+    root = shapes.parent
+    (root / "train").rename(root / "all")
+    names = sorted(path.relative_to(root / "all").as_posix() for path in (root / "all").rglob("*.png"))
+    (root / "all" / "red" / "copy.png").write_bytes((root / "all" / "red" / "000.png").read_bytes())
+    lists = {
+        "train-0": [name for name in names if "000" not in name], "val-0": ["red/000.png"],
+        "test-0": ["red/copy.png", "blue/000.png", "green/000.png"],
+        "train-1": [name for name in names if "001" not in name and name != "red/000.png"], "val-1": ["blue/001.png"],
+        "test-1": ["red/copy.png", "green/001.png"],
+    }  # fmt: skip
+    for name, items in lists.items():
+        (root / f"{name}.txt").write_text("\n".join(items) + "\n")
+    kinds = ("train", "val", "test")
+    files = ", ".join(f"'{kind}-{{}}': {{file: '{kind}-{{}}.txt', pool: all, count: 2, first: 0}}" for kind in kinds)
+    shapes.write_text(
+        "title: s\nclasses: [red, green, blue]\nprompts: {templates: ['{}']}\n"
+        f"sources: [{{kind: folder, path: ., pools: {{all: all}}, lists: {{{files}}}}}]\n"
+        "splits: {rule: folds, count: 2, first: 0, train: 'train-{}', val: 'val-{}', test: 'test-{}'}\n"
+    )
+    done = cli("audit", shapes, "-m", colours, *STORES, "--format", "json", "--threshold", "1")
+    assert done.returncode == 0, done.output
+    found = json.loads(done.stdout)
+    exact = [(one["fold"], one["image"], one["other_image"]) for one in found["findings"] if one["kind"] == "exact"]
+    assert exact == [(0, "red/copy.png", "red/000.png")]
+    assert found["images"] == [{"test": 3, "train": 16}, {"test": 2, "train": 15}]
+    assert any("2 folds; label errors are looked for in the first" in note for note in found["notes"])

@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import log_loss
 
 from evalsuite.calibration import FLOOR
+from evalsuite.errors import DataError
 from evalsuite.models.base import Logits
 from evalsuite.protocols import DEFAULT_PROTOCOLS, FURTHER_PROTOCOLS, PROTOCOLS, EvaluationProtocol, make_protocols
 from evalsuite.protocols.calibrating import calibrated, own_logits
@@ -18,7 +19,7 @@ from tests.problems import blobs, given, make_task, whole
 
 EVERY = DEFAULT_PROTOCOLS + FURTHER_PROTOCOLS
 
-SMALL = {"few_shot": {"images": (1, 4), "seeds": 2}}
+SMALL = {"few_shot": {"images": (1, 4), "seeds": 2}, "knn": {"k": (5, 10)}}
 """Options that make a protocol quick."""
 
 OF_THE_TEST = {"test", "mean", "std", "values"}
@@ -105,7 +106,19 @@ def test_all_is_every_protocol_of_this_project_and_keeps_what_is_asked_for_once(
         "knn",
         *(n for n in EVERY if n != "knn"),
     ]
-    (knn,) = make_protocols(["knn"], {"knn_k": ("3", "5,7")}, {})
+    (knn,) = make_protocols(["knn"], {"knn_k": "3,5,7"}, {})
     assert knn.options.k == (3, 5, 7)
     (knn,) = make_protocols(["knn"], {}, {"knn.k": "9"})
     assert knn.options.k == (9,)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "zero_shot"])
+@pytest.mark.parametrize("pool", ["train", "val"])
+def test_sets_of_right_labels_are_for_tests_and_nothing_is_fitted_to_them(tmp_path: Path, name: str, pool: str) -> None:
+    task = make_task(tmp_path, metric="any_label_accuracy")
+    data = {"train": blobs(60, 3, 0), "val": blobs(30, 3, 1), "test": blobs(30, 3, 2)}
+    sets = {key: (features, np.eye(3, dtype=np.int8)[labels]) for key, (features, labels) in data.items()}
+    outcome = quick(name).run(given(task, {**data, "test": sets["test"]}))
+    assert outcome.folds[0].labels.shape == (30, 3)
+    with pytest.raises(DataError, match="have sets of labels, of which any is right"):
+        quick(name).run(given(task, {**data, pool: sets[pool]}))

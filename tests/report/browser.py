@@ -75,15 +75,19 @@ class Browser:
             else:
                 return dict(answer["result"])
 
-    def open(self, path: Path) -> None:
-        """Load a local file and wait until it is there."""
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._read())
+    def open(self, path: Path, address: str = "") -> None:
+        """Load a local file and wait until it is there; address: what follows its name, `#tasks`."""
+        for url in ("about:blank", path.resolve().as_uri() + address):  # what differs behind the # alone loads nothing
+            loaded = len(self.happened("Page.loadEventFired"))
+            self.call("Page.navigate", url=url)
+            while len(self.happened("Page.loadEventFired")) == loaded:
+                self.events.append(self._read())
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression; RuntimeError if it throws."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, userGesture=True)
+        """Return the value of a JavaScript expression, or of the promise it gives; RuntimeError if it throws."""
+        found = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, userGesture=True, awaitPromise=True
+        )
         if "exceptionDetails" in found:
             raise RuntimeError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")

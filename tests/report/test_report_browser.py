@@ -8,33 +8,19 @@ from pathlib import Path
 import pytest
 
 from tests.processes import WarmCli
-from tests.report.browser import Browser, find_chromium
+from tests.report.browser import Browser
 from tests.report.conftest import Bench
+from tests.report.pages import DESKTOP, HEADINGS, IN_A_BROWSER, MODELS, PHONE, PROGRAM, quiet_browser
 
-PROGRAM = find_chromium()
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(PROGRAM is None, reason="needs Chromium: apt-get install chromium"),
-]
-MODELS = (
-    "[...document.querySelectorAll('#board tbody tr')].filter(row => !row.hidden).map(row => row.cells[0].textContent)"
-)
-HEADINGS = "[...document.querySelectorAll('#board thead tr:nth-child(2) th')]"
+pytestmark = IN_A_BROWSER
 SHOWN = f"{HEADINGS}.filter(th => !th.hidden).map(th => th.textContent)"
-DESKTOP = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
     """Return a browser that must not have complained, nor asked for anything but the page, when the test ends."""
-    assert PROGRAM is not None
-    with Browser(PROGRAM, tmp_path / "profile") as opened:
-        yield opened
-        complaints = ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled")
-        assert [event for name in complaints for event in opened.happened(name)] == []
-        urls = [event["request"]["url"] for event in opened.happened("Network.requestWillBeSent")]
-        assert urls and all(url.startswith(("file:", "data:")) for url in urls), urls
+    for opened in quiet_browser(tmp_path):
+        yield opened()
 
 
 @pytest.fixture
@@ -85,7 +71,7 @@ def test_rows_are_filtered_and_groups_hidden(browser: Browser, page: Path) -> No
     browser.open(page)
     browser.evaluate(set_value("document.getElementById('search')", "m/", "input"))
     assert browser.evaluate(MODELS) == ["m/good", "m/fair", "m/good"]
-    browser.evaluate(set_value("document.querySelector('#controls select')", "zero_shot", "change"))
+    browser.evaluate(set_value("document.getElementById('protocol')", "zero_shot", "change"))
     assert browser.evaluate(MODELS) == ["m/good"]
     assert browser.evaluate("document.getElementById('count').textContent") == "1 of 4 rows"
     assert "mnist" in browser.evaluate(SHOWN)
@@ -111,7 +97,7 @@ def test_the_headings_and_models_stay_in_sight(cli: WarmCli, tmp_path: Path, bro
     left, top = browser.evaluate(group)
     assert browser.evaluate(frame)[1] <= top < before[1] and left > before[0]
     in_front = f"document.elementFromPoint({left + 2}, {top + 2}).closest('th').textContent"
-    assert browser.evaluate(in_front) == "other"
+    assert browser.evaluate(in_front) == "image encoder"
 
 
 def test_every_drawing_and_table_has_a_name(browser: Browser, page: Path) -> None:

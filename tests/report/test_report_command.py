@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import subprocess
@@ -47,6 +48,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.kinds: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -54,6 +56,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+        self.kinds.append(self.tags[-1][0] if self.tags else "")
 
     @property
     def text(self) -> str:
@@ -86,14 +89,17 @@ def test_two_models_on_real_images(cli: WarmCli, tmp_path: Path) -> None:
     for tag, attributes in page.tags:
         assert tag not in ("link", "iframe", "object", "embed", "base"), tag
         for name in ("src", "srcset", "href", "action", "poster", "xlink:href"):
-            assert (attributes.get(name) or "#").startswith(("#", "data:image/")), attributes
+            fetched = attributes.get(name) if (tag, name) != ("a", "href") else None  # a link waits for a click
+            assert (fetched or "#").startswith(("#", "data:image/")), attributes
     policy = next(attributes["content"] or "" for _, attributes in page.tags if "http-equiv" in attributes)
     assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
     text = (tmp_path / "page.html").read_text()
     assert "@import" not in text and not re.search(r"url\((?!data:)", text)
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    links = {(attributes["href"] or "")[1:] for tag, attributes in page.tags if tag == "a"}
-    assert links and links <= ids
+    links = {attributes["href"] or "" for tag, attributes in page.tags if tag == "a"}
+    assert {link[1:] for link in links if link.startswith("#")} <= ids
+    files = [link for link in links if not link.startswith(("#", "https://"))]
+    assert files == [] or all((tmp_path / link).is_file() for link in files)
 
 
 def test_thumbnails_go_first_where_the_page_grows_too_large(cli: WarmCli, tmp_path: Path) -> None:
@@ -128,8 +134,9 @@ def test_a_dataset_of_ones_own_keeps_its_report(cli: WarmCli, tmp_path: Path) ->
     assert tagged.returncode == 0 and "tag:mine: average over shapes" in tagged.stdout, tagged.output
 
     task.write_text("no task at all\n")
-    page = written(cli, tmp_path, "-o", "out")
-    assert "name its folder with --include-path" in page.text
+    finished = cli("report", "-o", "out")
+    assert "name its folder with --include-path" in finished.stderr
+    assert "its task file was not found" in (tmp_path / "evalsuite-report.html").read_text("utf-8")
 
 
 def test_foreign_yaml_next_to_a_task_is_noted_once(cli: WarmCli, tmp_path: Path) -> None:
@@ -146,15 +153,21 @@ def test_names_are_text_and_never_markup(cli: WarmCli, tmp_path: Path, bench: Be
         bench.add(f"<script>alert({noise})</script>", "mnist", noise)
     page = written(cli, tmp_path, "-o", "out")
     assert "<script>alert(0.2)</script>" in page.text
-    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert [tag for tag, _ in page.tags].count("script") == 2  # the script and its data
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', (tmp_path / "page.html").read_text())
+    assert data and next(row["model"] for row in json.loads(data[1])["rows"]).startswith("<script>")
 
 
 def test_what_was_not_logged_or_is_not_there_is_said(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
     bench.add("m/logged", "mnist", 0.4)
     bench.add("m/bare", "cifar10", 0.4, log=False)
-    page = written(cli, tmp_path, "-o", "out", "--data-root", tmp_path)
-    assert "No thumbnails" in page.text and "--log-samples" in page.text
+    target = tmp_path / "page.html"
+    finished = cli("report", "-o", "out", "--data-root", tmp_path, "--to", target)
+    page = Page(target.read_text())
+    assert "No thumbnails" in page.text and "No predictions were stored" in page.text
     assert "img" not in [tag for tag, _ in page.tags]
+    told = "".join(words for tag, words in zip(page.kinds, page.words, strict=True) if tag not in ("script", "style"))
+    assert "--data-root" in finished.stderr and "--log-samples" in finished.stderr and " --" not in told
 
 
 def test_predictions_that_cannot_be_used_are_named(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
@@ -220,6 +233,15 @@ def test_what_is_wrong_is_said(cli: WarmCli, tmp_path: Path, bench: Bench) -> No
     assert not (tmp_path / "page.html").exists()
 
 
+def test_what_to_type_is_said_to_the_maker_of_the_page(cli: WarmCli, tmp_path: Path, bench: Bench) -> None:
+    """And not to its readers, who have no command line."""
+    bench.add("m/a", "mnist", 0.4)
+    bench.add("m/b", "mnist", 0.4, status="partial")
+    finished = cli("report", "-o", "out", "--to", "page.html")
+    assert "Left out: 1 partial result; --include-partial shows them, marked." in finished.stderr
+    assert "Left out: 1 partial result." in Page((tmp_path / "page.html").read_text()).text
+
+
 def test_the_page_needs_no_torch(cli: WarmCli, bench: Bench) -> None:
     bench.add("m/a", "mnist", 0.4)
     code = (
@@ -241,15 +263,19 @@ def test_text_stands_out(theme: str) -> None:
     assert found and all(one == found[0] for one in found)
     colours = found[0]
     for back in ("page", "card"):
-        for front in ("text", "muted", "accent", "second", "third"):
+        for front in ("text", "muted", "link", "good", "bad"):
             assert contrast(colours[front], colours[back]) >= 4.5, (front, back)
-        for front in [f"f{i}" for i in range(8)] + ["focus"]:
+        for front in [f"f{i}" for i in range(8)] + ["focus", "probe", "zero", "other", "amount"]:
             assert contrast(colours[front], colours[back]) >= 3, (front, back)
-    for front in ("text", "muted", "accent"):
+    for front in ("text", "muted", "link"):
         assert contrast(colours[front], colours["track"]) >= 4.5, front  # a row under the pointer
     shares = [int(share) / 100 for share in re.findall(r"var\(--shade\) (\d+)%", STYLE.read_text())]
     assert len(shares) == 9
-    for back in (mixed(colours[shade], colours["card"], share) for shade in ("heat", "miss") for share in shares):
+    for back in (
+        mixed(colours[shade], colours["card"], share)
+        for shade in ("amount", "badshade", "goodshade")
+        for share in shares
+    ):
         assert contrast(colours["text"], back) >= 4.5, back
 
 

@@ -94,7 +94,8 @@ def test_thumbnails_are_the_images_that_were_measured() -> None:
     task, digits = TaskIndex().load("digits"), load_digits()
     keys = task.class_keys
     wanted = {f"{row:08}": (keys[digits.target[row]],) for row in (900, 1_234)}
-    found, problem = thumbnails(task, wanted, DataPlace())
+    pictures = thumbnails(task, wanted, DataPlace())
+    found, problem = pictures.images, pictures.note
     assert problem == "" and found.keys() == wanted.keys()
     for sample, uri in found.items():
         kind, _, data = uri.partition(";base64,")
@@ -108,7 +109,8 @@ def test_thumbnails_are_the_images_that_were_measured() -> None:
 def test_an_image_of_another_label_is_no_thumbnail() -> None:
     task, digits = TaskIndex().load("digits"), load_digits()
     wrong = task.class_keys[(digits.target[900] + 1) % 10]
-    found, problem = thumbnails(task, {"00000900": (wrong,), "nosuch": (wrong,)}, DataPlace())
+    pictures = thumbnails(task, {"00000900": (wrong,), "nosuch": (wrong,)}, DataPlace())
+    found, problem = pictures.images, pictures.note
     assert found == {} and problem.startswith("2 of 2 images cannot be read here, or have another label")
 
 

@@ -45,6 +45,28 @@ def _refuse(*arguments: Any) -> Any:
     raise AssertionError("an image was opened")
 
 
+def test_a_run_on_wrong_test_labels_chooses_the_same(tmp_path: Path, task: str) -> None:
+    """Each test image is moved into the folder of another class; nothing but the test scores may differ."""
+    right = evaluate(tmp_path, CountingModel(), task, "all", calibrate=True)
+    classes = ["red", "green", "blue"]
+    for name in classes:
+        (tmp_path / "shapes" / "test" / name).rename(tmp_path / "shapes" / "test" / f"was-{name}")
+    for name, other in zip(classes, classes[1:] + classes[:1], strict=True):
+        (tmp_path / "shapes" / "test" / f"was-{name}").rename(tmp_path / "shapes" / "test" / other)
+    wrong = evaluate(tmp_path, CountingModel(), task, "all", calibrate=True)
+    for one, other in zip(right, wrong, strict=True):
+        assert one.metric.value == 1.0 and other.metric.value == 0.0, one.protocol
+        assert _choices(one.details) == _choices(other.details), one.protocol
+
+
+def _choices(details: Any) -> Any:
+    """Return details without what is measured on the test split."""
+    if isinstance(details, dict):
+        measured = {"test", "mean", "std", "values", "before", "after"}
+        return {key: _choices(value) for key, value in details.items() if key not in measured}
+    return [_choices(one) for one in details] if isinstance(details, list) else details
+
+
 def test_each_set_of_prompts_is_a_result_of_zero_shot_alone(tmp_path: Path, task: str) -> None:
     (tmp_path / "mine.yaml").write_text("templates: ['{} paint', 'a {} wall']\n")
     sets = ["default", "names", "random", str(tmp_path / "mine.yaml")]

@@ -15,6 +15,7 @@ from evalsuite.records import Interval
 from evalsuite.registry import did_you_mean
 from evalsuite.report.calibration import confidences, reliability
 from evalsuite.report.confusion import Pair, confusion_counts, most_confused, recalls, worst
+from evalsuite.report.html.board import detail_anchor
 from evalsuite.report.html.plots import Bar, reliability_diagram, share_bars
 from evalsuite.report.html.tables import SHADES
 from evalsuite.report.ranking import rows_called
@@ -31,7 +32,8 @@ WORST_CLASSES = 12
 CONFUSED_PAIRS = 20
 MISTAKES = 12
 
-SAMPLES_MISSING = "No predictions were stored: run it again with --log-samples to see what it gets wrong."
+SAMPLES_MISSING = "No predictions were stored with this score, so that nobody can see what it gets wrong."
+SAMPLES_HINT = "Scores without stored predictions: run them again with --log-samples to see what they get wrong."
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,14 @@ class MatrixRow:
 class Detail:
     """A model on a task. A part that cannot be told is empty, and `notes` says why. names: of the classes in pairs.
 
-    flawless: all answers are right, and `mistakes` are those it was least sure of.
+    hints: what the maker of the page can do about it. flawless: all answers are right, and `mistakes` are those it was
+    least sure of.
     """
 
     chosen: Chosen
     interval: Interval | None
     notes: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
     matrix: tuple[MatrixRow, ...] = ()
     names: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
@@ -88,6 +92,11 @@ class Detail:
     tempered: str = ""
     mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
     flawless: bool = False
+
+    @property
+    def anchor(self) -> str:
+        """What names it in the address of the page."""
+        return detail_anchor(self.chosen.row, self.chosen.task)
 
 
 def choose(board: Leaderboard, names: Sequence[str]) -> list[Chosen]:
@@ -119,7 +128,7 @@ def look_behind(chosen: Chosen, task: TaskSpec | None) -> Detail:
     try:
         logged = samples_of(stored, scores=True) if stored else None
         if stored is None or logged is None:
-            return replace(empty, notes=(SAMPLES_MISSING,))
+            return replace(empty, notes=(SAMPLES_MISSING,), hints=(SAMPLES_HINT,))
         if len(logged.ids) == 0:
             return replace(empty, notes=("The table of predictions has no rows.",))
         if not np.isfinite(logged.scores).all():

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evalsuite.models.aliases import aliases
 from evalsuite.records import Interval
+from evalsuite.report.html.facts import facts_of
 from evalsuite.report.html.plots import COLOURS, Bar, Dot, Point, difference_bars, dot_plot, scatter
 from evalsuite.report.html.tables import foremost, left_out
 from evalsuite.report.leaderboard import build_leaderboard
@@ -66,12 +66,11 @@ def zero_shot_figures(board: Leaderboard, detail: Sequence[str], library: Librar
 def cost_figures(board: Leaderboard) -> CostFigures:
     """Return the paper's figure 10, over the tasks that the most complete row has; rows that lack one are left out."""
     widest = max((_whole_tasks(row) for row in board.rows), key=len, default=frozenset())
-    known = _known_gflops()
     rows = [row for row in board.rows if widest and widest <= _whole_tasks(row)]
     points = {
         id(row): Point(row.title, family(row.model), cost, 100 * _mean(row, widest), row.origin != MEASURED)
         for row in rows
-        if (cost := _gflops(row, known)) is not None
+        if (cost := facts_of(row).gflops) is not None
     }
     drawn = [row for row in rows if id(row) in points]
     families = tuple(name for name, _ in Counter(family(row.model) for row in drawn).most_common())
@@ -148,17 +147,6 @@ def _baseline_rows(board: Leaderboard, library: Library) -> list[Row]:
     measured = [row for row in board.rows if row.origin == MEASURED and row.protocol == "linear_probe"]
     published = Numbers(tuple(library.one_model(PUBLISHED + BASELINE)))
     return [*rows_called(BASELINE, measured), *build_leaderboard(published, protocols=["linear_probe"]).rows]
-
-
-def _known_gflops() -> dict[str, float]:
-    """Return GFLOPs by the slug of a model, and of its row in a paper."""
-    known = {alias.published: alias.gflops for alias in aliases().values()}
-    return known | {alias.slug: alias.gflops for alias in aliases().values()}
-
-
-def _gflops(row: Row, known: dict[str, float]) -> float | None:
-    counted = (cell.info.gflops for cell in row.cells.values() if cell.info)
-    return next((gflops for gflops in counted if gflops), None) or known.get(row.model)
 
 
 def _name(row: Row) -> str:

@@ -7,18 +7,22 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from markupsafe import Markup
 
 from evalsuite.data.place import DataPlace
 from evalsuite.metrics import METRICS
 from evalsuite.report.editions import editions
+from evalsuite.report.html.board import BoardView, board_view
 from evalsuite.report.html.details import Detail, choose, look_behind, preference
 from evalsuite.report.html.figures import Figure, cost_figures, legend, task_dots, zero_shot_figures
-from evalsuite.report.html.tables import board_table, group_tasks, heat_map
-from evalsuite.report.html.templates import TEMPLATES, environment
-from evalsuite.report.html.thumbnails import thumbnails
-from evalsuite.report.table import Leaderboard, Row
+from evalsuite.report.html.leaders import leaders
+from evalsuite.report.html.pairs import paired_rows
+from evalsuite.report.html.tables import group_tasks, heat_map
+from evalsuite.report.html.templates import TEMPLATES, environment, script
+from evalsuite.report.html.thumbnails import Thumbnails, thumbnails
+from evalsuite.report.table import Leaderboard
 from evalsuite.results.library import Library
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
@@ -32,10 +36,11 @@ TOO_LARGE = f"No thumbnails: with them this page would be larger than {LIMIT_BYT
 
 @dataclass(frozen=True)
 class TaskSection:
-    """What the page says of a task; caveats: what is known of the numbers that it shows."""
+    """What the page says of a task; homepage: of its dataset; caveats: what is known of the numbers that it shows."""
 
     name: str
     title: str
+    homepage: str
     best: str
     facts: tuple[str, ...]
     caveats: tuple[str, ...]
@@ -53,20 +58,34 @@ def report_page(
     version: str = "",
     limit: int = LIMIT_BYTES,
     library: Library | None = None,
+    folder: Path | None = None,
+    tell: Callable[[str], None] = lambda hint: None,
 ) -> str:
     """Return the page of a leaderboard.
 
     detail: models to look behind, by default the best measured one of each task and protocol. index, place: where
     task files and images are. left_out: files that could not be read, named on the page. version: of this package.
-    limit: bytes above which thumbnails are dropped. library: of published rows that the figures need. UsageError for a
-    name in `detail` that has no result.
+    limit: bytes above which thumbnails are dropped. library: of published rows that the figures need. folder: where the
+    page will lie, for links to samples. tell: gets what could be done about what the page lacks. UsageError for a name
+    in `detail` that has no result.
     """
     index = index or TaskIndex()
     specs = {task: index.load(task) for task in board.tasks if task in index.files}
     details = [look_behind(item, specs.get(item.task)) for item in choose(board, detail)]
     pictured = _with_thumbnails(details, specs, place or DataPlace())
+    for hint in dict.fromkeys(hint for item in pictured for hint in item.hints):
+        tell(hint)
     zero_shot = zero_shot_figures(board, detail, library)
-    render = _renderer(board, zero_shot, specs, left_out, version)
+    groups = group_tasks(board.tasks, board.groups)
+    table = board_view(
+        board,
+        groups,
+        titles={task: spec.title for task, spec in specs.items()},
+        details=[item.anchor for item in details],
+        folder=folder,
+        pairs=paired_rows(board.rows),
+    )
+    render = _renderer(board, table, zero_shot, specs, left_out, version)
     page = render(pictured)
     if len(page.encode()) > limit and any(mistake.image for item in pictured for mistake in item.mistakes):
         page = render([replace(item, notes=(*item.notes, TOO_LARGE)) if item.mistakes else item for item in details])
@@ -80,42 +99,46 @@ def _with_thumbnails(details: Sequence[Detail], specs: Mapping[str, TaskSpec], p
         for mistake in item.mistakes:
             wanted.setdefault(item.chosen.task, {})[mistake.sample] = mistake.labels
     found = {task: thumbnails(specs.get(task), samples, place) for task, samples in wanted.items()}
-    return [_pictured(item, *found[item.chosen.task]) if item.mistakes else item for item in details]
+    return [_pictured(item, found[item.chosen.task]) if item.mistakes else item for item in details]
 
 
-def _pictured(detail: Detail, images: Mapping[str, str], problem: str) -> Detail:
-    mistakes = tuple(replace(mistake, image=images.get(mistake.sample, "")) for mistake in detail.mistakes)
-    return replace(detail, mistakes=mistakes, notes=(*detail.notes, *([problem] if problem else [])))
+def _pictured(detail: Detail, found: Thumbnails) -> Detail:
+    mistakes = tuple(replace(mistake, image=found.images.get(mistake.sample, "")) for mistake in detail.mistakes)
+    notes, hints = (
+        (*known, *filter(None, [new])) for known, new in ((detail.notes, found.note), (detail.hints, found.hint))
+    )
+    return replace(detail, mistakes=mistakes, notes=notes, hints=hints)
 
 
 def _renderer(
     board: Leaderboard,
+    table: BoardView,
     zero_shot: Sequence[Figure],
     specs: Mapping[str, TaskSpec],
     left_out: Sequence[str],
     version: str,
 ) -> Callable[[Sequence[Detail]], str]:
     """Return what makes the page of some details; everything else is drawn once."""
-    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
-    groups = group_tasks(board.tasks, board.groups)
+    style, code = (TEMPLATES / "style.css").read_text(encoding="utf-8"), script()
     cost = cost_figures(board)
     context = {
         "board": board,
-        "table": board_table(board, groups),
+        "table": table,
         "heat": heat_map(board),
         "zero_shot": zero_shot,
         "cost": cost,
         "legend": legend(cost.families),
-        "leaders": _leaders(board.rows),
-        "left_out": left_out,
+        "leaders": leaders(board.rows, board.tasks),
+        "notes": (*board.remarks, *left_out),
         "style": Markup(style),
-        "script": Markup(script),
+        "script": Markup(code),
         "style_hash": _csp_hash(style),
-        "script_hash": _csp_hash(script),
+        "script_hash": _csp_hash(code),
         "version": version,
         "created": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
-    sections = [_section(board, task, specs.get(task)) for members in groups.values() for task in members]
+    tasks = [column.key for group in table.groups for column in group.tasks]
+    sections = [_section(board, task, specs.get(task)) for task in tasks]
     template = environment().get_template("page.html.jinja")
 
     def render(details: Sequence[Detail]) -> str:
@@ -134,7 +157,8 @@ def _section(board: Leaderboard, task: str, spec: TaskSpec | None) -> TaskSectio
     row = max(rows, key=lambda row: preference(row.cells[task]), default=None)
     best = f"{row.cells[task].percent}, {row.described}" if row else ""
     caveats = (*_caveats(board, task), *_warnings(board, task))
-    return TaskSection(task, title, best, _facts(spec), caveats, task_dots(board, task, title), ())
+    homepage = spec.homepage if spec and spec.homepage.startswith(("https://", "http://")) else ""
+    return TaskSection(task, title, homepage, best, _facts(spec), caveats, task_dots(board, task, title), ())
 
 
 def _facts(spec: TaskSpec | None) -> tuple[str, ...]:
@@ -160,14 +184,6 @@ def _warnings(board: Leaderboard, task: str) -> tuple[str, ...]:
         for warning in record.warnings if record else ():
             rows.setdefault(warning, []).append(row.described)
     return tuple(f"{shortened(described, 3)}: {warning}" for warning, described in rows.items())
-
-
-def _leaders(rows: Sequence[Row]) -> list[Row]:
-    """Return the first row of each protocol and origin: rows are sorted, the best complete ones first."""
-    leaders: dict[tuple[str, ...], Row] = {}
-    for row in rows:
-        leaders.setdefault(row.labels[1:], row)
-    return list(leaders.values())
 
 
 def _csp_hash(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,10 @@ WIDTH = 380
 """Of every plot but the square ones: a phone shows it as it is, so that its text stays readable."""
 
 LETTERS = 20
-"""Length of a label; a longer one is cut and whole in the tip."""
+"""Length of a line of a label; a longer label has several lines."""
+
+LINE = 13
+"""Height of a further line of a label."""
 
 LETTER_WIDTH = 6.5
 """Of the page's font at 12 units, about."""
@@ -64,16 +68,17 @@ def difference_bars(bars: Sequence[Bar], title: str) -> Markup:
     """Draw signed differences in points as bars to either side of zero."""
     low, high = min(0.0, *(bar.value for bar in bars)), max(0.0, *(bar.value for bar in bars))
     scale = linear(low, high, 155 if low < 0 else 115, WIDTH - 50)
-    parts = [line(scale(0), 4, scale(0), ROW * len(bars) + 4, "axis")]
-    for number, bar in enumerate(bars):
-        y, ahead, said = 4 + ROW * (number + 0.5), bar.value >= 0, _points(bar)
+    rows, bottom = _rows([bar.label for bar in bars], 4, letters=17)
+    parts = [line(scale(0), 4, scale(0), bottom, "axis")]
+    for (y, label), bar in zip(rows, bars, strict=True):
+        ahead, said = bar.value >= 0, _points(bar)
         start, end = sorted((scale(0), scale(bar.value)))
-        parts.append(text(0, y, _cut(bar.label, 17)))
+        parts += label
         parts.append(
             box(start, y - 7, max(1.0, end - start), 14, "ahead" if ahead else "behind", f"{bar.label} {said}")
         )
         parts.append(text(end + 5 if ahead else start - 5, y, said, "start" if ahead else "end", "number"))
-    return figure(WIDTH, ROW * len(bars) + 8, title, _list(f"{bar.label} {_points(bar)}" for bar in bars), parts)
+    return figure(WIDTH, bottom + 4, title, _list(f"{bar.label} {_points(bar)}" for bar in bars), parts)
 
 
 def dot_plot(dots: Sequence[Dot], title: str) -> Markup:
@@ -81,14 +86,13 @@ def dot_plot(dots: Sequence[Dot], title: str) -> Markup:
     ends = [end for dot in dots for end in (dot.interval or (dot.value, dot.value))]
     low, high = max(0.0, min(ends) - 1), min(100.0, max(ends) + 1)
     scale = linear(low, high, 145, WIDTH - 45)
-    bottom = ROW * len(dots) + 6
+    rows, bottom = _rows([dot.label for dot in dots], 4)
     parts: list[Markup] = []
     for step in round_steps(low, high, 5):
         parts.append(line(scale(step), 0, scale(step), bottom, "grid"))
         parts.append(text(scale(step), bottom + 9, f"{step:g}", "middle", "tick"))
-    for number, dot in enumerate(dots):
-        y = 4 + ROW * (number + 0.5)
-        parts.append(text(0, y, _cut(dot.label)))
+    for (y, label), dot in zip(rows, dots, strict=True):
+        parts += label
         if dot.interval is not None:
             parts.append(line(scale(dot.interval[0]), y, scale(dot.interval[1]), y, f"interval {dot.kind}"))
         parts.append(_mark(scale(dot.value), y, dot))
@@ -148,13 +152,13 @@ def share_bars(bars: Sequence[Bar], title: str) -> Markup:
     """Draw values in [0, 1] as bars on a common scale."""
     left, longest = 145, WIDTH - 145 - 55
     parts: list[Markup] = []
-    for number, bar in enumerate(bars):
-        y = ROW * (number + 0.5)
-        parts.append(text(0, y, _cut(bar.label)))
+    rows, bottom = _rows([bar.label for bar in bars], 0)
+    for (y, label), bar in zip(rows, bars, strict=True):
+        parts += label
         parts.append(box(left, y - 7, longest, 14, "track"))
         parts.append(box(left, y - 7, bar.value * longest, 14, "bar", f"{bar.label}: {bar.value:.1%} {bar.note}"))
         parts.append(text(WIDTH, y, f"{bar.value:.1%}", "end", "number"))
-    return figure(WIDTH, ROW * len(bars), title, _list(f"{bar.label} {bar.value:.1%}" for bar in bars), parts)
+    return figure(WIDTH, bottom, title, _list(f"{bar.label} {bar.value:.1%}" for bar in bars), parts)
 
 
 def _mark(x: float, y: float, dot: Dot) -> Markup:
@@ -209,5 +213,29 @@ def _names(named: Sequence[Point], points: Sequence[Point], across: Scale, down:
     return parts
 
 
-def _cut(label: str, letters: int = LETTERS) -> str:
-    return label if len(label) <= letters else f"{label[: letters - 1]}…"
+def _rows(labels: Sequence[str], top: float, letters: int = LETTERS) -> tuple[list[tuple[float, list[Markup]]], float]:
+    """Return the middle of each row and its label, which is never cut, and where the last row ends."""
+    found = []
+    for label in labels:
+        lines = wrapped(label, letters)
+        height = ROW + LINE * (len(lines) - 1)
+        first = top + height / 2 - LINE * (len(lines) - 1) / 2
+        found.append((top + height / 2, [text(0, first + LINE * place, part) for place, part in enumerate(lines)]))
+        top += height
+    return found, top
+
+
+def wrapped(label: str, letters: int) -> list[str]:
+    """Return a label as lines of at most so many letters, broken after a separator where there is one.
+
+    >>> wrapped("efficientnet-ns/l2-800", 20), wrapped("mnist", 20), wrapped("abcdefgh", 3)
+    (['efficientnet-ns/', 'l2-800'], ['mnist'], ['abc', 'def', 'gh'])
+    """
+    lines = [""]
+    for part in re.findall(r"[^\s/_,-]*[\s/_,-]?", label):
+        pieces = [part[start : start + letters] for start in range(0, len(part), letters)]
+        for piece in pieces:
+            if lines[-1] and len((lines[-1] + piece).rstrip()) > letters:
+                lines.append("")
+            lines[-1] += piece
+    return [line.strip() for line in lines]

@@ -1,12 +1,12 @@
-"""The leaderboard as the page shows it: columns by group of tasks, and a heat map of the groups."""
+"""Kinds of tasks on the page: which task belongs to which, and a heat map of their averages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evalsuite.report.grid import TextCell, cells_of, header_of
-from evalsuite.report.table import LABELS, Leaderboard, Row
+from evalsuite.report.grid import MISSING
+from evalsuite.report.table import Leaderboard, Row
 from evalsuite.results.numbers import MEASURED
 
 OTHER = "other"
@@ -20,29 +20,12 @@ FOREMOST = 15
 
 
 @dataclass(frozen=True)
-class ColumnGroup:
-    """Neighbouring columns under a common heading; `tasks`: whether they are tasks, and can be hidden."""
-
-    title: str
-    columns: tuple[str, ...]
-    tasks: bool
-
-
-@dataclass(frozen=True)
-class BoardTable:
-    """Headings and cells of the leaderboard; the labels of a row come first, then the columns of the groups."""
-
-    labels: tuple[str, ...]
-    groups: tuple[ColumnGroup, ...]
-    rows: tuple[tuple[TextCell, ...], ...]
-
-
-@dataclass(frozen=True)
 class HeatCell:
-    """An average and its shade, 0 to 9 by its tens of percent; none without a value."""
+    """An average and its shade, 0 to 9 by its tens of percent; none without a value. whole: over all tasks of it."""
 
     text: str
     shade: int | None
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -62,31 +45,17 @@ def group_tasks(tasks: Sequence[str], groups: Mapping[str, Sequence[str]]) -> di
     return {tag: members for tag, members in found.items() if members}
 
 
-def board_table(board: Leaderboard, groups: Mapping[str, Sequence[str]]) -> BoardTable:
-    """Return the leaderboard with its summary before the tasks, and these by group; averages by tag are elsewhere.
-
-    groups: as `group_tasks` returns them.
-    """
-    first, last = len(LABELS), len(LABELS) + len(board.tasks)
-    header = header_of(board)
-    summary = list(range(last, len(header) - len(board.groups)))
-    tasks = [first + board.tasks.index(task) for members in groups.values() for task in members]
-    order = [*range(first), *summary, *tasks]
-    sections = [ColumnGroup("all tasks", tuple(header[index] for index in summary), False)]
-    sections += [ColumnGroup(tag, tuple(members), True) for tag, members in groups.items()]
-    rows = tuple(tuple(cells[index] for index in order) for cells in (cells_of(row, board) for row in board.rows))
-    return BoardTable(LABELS, tuple(sections), rows)
-
-
 def heat_map(board: Leaderboard) -> HeatMap:
-    """Return the averages by tag of the foremost rows of each protocol."""
+    """Return the averages by tag of the foremost rows of each protocol; those that lack something come last."""
     protocols = dict.fromkeys(row.labels[1] for row in board.rows)
     shown = [
         row
         for protocol in protocols
         for row in foremost([row for row in board.rows if row.labels[1] == protocol], FOREMOST, lambda row: row.average)
     ]
-    rows = tuple((row, tuple(_heat_cell(row, tag) for tag in board.groups)) for row in shown)
+    cells = {id(row): tuple(_heat_cell(row, tag) for tag in board.groups) for row in shown}
+    shown.sort(key=lambda row: not all(cell.whole for cell in cells[id(row)]))
+    rows = tuple((row, cells[id(row)]) for row in shown)
     return HeatMap(board.groups, rows, left_out(board.rows, shown))
 
 
@@ -108,5 +77,5 @@ def left_out(rows: Sequence[Row], shown: Sequence[Row]) -> str:
 def _heat_cell(row: Row, tag: str) -> HeatCell:
     mean = row.groups.get(tag)
     if mean is None:
-        return HeatCell("–", None)
-    return HeatCell(f"{100 * mean.value:.1f}{mean.mark}", min(int(mean.value * SHADES), SHADES - 1))
+        return HeatCell(MISSING, None, False)
+    return HeatCell(f"{100 * mean.value:.1f}{mean.mark}", min(int(mean.value * SHADES), SHADES - 1), not mean.mark)

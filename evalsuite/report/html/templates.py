@@ -18,3 +18,9 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def script() -> str:
+    """Return the script of the page: the files of its folder, in the order of their names, one after the other."""
+    parts = [path.read_text(encoding="utf-8") for path in sorted((TEMPLATES / "script").glob("*.js"))]
+    return f'"use strict";\n(() => {{\n{"".join(parts)}}})();\n'

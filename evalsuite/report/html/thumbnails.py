@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image
@@ -23,25 +23,36 @@ SIDE = 64
 JPEG_QUALITY = 80
 
 
-def thumbnails(
-    task: TaskSpec | None, wanted: Mapping[str, tuple[str, ...]], place: DataPlace
-) -> tuple[dict[str, str], str]:
-    """Return sample id -> data URI for the ids that are `wanted`, and why some are missing ("" where none is).
+@dataclass(frozen=True)
+class Thumbnails:
+    """Pictures by sample id; note: why some are missing, for the page; hint: what its maker can do about it."""
+
+    images: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    hint: str = ""
+
+
+def thumbnails(task: TaskSpec | None, wanted: Mapping[str, tuple[str, ...]], place: DataPlace) -> Thumbnails:
+    """Return a data URI for each of the sample ids that are `wanted`, and why some are missing.
 
     wanted: sample id -> keys of its classes as the predictions say. An image whose label is another one here is left
     out: it is not the image that was measured.
     """
     if task is None:
-        return {}, "No thumbnails: the task file is not known here; name its folder with --include-path."
+        return _none("its task file was not found where this page was made", "name its folder with --include-path")
     try:
         data = open_task(task, replace(place, offline=True), test_only=True)
         return _from_pools(data, wanted)
     except DataMissingError:
-        return {}, "No thumbnails: the images are not on this machine; say where they are with --data-root."
+        return _none("the images were not where this page was made", "say where they are with --data-root")
     except UsageError:
-        return {}, "No thumbnails: the adapter that reads the images is not trusted; see --trust-adapters."
+        return _none("the adapter that reads the images is not trusted", "see --trust-adapters")
     except EvalsuiteError:
-        return {}, "No thumbnails: the images on this machine cannot be read."
+        return _none("the images could not be read where this page was made", "`evalsuite validate` says why")
+
+
+def _none(why: str, hint: str) -> Thumbnails:
+    return Thumbnails({}, f"No thumbnails: {why}.", f"No thumbnails: {why}; {hint}.")
 
 
 def data_uri(image: Image.Image, side: int = SIDE) -> str:
@@ -53,7 +64,7 @@ def data_uri(image: Image.Image, side: int = SIDE) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _from_pools(data: TaskData, wanted: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, str], str]:
+def _from_pools(data: TaskData, wanted: Mapping[str, tuple[str, ...]]) -> Thumbnails:
     found: dict[str, str] = {}
     for name in dict.fromkeys(fold.test.pool for fold in data.folds(test_only=True)):
         pool = data.open_pool(name)
@@ -64,8 +75,9 @@ def _from_pools(data: TaskData, wanted: Mapping[str, tuple[str, ...]]) -> tuple[
                     found[identifier] = data_uri(pool.read(row).image)
     missing = len(wanted) - len(found)
     if not missing:
-        return found, ""
-    return found, f"{missing} of {len(wanted)} images cannot be read here, or have another label than was measured."
+        return Thumbnails(found)
+    note = f"{missing} of {len(wanted)} images cannot be read here, or have another label than was measured."
+    return Thumbnails(found, note)
 
 
 def _is_of(task: TaskSpec, pool: Pool, row: int, wanted: tuple[str, ...]) -> bool:
