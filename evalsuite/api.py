@@ -294,9 +294,9 @@ def leaderboard(
 ) -> Leaderboard:
     """Return the table of the results in one folder or several, with published rows next to them.
 
-    published: "all", "clip-paper", the name of an import, or names of published or imported models. models, tasks,
-    tags, protocols, baselines, include_partial, claims: see `build_leaderboard`. groups: tags, or "main", whose averages
-    are added. A text is split at its commas, a list is what it is.
+    published: "all", "clip-paper", the name of an import, or names of published or imported models. groups: tags, or
+    "main", whose averages are added. The others: see `build_leaderboard`. A text is split at its commas, a list is what
+    it is.
     """
     library = Library()
     table = _numbers(output, listed(published), library, required=not published)
