@@ -35,9 +35,10 @@ format: $(BIN)/.installed-dev  ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(BIN)/.installed-dev  ## write docs/datasets, one page per task, and docs/families.md again
+docs: $(BIN)/.installed-dev  ## write docs/datasets, one page per task, docs/families.md and docs/figures.md again
 	$(BIN)/evalsuite describe '*' --output docs/datasets
 	$(BIN)/python -m tests.models.families --to docs/families.md
+	$(BIN)/python -m tests.report.figures_page --write
 
 docs-site: $(BIN)/.installed-dev  ## the documentation as a site, in build/site; every link is checked
 	$(BIN)/python -m mkdocs build --strict $(ARGS)

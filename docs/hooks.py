@@ -15,8 +15,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from tabulate import tabulate
 
+from evalsuite.report.bias_words import TITLES
 from evalsuite.report.formats import to_markdown
 from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.results.bias_tables import read_bias_paper
 from evalsuite.results.library import Library
 from evalsuite.results.numbers import Numbers
 
@@ -53,6 +55,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {page: (ROOT / name).read_text("utf-8") for name, page in ELSEWHERE.items()}
     for protocol, (page, title) in TABLES.items():
         pages[page] = paper_table(protocol, title)
+    pages["paper/bias.md"] = bias_tables()
     pages["performance.md"] = performance()
     for page, text in pages.items():
         files.append(File.generated(config, page, content=text))
@@ -71,7 +74,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return f"{config.repo_url}/blob/main/{name}"
         return posixpath.relpath(target, posixpath.dirname(here) or ".")
 
-    return markdown if here in dict(TABLES.values()) else LINK.sub(led, markdown)
+    return LINK.sub(led, markdown)
 
 
 def paper_table(protocol: str, title: str) -> str:
@@ -81,6 +84,23 @@ def paper_table(protocol: str, title: str) -> str:
     board = build_leaderboard(numbers, protocols=[protocol], library=library)
     command = f"evalsuite leaderboard --published clip-paper --protocol {protocol}"
     return f"# {title}\n\nMade from `results/published/`, as `{command}` shows it.\n\n{to_markdown(board)}"
+
+
+def bias_tables() -> str:
+    """Return the paper's tables of bias on faces as a page."""
+    paper = read_bias_paper()
+    parts = [
+        "# Tables 3 to 7: bias on faces",
+        f"Percent, as printed in {paper.citation}. [Bias on faces](../bias.md) says what they can and cannot say.",
+    ]
+    for number in dict.fromkeys(row.table for row in paper.rows):
+        rows = [row for row in paper.rows if row.table == number]
+        columns = list(dict.fromkeys(column for row in rows for column in row.values))
+        cells = [[row.what, *(row.values.get(column, "") for column in columns)] for row in rows]
+        title = TITLES[number].format(paper.reference)
+        table = tabulate(cells, ["", *columns], tablefmt="pipe")
+        parts.append(f"## {f'Table {number}: {title}' if number.isdigit() else title}\n\n{table}")
+    return "\n\n".join(parts) + "\n"
 
 
 def performance() -> str:
@@ -96,9 +116,9 @@ def performance() -> str:
 
 
 def leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested mappings under the names of their keys, joined by dots."""
+    """Yield the texts and numbers of nested mappings under the names of their keys, joined by dots."""
     for key, part in value.items():
         if isinstance(part, Mapping):
             yield from leaves(part, f"{prefix}{key}.")
-        else:
+        elif isinstance(part, str | int | float):
             yield f"{prefix}{key}", part

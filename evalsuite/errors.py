@@ -26,6 +26,10 @@ class DataMissingError(JobError):
     """The images of a task are not there, or only partly."""
 
 
+class NotStoredError(DataMissingError):
+    """What was fetched cannot be stored: the disk is full, a folder may not be written."""
+
+
 class DataError(JobError):
     """The images or labels of a task are there and wrong: an unreadable image, an unmapped label."""
 

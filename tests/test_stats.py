@@ -144,6 +144,21 @@ def test_the_bootstrap_of_our_metrics_copies_no_rows(name: str) -> None:
     assert 0 <= found.low <= found.high <= 1
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
+def test_a_level_is_a_share(level: float) -> None:
+    scores, labels = case(20, 3)
+    right = scores.argmax(1) == labels
+    pair = PairedScores(scores, scores, labels, np.arange(20))
+    for made in (
+        lambda: clopper_pearson(3, 10, level),
+        lambda: tango(3, 1, 10, level),
+        lambda: mcnemar(right, ~right, level),
+        lambda: paired_bootstrap(METRICS.get("accuracy"), [pair], level=level),
+    ):
+        with pytest.raises(EvalsuiteError, match="level"):
+            made()
+
+
 # --- two models on the same samples ---
 
 

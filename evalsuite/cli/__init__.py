@@ -32,6 +32,8 @@ COMMANDS = {
     "audit": ("evalsuite.cli.audit:audit", "Find duplicates between train and test, and wrong labels."),
     "compare": ("evalsuite.cli.compare:compare", "Compare two models, or results with the paper's numbers."),
     "robustness": ("evalsuite.cli.robustness:robustness", "Compare accuracies under shift with baselines."),
+    "figure": ("evalsuite.cli.figure:figure", "Draw a figure of the paper from your results and its numbers."),
+    "table": ("evalsuite.cli.table:table", "Show a table of the paper with your results in it."),
     "bias": ("evalsuite.cli.bias:bias", "Count whom a model gives labels of crime or animals (FairFace)."),
     "report": ("evalsuite.cli.report:report", "Write the results as a web page: tables, plots, mistakes."),
     "ls": ("evalsuite.cli.ls:ls", "List tasks, groups or models."),

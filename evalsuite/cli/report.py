@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from evalsuite.cli.options import (
 )
 from evalsuite.cli.tables import Shown, names_option, shown_options, write_output
 from evalsuite.cli.terminal import say
+
+if TYPE_CHECKING:
+    from evalsuite.results.numbers import Numbers
 
 
 @click.command(
@@ -84,9 +88,21 @@ def report(
         left_out=warnings,
         version=__version__,
         library=library,
+        numbers=_chosen(table, shown),
         folder=target.resolve().parent,
         tell=tell,
     )
     write_output(target, page)
     size = f"{len(page.encode()) / 1e6:.1f} MB"
     say(f"Wrote {counted(len(board.rows), 'row')} and {counted(len(board.tasks), 'task')} to {target} ({size}).")
+
+
+def _chosen(table: Numbers, shown: Shown) -> Numbers:
+    """Return what the filters let through, of all protocols unless some are named."""
+    from evalsuite.results.naming import select
+    from evalsuite.results.numbers import Numbers
+
+    filters = {name: names for name, names in shown.filters.items() if name != "include_partial"}
+    chosen = select(table, **filters).chosen
+    kept = (number for number in chosen.numbers if shown.include_partial or not number.partial)
+    return Numbers(tuple(kept), chosen.failures)

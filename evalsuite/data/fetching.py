@@ -13,7 +13,7 @@ from evalsuite.data.opening import foremost, how_to_get
 from evalsuite.data.place import DataPlace
 from evalsuite.data.sources import sources_of
 from evalsuite.data.sources.base import Planned, Source
-from evalsuite.errors import DataMissingError, JobError
+from evalsuite.errors import DataMissingError, JobError, NotStoredError
 from evalsuite.tasks.spec import TaskSpec
 
 
@@ -41,8 +41,8 @@ def fetch_task(task: TaskSpec, place: DataPlace, *, kind: str | None = None, ret
     noted and the next one tried. Files go under the data root, repositories that are read by the `datasets`
     library into the cache. What an earlier call was stopped at is resumed.
 
-    Raises DataMissingError that says of every source what was tried and how to get it by hand; UsageError for
-    a data root that cannot be written.
+    Raises DataMissingError that says of every source what was tried and how to get it by hand, NotStoredError where
+    there is no room or no right to write, and UsageError for a data root that cannot be written.
     """
     candidates = _candidates(task, place, kind)
     states = [source.state() for source in candidates]
@@ -56,6 +56,8 @@ def fetch_task(task: TaskSpec, place: DataPlace, *, kind: str | None = None, ret
         place.progress.note(f"{task.name}: {source.title}")
         try:
             received += source.fetch(retries)
+        except NotStoredError as error:
+            raise NotStoredError(f"The images of the task {task.name!r} could not be fetched: {error}") from error
         except JobError as error:
             notes.append(f"{source.title}: {error}")
             place.progress.note(f"{task.name}: {notes[-1]}")

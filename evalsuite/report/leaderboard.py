@@ -71,7 +71,7 @@ def build_leaderboard(
     printed = [number for number in chosen.published if number.protocol in shown_protocols]
     shown_tasks = selected.tasks if tasks or tags else _columns(selected.tasks, values, printed)
     printed = [number for number in printed if number.task in shown_tasks]
-    rows = sorted(_pivot([*values, *printed], shown_tasks, states), key=_best_first)
+    rows = sorted(pivot([*values, *printed], shown_tasks, states), key=_best_first)
     candidates = _with_printed(rows, library, shown_tasks) if baselines else []
     rivals = find_baselines(baselines, candidates, shown_tasks, shown_protocols, table, library)
     shown_groups = _groups_of(shown_tasks, groups or {})
@@ -137,7 +137,7 @@ def _is_measured(number: Number) -> bool:
     return number.is_measured
 
 
-def _pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[ModelKey, str]) -> list[Row]:
+def pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[ModelKey, str]) -> list[Row]:
     """Return the rows of the numbers on `tasks`, in the order of their first numbers."""
     cells: dict[RowKey, dict[str, Number]] = defaultdict(dict)
     for number in numbers:
@@ -155,7 +155,7 @@ def _pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[Mode
 def _with_printed(rows: Sequence[Row], library: Library, tasks: Sequence[str]) -> list[Row]:
     """Return the rows of the table and every published one: what a baseline is chosen from."""
     shown = {(row.model, row.protocol, row.origin) for row in rows}
-    printed = _pivot(library.printed, tasks, {})
+    printed = pivot(library.printed, tasks, {})
     return [*rows, *(row for row in printed if (row.model, row.protocol, row.origin) not in shown)]
 
 
@@ -176,7 +176,7 @@ def _verdicts(table: Numbers, library: Library) -> tuple[Verdict, ...]:
     verdicts: list[Verdict] = []
     for paper in library.papers:
         tasks = [task.task for task in paper.tasks]
-        verdicts += check_claims(paper.described.claims, _pivot([*paper.numbers, *measured], tasks, states), tasks)
+        verdicts += check_claims(paper.described.claims, pivot([*paper.numbers, *measured], tasks, states), tasks)
     return tuple(verdicts)
 
 

@@ -177,6 +177,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     probes = (tmp_path / "site" / "paper" / "linear-probe" / "index.html").read_text("utf-8")
     assert "efficientnet-ns/l2-800" in probes and "85.1" in probes
+    faces = (tmp_path / "site" / "paper" / "bias" / "index.html").read_text("utf-8")
+    assert "Table 7: People who are given a label of crime or of animals, by age" in faces
     python = (tmp_path / "site" / "api" / "index.html").read_text("utf-8")
     assert "Evaluate models on tasks and return a result" in python
     assert not re.search(r"https?://(fonts|unpkg|cdn)", (tmp_path / "site" / "index.html").read_text("utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -11,12 +12,15 @@ from typing import Any
 import pytest
 
 from evalsuite.data.download.remote_files import fetch_remote
+from evalsuite.data.fetching import fetch_task
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataMissingError, SpecError
 from evalsuite.locks import Lock
 from evalsuite.progress import Progress
 from evalsuite.tasks import load_task_file
 from evalsuite.tasks.sources import RemoteFile
 from tests.archives import tar_of, zip_of
+from tests.campaign._stage import TO_FETCH
 from tests.data.test_unpacking import tree
 from tests.file_server import CONTENT, FileServer, left, md5
 from tests.processes import Finished, Zygote
@@ -49,6 +53,29 @@ def test_an_archive_that_is_there_is_checked_and_stays(server: FileServer, tmp_p
     assert fetch_remote(file, tmp_path, Progress()) == 0
     assert left(tmp_path) == ["a", "a/1", "a.zip"]
     assert server.requests == []
+
+
+@pytest.mark.parametrize("failing", ["three.tar", "downloaded"])
+def test_a_disk_that_fails_is_said_in_a_line_and_the_same_call_clears_up(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    server.files["three.tar"] = tar_of({f"three/{pool}/{key}/1.png": b"1" for pool in "ab" for key in "xy"})
+    (tmp_path / "three.yaml").write_text(TO_FETCH.format(url=server.url("three.tar")))
+    task, place = load_task_file(tmp_path / "three.yaml"), DataPlace(tmp_path / "data", tmp_path / "cache")
+    unlink, read = Path.unlink, Path.read_text
+
+    def fail(path: Path) -> None:
+        if path.name == failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path, **options: fail(path) or unlink(path, **options))
+        patch.setattr(Path, "read_text", lambda path, **options: fail(path) or read(path, **options))
+        with pytest.raises(DataMissingError, match="Input/output error") as found:
+            fetch_task(task, place)
+    assert len(str(found.value).splitlines()) == 1
+    assert fetch_task(task, place).after == "ready" and fetch_task(task, place).received == 0
+    assert [name for name in left(tmp_path / "data") if "three.tar" in name] == []
 
 
 def test_a_damaged_archive_is_fetched_again_only_if_it_was_downloaded(server: FileServer, tmp_path: Path) -> None:
@@ -129,6 +156,8 @@ def test_a_failure_leaves_no_empty_folder(server: FileServer, tmp_path: Path) ->
 KILLED = """
 import os, pathlib, signal, sys, tarfile
 from evalsuite.data.download.remote_files import fetch_remote
+from evalsuite.data.fetching import fetch_task
+from evalsuite.data.place import DataPlace
 from evalsuite.progress import Progress
 from evalsuite.tasks.sources import RemoteFile
 

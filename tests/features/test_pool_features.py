@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -275,6 +277,14 @@ def test_where_only_the_size_is_the_same_the_bytes_decide(tmp_path: Path, part: 
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_progress_says_how_many_samples_were_read(tmp_path: Path) -> None:
+    pool = pool_of()
+    store, touched = stored_of(tmp_path, pool), pool_of(mtimes=np.full(4, 6))
+    read: list[tuple[int, int]] = []
+    missing_rows(touched, [0, 1, 2, 3], store, on_bytes=lambda done, total: read.append((done, len(store.fresh))))
+    assert read == [(1, 1), (2, 2), (3, 3), (4, 4)]
+
+
 def test_a_sample_of_another_size_or_that_cannot_be_read_is_missing(tmp_path: Path) -> None:
     pool = pool_of()
     store = stored_of(tmp_path, pool)
@@ -327,6 +337,28 @@ def test_what_a_stopped_run_has_left_is_merged_unless_another_has_the_store(tmp_
     assert not store.is_compact()
     settle(store, {})
     assert store.is_compact() and len(PoolFeatures(tmp_path)) == 4
+
+
+def test_what_another_run_has_added_meanwhile_is_merged_too(tmp_path: Path) -> None:
+    store = stored_of(tmp_path, pool_of())
+    PoolFeatures(tmp_path).add_shard(block("x", a=1))
+    settle(store, {})
+    assert store.is_compact() and "x" in store and len(PoolFeatures(tmp_path)) == 5
+
+
+def test_a_store_that_cannot_be_written_stays_as_it_is_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = stored_of(tmp_path, pool_of())
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("evalsuite.features.store.write_compacted", full)
+    with caplog.at_level(logging.WARNING):
+        settle(store, {})
+    assert f"{tmp_path} stays as it is" in caplog.text and "No space left" in caplog.text
+    assert len(store) == 4 and store.lock().owner() is None
 
 
 def pairs(*items: object) -> str:

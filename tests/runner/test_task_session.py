@@ -57,6 +57,20 @@ def test_data_without_its_test_split_is_the_first_error(tmp_path: Path) -> None:
         found.folds(training=False)
 
 
+@pytest.mark.parametrize("download", [True, False])
+def test_what_is_missing_is_fetched_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: bool
+) -> None:
+    found = session(tmp_path, download=download)
+    away = (tmp_path / "shapes/test").rename(tmp_path / "away")
+    monkeypatch.setattr("evalsuite.runner.tasks.fetch_task", lambda task, place: away.rename(tmp_path / "shapes/test"))
+    if download:
+        assert told(found.splits(ZERO_SHOT)) == [("test", 9)]
+    else:
+        with pytest.raises(EvalsuiteError):
+            found.splits(ZERO_SHOT)
+
+
 def test_a_failure_is_remembered_and_not_tried_again(tmp_path: Path) -> None:
     found = session(tmp_path)
     next((tmp_path / "shapes/test").rglob("*.png")).unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 from evalsuite import atomic
 from evalsuite.data.download.transfers import Retries, fetch_file, is_web_page, notes_of, part_of, wrong_checksum
 from evalsuite.data.download.unpacking import DamagedArchiveError, check_supported, move_into, unpack
-from evalsuite.errors import DataMissingError
+from evalsuite.errors import DataMissingError, NotStoredError, fault_of_the_system
 from evalsuite.locks import HeldError, Lock
 from evalsuite.progress import BYTES, Progress
 from evalsuite.tasks.sources import RemoteFile
@@ -43,9 +43,9 @@ class Target:
 
     @property
     def is_begun(self) -> bool:
-        """Whether an earlier call was stopped while it fetched or unpacked the file."""
-        begun = not self.is_made and (part_of(self.path).exists() or self.work.exists())
-        return begun or notes_of(self.path).exists()
+        """Whether an earlier call was stopped before it had fetched, unpacked, and removed what it needed for that."""
+        begun = not self.is_made and part_of(self.path).exists()
+        return begun or self.work.exists() or notes_of(self.path).exists()
 
     @property
     def is_here(self) -> bool:
@@ -57,7 +57,7 @@ class Target:
         """Whether the file that lies there was downloaded here, and is to be removed once it is unpacked."""
         try:
             return self.mark.read_text() in ("", str(self.path.stat().st_ino))  # none: a mark of version 0.1.0
-        except OSError:
+        except FileNotFoundError:
             return False
 
     @property
@@ -76,10 +76,15 @@ def fetch_remote(file: RemoteFile, root: Path, reporter: Progress, retries: Retr
     try:
         with _alone(target, root / LOCKS, reporter):
             received = 0 if target.is_made else _make(target, reporter, retries)
+            if target.is_ours:
+                atomic.remove(target.path)
+            atomic.discard(target.work)
             atomic.remove(notes_of(target.path))  # of a call that was killed once the file had its name
             return received
     except OSError as error:
-        raise DataMissingError(f"{target.path.name} cannot be put into {target.folder}: {error}.") from error
+        fault = fault_of_the_system(error)
+        kind = DataMissingError if fault is None else NotStoredError
+        raise kind(f"{target.path.name} cannot be put into {target.folder}: {fault or f'{error}.'}") from error
     finally:
         _remove_empty(target.folder, root)
 
@@ -102,9 +107,6 @@ def _make(target: Target, reporter: Progress, retries: Retries | None) -> int:
             f"{target.file.url} was fetched, but {', '.join(absent)} is not there: it is another edition, or "
             "`makes` in the task file is wrong."
         )
-    if target.is_ours:
-        atomic.remove(target.path)
-    atomic.discard(target.work)
     return received
 
 

@@ -19,11 +19,14 @@ from evalsuite.report.html.details import Detail, choose, look_behind, preferenc
 from evalsuite.report.html.figures import Figure, cost_figures, legend, task_dots, zero_shot_figures
 from evalsuite.report.html.leaders import leaders
 from evalsuite.report.html.pairs import paired_rows
+from evalsuite.report.html.sections import SECTIONS
+from evalsuite.report.html.sections.base import DrawnSection, drawn
 from evalsuite.report.html.tables import group_tasks, heat_map
 from evalsuite.report.html.templates import TEMPLATES, environment, script
 from evalsuite.report.html.thumbnails import Thumbnails, thumbnails
 from evalsuite.report.table import Leaderboard
 from evalsuite.results.library import Library
+from evalsuite.results.numbers import Numbers
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.text import counted, printable, shortened
@@ -60,6 +63,7 @@ def report_page(
     library: Library | None = None,
     folder: Path | None = None,
     tell: Callable[[str], None] = lambda hint: None,
+    numbers: Numbers | None = None,
 ) -> str:
     """Return the page of a leaderboard.
 
@@ -67,7 +71,7 @@ def report_page(
     task files and images are. left_out: files that could not be read, named on the page. version: of this package.
     limit: bytes above which thumbnails are dropped. library: of published rows that the figures need. folder: where the
     page will lie, for links to samples. tell: gets what could be done about what the page lacks. UsageError for a name
-    in `detail` that has no result.
+    in `detail` that has no result. numbers: what the optional sections are made from, of all protocols.
     """
     index = index or TaskIndex()
     specs = {task: index.load(task) for task in board.tasks if task in index.files}
@@ -85,7 +89,8 @@ def report_page(
         folder=folder,
         pairs=paired_rows(board.rows),
     )
-    render = _renderer(board, table, zero_shot, specs, left_out, version)
+    further = drawn(SECTIONS, numbers or Numbers(), index)
+    render = _renderer(board, table, zero_shot, further, specs, left_out, version)
     page = render(pictured)
     if len(page.encode()) > limit and any(mistake.image for item in pictured for mistake in item.mistakes):
         page = render([replace(item, notes=(*item.notes, TOO_LARGE)) if item.mistakes else item for item in details])
@@ -114,6 +119,7 @@ def _renderer(
     board: Leaderboard,
     table: BoardView,
     zero_shot: Sequence[Figure],
+    further: Sequence[DrawnSection],
     specs: Mapping[str, TaskSpec],
     left_out: Sequence[str],
     version: str,
@@ -126,6 +132,7 @@ def _renderer(
         "table": table,
         "heat": heat_map(board),
         "zero_shot": zero_shot,
+        "further": further,
         "cost": cost,
         "legend": legend(cost.families),
         "leaders": leaders(board.rows, board.tasks),

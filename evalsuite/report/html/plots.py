@@ -68,7 +68,7 @@ def difference_bars(bars: Sequence[Bar], title: str) -> Markup:
     """Draw signed differences in points as bars to either side of zero."""
     low, high = min(0.0, *(bar.value for bar in bars)), max(0.0, *(bar.value for bar in bars))
     scale = linear(low, high, 155 if low < 0 else 115, WIDTH - 50)
-    rows, bottom = _rows([bar.label for bar in bars], 4, letters=17)
+    rows, bottom = label_rows([bar.label for bar in bars], 4, letters=17)
     parts = [line(scale(0), 4, scale(0), bottom, "axis")]
     for (y, label), bar in zip(rows, bars, strict=True):
         ahead, said = bar.value >= 0, _points(bar)
@@ -86,7 +86,7 @@ def dot_plot(dots: Sequence[Dot], title: str) -> Markup:
     ends = [end for dot in dots for end in (dot.interval or (dot.value, dot.value))]
     low, high = max(0.0, min(ends) - 1), min(100.0, max(ends) + 1)
     scale = linear(low, high, 145, WIDTH - 45)
-    rows, bottom = _rows([dot.label for dot in dots], 4)
+    rows, bottom = label_rows([dot.label for dot in dots], 4)
     parts: list[Markup] = []
     for step in round_steps(low, high, 5):
         parts.append(line(scale(step), 0, scale(step), bottom, "grid"))
@@ -152,7 +152,7 @@ def share_bars(bars: Sequence[Bar], title: str) -> Markup:
     """Draw values in [0, 1] as bars on a common scale."""
     left, longest = 145, WIDTH - 145 - 55
     parts: list[Markup] = []
-    rows, bottom = _rows([bar.label for bar in bars], 0)
+    rows, bottom = label_rows([bar.label for bar in bars], 0)
     for (y, label), bar in zip(rows, bars, strict=True):
         parts += label
         parts.append(box(left, y - 7, longest, 14, "track"))
@@ -213,7 +213,9 @@ def _names(named: Sequence[Point], points: Sequence[Point], across: Scale, down:
     return parts
 
 
-def _rows(labels: Sequence[str], top: float, letters: int = LETTERS) -> tuple[list[tuple[float, list[Markup]]], float]:
+def label_rows(
+    labels: Sequence[str], top: float, letters: int = LETTERS
+) -> tuple[list[tuple[float, list[Markup]]], float]:
     """Return the middle of each row and its label, which is never cut, and where the last row ends."""
     found = []
     for label in labels:
