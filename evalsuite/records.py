@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from evalsuite.faults import in_words
+
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "partial", "error", "not_applicable"]
@@ -41,8 +43,8 @@ class Strict(Record):
 
 def first_problem(error: ValidationError) -> str:
     """Return where the first error is and what it is, on one line."""
-    first = error.errors()[0]
-    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+    first = error.errors(include_url=False)[0]
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), in_words(first)) if part)
 
 
 @dataclass(frozen=True)

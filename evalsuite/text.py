@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence, Set
@@ -42,8 +43,35 @@ def listed(given: Any) -> list[Any]:
     (['digits', 'mnist'], ['a,b.yaml'], [7], [])
     """
     if isinstance(given, str):
-        return [part for part in map(str.strip, given.split(",")) if part]
+        return split_names(given)
     return list(given) if isinstance(given, Sequence | Set) else [given]
+
+
+MOST_COMMAS = 20
+"""Commas in the name of a file."""
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a text, which have commas between them; a path that exists stays whole, commas and all.
+
+    `mnist,my,birds.yaml` is two names where there is a file `my,birds.yaml`.
+    """
+    parts, names = text.split(","), []
+    while parts:
+        most = min(len(parts), MOST_COMMAS + 1)
+        count = next((number for number in range(most, 1, -1) if _has_path(",".join(parts[:number]))), 1)
+        names.append(",".join(parts[:count]).strip())
+        parts = parts[count:]
+    return [name for name in names if name]
+
+
+def _has_path(name: str) -> bool:
+    """Say whether a name with a comma is the path of something that exists, or has one: `ARCH/TAG@PATH`, `FILE:f`."""
+    named = name.partition("?")[0].strip()
+    parted = [named.partition(sign) for sign in "@:/"]
+    forms = (named, named.rpartition(":")[0], *(path for before, _, path in parted if "," not in before))
+    # Path.exists() raises for what no file can be called
+    return any("," in form and os.path.exists(os.path.expanduser(form)) for form in forms)  # noqa: PTH110, PTH111
 
 
 def duration(seconds: float) -> str:

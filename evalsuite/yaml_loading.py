@@ -15,6 +15,7 @@ import yaml
 
 from evalsuite.errors import SpecError
 from evalsuite.reading import read_text
+from evalsuite.yaml_words import explain
 
 MOST_BYTES = 4 << 20
 """Bytes of a file. The classes and prompts of ImageNet take a tenth of a megabyte."""
@@ -49,13 +50,8 @@ def parse_yaml(text: str, place: object) -> tuple[Any, yaml.Node | None]:
             return (None if node is None else loader.construct_document(node)), node
         finally:
             loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = ", ".join(part for part in (error.problem, error.context) if part)
-        raise SpecError(f"{place} is not valid YAML: {where}{problem}.") from error
     except yaml.YAMLError as error:
-        raise SpecError(f"{place} is not valid YAML: {' '.join(str(error).split())}.") from error
+        raise SpecError(f"{place} is not valid YAML: {explain(error, text)}") from error
 
 
 @dataclass
@@ -83,7 +79,7 @@ def _check_size(text: str) -> None:
             known[ended.anchor or ""] = total - ended.before, levels
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in known:
-                raise _at(event, f"the alias {event.anchor!r} stands for nothing, or for itself")
+                raise _at(event, f"the alias {event.anchor!r} stands for nothing, or for itself; a text needs quotes")
             nodes, levels = known[event.anchor]
             total += nodes
         elif isinstance(event, yaml.ScalarEvent):

@@ -23,7 +23,7 @@ WarmCli = Callable[..., "Finished"]
 
 def cli_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a process that has nothing to do with the person who runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EVALSUITE_", "HF_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EVALSUITE_", "HF_", "COLUMNS"))}
     return {
         **kept,
         "EVALSUITE_HOME": str(home / "evalsuite-home"),

@@ -71,8 +71,8 @@ def test_a_row_of_another_length_and_a_cell_without_end(tmp_path: Path) -> None:
         ("x: !!bool x", "'x' is no bool"),
         ("x: !!timestamp x", "'x' is no timestamp"),
         (f"x: {'9' * 5_000}", "more than 18 digits: put it in quotes"),
-        ("x: !!python/object/apply:os.system [id]", "could not determine a constructor"),
-        ("[a]: 1", "unhashable key"),
+        ("x: !!python/object/apply:os.system [id]", "a tag that is not read here"),
+        ("[a]: 1", "in the place of a key"),
         ('x: "a\\0b"', "the character NUL"),
         ("x: \0", "not valid YAML"),
         ("a" * (5 << 20), "larger than 4 MB"),
@@ -83,7 +83,7 @@ def test_yaml_that_is_refused_in_few_words(text: str, why: str) -> None:
     with pytest.raises(SpecError, match="here") as caught:
         parse_yaml(text, "here")
     said = str(caught.value)
-    assert why in said and len(said) < 300 and said.count("\n") == 0
+    assert why in said and len(said) < 300 and said.count("\n") <= 1
 
 
 def test_text_stays_text(tmp_path: Path) -> None:

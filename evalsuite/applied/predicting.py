@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evalsuite.applied.pictures import LOOSE, Encoded, encode, open_images
 from evalsuite.calibration import Link, probabilities
+from evalsuite.columns import Column, as_table
 from evalsuite.errors import UsageError
 from evalsuite.models.base import EMBEDDING
 from evalsuite.options import RunOptions
@@ -66,18 +67,18 @@ class Predictions:
         ]
         return to_json_text(found)
 
-    def to_table(self) -> str:
-        """Return a table for people: the best classes of each image with their probabilities in percent."""
-        from tabulate import tabulate
+    def to_table(self, width: int | None = None) -> str:
+        """Return a table for people: the best classes of each image with their probabilities in percent.
 
+        width: of the terminal; None: as wide as it gets.
+        """
         rows = []
         for image, row in zip(self.images, self.probabilities, strict=True):
             best = np.argsort(-row, kind="stable")[:SHOWN]
             others = ", ".join(f"{self.classes[column]} {100 * row[column]:.1f}" for column in best[1:])
             rows.append([image, self.classes[best[0]], f"{100 * row[best[0]]:.1f}", others])
-        headers = ["image", "class", "%", "then"]
-        colalign = ("left", "left", "right", "left")
-        return tabulate(rows, headers, tablefmt="simple", colalign=colalign, disable_numparse=True) + "\n"
+        columns = [Column("image", wraps=True), Column("class"), Column("%", right=True), Column("then", wraps=True)]
+        return as_table(columns, rows, width) + "\n"
 
 
 def predict(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalsuite.applied.pictures import LOOSE, Encoded, encode, open_images
+from evalsuite.columns import Column, as_table
 from evalsuite.data.base import Pool
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, UsageError
@@ -70,13 +71,11 @@ class Found:
         """Return what was looked for and what was found."""
         return to_json_text({"query": self.query, "hits": [asdict(hit) for hit in self.hits]})
 
-    def to_table(self) -> str:
-        """Return a list for people."""
-        from tabulate import tabulate
-
+    def to_table(self, width: int | None = None) -> str:
+        """Return a list for people. width: of the terminal; None: as wide as it gets."""
         rows = [[place, f"{hit.similarity:.4f}", hit.image, hit.label] for place, hit in enumerate(self.hits, 1)]
-        headers, colalign = ["", "cosine", "image", "class"], ("right", "right", "left", "left")
-        return tabulate(rows, headers, tablefmt="simple", colalign=colalign, disable_numparse=True) + "\n"
+        numbers = [Column("", right=True), Column("cosine", right=True)]
+        return as_table([*numbers, Column("image", wraps=True), Column("class")], rows, width) + "\n"
 
 
 @dataclass(frozen=True)

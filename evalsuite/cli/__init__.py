@@ -6,15 +6,15 @@ Nothing heavy is imported here: `evalsuite --help` must answer at once.
 from __future__ import annotations
 
 import io
-import os
 import sys
 
 import click
 
 from evalsuite import __version__
+from evalsuite.cli.arguments import volume_options
 from evalsuite.cli.options import Group
 from evalsuite.cli.signals import code_of, end_on_signals
-from evalsuite.cli.terminal import complain, prepare_output, say
+from evalsuite.cli.terminal import comes_from_output, complain, leave_output, prepare_output, say
 from evalsuite.errors import EvalsuiteError, UsageError, fault_of_the_system
 from evalsuite.text import brief
 
@@ -49,6 +49,8 @@ COMMANDS = {
 @click.group(
     cls=Group,
     lazy=COMMANDS,
+    default="run",
+    params=volume_options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="""
     evalsuite run                                       pocket and pixels on the embedded task, no download
@@ -58,7 +60,7 @@ COMMANDS = {
     evalsuite new task my_birds.yaml                    add a dataset of your own
     """,
 )
-@click.version_option(__version__, prog_name="evalsuite")
+@click.version_option(__version__, "-V", "--version", prog_name="evalsuite")
 def evalsuite() -> None:
     """Benchmark image encoders: zero-shot classification and linear probes over the CLIP paper's datasets."""
 
@@ -68,40 +70,58 @@ def main() -> None:
     end_on_signals()
     prepare_output()
     try:
+        code = _run()
+    except BrokenPipeError:
+        code = 0  # the reader (head, less) has gone: nothing more to say, and nothing went wrong
+    if fault := leave_output():
+        complain(EvalsuiteError(f"The output cannot be written: {fault}. What was computed is stored."))
+        code = EXIT_FAILED
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command line and return the exit code."""
+    try:
         code = evalsuite.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
+    except SystemExit as error:
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):  # how click ends where nobody reads
+            return 0
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except click.exceptions.Abort as error:
-        _interrupted(error)
+        return _interrupted(error)
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        say(brief(shown.getvalue(), lines=12), err=True)
-        sys.exit(error.exit_code)
+        is_help = "\nOptions:" in shown.getvalue()
+        say(shown.getvalue() if is_help else brief(shown.getvalue()), err=not is_help, nl=not is_help)
+        return error.exit_code
     except EvalsuiteError as error:
         complain(error)
-        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     except KeyboardInterrupt as error:
-        _interrupted(error)
+        return _interrupted(error)
     except (MemoryError, RecursionError) as error:
         complain(EvalsuiteError(f"There is not enough memory for this ({type(error).__name__}: {error})."))
-        sys.exit(EXIT_FAILED)
+        return EXIT_FAILED
     except BrokenPipeError:
-        # The reader (head, less) has gone: nothing more to say, and nothing went wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        raise
     except Exception as error:
+        if isinstance(error, OSError) and comes_from_output(error):
+            complain(EvalsuiteError(f"The output cannot be written: {error.strerror}. What was computed is stored."))
+            return EXIT_FAILED
         fault = fault_of_the_system(error)
         if fault is None and isinstance(error, OSError):
             fault = f"{error}. Look at the rights of that file or folder, and at its disk."
         if fault is None:
             raise
         complain(EvalsuiteError(fault))
-        sys.exit(EXIT_FAILED)
+        return EXIT_FAILED
 
 
-def _interrupted(error: BaseException) -> None:
+def _interrupted(error: BaseException) -> int:
     if isinstance(error.__cause__, EOFError):  # click takes it for the end of what a person types
         complain(EvalsuiteError(f"a file ends too early: {error.__cause__}"))
-        sys.exit(EXIT_FAILED)
+        return EXIT_FAILED
     say("\nInterrupted. What is done is stored; the same command resumes the run.", err=True)
-    sys.exit(code_of(error))
+    return code_of(error)

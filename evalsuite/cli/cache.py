@@ -11,6 +11,7 @@ import click
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
+from evalsuite.columns import Column, as_table, room
 from evalsuite.config import default_cache, default_output
 from evalsuite.text import counted
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from evalsuite.data.place import DataPlace
     from evalsuite.features.catalog import Entry
     from evalsuite.tasks import TaskIndex
+
+STORED = ("model", "task", "pool", "precision")
+"""What a table says of stored features, next to their size."""
 
 _filter: dict[str, Any] = {"multiple": True, "metavar": "PATTERN", "help": "Only these."}
 models_filter = click.option("-m", "--model", "--models", "models", **_filter)
@@ -37,16 +41,15 @@ def cache() -> None:
 def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | None) -> None:
     """List what is stored and how large it is."""
     from rich.filesize import decimal
-    from tabulate import tabulate
 
     chosen = _chosen(cache_dir, models, tasks)
     for entry in chosen:
         if entry.problem:
             say(f"{entry.problem}; `evalsuite cache rm -m {entry.origin.model}` removes it.", err=True)
     if chosen:
-        headers = ["model", "task", "pool", "precision", "size"]
-        rows = [[*(getattr(entry.origin, name) for name in headers[:-1]), decimal(entry.bytes)] for entry in chosen]
-        say(tabulate(rows, headers, colalign=("left",) * 4 + ("right",)) + "\n")
+        rows = [[*(getattr(entry.origin, name) for name in STORED), decimal(entry.bytes)] for entry in chosen]
+        columns = [Column(name, wraps=name == "model") for name in STORED]
+        say(as_table([*columns, Column("size", right=True)], rows, room()) + "\n")
     say(f"{_sum(chosen)} in {cache_dir or default_cache()}")
 
 

@@ -11,10 +11,15 @@ import click
 
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
+from evalsuite.cli.tables import say_markdown
 from evalsuite.cli.terminal import say
+from evalsuite.columns import GAP, room
 from evalsuite.text import counted
 
 INDEX = "README.md"
+
+WIDEST = 100
+"""Letters of a line on a model."""
 
 if TYPE_CHECKING:
     from evalsuite.models.names import ResolvedModel
@@ -60,9 +65,9 @@ def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> N
         say(f"{counted(len(tasks), 'page')} in {output}.")
         return
     for task in tasks:
-        say(task_page(task))
         state = data_state(task, place)
-        say(f"## On this machine\n\n{state.state}{f': {state.missing}' if state.missing else ''}\n")
+        here = f"## On this machine\n\n{state.state}{f': {state.missing}' if state.missing else ''}"
+        say_markdown(f"{task_page(task)}\n{here}\n\n")
 
 
 def _apart(choices: Sequence[str], index: TaskIndex) -> tuple[list[str], list[ResolvedModel]]:
@@ -87,6 +92,8 @@ def _describe_model(model: ResolvedModel, cache_dir: Path) -> None:
 
     from evalsuite.models.describing import model_lines
 
+    lines = model_lines(model, cache_dir)
+    left = (room() or WIDEST) - max(len(str(name)) for name, *_ in lines) - GAP
     say(f"# {model.name}\n")
-    say(tabulate(model_lines(model, cache_dir), tablefmt="plain", maxcolwidths=[None, 100]))
+    say(tabulate(lines, tablefmt="plain", maxcolwidths=[None, min(left, WIDEST)]))
     say()

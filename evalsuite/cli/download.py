@@ -11,6 +11,7 @@ import click
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
+from evalsuite.columns import Column, as_table, room
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.options import build
@@ -81,7 +82,6 @@ def _prepare_libraries(offline: bool) -> None:
 
 def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: ConsoleReporter) -> int:
     from rich.filesize import decimal
-    from tabulate import tabulate
 
     from evalsuite.data.fetching import fetch_task
 
@@ -101,7 +101,8 @@ def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: 
         notes = [textwrap.shorten(text.partition("\n")[0], _NOTE_WIDTH, placeholder=" ...") for text in done.notes]
         rows.append([task.name, done.after, done.source, "; ".join([note, *notes])])
     reporter.close()
-    say(tabulate(rows, ["task", "state", "source", ""], tablefmt="simple"))
+    columns = [Column("task"), Column("state"), Column("source", wraps=True), Column("", wraps=True)]
+    say(as_table(columns, rows, room()))
     say(f"\n{counted(len(tasks), 'task')}, {len(failures)} failed. Data root: {place.data_root}")
     for failure in failures:
         say(f"\n{failure}", err=True)
@@ -110,7 +111,6 @@ def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: 
 
 def _show_plan(tasks: list[TaskSpec], place: DataPlace, kind: str | None) -> int:
     from rich.filesize import decimal
-    from tabulate import tabulate
 
     from evalsuite.data.download.prober import Prober
     from evalsuite.data.fetching import plan_task
@@ -125,6 +125,7 @@ def _show_plan(tasks: list[TaskSpec], place: DataPlace, kind: str | None) -> int
             size = prober.ask_url(item.what).size if "://" in item.what else None
             shown = "-" if size is None else decimal(size)
             rows.append([task.name, state, source, item.what, shown, item.where])
-    say(tabulate(rows, ["task", "state", "source", "what", "size", "to"], tablefmt="simple"))
+    columns = [Column("task"), Column("state"), Column("source", wraps=True), Column("what", wraps=True)]
+    say(as_table([*columns, Column("size", right=True), Column("to", wraps=True)], rows, room()))
     say(f"\n{counted(len(tasks), 'task')}. Nothing was fetched (--dry-run).")
     return 0

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import RAW, Shown, emit, names_option, shown_options
-
-if TYPE_CHECKING:
-    from evalsuite.report.table import Leaderboard
+from evalsuite.cli.tables import RAW, Shown, emit, names_option, show_board, shown_options
 
 
 @click.command(
@@ -85,16 +81,7 @@ def leaderboard(
         library=library,
     )
     if chosen_format == "terminal" and target is None:
-        _show(board)
+        show_board(board)
         return
     text = to_csv(board, raw=True) if raw and chosen_format == "csv" else FORMATS[chosen_format](board)
     emit(text, board.remarks, len(board.rows), target, chosen_format)
-
-
-def _show(board: Leaderboard) -> None:
-    from rich.console import Console
-
-    from evalsuite.report.terminal import renderables
-
-    console = Console(highlight=False)
-    console.print(*renderables(board, console.width), sep="\n")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
+from evalsuite.cli.arguments import as_meant, volume_options, with_command
 from evalsuite.data.place import DataPlace
 from evalsuite.options import Option, declared
+from evalsuite.text import split_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,11 +24,15 @@ else:  # not generic before click 8.2
 
 
 class Command(click.Command):
-    """A command whose options may also be written with underscores, and whose epilog keeps its lines."""
+    """A command that reads its arguments as people type them, and whose epilog keeps its lines."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += volume_options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read `--data_root` as `--data-root`, as some people's fingers type it."""
-        return super().parse_args(ctx, [_with_dashes(argument) for argument in args])
+        """Read `--data_root` as `--data-root`, `-t a b` as `-t a -t b`, and `help` as `--help`."""
+        return super().parse_args(ctx, as_meant(args, self.params))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are, a line each."""
@@ -39,14 +46,17 @@ class Command(click.Command):
 class Group(click.Group):
     """A group whose subcommands are imported when they are called, so that --help is quick.
 
-    lazy: subcommand -> ("module:attribute", first line of its help).
+    lazy: subcommand -> ("module:attribute", first line of its help). default: the subcommand of options without one.
     """
 
     command_class = Command
 
-    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, lazy: dict[str, tuple[str, str]] | None = None, default: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._lazy = lazy or {}
+        self._default = default
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the subcommands in the order they are declared."""
@@ -79,25 +89,24 @@ class Group(click.Group):
 
             known = self.list_commands(ctx)
             hint = did_you_mean(args[0], known)
-            ctx.fail(f"No such command {args[0]!r}.{hint} Commands: {', '.join(known)}.")
+            lines = [f"No such command {args[0]!r}.{hint} Commands: {', '.join(known)}."]
+            if "run" in known and not hint:
+                lines.append(f"To evaluate a model on a task: evalsuite run {args[0]} ...")
+            ctx.fail("\n".join(lines))
         return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Run the command `default` where none is named, and read `help` as `--help`."""
+        return super().parse_args(ctx, with_command(args, self.params, self._default))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are, a line each."""
         Command.format_epilog(self, ctx, formatter)  # type: ignore[arg-type]
 
 
-def _with_dashes(argument: str) -> str:
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return "--" + name[2:].replace("_", "-") + equals + value
-
-
 def split_commas(values: Sequence[str]) -> list[str]:
-    """Return the items of repeated, comma-separated options, each once, in order."""
-    items = [item.strip() for value in values for item in value.split(",")]
-    return list(dict.fromkeys(item for item in items if item))
+    """Return the items of repeated, comma-separated options, each once, in order; see `split_names` for paths."""
+    return list(dict.fromkeys(item for value in values for item in split_names(value)))
 
 
 def split_values(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> list[str]:
@@ -157,6 +166,16 @@ class ProtocolName(Name):
         return [EVERY, *PROTOCOLS.names()]
 
 
+class ModelOrTask(Name):
+    """A model, a task or a protocol."""
+
+    name = "name"
+
+    def known(self, typed: str) -> list[str]:
+        """Return all of them."""
+        return [*ModelName().known(typed), *TaskName().known(typed), *ProtocolName().known(typed)]
+
+
 class PromptsName(Name):
     """A set of prompts."""
 
@@ -193,24 +212,30 @@ class ContenderName(ModelName):
         return [PUBLISHED + name for name in PublishedName().known(typed)]
 
 
-class Auto(NumberType):
-    """`auto`, which becomes None, or a whole number of at least `minimum`."""
+class Whole(NumberType):
+    """A whole number of at least `minimum`, or with `auto` that word, which becomes None."""
 
-    name = "auto|N"
+    name = "number"
 
-    def __init__(self, minimum: int) -> None:
-        self.minimum = minimum
+    def __init__(self, minimum: int, *, auto: bool) -> None:
+        self.minimum, self.auto = minimum, auto
+
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        """Return what stands for the value in the help."""
+        return "auto|N" if self.auto else "N"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         """Return None for auto, else the number."""
-        if value is None or value == "auto":
+        if value is None or (self.auto and value == "auto"):
             return None
+        give = f"give {'`auto`, or ' if self.auto else ''}a number of {self.minimum} or more"
         try:
             number = int(value)
         except ValueError:
-            self.fail(f"{value!r} is neither `auto` nor a whole number.", param, ctx)
+            share = ", not a share" if re.fullmatch(r"0?\.\d+|\d+ ?%", str(value)) else ""
+            self.fail(f"{value!r} is no whole number: {give}{share}.", param, ctx)
         if number < self.minimum:
-            self.fail(f"{number} is too small: give `auto`, or a number of {self.minimum} or more.", param, ctx)
+            self.fail(f"{number} is too small: {give}.", param, ctx)
         return number
 
 
@@ -244,10 +269,8 @@ def _click_type(item: Option) -> Any:
         return PromptsName()
     if item.several:
         return str  # the option itself checks
-    if item.auto:
-        return Auto(int(item.bounds["ge"]))
-    if "ge" in item.bounds:
-        return click.IntRange(min=int(item.bounds["ge"]))
+    if int in kinds and "ge" in item.bounds:
+        return Whole(int(item.bounds["ge"]), auto=item.auto)
     if "gt" in item.bounds:
         return click.FloatRange(item.bounds["gt"], item.bounds["lt"], min_open=True, max_open=True)
     return click.Path(path_type=Path) if kinds[0] is Path else kinds[0]

@@ -12,7 +12,8 @@ import click
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, ModelName, TaskName, as_flags, include_path_option
 from evalsuite.cli.tables import deliver
-from evalsuite.cli.terminal import say
+from evalsuite.cli.terminal import say, say_that_it_starts
+from evalsuite.columns import room
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
@@ -80,6 +81,7 @@ def predict(
     if keywords["offline"]:
         # Libraries below read it when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
+    say_that_it_starts()
     from evalsuite.api import open_model
     from evalsuite.applied import predicting
     from evalsuite.cli.progress import make_reporter
@@ -94,7 +96,8 @@ def predict(
         session = open_model(model, options, place, reporter.note)
         found = predicting.predict(session, images, by, options, reporter)
     chosen = format_name or {".csv": "csv", ".json": "json"}.get(target.suffix if target else "", "table")
-    text = {"csv": found.to_csv, "json": found.to_json, "table": found.to_table}[chosen]()
+    width = None if target else room()
+    text = found.to_table(width) if chosen == "table" else found.to_csv() if chosen == "csv" else found.to_json()
     deliver(text, target, counted(len(found.images), "prediction"))
     for problem in found.unreadable:
         say(f"left out: {problem}", err=True)

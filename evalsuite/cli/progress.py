@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from evalsuite.cli.arguments import volume
+from evalsuite.records import Result
 from evalsuite.runner.reporters import LineReporter, Pace, SlowLineReporter
 from evalsuite.text import on_one_line, printable
 
@@ -95,6 +97,21 @@ class LogReporter(ConsoleReporter, SlowLineReporter):
     """A line now and then, for a file or a pipe."""
 
 
+class QuietReporter(ConsoleReporter):
+    """Nothing but what goes wrong."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def result(self, result: Result, stored: bool) -> None:
+        """Print an error, or what is doubtful about a new result, in a line."""
+        problems = [result.error.message] if result.error else []
+        for problem in problems + ([] if stored else result.warnings):
+            super().note(f"{result.model} {result.task} {result.protocol}: {problem}")
+
+
 def make_reporter() -> ConsoleReporter:
-    """Return the reporter that suits where stderr goes."""
+    """Return the reporter that suits where stderr goes and what `--quiet` says."""
+    if volume() == "quiet":
+        return QuietReporter()
     return TerminalReporter() if sys.stderr.isatty() else LogReporter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     "report",
     cls=Command,
     epilog="""
-    evalsuite report                                     everything measured so far, in evalsuite-report.html
+    evalsuite report --open                              everything measured so far, in evalsuite-report.html
     evalsuite report --published all --to board.html     among the rows of the paper
     evalsuite report --published all -o runs/monday      one results folder
     evalsuite report --detail ViT-B/32 --data-root DIR   what one model gets wrong, with thumbnails
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The file to write.",
 )
+@click.option("--open", "show", is_flag=True, help="Show it in the browser.")
 @data_root_option
 @include_path_option
 @trust_adapters_option
@@ -57,6 +59,7 @@ def report(
     shown: Shown,
     details: list[str],
     target: Path,
+    show: bool,
     data_root: Path | None,
     include_paths: tuple[Path, ...],
     trust_adapters: bool,
@@ -95,6 +98,8 @@ def report(
     write_output(target, page)
     size = f"{len(page.encode()) / 1e6:.1f} MB"
     say(f"Wrote {counted(len(board.rows), 'row')} and {counted(len(board.tasks), 'task')} to {target} ({size}).")
+    if show and not webbrowser.open(target.resolve().as_uri()):
+        say(f"There is no browser here. Open it elsewhere: {target.resolve()}", err=True)
 
 
 def _chosen(table: Numbers, shown: Shown) -> Numbers:

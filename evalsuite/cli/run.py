@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.arguments import volume
 from evalsuite.cli.config_file import config_option
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
+    ModelOrTask,
     ProtocolName,
     as_flags,
     include_path_option,
@@ -22,7 +24,9 @@ from evalsuite.cli.options import (
     split_commas,
     tasks_option,
 )
-from evalsuite.cli.terminal import program, say
+from evalsuite.cli.tables import show_board
+from evalsuite.cli.terminal import program, say, say_that_it_starts
+from evalsuite.columns import Column, as_table, room
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
@@ -38,6 +42,17 @@ DEFAULT_TASKS = ("embedded",)
 EXIT_LEFT = 75
 """EX_TEMPFAIL of sysexits.h: nothing failed, and the same command, later, has something left to do."""
 
+PLAN = (
+    Column("model", wraps=True),
+    Column("task", wraps=True),
+    Column("protocol"),
+    Column("state"),
+    Column("to encode", right=True),
+    Column("images", right=True, spare=True),
+    Column("expected", right=True),
+    Column("", wraps=True),
+)
+
 MORE = "run -m pocket -t digits --protocol all"
 NEXT_STEP = "run --model ViT-B/32 --tasks all --data-root DIR"
 
@@ -46,6 +61,7 @@ NEXT_STEP = "run --model ViT-B/32 --tasks all --data-root DIR"
     cls=Command,
     epilog="""
     evalsuite run                                              pocket and pixels on the embedded task
+    evalsuite run pocket digits                                names alone, told apart by what they are
     evalsuite run -m ViT-B/32 -t all --data-root DIR           the paper's 27 datasets
     evalsuite run -m ViT-B/32,resnet/50 -t 'cifar*' --dry-run  what would be done; loads no model
     evalsuite run -m timm:resnet50.tv_in1k -t mnist --protocol linear_probe,knn
@@ -55,6 +71,7 @@ NEXT_STEP = "run --model ViT-B/32 --tasks all --data-root DIR"
     evalsuite run -C night.yaml                                options from a file
     """,
 )
+@click.argument("named", nargs=-1, type=ModelOrTask(), metavar="[MODEL|TASK|PROTOCOL]...")
 @models_option
 @click.option(
     "--pretrained",
@@ -85,6 +102,7 @@ NEXT_STEP = "run --model ViT-B/32 --tasks all --data-root DIR"
 @config_option
 @click.option("--dry-run", is_flag=True, help="Show what would be done and stop; loads no model.")
 def run(
+    named: tuple[str, ...],
     models: tuple[str, ...],
     pretrained: tuple[str, ...],
     tasks: tuple[str, ...],
@@ -102,17 +120,28 @@ def run(
     if keywords["offline"]:
         # Libraries below read it when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
+    from evalsuite.cli.choosing import choose
+    from evalsuite.models.names import resolve
+    from evalsuite.protocols import make_protocols
+
+    # What is wrong with names and options is said before torch is imported, which takes seconds.
+    index = task_index(include_paths)
+    given = choose(named, models, tasks, protocols, index)
+    choices = given.tasks or list(DEFAULT_TASKS)
+    specs = index.select(choices)
+    names = _models(given.models, pretrained)
+    chosen = make_protocols(given.protocols or DEFAULT_PROTOCOLS, keywords, _assignments(settings))
+    build(RunOptions, keywords)
+    say_that_it_starts()
+    for name in names:
+        resolve(name)
+
     from evalsuite.api import check_data_root, log_results, prepare
     from evalsuite.cli.progress import make_reporter
-    from evalsuite.protocols import make_protocols
     from evalsuite.runner.loop import run_jobs
     from evalsuite.runner.shards import slurm_shard
 
     reporter = make_reporter()
-    index = task_index(include_paths)
-    # An option that is given and empty (`-t "$TASKS"` of an unset variable) does not mean the default.
-    choices = split_commas(tasks) if tasks else list(DEFAULT_TASKS)
-    specs = index.select(choices)
     if keywords["shard"] is None and (place_in_array := slurm_shard(os.environ)):
         keywords["shard"] = place_in_array
         reporter.note(f"Task {place_in_array} of a SLURM array does its share; --shard 1/1 does everything.")
@@ -121,8 +150,7 @@ def run(
         options = replace(options, download=False)
     place = build(DataPlace, keywords, progress=reporter)
     check_data_root(keywords["data_root"], place, options)
-    chosen = make_protocols(split_commas(protocols) or DEFAULT_PROTOCOLS, keywords, _assignments(settings))
-    jobs = prepare(_models(models, pretrained), specs, chosen, options, place, reporter)
+    jobs = prepare(names, specs, chosen, options, place, reporter)
     if absent := index.without_file(choices):
         reporter.note(f"No task file yet for {counted(len(absent), 'task')} of the chosen groups: {', '.join(absent)}.")
     if dry_run:
@@ -130,22 +158,17 @@ def run(
     with reporter:
         results = run_jobs(jobs, options, reporter)
     left = [job for job in jobs if job.held is not None]
-    code = _summarise(results, left, options, first_time=not models)
+    code = _summarise(results, left, options, first_time=not given.models and volume() != "quiet")
     problems = log_results(results, options.log_to)
     for problem in problems:
         say(problem, err=True)
     return code or int(bool(problems))
 
 
-def _models(given: tuple[str, ...], pretrained: tuple[str, ...]) -> list[str]:
-    from evalsuite.models.names import known_names, open_clip_architectures
-    from evalsuite.models.spellings import paired, with_weights
+def _models(given: list[str], pretrained: tuple[str, ...]) -> list[str]:
+    from evalsuite.models.spellings import with_weights
 
-    if not given and not pretrained:
-        return list(DEFAULT_MODELS)
-    if pretrained:
-        return with_weights(split_commas(given), pretrained)
-    return paired(split_commas(given), open_clip_architectures(), known_names())
+    return with_weights(given, split_commas(pretrained)) if pretrained else given or list(DEFAULT_MODELS)
 
 
 def _assignments(settings: tuple[str, ...]) -> dict[str, str]:
@@ -157,8 +180,6 @@ def _assignments(settings: tuple[str, ...]) -> dict[str, str]:
 
 
 def _show_plan(jobs: list[ModelTaskJob], options: RunOptions, place: DataPlace) -> int:
-    from tabulate import tabulate
-
     from evalsuite.runner.plan import plan
     from evalsuite.speed.forecast import forecast
 
@@ -169,9 +190,7 @@ def _show_plan(jobs: list[ModelTaskJob], options: RunOptions, place: DataPlace) 
         [p.model, p.task, p.protocol, p.state, _count(p.images), _count(p.total), time, p.note]
         for p, time in zip(lines, expected, strict=True)
     ]
-    headers = ["model", "task", "protocol", "state", "to encode", "images", "expected", ""]
-    aligned = ("left",) * 4 + ("right",) * 3 + ("left",)
-    say(tabulate(rows, headers, tablefmt="simple", colalign=aligned, disable_numparse=True))
+    say(as_table(PLAN, rows, room()))
     todo = sum(line.state == "to do" for line in lines)
     blocked = sum(line.state == "blocked" for line in lines)
     known = f"; expected: {duration(sum(time or 0.0 for time in seconds))}" if any(expected) else ""
@@ -193,7 +212,12 @@ def _summarise(results: list[Result], left: list[ModelTaskJob], options: RunOpti
 
     failed = [result for result in results if result.status == "error"]
     if any(result.metric is not None for result in results):
-        say("\n" + to_markdown(build_leaderboard(Numbers.of(results), protocols=[ALL], include_partial=True)))
+        board = build_leaderboard(Numbers.of(results), protocols=[ALL], include_partial=True)
+        say()
+        if sys.stdout.isatty():
+            show_board(board)
+        else:
+            say(to_markdown(board))
     counts = {status: sum(r.status == status for r in results) for status in dict.fromkeys(r.status for r in results)}
     shown = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
     say(f"\n{counted(len(results), 'result')}{f' ({shown})' if shown else ''} in {options.output}")

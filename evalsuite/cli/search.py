@@ -18,7 +18,8 @@ from evalsuite.cli.options import (
 )
 from evalsuite.cli.predict import encoding_options, one_model_option, target_option
 from evalsuite.cli.tables import deliver
-from evalsuite.cli.terminal import say
+from evalsuite.cli.terminal import say, say_that_it_starts
+from evalsuite.columns import room
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build
@@ -67,6 +68,7 @@ def search(
     if keywords["offline"]:
         # Libraries below read it when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
+    say_that_it_starts()
     from evalsuite.api import open_model
     from evalsuite.applied import searching
     from evalsuite.cli.progress import make_reporter
@@ -87,7 +89,7 @@ def search(
         title = f"{found.query} in {task or folder}, by {session.name}"
         text = contact_sheet(title, [(hit.image, hit.described) for hit in found.hits], found.pictures())
     else:
-        text = found.to_json() if chosen == "json" else found.to_table()
+        text = found.to_json() if chosen == "json" else found.to_table(None if target else room())
     deliver(text, target, counted(len(found.hits), "image"))
     for problem in within.encoded.unreadable:
         say(f"left out: {problem}", err=True)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalsuite.cli.known_tasks import task_index
-from evalsuite.cli.options import Command, as_flags, include_path_option, models_option, split_commas, tasks_option
-from evalsuite.cli.terminal import say
+from evalsuite.cli.options import Command, ModelOrTask, as_flags, include_path_option, models_option, tasks_option
+from evalsuite.cli.terminal import say, say_that_it_starts
+from evalsuite.columns import Column, as_table, room
 from evalsuite.data.place import DataPlace
 from evalsuite.options import RunOptions, build, declared
 from evalsuite.text import counted, duration
@@ -36,11 +37,18 @@ OF_A_RUN = ("device", "precision", "batch_size", "decoder", "compile")
     evalsuite run -m ViT-B/32 -t all --dry-run      what is to be done, with its expected time
     """,
 )
+@click.argument("named", nargs=-1, type=ModelOrTask(), metavar="[MODEL|TASK]...")
 @models_option
 @tasks_option
 @as_flags(*declared(DataPlace), *(option for option in declared(RunOptions) if option.name in OF_A_RUN))
 @include_path_option
-def speed(models: tuple[str, ...], tasks: tuple[str, ...], include_paths: tuple[Path, ...], **keywords: Any) -> None:
+def speed(
+    named: tuple[str, ...],
+    models: tuple[str, ...],
+    tasks: tuple[str, ...],
+    include_paths: tuple[Path, ...],
+    **keywords: Any,
+) -> None:
     """Measure how fast models are on this machine, and say what a run waits for and how long it will take.
 
     What was measured is kept: `evalsuite run --dry-run` with the same model and device shows the same estimate.
@@ -48,12 +56,17 @@ def speed(models: tuple[str, ...], tasks: tuple[str, ...], include_paths: tuple[
     if keywords["offline"]:
         # Libraries below read it when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
+    from evalsuite.cli.choosing import choose
+
+    index = task_index(include_paths)
+    given = choose(named, models, tasks, (), index)
+    specs = index.select(given.tasks or DEFAULT_TASKS)
+    say_that_it_starts()
     from evalsuite.api import measure_speed
     from evalsuite.speed.estimate import Reading
 
-    specs = task_index(include_paths).select(split_commas(tasks) if tasks else DEFAULT_TASKS)
     options, place = build(RunOptions, keywords), build(DataPlace, keywords)
-    for name in split_commas(models) if models else DEFAULT_MODELS:
+    for name in given.models or DEFAULT_MODELS:
         found, batch_size = measure_speed(name, options, place, lambda text: say(text, err=True))
         _show(found, Reading(batch_size, options.decoder), specs)
 
@@ -81,8 +94,6 @@ def _show(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> None:
 
 
 def _times(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> str:
-    from tabulate import tabulate
-
     from evalsuite.speed.estimate import expected, work_of
 
     rows, whole = [], [0, 0.0, 0.0, 0.0]
@@ -95,8 +106,8 @@ def _times(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> str:
         whole = [a + b for a, b in zip(whole, (work.images, parts.images, parts.texts, parts.probe), strict=True)]
         rows.append([task.name, *_row(work.images, parts.images, parts.texts, parts.probe)])
     rows.append([f"all of these {len(specs)}", *_row(*whole)])
-    headers = ["task", "images", "image pass", "texts", "probe", "expected"]
-    return tabulate(rows, headers, tablefmt="simple", colalign=("left",) + ("right",) * 5, disable_numparse=True)
+    numbers = ("images", "image pass", "texts", "probe", "expected")
+    return as_table([Column("task", wraps=True), *(Column(name, right=True) for name in numbers)], rows, room())
 
 
 def _row(images: float, *seconds: float) -> list[str]:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from evalsuite.cli.options import ModelName, ProtocolName, PublishedName, TaskName, split_values
 from evalsuite.cli.terminal import say
+from evalsuite.columns import room
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
+    from evalsuite.report.table import Leaderboard
     from evalsuite.results.library import Library
     from evalsuite.results.numbers import Numbers
 
@@ -47,11 +50,14 @@ class Shown:
         from evalsuite.config import default_output
         from evalsuite.errors import UsageError
         from evalsuite.results.library import load_numbers
+        from evalsuite.results.store import SUFFIXES_OF_FILES
 
         required = required and not self.published
         folders = list(self.outputs) or [default_output()]
         how = "Measure something first, for example:\n  evalsuite run --model pocket --tasks digits"
         missing = [str(folder) for folder in folders if not folder.exists()]
+        if missing and Path(missing[0]).suffix in SUFFIXES_OF_FILES:
+            raise UsageError(f"--output {missing[0]} is where results are read. To write a file: --to {missing[0]}")
         if missing and (self.outputs or required):
             raise UsageError(f"There is no results folder {', '.join(missing)}. {how}")
         table, warnings = load_numbers([] if missing else folders, self.published, library)
@@ -130,12 +136,41 @@ def written_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--format", "format_name", type=formats, help="[default: markdown]")(RAW(to(command)))
 
 
+def show_board(board: Leaderboard) -> None:
+    """Print a leaderboard in pages of columns as wide as the terminal."""
+    from rich.console import Console
+
+    from evalsuite.report.terminal import renderables
+
+    console = Console(highlight=False, width=room())
+    console.print(*renderables(board, console.width), sep="\n")
+
+
 def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:
     """Print a table, or write it to `target` and say so; a CSV has no place for notes, which go to stderr."""
+    if format_name == "markdown" and target is None and not _was_typed("format_name"):
+        say_markdown(text)
+        return
     deliver(text, target, counted(rows, "row"))
     if format_name == "csv":
         for note in notes:
             say(note, err=True)
+
+
+def say_markdown(text: str) -> None:
+    """Print Markdown; on a terminal, as it is meant to be read."""
+    width = room()
+    if width is None or not sys.stdout.isatty():
+        click.echo(text, nl=False)
+        return
+    from evalsuite.cli.markdown import readable
+
+    say(readable(text, width))
+
+
+def _was_typed(option: str) -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and context.get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 def deliver(text: str, target: Path | None, what: str = "") -> None:

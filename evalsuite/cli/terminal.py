@@ -7,11 +7,14 @@ import os
 import shlex
 import shutil
 import sys
+import traceback
 from pathlib import Path
 
 import click
 
-from evalsuite.errors import EvalsuiteError, SpecError, UsageError
+from evalsuite import __version__
+from evalsuite.cli.arguments import volume
+from evalsuite.errors import EvalsuiteError
 from evalsuite.text import brief, printable
 
 
@@ -21,9 +24,37 @@ def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
 
 
 def complain(error: EvalsuiteError) -> None:
-    """Print what is wrong, on at most six lines; where a name is wrong, the forms that a name can have take more."""
-    lines = 14 if isinstance(error, UsageError) and not isinstance(error, SpecError) else 6
-    say(f"Error: {brief(str(error), lines)}", err=True)
+    """Print what is wrong, on at most six lines."""
+    say(f"Error: {brief(str(error))}", err=True)
+
+
+def comes_from_output(error: OSError) -> bool:
+    """Say whether an error came up while click or rich wrote: they write to the terminal alone."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not {"click", "rich"}.isdisjoint(Path(frames[-1].filename).parts)
+
+
+def leave_output() -> str | None:
+    """Write what is left to write; return why that cannot be, None where it can or where the reader has gone.
+
+    Python would try once more at the end, and end with a traceback: what cannot be written is given up here.
+    """
+    fault = None
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            fault = fault or (None if isinstance(error, BrokenPipeError) else error.strerror)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+    return fault
+
+
+def say_that_it_starts() -> None:
+    """Say at once that something goes on, where torch and what is built on it have to be imported first."""
+    if "torch" not in sys.modules and volume() != "quiet":
+        say(f"evalsuite {__version__}: loading torch and the libraries of models ...", err=True)
 
 
 def program() -> str:
@@ -38,6 +69,13 @@ def program() -> str:
 class _Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
+
+
+def log_more() -> None:
+    """Let the libraries below say what they do, for `--verbose`."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def prepare_output() -> None:

@@ -9,7 +9,11 @@ import click
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
+from evalsuite.columns import Column, as_table, room
 from evalsuite.text import brief, counted
+
+WIDEST = 140
+"""Columns of a table with sentences in it."""
 
 
 @click.command(
@@ -32,8 +36,6 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
     error where a task of your own is named whose images are nowhere, or a data root that is not there.
     Exit code 1 if anything fails.
     """
-    from tabulate import tabulate
-
     from evalsuite.data.download.prober import Prober
     from evalsuite.data.place import DataPlace
     from evalsuite.data.validation import check_task
@@ -66,6 +68,7 @@ def validate(choices: tuple[str, ...], schema: bool, **options: Any) -> int:
             continue
         failed += any(check.state == "failed" for check in checks)
         rows += [[task.name, check.name, check.state, brief(check.text)] for check in checks]
-    say(tabulate(rows, ["task", "check", "state", ""], tablefmt="simple", maxcolwidths=[None, None, None, 100]))
+    width = min(room() or WIDEST, WIDEST)
+    say(as_table([Column("task"), Column("check"), Column("state"), Column("", wraps=True)], rows, width))
     say(f"\n{counted(len(names), 'task')}, {failed} failed.")
     return 1 if failed else 0

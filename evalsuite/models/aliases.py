@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.records import WeightFidelity
+from evalsuite.records import WeightFidelity, first_problem
 from evalsuite.yaml_loading import load_yaml
 
 ALIASES_FILE = Path(__file__).with_name("aliases.yaml")
@@ -69,8 +69,10 @@ def read_aliases(path: Path) -> dict[str, Alias]:
     for slug, fields in entries.items():
         try:
             alias = Alias(slug=slug, **fields)
-        except (TypeError, ValidationError) as error:
-            raise EvalsuiteError(f"{path}: the entry {slug!r} is wrong: {error}") from error
+        except TypeError as error:
+            raise EvalsuiteError(f"{path}: the entry {slug!r} must hold `key: value` pairs.") from error
+        except ValidationError as error:
+            raise EvalsuiteError(f"{path}: the entry {slug!r} is wrong: {first_problem(error)}.") from error
         for name in alias.all_names:
             if name in owner:
                 raise EvalsuiteError(f"{path}: the name {name!r} belongs to {owner[name]!r} and {slug!r}.")

@@ -37,19 +37,26 @@ CHECKPOINT_SUFFIXES = frozenset({".bin", ".ckpt", ".npz", ".pt", ".pth", ".safet
 
 QUICKGELU_OPTION = "?quickgelu"
 
-FORMS = """\
-  ViT-B/32, resnet/50 ...                  a model of the paper (evalsuite ls models)
-  open_clip:ARCH/TAG                       e.g. open_clip:ViT-B-32/laion2b_s34b_b79k
-  open_clip:ARCH/TAG@path/to/weights.pt    a checkpoint with the QuickGELU and preprocessing of TAG
-  open_clip:ARCH/path/to/weights.pt        a checkpoint; add ?quickgelu if it was trained with QuickGELU
-  timm:NAME                                e.g. timm:resnet50.tv_in1k
-  timm:NAME@path/to/weights.safetensors    a checkpoint
-  hf:ORG/NAME, hf:path/to/folder           a model of transformers, from the hub or a folder
-  hf-hub:ORG/NAME                          a repository of open_clip or timm
-  torchvision:NAME, torchvision:NAME.TAG   e.g. torchvision:resnet50.IMAGENET1K_V2
-  features:path/to/folder                  features that are computed already
-  path/to/my_model.py:factory              a function that returns a model
-  pixels, pocket                           built in, need no download"""
+FORMS = (
+    ("ViT-B/32, resnet/50 ...", "a model of the paper (evalsuite ls models)"),
+    ("open_clip:ARCH/TAG", "e.g. open_clip:ViT-B-32/laion2b_s34b_b79k"),
+    ("open_clip:ARCH/TAG@path/to/weights.pt", "a checkpoint with the QuickGELU and preprocessing of TAG"),
+    ("open_clip:ARCH/path/to/weights.pt", "a checkpoint; add ?quickgelu if it was trained with QuickGELU"),
+    ("timm:NAME", "e.g. timm:resnet50.tv_in1k"),
+    ("timm:NAME@path/to/weights.safetensors", "a checkpoint"),
+    ("hf:ORG/NAME, hf:path/to/folder", "a model of transformers, from the hub or a folder"),
+    ("hf-hub:ORG/NAME", "a repository of open_clip or timm"),
+    ("torchvision:NAME, torchvision:NAME.TAG", "e.g. torchvision:resnet50.IMAGENET1K_V2"),
+    ("features:path/to/folder", "features that are computed already"),
+    ("path/to/my_model.py:factory", "a function that returns a model"),
+    ("pixels, pocket", "built in, need no download"),
+)
+"""How a model is named, and what that is."""
+
+IN_SHORT = (
+    "A model is a name of `evalsuite ls models`, open_clip:ARCH/TAG, timm:NAME, hf:ORG/NAME, hf-hub:ORG/NAME, "
+    "torchvision:NAME, features:DIR or my_model.py:factory; that list says more of these forms."
+)
 
 _GENERIC = re.compile(
     r"((epoch|step|iter|ckpt|checkpoint|model|state|version)[-_=]?)?(\d+|last|best|final|latest)?|"
@@ -345,4 +352,4 @@ def _unknown(name: str) -> str:
         lines.append(f"open_clip has this architecture: say which weights, open_clip:{dashed}/TAG.")
     elif ":" not in name and "/" not in name:
         lines.append(f"If it is a name of timm, write timm:{name}.")
-    return "\n".join([*lines, "A model is one of:", FORMS])
+    return "\n".join([*lines, IN_SHORT])

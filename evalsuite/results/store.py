@@ -36,6 +36,9 @@ LOCK_FILE = ".lock"
 JOB_LOCKS = ".jobs"
 """Folder of the locks of a model's jobs, in its folder."""
 
+SUFFIXES_OF_FILES = frozenset({".csv", ".html", ".json", ".md", ".parquet", ".txt"})
+"""What is not at the end of the name of a folder of results: a file is meant."""
+
 _LOCK_SECONDS = 120.0
 _LONGEST_NAME = 80
 _MODEL_FOLDER = re.compile(r".+-[0-9a-f]{8}")
@@ -180,6 +183,11 @@ class ResultStore:
 
     def check_writable(self) -> None:
         """Raise UsageError where results cannot be written, before hours of work."""
+        if self.root.suffix in SUFFIXES_OF_FILES and not self.root.exists():
+            raise UsageError(
+                f"--output {self.root}: it is a folder, with a record for each result. Name a folder, then write one "
+                f"file of all: evalsuite export csv --to {self.root.with_suffix('.csv').name}"
+            )
         check_writable(self.root, "--output")
 
     def path(self, model: str, run_key: str, task: str, protocol: str, options_hash: str | None = None) -> Path:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from evalsuite import atomic
 from evalsuite.features.descriptions import DESCRIPTION, forget_description, read_description, write_description
 from evalsuite.features.store import PoolFeatures
 from evalsuite.hashing import combined_sha256
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo
+from evalsuite.records import first_problem
 from evalsuite.results.store import file_slug, hash8
 from evalsuite.seals import read_sealed, write_sealed
 
@@ -65,7 +66,7 @@ class KnownModel:
             content = read_description(self.folder)
             return None if content is None else Description.model_validate_json(content)
         except ValueError as error:
-            why = " ".join(str(error).split())
+            why = first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
             _LOG.warning("%s is damaged (%s): the model is loaded to write it again.", self.folder / DESCRIPTION, why)
             return None
 

@@ -92,6 +92,8 @@ class TaskIndex:
                     f"Unknown task {name!r}.{did_you_mean(name, known)} "
                     "`evalsuite ls tasks` shows all of them; a file of your own is given by its path (my_task.yaml)."
                 )
+            if not path.exists():
+                raise SpecError(f"There is no file {path}. `evalsuite new task {path.name}` writes one to start from.")
         path = path.resolve()
         if path not in self._loaded:
             self._loaded[path] = load_task_file(path)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from evalsuite import resources
+from evalsuite.faults import shown
 from evalsuite.metrics import METRICS
 from evalsuite.records import SplitFidelity
 from evalsuite.registry import did_you_mean
@@ -37,7 +38,9 @@ class TaskClass(Strict):
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
         """Accept `cat` for {key: cat, names: [cat]} and {tabby_cat: tabby cat} for a key with its name."""
-        if isinstance(value, str | int) and not isinstance(value, bool):
+        if value is None or isinstance(value, bool):
+            raise ValueError(f"a class needs a name, not {shown(value)}: put the word in quotes")
+        if isinstance(value, str | int):
             return {"key": str(value), "names": [str(value)]}
         if isinstance(value, dict) and len(value) == 1 and "key" not in value:
             ((key, names),) = value.items()

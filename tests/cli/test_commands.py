@@ -135,7 +135,7 @@ def test_the_hook_that_refuses_imports_works(run_cli: RunCli, tmp_path: Path) ->
     (tmp_path / "sitecustomize.py").write_text(REFUSE_HEAVY_IMPORTS)
     finished = run_cli("run", "-m", "pixels", "--dry-run", env={"PYTHONPATH": str(tmp_path)})
     assert finished.returncode != 0
-    assert "torch was imported" in finished.stderr
+    assert re.search("(torch|open_clip) was imported", finished.stderr)  # or looked for
 
 
 def test_ls_tasks(cli: WarmCli, shapes: Path, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_leaderboard_names_where_imported_numbers_come_from(write: Callable[[s
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("0.6332", "63.32", r"rows.0.scores.imagenet: Input should be less than or equal to 1"),
+        ("0.6332", "63.32", r"rows.0.scores.imagenet: it must be a number of 1 or less, not 63.32"),
         ('"schema_version": 1', '"schema_version": 2', "schema_version"),
         ('"name": "open-clip"', '"name": "other"', "its name is 'other'"),
         ('"clip/vit-b-32"', '"VIT"', "slug"),

@@ -23,6 +23,7 @@ from evalsuite.models.pocket import CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, pock
 from evalsuite.models.preprocessing import Finish, Recipe, RgbSquare
 from evalsuite.models.skeletons import Skeleton, without_weights
 from evalsuite.models.text_rules import text_rules
+from evalsuite.records import first_problem
 
 
 class PocketConfig(BaseModel):
@@ -105,8 +106,10 @@ def skeleton_from(folder: Path) -> Skeleton:
 def _read_config(folder: Path) -> PocketConfig:
     try:
         return PocketConfig.model_validate(json.loads(read_part(folder, CONFIG_FILE)))
-    except (ValidationError, ValueError) as error:
-        raise ModelError(f"{folder / CONFIG_FILE} is not a pocket configuration: {error}") from error
+    except ValidationError as error:
+        raise ModelError(f"{folder / CONFIG_FILE} is not a pocket configuration: {first_problem(error)}.") from error
+    except ValueError as error:
+        raise ModelError(f"{folder / CONFIG_FILE} is not a pocket configuration: {error}.") from error
 
 
 def _load_weights(clip: CLIP, weights: bytes, folder: Path) -> CLIP:
