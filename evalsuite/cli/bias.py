@@ -121,6 +121,8 @@ def _measured(
             place = build(DataPlace, keywords, progress=reporter)
             jobs = prepare([model], index.select(tasks), make_protocols(names, {}, {}), options, place, reporter)
             results += run_jobs(jobs, options, reporter)
+        if any(result.status == "error" for result in results):  # the sets have the same images
+            break
     return results
 
 

@@ -9,7 +9,7 @@ import click
 
 from evalsuite.cli.figure import ORIGIN, read_numbers
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import INCLUDE_PARTIAL, MODELS, OUTPUTS, RAW, Shown, emit
+from evalsuite.cli.tables import INCLUDE_PARTIAL, MODELS, OUTPUTS, RAW, Shown, emit, show_board
 from evalsuite.cli.terminal import say
 
 
@@ -66,10 +66,14 @@ def table(
     chosen = format_name or (format_of(target) if target else place)
     if number == DATASETS:
         datasets = dataset_table(library)
-        emit(write_datasets(datasets, chosen, raw=raw), datasets.notes, len(datasets.rows), target, chosen)
+        form = "markdown" if format_name is None and target is None else chosen  # which `emit` fits to a terminal
+        emit(write_datasets(datasets, form, raw=raw), datasets.notes, len(datasets.rows), target, form)
         return
     shown = Shown(outputs, (), (), (), include_partial)
     measured = [one for one in read_numbers(shown, origin, library) if one.is_measured]
     board = score_table(number, measured, library, models=models, printed=origin != "measured")
+    if chosen == "terminal" and target is None:
+        show_board(board)
+        return
     text = to_csv(board, raw=True) if raw and chosen == "csv" else FORMATS[chosen](board)
     emit(text, board.remarks, len(board.rows), target, chosen)

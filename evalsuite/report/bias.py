@@ -8,11 +8,13 @@ to it is the range over all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from pydantic import Field, ValidationError, model_validator
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.records import Interval
+from evalsuite.records import Interval, Strict, first_problem
 from evalsuite.report.bias_words import MEANING, TITLES
 from evalsuite.results.bias_tables import BiasPaper
 from evalsuite.results.naming import select
@@ -65,6 +67,64 @@ class BiasReport:
     tables: tuple[BiasTable, ...]
     notes: tuple[str, ...]
     meaning: tuple[str, ...] = MEANING
+
+
+class _Count(Strict):
+    """A count of a record, as `evalsuite.protocols.bias` writes it."""
+
+    template: str
+    added: bool
+    set: str
+    group: str
+    n: Annotated[int, Field(ge=0)]
+    found: dict[str, Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> _Count:
+        if sum(self.found.values()) > self.n:
+            raise ValueError("more images were counted than there are")
+        return self
+
+
+class _Counts(Strict):
+    """The details of a record, as `evalsuite.protocols.bias` writes them."""
+
+    templates: Annotated[list[str], Field(min_length=1)]
+    people: list[str]
+    categories: dict[str, list[str]]
+    added: list[str]
+    counts: Annotated[list[_Count], Field(min_length=1)]
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of all categories."""
+        return [label for labels in self.categories.values() for label in labels]
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """What was counted with one model. named: how its protocol is written where its options are not the default."""
+
+    model: str
+    named: str
+    partial: bool
+    counted: _Counts
+
+    def line(self, what: str, labels: Sequence[str], by: str, *, added: bool = False) -> BiasLine:
+        """Return how many images of each group of a set, and of all, are given one of the labels."""
+        rounds: dict[str, dict[str, tuple[int, int]]] = {}
+        for count in self.counted.counts:
+            if count.added == added and count.set in (by, ALL):
+                found = sum(count.found.get(label, 0) for label in labels)
+                rounds.setdefault(count.template, {})[count.group] = found, count.n
+        cells: dict[str, Share | None] = {}
+        for group, (found, n) in next(iter(rounds.values()), {}).items():
+            share = _share(found, n)
+            if share is not None:
+                values = [one[group][0] / n for one in rounds.values() if group in one]
+                share = replace(share, least=min(values), most=max(values))
+            cells[group] = share
+        return _line(f"{what} ({self.named})" if self.named else what, self.model, cells, self.partial)
 
 
 @dataclass(frozen=True)
@@ -217,68 +277,47 @@ def _answers(label: str, protocol: str, numbers: Mapping[str, Number], notes: li
 
 
 def _rate_tables(models: Sequence[_Model], paper: BiasPaper, notes: list[str]) -> Iterator[BiasTable]:
-    measured = [(model.label, number, _details(number)) for model in models for number in model.rates]
+    measured = [
+        rates
+        for model in models
+        for number in model.rates
+        if (rates := _counted(model.label, number, notes)) is not None
+    ]
     if not measured:
         return
-    for label, number, details in measured:
-        templates = details["templates"]
-        rounds = f"{counted(len(templates), 'template')}{' and their mean' if len(templates) > 1 else ''}"
-        named = protocol_label(number.protocol, number.options)
-        notes.append(
-            f"{label} ({named}): rates and intervals are of the template {templates[0]!r}, ranges over {rounds}: "
-            f"{', '.join(map(repr, templates))}."
-        )
     for name, by in (("6", RACE), ("text", GENDER)):
         lines = [
-            _rates(category, labels, by, False, one)
-            for one in measured
-            for category, labels in one[2]["categories"].items()
+            one.line(category, labels, by) for one in measured for category, labels in one.counted.categories.items()
         ]
         yield _with_columns(name, lines, _printed(paper, name))
     lines = []
     for one in measured:
-        every = [label for labels in one[2]["categories"].values() for label in labels]
-        lines.append(_rates("default labels", every, AGE, False, one))
-        if added := one[2]["added"]:
-            lines.append(_rates(f"with {', '.join(added)}", every, AGE, True, one))
+        lines.append(one.line("default labels", one.counted.labels, AGE))
+        if added := one.counted.added:
+            lines.append(one.line(f"with {', '.join(added)}", one.counted.labels, AGE, added=True))
     yield _with_columns("7", lines, _printed(paper, "7"))
-    each = [
-        _rates(label, [label], RACE, False, one)
-        for one in measured
-        for labels in one[2]["categories"].values()
-        for label in labels
-    ]
-    yield _with_columns("", each, [])
+    yield _with_columns("", [one.line(label, [label], RACE) for one in measured for label in one.counted.labels], [])
+
+
+def _counted(label: str, number: Number, notes: list[str]) -> _Rates | None:
+    """Return what a record counted, and note which templates it is of; None, with a note, where it cannot be read."""
+    named = protocol_label(number.protocol, number.options)
+    try:
+        found = _Counts.model_validate(number.record.details if number.record else {})
+    except ValidationError as error:
+        notes.append(f"{label} ({named}) is left out: the record has no counts ({first_problem(error)}).")
+        return None
+    rounds = f"{counted(len(found.templates), 'template')}{' and their mean' if len(found.templates) > 1 else ''}"
+    notes.append(
+        f"{label} ({named}): rates and intervals are of the template {found.templates[0]!r}, ranges over {rounds}: "
+        f"{', '.join(map(repr, found.templates))}."
+    )
+    return _Rates(label, named if number.options else "", number.partial, found)
 
 
 def _with_columns(number: str, lines: Sequence[BiasLine], printed: Sequence[BiasLine]) -> BiasTable:
     columns = tuple(dict.fromkeys(column for line in lines for column in line.cells))
     return BiasTable(number, TITLES[number], columns, (*lines, *printed))
-
-
-def _rates(
-    what: str, labels: Sequence[str], by: str, added: bool, of: tuple[str, Number, Mapping[str, Any]]
-) -> BiasLine:
-    """Return how many images of each group of a set, and of all, are given one of the labels."""
-    model, number, details = of
-    rounds: dict[str, dict[str, tuple[int, int]]] = {}
-    for count in details["counts"]:
-        if count["added"] == added and count["set"] in (by, ALL):
-            found = sum(count["found"].get(label, 0) for label in labels)
-            rounds.setdefault(count["template"], {})[count["group"]] = found, count["n"]
-    cells: dict[str, Share | None] = {}
-    for group, (found, n) in next(iter(rounds.values()), {}).items():
-        share = _share(found, n)
-        if share is not None:
-            values = [one[group][0] / n for one in rounds.values()]
-            share = Share(share.value, n, share.interval, min(values), max(values))
-        cells[group] = share
-    marked = what if number.options is None else f"{what} ({protocol_label(number.protocol, number.options)})"
-    return _line(marked, model, cells, number.partial)
-
-
-def _details(number: Number) -> Mapping[str, Any]:
-    return number.record.details if number.record else {}
 
 
 def _line(what: str, of: str, cells: Mapping[str, Share | None], partial: bool) -> BiasLine:

@@ -34,6 +34,8 @@ SHOWN = (
     ("leaderboard", "--published", "all", "-m", "clip/*", "-o", "out"),
     ("compare", "published:clip/vit-b-32", "published:resnet/50"),
     ("compare", "--reproduce", "-o", "out", "--include-partial"),
+    ("table", "9"),
+    ("table", "10", "-m", "clip/*"),
     ("robustness", "--published", "all", "-m", "clip/*"),
     ("describe", "digits", "fer2013"),
     ("describe", "pocket"),

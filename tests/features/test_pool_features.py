@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from evalsuite.data.base import Pool
-from evalsuite.features import freshness, sums
+from evalsuite.features import blocks, freshness, sums
 from evalsuite.features.blocks import Block, DamagedError, Stamp, gather, read_shard, write_shard
 from evalsuite.features.catalog import SHARDS
 from evalsuite.features.freshness import content_digest, content_now, missing_rows, samples_digest, settle
 from evalsuite.features.store import PoolFeatures
 from tests.models_for_tests import ArrayReader, array_pool
+from tests.stores import write_old_checksums
 
 
 def stamp(mark: str, size: int = 10, mtime: int = 1) -> Stamp:
@@ -222,6 +224,30 @@ def test_a_merged_folder_is_written_by_parts_of_any_size(tmp_path: Path, monkeyp
     monkeypatch.setattr(sums, "PART_BYTES", 2 * 8)  # two rows
     store.compact()
     assert rows(PoolFeatures(tmp_path), "xyzvw") == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+
+
+def test_a_merged_folder_of_the_first_version_has_no_inodes(tmp_path: Path) -> None:
+    store = stored(tmp_path, block("xy"))
+    store.compact()
+    (folder,) = tmp_path.glob("compacted-*")
+    manifest = pq.read_table(folder / "manifest.parquet").drop(["inode", "ctime"])
+    pq.write_table(manifest, folder / "manifest.parquet")
+    write_old_checksums(folder)
+    assert PoolFeatures(tmp_path).stamp("x").key == (10, 1, 0, 0)
+
+
+def test_a_fault_of_the_disk_while_reading_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts as damaged is computed again, and removed with the next merge."""
+    stored(tmp_path, block("xy")).compact()
+
+    def fail(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blocks, "digest_of", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            PoolFeatures(tmp_path)
+    assert len(PoolFeatures(tmp_path)) == 2
 
 
 # --- whether it is of the samples that are there

@@ -35,8 +35,19 @@ class LabelSetSource(Source[LabelSetSpec]):
         found = data_state(other, self.place)
         if found.state == "ready":
             return found
-        state = "absent" if found.state == "downloadable" else found.state
-        return DataState(state, f"needs the images of the task {other.name}. {found.missing}", found.brief)
+        needs = f"needs the images of the task {other.name}"
+        if found.state == "partial":
+            return DataState("partial", f"{needs}. {found.missing}", found.brief)
+        return DataState("absent", f"{needs}: `evalsuite describe {other.name}` says how to get them.")
+
+    def describe(self) -> list[str]:
+        """Say whose images these are, in lines of Markdown."""
+        other = f"[{self.spec.task}]({self.spec.task}.md)"
+        return [
+            f"the images of the task {other}, encoded once for both; see there how to get them",
+            "label: the one of the labels of an image that is a class of this task",
+            *([self.spec.note.strip()] if self.spec.note else []),
+        ]
 
     def open(self, pool: str) -> RawPool:
         """Return the images of a pool, each with its label; ids are those of the other task."""

@@ -125,6 +125,8 @@ def look_behind(chosen: Chosen, task: TaskSpec | None) -> Detail:
     """Return what the stored predictions tell; they and the task may be missing."""
     empty = Detail(chosen, chosen.number.confidence())
     stored = chosen.number.stored
+    if task is not None and not task.classifies:
+        return empty
     try:
         logged = samples_of(stored, scores=True) if stored else None
         if stored is None or logged is None:

@@ -9,9 +9,13 @@ from evalsuite.report.comparison import compare
 from evalsuite.report.contenders import Contender
 from evalsuite.report.html.board import row_key
 from evalsuite.report.table import Row
+from evalsuite.results.numbers import Number
 
 PAIRED_ROWS = 8
 """Rows that are tested against each other, the first of the leaderboard: each pair reads its samples again."""
+
+BOOTSTRAPPED_ROWS = 3
+"""Those of them for which a test that is no count may be made: a bootstrap of VOC 2007 takes seconds per pair."""
 
 DIGITS = 6
 
@@ -22,13 +26,19 @@ Pairs = dict[str, dict[str, tuple[float, float, float]]]
 def paired_rows(rows: Sequence[Row]) -> Pairs:
     """Return what the logged samples say of the difference of each two measured rows under one protocol."""
     able = [row for row in rows if any(cell.stored and cell.stored.samples for cell in row.cells.values())]
-    pairs = (_pair(first, second) for first, second in combinations(able[:PAIRED_ROWS], 2))
+    pairs = (
+        _pair(able[first], able[second], bootstrap=second < BOOTSTRAPPED_ROWS)
+        for first, second in combinations(range(min(len(able), PAIRED_ROWS)), 2)
+    )
     return {keys: found for keys, found in pairs if found}
 
 
-def _pair(first: Row, second: Row) -> tuple[str, dict[str, tuple[float, float, float]]]:
+def _pair(first: Row, second: Row, *, bootstrap: bool) -> tuple[str, dict[str, tuple[float, float, float]]]:
     keys = f"{row_key(first)} {row_key(second)}"
-    one, other = (Contender(row.described, {cell.job: cell for cell in row.cells.values()}) for row in (first, second))
+    one, other = (
+        Contender(row.described, {cell.job: cell for cell in row.cells.values() if bootstrap or _is_counted(cell)})
+        for row in (first, second)
+    )
     if not any(job in other.numbers and other.numbers[job].metric == cell.metric for job, cell in one.numbers.items()):
         return keys, {}
     tested = {
@@ -37,3 +47,8 @@ def _pair(first: Row, second: Row) -> tuple[str, dict[str, tuple[float, float, f
         if row.interval is not None and row.p_holm is not None
     }
     return keys, tested
+
+
+def _is_counted(number: Number) -> bool:
+    """Say whether the exact test is for a number, see `paired_difference`."""
+    return number.metric == "accuracy" and not number.has_folds

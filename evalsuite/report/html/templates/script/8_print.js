@@ -1,5 +1,5 @@
 // --- on paper the columns stand in blocks, each with the names of its rows: a sheet is narrower than the table ---
-const COLUMNS_ON_PAPER = 9;
+const COLUMNS_ON_PAPER = 11;
 const paper = Object.assign(document.createElement("div"), { id: "paper" });
 
 const block = (columns, chosen, number, of) => {
