@@ -283,22 +283,35 @@ def leaderboard(
     output: str | Path | Sequence[str | Path] | None = None,
     published: str | Sequence[str] = (),
     *,
+    models: str | Sequence[str] = (),
+    tasks: str | Sequence[str] = (),
+    tags: str | Sequence[str] = (),
+    protocols: str | Sequence[str] = (),
+    baselines: str | Sequence[str] = (),
     groups: str | Sequence[str] | Mapping[str, Sequence[str]] = (),
-    **filters: Any,
+    include_partial: bool = False,
+    claims: bool = False,
 ) -> Leaderboard:
     """Return the table of the results in one folder or several, with published rows next to them.
 
     published: "all", "clip-paper", the name of an import, or names of published or imported models. groups: tags, or
-    "main", whose averages are added. filters: models, tasks, tags, protocols, baselines, include_partial, claims, see
-    `build_leaderboard`. A text is split at its commas, a list is what it is.
+    "main", whose averages are added. The others: see `build_leaderboard`. A text is split at its commas, a list is what
+    it is.
     """
     library = Library()
     table = _numbers(output, listed(published), library, required=not published)
-    named: dict[str, Any] = {
-        name: listed(value) if isinstance(value, str) else value for name, value in filters.items()
-    }
-    tasks = groups if isinstance(groups, Mapping) else tasks_of_tags(listed(groups), table.numbers)
-    return build_leaderboard(table, **named, groups=tasks, library=library)
+    return build_leaderboard(
+        table,
+        models=listed(models),
+        tasks=listed(tasks),
+        tags=listed(tags),
+        protocols=listed(protocols),
+        baselines=listed(baselines),
+        groups=groups if isinstance(groups, Mapping) else tasks_of_tags(listed(groups)),
+        include_partial=include_partial,
+        claims=claims,
+        library=library,
+    )
 
 
 def compare(

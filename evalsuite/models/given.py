@@ -17,7 +17,7 @@ from evalsuite.text import counted, listed
 
 HOW_TO_WRAP = (
     "give its preprocessing, too: evaluate(module, preprocess=...), a function from a PIL image to a (channels, "
-    "height, width) tensor; for zero-shot also tokenizer=..."
+    "height, width) tensor; for zero-shot also its tokenizer"
 )
 
 

@@ -49,7 +49,7 @@ def by_cost(material: Material, *, training: bool = False) -> Drawing:
     axis = (
         Axis("v100_days", "V100 days of training", log=True)
         if training
-        else Axis("gflops", "GFLOPs an image", log=True)
+        else Axis("gflops", "GFLOPs per image", log=True)
     )
     panels = [_averages(drawn, costs, tasks, axis) for tasks in dict.fromkeys((material.few, material.tasks)) if tasks]
     unknown = counted(len(rows) - len(drawn), "row")

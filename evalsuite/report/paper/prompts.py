@@ -40,7 +40,7 @@ def gain(material: Material) -> Drawing:
     panel = Panel(
         f"Zero-shot average of {counted(len(tasks), 'task')}",
         series,
-        Axis("gflops", "GFLOPs an image", log=True),
+        Axis("gflops", "GFLOPs per image", log=True),
         Axis("score", "average score"),
     )
     found = {"gain": Found(statistics.fmean(points), shortened([row.title for row, _ in drawn]))}
