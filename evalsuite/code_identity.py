@@ -52,10 +52,10 @@ VOLATILE = frozenset(
     {"training", "__weakref__", "__dict__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__"}
     | {"__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__orig_bases__"}
     | {"__parameters__", "__type_params__", "__abstractmethods__", "_abc_impl"}
-    | {"_compiled_call_impl", "_is_torch_compile"}
+    | {"_compiled_call_impl", "_is_torch_compile", "_compile_kwargs"}
 )
 """Attributes that change no feature: evaluation has a mode of its own, documentation and types do not run, and what
-torch.compile leaves in a module is another way to compute the same."""
+torch.compile (also where Lightning is imported) leaves in a module is another way to compute the same."""
 
 COMPILED_PATTERN = ("_regex", "Pattern")
 """A pattern of the package `regex` (tokenizers have one): what it is compiled to differs from process to process."""

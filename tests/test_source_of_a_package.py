@@ -138,6 +138,7 @@ def test_a_kind_of_source_of_another_package_does_all_that_a_source_does(
     tmp_path: Path, package: dict[str, str], write_task: Callable[..., Path], cli: WarmCli
 ) -> None:
     task = write_task(suffix=".png")
+    (tmp_path / "root").mkdir()
 
     def evalsuite(*arguments: str | Path) -> str:
         finished = cli(*arguments, "--data-root", tmp_path / "root", env=package)
@@ -167,7 +168,7 @@ def test_a_kind_that_no_package_brings_is_refused_by_name(
 ) -> None:
     finished = cli("validate", write_task())
     assert finished.returncode == 1
-    assert "'zip'" in finished.stderr and "'folder'" in finished.stderr
+    assert "unknown kind 'zip'" in finished.stderr and "Known: folder" in finished.stderr
 
 
 def test_its_keys_are_checked_as_all_others(

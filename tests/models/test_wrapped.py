@@ -44,16 +44,25 @@ def preprocess(image: object) -> torch.Tensor:
     return torch.zeros(3, 8, 8)
 
 
+def compiled_with_lightning(network: nn.Module) -> nn.Module:
+    """Compile as torch does where Lightning is imported: it notes the arguments in the network."""
+    found = torch.compile(network, backend="eager")
+    found._compile_kwargs = {"backend": "eager"}  # type: ignore[attr-defined]
+    assert isinstance(found, nn.Module)
+    return found
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
         nn.DataParallel,
         nn.parallel.DistributedDataParallel,
         lambda network: torch.compile(network, backend="eager"),
+        compiled_with_lightning,
         by_module,
         by_wrapper,
     ],
-    ids=["DataParallel", "DDP", "compile", "fully_shard", "FSDP"],
+    ids=["DataParallel", "DDP", "compile", "compile-lightning", "fully_shard", "FSDP"],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_a_wrapped_network_is_read_as_the_network_itself(wrap: Callable[[nn.Module], nn.Module]) -> None:

@@ -100,7 +100,7 @@ def test_its_option_is_a_key_of_a_configuration_file(tmp_path: Path, cli: WarmCl
 @pytest.mark.parametrize(
     ("extra", "texts"),
     [
-        (("class_means", "--means-power", "0"), ["--means-power", "x>=1"]),
+        (("class_means", "--means-power", "0"), ["--means-power", "1 or more"]),
         (("class_means", "--protocol-option", "means.power=0"), ["--means-power 0", "1 or more"]),
         (("class_means", "--protocol-option", "means.pover=1"), ["means.pover", "Did you mean means.power"]),
         (("class_means", "--protocol-option", "means.power"), ["means.power", "PROTOCOL.NAME=VALUE"]),

@@ -192,7 +192,7 @@ def swap_columns(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3", "lm/rn50,LM,LM RN50,813"), "line 2.*less than or equal to 1"),
+        (edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3", "lm/rn50,LM,LM RN50,813"), "line 2.*1 or less, not 8.13"),
         (edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3", "lm/rn50,LM,LM RN50,nan"), "line 2"),
         (edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3", "lm/rn50,LM,LM RN50,"), "line 2.*not a number"),
         (edit(PROBE_FILE, "lm/rn50,LM,LM RN50,81.3,", "lm/rn50,LM,LM RN50,"), "line 2.*29 cells.*30"),

@@ -231,7 +231,7 @@ def wrapped(label: str, letters: int) -> list[str]:
     """Return a label as lines of at most so many letters, broken after a separator where there is one.
 
     >>> wrapped("efficientnet-ns/l2-800", 20), wrapped("mnist", 20), wrapped("abcdefgh", 3)
-    (['efficientnet-ns/', 'l2-800'], ['mnist'], ['abc', 'def', 'gh'])
+    (['efficientnet-ns/l2-', '800'], ['mnist'], ['abc', 'def', 'gh'])
     """
     lines = [""]
     for part in re.findall(r"[^\s/_,-]*[\s/_,-]?", label):
