@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import RAW, Shown, emit, names_option, show_board, shown_options
+from evalsuite.cli.tables import Shown, board_options, emit, names_option, show_board, shown_options
 
 
 @click.command(
@@ -37,19 +37,7 @@ from evalsuite.cli.tables import RAW, Shown, emit, names_option, show_board, sho
     help="Add averages by tag: these tags, or main for those where encoders are known to differ.",
 )
 @click.option("--claims", is_flag=True, help="Check the headline claims of the paper on its tables and your results.")
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["terminal", "markdown", "csv", "json", "latex", "html"]),
-    help="[default: terminal on one, markdown in a pipe]",
-)
-@RAW
-@click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file; its suffix (.md, .csv, .json, .tex, .html) tells the format.",
-)
+@board_options
 def leaderboard(
     shown: Shown,
     baselines: list[str],

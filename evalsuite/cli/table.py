@@ -9,7 +9,7 @@ import click
 
 from evalsuite.cli.figure import ORIGIN, read_numbers
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import INCLUDE_PARTIAL, MODELS, OUTPUTS, RAW, Shown, emit, show_board
+from evalsuite.cli.tables import INCLUDE_PARTIAL, MODELS, OUTPUTS, Shown, board_options, emit, show_board
 from evalsuite.cli.terminal import say
 
 
@@ -29,19 +29,7 @@ from evalsuite.cli.terminal import say
 @MODELS
 @ORIGIN
 @INCLUDE_PARTIAL
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["terminal", "markdown", "csv", "json", "latex", "html"]),
-    help="[default: terminal on one, markdown in a pipe]",
-)
-@RAW
-@click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file; its suffix (.md, .csv, .json, .tex, .html) tells the format.",
-)
+@board_options
 def table(
     number: str | None,
     outputs: tuple[Path, ...],

@@ -136,6 +136,19 @@ def written_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--format", "format_name", type=formats, help="[default: markdown]")(RAW(to(command)))
 
 
+def board_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --format, --raw and --to of a leaderboard."""
+    to = click.option(
+        "--to",
+        "target",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write to this file; its suffix (.md, .csv, .json, .tex, .html) tells the format.",
+    )
+    formats = click.Choice(["terminal", "markdown", "csv", "json", "latex", "html"])
+    told = "[default: terminal on one, markdown in a pipe]"
+    return click.option("--format", "format_name", type=formats, help=told)(RAW(to(command)))
+
+
 def show_board(board: Leaderboard) -> None:
     """Print a leaderboard in pages of columns as wide as the terminal."""
     from rich.console import Console
