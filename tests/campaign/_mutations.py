@@ -45,8 +45,9 @@ def broken_value(value: Any, random: random.Random) -> Any:
     """Return a copy of nested lists and mappings with one to three faults in it."""
     broken = {"": copy.deepcopy(value)}
     for _ in range(random.choice((1, 1, 2, 3))):
-        places = _places(broken) or [(broken, "")]
-        holder, key = random.choice(places)
+        if not broken:  # an earlier fault took everything
+            broken[""] = None
+        holder, key = random.choice(_places(broken))
         _break(holder, key, random)
     return broken.get("")
 
