@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from evalsuite.cli.known_tasks import task_index
-from evalsuite.cli.options import Command, ProtocolName, TaskName, as_flags, include_path_option, split_commas
+from evalsuite.cli.options import Command, TaskName, as_flags, include_path_option, protocols_option, split_commas
 from evalsuite.cli.predict import one_model_option, target_option
 from evalsuite.cli.tables import deliver
 from evalsuite.cli.terminal import say
@@ -49,15 +49,7 @@ OF_A_RUN = (
     default=True,
     help="Whether to look for likely label errors, which needs cleanlab: pip install 'evalsuite[audit]'.",
 )
-@click.option(
-    "--protocol",
-    "--protocols",
-    "protocols",
-    multiple=True,
-    metavar="NAME",
-    type=ProtocolName(),
-    help=f"Whose scores are shown without the duplicates.  [default: {','.join(DEFAULT_PROTOCOLS)}]",
-)
+@protocols_option("Whose scores are shown without the duplicates. ")
 @click.option("--top", type=click.IntRange(1), default=100, show_default=True, help="Findings of each kind on a page.")
 @click.option(
     "--format",

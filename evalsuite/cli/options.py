@@ -286,6 +286,23 @@ models_option = click.option(
     metavar="NAME",
     help="Model; repeat it or separate names by commas. `evalsuite ls models` shows them.",
 )
+
+
+def protocols_option(text: str) -> Callable[[F], F]:
+    """Return --protocol, which may be repeated. text: of its help, before what holds where none is given."""
+    from evalsuite.protocols import DEFAULT_PROTOCOLS
+
+    return click.option(
+        "--protocol",
+        "--protocols",
+        "protocols",
+        multiple=True,
+        metavar="NAME",
+        type=ProtocolName(),
+        help=f"{text} [default: {','.join(DEFAULT_PROTOCOLS)}]",
+    )
+
+
 tasks_option = click.option(
     "-t",
     "--tasks",

@@ -17,10 +17,10 @@ from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
     ModelOrTask,
-    ProtocolName,
     as_flags,
     include_path_option,
     models_option,
+    protocols_option,
     split_commas,
     tasks_option,
 )
@@ -80,15 +80,8 @@ NEXT_STEP = "run --model ViT-B/32 --tasks all --data-root DIR"
     help="Tag or file of the weights, where --model names an architecture of open_clip alone.",
 )
 @tasks_option
-@click.option(
-    "--protocol",
-    "--protocols",
-    "protocols",
-    multiple=True,
-    metavar="NAME",
-    type=ProtocolName(),
-    help=f"Protocol: {', '.join(PROTOCOLS.names())}, or {EVERY} of this project; repeat it or separate by commas. "
-    f"[default: {','.join(DEFAULT_PROTOCOLS)}]",
+@protocols_option(
+    f"Protocol: {', '.join(PROTOCOLS.names())}, or {EVERY} of this project; repeat it or separate by commas."
 )
 @click.option(
     "--protocol-option",
