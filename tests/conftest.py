@@ -27,6 +27,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(os.environ.get("EVALSUITE_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: a gzip holds the second it was made in, and workers must agree on the names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip the tests that need the shared data where it is not there, and those with real weights unless asked for."""
     wanted = "weights" in config.option.markexpr
