@@ -127,10 +127,10 @@ def stratified_limit(labels: NDArray[Any], limit: int, seed: int = 0) -> Rows:
     """
     if limit < 1:
         raise ValueError(f"A limit must be 1 or more, not {limit}.")
-    if limit >= len(labels):
-        return np.arange(len(labels), dtype=np.int64)
-    bits = np.random.PCG64(seed)
     everything = np.arange(len(labels), dtype=np.int64)
+    if limit >= len(labels):
+        return everything
+    bits = np.random.PCG64(seed)
     if labels.ndim == 2:
         return np.sort(shuffled(len(labels), bits)[:limit])
     # Words of the class indices are drawn for each index alone, so that an absent class shifts no other.

@@ -57,6 +57,18 @@ def test_data_without_its_test_split_is_the_first_error(tmp_path: Path) -> None:
         found.folds(training=False)
 
 
+def test_a_source_of_the_test_split_alone_is_taken_where_that_of_the_whole_one_is_broken(tmp_path: Path) -> None:
+    path = write_folder_task(tmp_path / "shapes")
+    source = "  - {kind: folder, path: ., pools: {train: train, test: test}}\n"
+    path.write_text(path.read_text().replace(source, source.replace("path: .", "path: part") + source))
+    shutil.copytree(tmp_path / "shapes/test", tmp_path / "shapes/part/test")
+    (tmp_path / "shapes/test/red").rename(tmp_path / "shapes/test/purple")
+    found = session(tmp_path)
+    assert told(found.splits(ZERO_SHOT)) == [("test", 9)] and found.incomplete is not None
+    with pytest.raises(EvalsuiteError, match="purple"):
+        found.splits(PROBE)
+
+
 @pytest.mark.parametrize("download", [True, False])
 def test_what_is_missing_is_fetched_where_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: bool
@@ -95,8 +107,11 @@ def test_a_limit_draws_from_every_split_by_the_labels_and_the_seed(tmp_path: Pat
         drawn = stratified_limit(found.pool(split.pool).labels, 4, 5)
         assert len(split) == 4 < n and split.rows.tolist() == drawn.tolist()
     assert told(session(tmp_path, limit=10).splits(PROBE)) == [("train", 10), ("test", 9)]
-    validated = found._limited(Fold(fold.train, Split("train", np.arange(18)), fold.test))
-    assert validated.val is not None and len(validated.val) == 4 and validated.val.pool == "train"
+    path = write_folder_task(tmp_path / "validated/shapes")
+    shutil.copytree(path.parent / "train", path.parent / "val")
+    path.write_text(path.read_text().replace("{train: train,", "{train: train, val: val,"))
+    (validated,) = session(tmp_path / "validated", "splits: {rule: official, val: val}\n", limit=4).folds(training=True)
+    assert validated.val is not None and len(validated.val) == 4 and validated.val.pool == "val"
 
 
 def test_a_temperature_is_fitted_on_what_others_hold_out_of_train(tmp_path: Path) -> None:
@@ -171,8 +186,18 @@ def test_captions_are_in_the_digest_of_a_split(tmp_path: Path, monkeypatch: pyte
     assert len(set(digests)) == 3
 
 
-def test_samples_are_logged_where_it_is_asked_for(tmp_path: Path) -> None:
-    assert session(tmp_path, log_samples=True).logs_samples and not session(tmp_path).logs_samples
+def test_samples_are_logged_where_it_is_asked_for_and_classes_are_predicted(tmp_path: Path) -> None:
+    asked = session(tmp_path, log_samples=True)
+    assert asked.logs_samples and not session(tmp_path, log_samples=False).logs_samples
+    asked.task = asked.task.model_copy(update={"captions": 5})
+    assert not asked.logs_samples
+
+
+def test_no_temperature_is_fitted_where_an_image_has_several_labels(tmp_path: Path) -> None:
+    found = session(tmp_path, calibrate=True)
+    assert len(found.validation(ZERO_SHOT)) == 1
+    found.task = found.task.model_copy(update={"multilabel": True})
+    assert found.validation(ZERO_SHOT) == []
 
 
 @pytest.mark.parametrize("line", ["max_pixels: 5_000_000", "max_aspect: 7"])
@@ -194,3 +219,4 @@ def test_a_definition_has_the_names_of_classes_where_texts_are_read(tmp_path: Pa
 def test_rows_of_all_splits_are_put_together_by_pool() -> None:
     splits = [Split("a", np.array([5, 2])), Split("b", np.array([1])), Split("a", np.array([2, 0]))]
     assert rows_by_pool(splits) == {"a": [0, 2, 5], "b": [1]} and rows_by_pool([]) == {}
+    assert rows_by_pool([Split("a", np.array([1_000, 8, 7]))]) == {"a": [7, 8, 1_000]}
