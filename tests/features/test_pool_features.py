@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -460,9 +461,15 @@ def test_new_keys_of_unchanged_samples_are_noted(tmp_path: Path) -> None:
     assert store.lock().owner() is None
 
 
-def test_what_a_stopped_run_has_left_is_merged_unless_another_has_the_store(tmp_path: Path) -> None:
+def test_what_a_stopped_run_has_left_is_merged_unless_another_has_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(seconds: float) -> None:
+        raise AssertionError("it waits")
+
     store = stored_of(tmp_path, pool_of())
-    with store.lock():
+    with store.lock(), monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", refused)
         settle(store, {})
     assert not store.is_compact()
     settle(store, {})

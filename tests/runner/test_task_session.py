@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -214,6 +215,7 @@ def test_a_definition_has_the_names_of_classes_where_texts_are_read(tmp_path: Pa
     assert texts["classes"] == [{"key": key, "names": [key]} for key in ("red", "green", "blue")]
     assert texts["templates"] == ["a photo of a {} square."]
     assert "sources" not in images and "title" not in texts
+    assert [json.loads(json.dumps(found)) for found in (images, texts)] == [images, texts]
 
 
 def test_rows_of_all_splits_are_put_together_by_pool() -> None:
