@@ -110,20 +110,18 @@ def _measured(
     from evalsuite.api import prepare
     from evalsuite.cli.progress import make_reporter
     from evalsuite.protocols import make_protocols
+    from evalsuite.protocols.base import unsuited
     from evalsuite.report.bias import BIAS
     from evalsuite.runner.loop import run_jobs
 
-    index = task_index(include_paths)
-    results: list[Result] = []
-    protocols = ["zero_shot", *(["linear_probe"] if probes else [])]
-    for names, tasks in (([BIAS], [paper.task]), (protocols, list(paper.sets.values()))):
-        with make_reporter() as reporter:  # it counts the results of one run
-            place = build(DataPlace, keywords, progress=reporter)
-            jobs = prepare([model], index.select(tasks), make_protocols(names, {}, {}), options, place, reporter)
-            results += run_jobs(jobs, options, reporter)
-        if any(result.status == "error" for result in results):  # the sets have the same images
-            break
-    return results
+    tasks = task_index(include_paths).select(paper.tasks)
+    protocols = make_protocols([BIAS, "zero_shot", *(["linear_probe"] if probes else [])], {}, {})
+    with make_reporter() as reporter:
+        place = build(DataPlace, keywords, progress=reporter)
+        jobs = prepare([model], tasks, protocols, options, place, reporter)
+        for job in jobs:
+            job.protocols = [one for one in job.protocols if unsuited(one, job.task.task) is None]
+        return run_jobs(jobs, options, reporter)
 
 
 def _complain(results: Sequence[Result], model: str, probes: bool) -> list[Result]:

@@ -74,6 +74,7 @@ def search(
     from evalsuite.cli.progress import make_reporter
     from evalsuite.report.html.contact_sheet import contact_sheet
 
+    words = (words or "").strip() or None
     if (words is None) == (image is None):
         raise UsageError("Say what to look for: words, or --image FILE, one of both.")
     if (task is None) == (folder is None):

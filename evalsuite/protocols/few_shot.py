@@ -27,6 +27,7 @@ from evalsuite.text import counted, shortened
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
     from evalsuite import probe
     from evalsuite.protocols.training import Labelled
@@ -139,7 +140,7 @@ class FewShot(TrainedSplits):
         fold, what = given.folds[number], in_fold("few-shot", number, len(given.folds))
         problem = _Problem.of(given, labelled(given, fold, self.layer), given.read(fold.test, self.layer))
         images = self._possible(problem.known, what, warnings)
-        warnings += absent_classes(given, problem.known.samples.labels, what)
+        warnings += absent_classes(given, _drawn_from(problem.known), what)
         found: dict[int, list[_Fitted]] = {k: [] for k in images}
         for seed in range(self.options.seeds):
             draw = Draw.of(problem.known, given.seed + seed)
@@ -160,8 +161,7 @@ class FewShot(TrainedSplits):
     def _possible(self, known: Labelled, what: str, warnings: list[str]) -> list[int]:
         """Return the numbers of images that at least one class has, rising; warnings: the others are added."""
         images = sorted(set(self.options.images))
-        labels = known.samples.labels[known.fit] if known.official else known.samples.labels
-        most = int(np.bincount(labels).max())
+        most = int(np.bincount(_drawn_from(known)).max())
         possible = [k for k in images if k <= most]
         if not possible:
             raise EvalsuiteError(
@@ -264,6 +264,12 @@ class Draw:
             if len(fit[-1]) < images or len(val[-1]) < wanted:
                 short.append(number)
         return Drawn(np.concatenate(fit), np.concatenate(val), short)
+
+
+def _drawn_from(known: Labelled) -> NDArray[np.int64]:
+    """Return the labels of the images that may be fitted: of train alone, where there is a validation split."""
+    labels: NDArray[np.int64] = known.samples.labels
+    return labels[known.fit] if known.official else labels
 
 
 def _shot(images: int, fitted: Sequence[Sequence[_Fitted]]) -> Shot:

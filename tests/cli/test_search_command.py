@@ -47,6 +47,7 @@ def test_what_is_wrong_is_one_clear_message(cli: WarmCli, shapes: Path, colours:
     for arguments, text in (
         (("a dog", "-m", colours), "Say where to look: --task NAME or --folder DIR"),
         (("-m", colours, "--folder", "empty"), "Say what to look for"),
+        (("  ", "-m", colours, "--folder", shapes.parent / "test"), "Say what to look for"),
         (("a dog", "-m", colours, "--folder", "empty"), "There is no image in empty."),
         (("a dog", "-m", colours, "--folder", "nowhere"), "There is no image or folder nowhere."),
         (("a dog", "-m", images_only, "--folder", shapes.parent / "test"), "has no text encoder: look for an image"),

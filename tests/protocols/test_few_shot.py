@@ -132,6 +132,14 @@ def test_classes_with_too_few_images_give_what_they_have_and_are_named(tmp_path:
     )
 
 
+def test_a_class_of_the_validation_split_alone_is_not_fitted_and_named(tmp_path: Path) -> None:
+    data = {name: blobs(60, 3, seed) for seed, name in enumerate(("train", "val", "test"))}
+    features, labels = data["train"]
+    data["train"] = features[labels != 1], labels[labels != 1]
+    outcome = run(make_task(tmp_path), data, images=(1,), seeds=1)
+    assert "few-shot: no training sample is of 1 class: b." in outcome.warnings
+
+
 def test_classes_of_one_image_each_cannot_choose_lambda(tmp_path: Path) -> None:
     data = {"train": blobs(3, 3, 0), "test": blobs(9, 3, 2)}
     with pytest.raises(EvalsuiteError, match="No validation samples can be held out of 3: no class has two samples"):
