@@ -49,6 +49,7 @@ def test_what_is_wrong_is_one_clear_message(cli: WarmCli, shapes: Path, colours:
         (("-m", colours, "--folder", "empty"), "Say what to look for"),
         (("  ", "-m", colours, "--folder", shapes.parent / "test"), "Say what to look for"),
         (("a dog", "-m", colours, "--folder", "empty"), "There is no image in empty."),
+        (("-m", colours, "--folder", shapes.parent / "test", "--image", "empty"), "'empty' is a directory"),
         (("a dog", "-m", colours, "--folder", "nowhere"), "There is no image or folder nowhere."),
         (("a dog", "-m", images_only, "--folder", shapes.parent / "test"), "has no text encoder: look for an image"),
     ):
