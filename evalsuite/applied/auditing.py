@@ -111,6 +111,8 @@ def audit(
     for a task that cannot be audited, and where label errors are asked for without cleanlab.
     """
     _check(task, label_errors)
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise UsageError(f"--threshold {threshold:g}: a cosine is between -1 and 1.")
     options = replace(options, log_samples=True)
     (job,) = prepare([model], [task], protocols, options, place, reporter)
     try:

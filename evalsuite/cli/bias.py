@@ -23,7 +23,7 @@ from evalsuite.cli.predict import encoding_options, one_model_option
 from evalsuite.cli.tables import emit, written_options
 from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
-from evalsuite.errors import UsageError
+from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.options import RunOptions, build, declared
 from evalsuite.text import printable
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from evalsuite.records import Result
     from evalsuite.results.bias_tables import BiasPaper
+    from evalsuite.runner.job import ModelTaskJob
 
 RUN = ("output", "limit", "prompts", "overwrite", "verify", "download")
 """Options of a run that this command has, too."""
@@ -121,7 +122,17 @@ def _measured(
         jobs = prepare([model], tasks, protocols, options, place, reporter)
         for job in jobs:
             job.protocols = [one for one in job.protocols if unsuited(one, job.task.task) is None]
+        if not _has_images(jobs[0]):  # nor have the sets, which share them: it is said once for each protocol
+            jobs = jobs[: 2 if probes else 1]
         return run_jobs(jobs, options, reporter)
+
+
+def _has_images(job: ModelTaskJob) -> bool:
+    try:
+        job.task.folds(training=False)
+    except EvalsuiteError:
+        return False
+    return True
 
 
 def _complain(results: Sequence[Result], model: str, probes: bool) -> list[Result]:

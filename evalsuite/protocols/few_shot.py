@@ -287,6 +287,6 @@ def _shot(images: int, fitted: Sequence[Sequence[_Fitted]]) -> Shot:
 def _too_few(given: ProtocolInput, drawn: Drawn, images: int, what: str) -> str:
     names = [given.task.class_keys[number] for number in drawn.short]
     return (
-        f"{what}: {counted(len(names), 'class')} of {len(given.task.class_keys)} have fewer than {images} images to "
-        f"fit and {min(images, MOST_VALIDATION)} to choose lambda by, and give what they have: {shortened(names)}."
+        f"{what}: {counted(len(names), 'class')} of {len(given.task.class_keys)} have fewer than "
+        f"{counted(images, 'image')} to fit and {min(images, MOST_VALIDATION)} to choose lambda by, and give what they have: {shortened(names)}."
     )

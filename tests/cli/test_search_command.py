@@ -58,6 +58,14 @@ def test_what_is_wrong_is_one_clear_message(cli: WarmCli, shapes: Path, colours:
         assert "Traceback" not in done.output
 
 
+def test_a_classifier_finds_images_that_are_alike(cli: WarmCli, shapes: Path) -> None:
+    folder = shapes.parent / "test"
+    image = folder / "red" / "001.png"
+    done = cli("search", "-m", "pixels", "--folder", folder, "--image", image, "--cache-dir", "cache")
+    assert done.returncode == 0, done.output
+    assert done.stdout.splitlines()[2].split() == ["1", "1.0000", "red/001.png"]
+
+
 @pytest.mark.parametrize("part", [False, True])
 def test_features_on_the_disk_are_searched_in_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: bool

@@ -278,6 +278,14 @@ def test_a_model_without_words_is_told_what_it_can_do(faulty: Tree, zygote: Zygo
     assert {table for table, _ in measured} == {"3", "4", "5"} and ("3", "linear_probe") in measured
 
 
+def test_missing_images_are_said_once(faulty: Tree, zygote: Zygote, tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    failed = bias_command(Tree(tmp_path / "nothing", faulty.tasks), zygote, tmp_path)
+    assert failed.returncode == 1 and failed.stderr.count("are not there") == 1, failed.stderr
+    probed = bias_command(Tree(tmp_path / "nothing", faulty.tasks), zygote, tmp_path, "--probes", model="pixels")
+    assert probed.returncode == 1 and "fairface_race (linear_probe)" in probed.stderr, probed.stderr
+
+
 def without_column(tree: Tree) -> None:
     """Leave the races out."""
     rewrite(tree, lambda rows: [{name: cell for name, cell in row.items() if name != "race"} for row in rows])
