@@ -286,7 +286,8 @@ def _shot(images: int, fitted: Sequence[Sequence[_Fitted]]) -> Shot:
 
 def _too_few(given: ProtocolInput, drawn: Drawn, images: int, what: str) -> str:
     names = [given.task.class_keys[number] for number in drawn.short]
+    few, classes = counted(images, "image"), counted(len(names), "class")
     return (
-        f"{what}: {counted(len(names), 'class')} of {len(given.task.class_keys)} have fewer than "
-        f"{counted(images, 'image')} to fit and {min(images, MOST_VALIDATION)} to choose lambda by, and give what they have: {shortened(names)}."
+        f"{what}: of {classes} of {len(given.task.class_keys)} there are fewer than {few} to fit and "
+        f"{min(images, MOST_VALIDATION)} to choose lambda by, and all of them are taken: {shortened(names)}."
     )
