@@ -289,5 +289,5 @@ def _too_few(given: ProtocolInput, drawn: Drawn, images: int, what: str) -> str:
     few, classes = counted(images, "image"), counted(len(names), "class")
     return (
         f"{what}: of {classes} of {len(given.task.class_keys)} there are fewer than {few} to fit and "
-        f"{min(images, MOST_VALIDATION)} to choose lambda by, and all of them are taken: {shortened(names)}."
+        f"{min(images, MOST_VALIDATION)} to choose lambda by; all are taken: {shortened(names)}."
     )

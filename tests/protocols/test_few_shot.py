@@ -127,7 +127,7 @@ def test_classes_with_too_few_images_give_what_they_have_and_are_named(tmp_path:
     assert outcome.sizes["train"] == 4 + 4 + 2
     assert "few-shot: 32 images per class left out: the largest class has 20." in outcome.warnings
     assert (
-        "few-shot: of 1 class of 3 there are fewer than 4 images to fit and 4 to choose lambda by, and all of them are taken: b."
+        "few-shot: of 1 class of 3 there are fewer than 4 images to fit and 4 to choose lambda by; all are taken: b."
         in outcome.warnings
     )
 
