@@ -160,7 +160,6 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], level: float = 
     other wrong say anything: were the models equal, each would fall to either side by a fair coin (McNemar 1947). The
     interval is that of `tango`; at the edge of the level one of the two may leave out zero and the other not.
     """
-    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if first.ndim != 1 or first.shape != second.shape or len(first) == 0:
         raise EvalsuiteError(f"McNemar's test needs two equally long rows; got {first.shape} and {second.shape}.")
     n, only_first, only_second = len(first), int((first & ~second).sum()), int((second & ~first).sum())

@@ -39,14 +39,19 @@ def told(splits: list[Split]) -> list[tuple[str, int]]:
 def test_only_what_a_protocol_reads_is_opened(tmp_path: Path) -> None:
     found = session(tmp_path)
     shutil.rmtree(tmp_path / "shapes/train")
+    assert len(found.pool("test")) == 9 and found.incomplete is not None
     assert told(found.splits(ZERO_SHOT)) == [("test", 9)]
     (fold,) = found.folds(training=False)
     assert len(fold.train) == 0 and fold.val is None
-    assert found.incomplete is not None
     for _ in range(2):
         with pytest.raises(type(found.incomplete)) as error:
             found.splits(PROBE)
         assert error.value is found.incomplete
+    broken = session(tmp_path / "broken")
+    (tmp_path / "broken/shapes/train/red").rename(tmp_path / "broken/shapes/train/purple")
+    assert told(broken.splits(ZERO_SHOT)) == [("test", 9)] and broken.incomplete is None
+    with pytest.raises(EvalsuiteError, match="purple"):
+        broken.splits(PROBE)
     whole = session(tmp_path / "whole")
     assert told(whole.splits(PROBE)) == [("train", 18), ("test", 9)] and whole.incomplete is None
 
