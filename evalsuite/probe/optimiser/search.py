@@ -41,7 +41,8 @@ def search(look: Callable[[float], Tried], start: Trial, noise: float) -> Tried 
     be before it, `high` the smallest known to be behind it. Slopes stay accurate where differences of phi drown in
     rounding.
     """
-    low, high, step = start, None, 1.0
+    low, step = start, 1.0
+    high: Trial | None = None
     for _ in range(MAX_TRIALS):
         trial = look(step)
         low_enough = trial.value <= start.value + SUFFICIENT_DECREASE * step * start.slope + noise
