@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.file_server import CONTENT, FileServer
 from tests.processes import Finished, RunCli, WarmCli, Zygote, cli_environment, warm_process
@@ -21,8 +22,12 @@ from tests.processes import Finished, RunCli, WarmCli, Zygote, cli_environment, 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_COLOR"] = "1"
 
-# Who starts the tests in the background of a script has Ctrl-C ignored, in all processes that they start.
+# Who starts the tests in the background of a script, or by nohup, has these ignored in all processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+settings.register_profile("the same cases each time", derandomize=True, deadline=None)
+settings.load_profile("the same cases each time")
 
 SHARED = Path(os.environ.get("EVALSUITE_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
