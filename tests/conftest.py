@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from tests.file_server import CONTENT, FileServer
-from tests.processes import Finished, RunCli, WarmCli, Zygote, cli_environment, warm_process
+from tests.processes import Finished, RunCli, WarmCli, Zygote, cli_environment, leave_disks_alone, warm_process
 
 # Tests run many small problems: more threads than cores only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,6 +28,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("the same cases each time", derandomize=True, deadline=None)
 settings.load_profile("the same cases each time")
+
+leave_disks_alone()
 
 SHARED = Path(os.environ.get("EVALSUITE_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -47,10 +49,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="installs real weights: pytest -m weights"))
 
 
-def pytest_collection_finish() -> None:
-    """Leave the modules of all tests out of each later search for garbage, which walks over all there is."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage among the modules of all tests: not while they are imported, and not in each later search."""
+    gc.disable()
+    found = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return found
 
 
 def pytest_unconfigure() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import evalsuite
+from tests.processes import leave_disks_alone
 
 LIBRARIES = ("open_clip", "pandas.io.formats.csvs", "pyarrow.dataset", "pyarrow.parquet", "sklearn.datasets", "timm")
 """What evalsuite imports where it is needed."""
@@ -29,11 +30,14 @@ NOT_PRELOADED = ("evalsuite.__main__", "evalsuite.cli.run", "evalsuite.models.po
 
 def serve() -> None:
     """Answer each request: to start with the number of the child, to wait for one with its exit code."""
+    gc.disable()  # almost nothing of what is imported is garbage
     own = [found.name for found in pkgutil.walk_packages(evalsuite.__path__, "evalsuite.")]
     for name in (*LIBRARIES, *(name for name in own if name not in NOT_PRELOADED)):
         importlib.import_module(name)
     _once_for_all()
+    leave_disks_alone()
     gc.freeze()  # children do not walk over all that was imported each time they look for garbage
+    gc.enable()
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
