@@ -28,7 +28,8 @@ class Inverses:
     @staticmethod
     def bytes_for(count: int, size: int, dtype: torch.dtype) -> int:
         """Return how much memory so many matrices take."""
-        return count * sum((rows.stop - rows.start) * rows.stop for rows in panels(size)) * dtype.itemsize
+        kept: int = sum((rows.stop - rows.start) * rows.stop for rows in panels(size))
+        return count * kept * dtype.itemsize
 
     @property
     def nbytes(self) -> int:
