@@ -13,13 +13,13 @@ from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
 from evalsuite.cli.tables import say_markdown
 from evalsuite.cli.terminal import say
-from evalsuite.columns import GAP, room
+from evalsuite.columns import facts, room
 from evalsuite.text import counted
 
 INDEX = "README.md"
 
-WIDEST = 100
-"""Letters of a line on a model."""
+WIDEST = 120
+"""Columns of a page on a model."""
 
 if TYPE_CHECKING:
     from evalsuite.models.names import ResolvedModel
@@ -88,12 +88,7 @@ def _apart(choices: Sequence[str], index: TaskIndex) -> tuple[list[str], list[Re
 
 
 def _describe_model(model: ResolvedModel, cache_dir: Path) -> None:
-    from tabulate import tabulate
-
     from evalsuite.models.describing import model_lines
 
-    lines = model_lines(model, cache_dir)
-    left = (room() or WIDEST) - max(len(str(name)) for name, *_ in lines) - GAP
     say(f"# {model.name}\n")
-    say(tabulate(lines, tablefmt="plain", maxcolwidths=[None, min(left, WIDEST)]))
-    say()
+    say(facts(model_lines(model, cache_dir), min(room() or WIDEST, WIDEST)) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from evalsuite.text import counted
 if TYPE_CHECKING:
     from evalsuite.report.eval_results import Units
     from evalsuite.results.numbers import Number
+    from evalsuite.tasks import TaskSpec
 
 target_option = click.option(
     "--to",
@@ -88,12 +89,9 @@ def parquet(shown: Shown, target: Path) -> None:
 def model_card(shown: Shown, model: str, target: Path | None) -> None:
     """Write the `model-index` YAML of a Hugging Face model card: what was measured of MODEL."""
     from evalsuite.report.model_card import model_card
-    from evalsuite.results.task_files import index_of
 
     numbers = _numbers(shown, [model])
-    index = index_of(numbers)
-    titles = {name: index.load(name).title for name in {number.task for number in numbers} if name in index.files}
-    deliver(model_card(numbers, titles), target)
+    deliver(model_card(numbers, {task.name: task.title for task in _tasks_of(numbers)}), target)
 
 
 def _repositories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -141,24 +139,27 @@ def eval_results(
     from evalsuite.report.eval_results import eval_results
 
     numbers = _numbers(shown, [model])
-    homes = _homes({number.task for number in numbers})
-    text, left_out = eval_results(numbers, homes, named=repositories, units=units, task_id=task_id)
+    text, left_out = eval_results(numbers, _homes(numbers), named=repositories, units=units, task_id=task_id)
     deliver(text, target)
     for line in left_out:
         say(line, err=True)
 
 
-def _homes(tasks: Iterable[str]) -> dict[str, str]:
+def _homes(numbers: Sequence[Number]) -> dict[str, str]:
     """Return the dataset repository of each task whose file names one; the first, in the order of its sources."""
-    from evalsuite.tasks import TaskIndex
-
-    index = TaskIndex()
     repositories = {
-        name: [repo for source in index.load(name).sources if (repo := getattr(source, "repo", None))]
-        for name in tasks
-        if name in index.files
+        task.name: [repo for source in task.sources if (repo := getattr(source, "repo", None))]
+        for task in _tasks_of(numbers)
     }
     return {name: found[0] for name, found in repositories.items() if found}
+
+
+def _tasks_of(numbers: Sequence[Number]) -> list[TaskSpec]:
+    """Return the tasks of the numbers, without those whose file is gone."""
+    from evalsuite.results.task_files import index_of
+
+    index = index_of(numbers)
+    return [index.load(name) for name in sorted({number.task for number in numbers}) if name in index.files]
 
 
 def _numbers(shown: Shown, models: list[str] | None = None) -> list[Number]:

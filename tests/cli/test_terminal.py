@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from evalsuite.columns import Column, as_table
+from evalsuite.columns import Column, as_table, facts
 from tests.cli.test_commands import REFUSE_HEAVY_IMPORTS
 from tests.processes import RunCli, WarmCli, Zygote, cli_environment
 
@@ -104,6 +105,17 @@ def test_a_table_wraps_then_leaves_out_then_becomes_blocks() -> None:
     assert {"one", "four", "seven", "eight", "first", "second", "extra", "22"} <= set(everything)
 
 
+def test_letters_are_as_wide_as_a_terminal_shows_them() -> None:
+    names = ["鵲と四十雀の写真", "cafe\u0301", "plain", "\x1b[2J"]
+    lines = as_table([Column("task", wraps=True), Column("n", right=True)], [[name, 7] for name in names]).splitlines()
+    assert [cell_len(line) for line in lines[1:]] == [16 + 2 + 1] * 5
+    assert "\\x1b[2J" in lines[-1]
+    narrow = as_table([Column("task", wraps=True), Column("more", wraps=True)], [[names[0] * 3, "more " * 9]], 40)
+    assert max(map(cell_len, narrow.splitlines())) <= 40
+    assert "".join(line.split()[0] for line in narrow.splitlines()[2:] if line[0] != " ") == names[0] * 3
+    assert facts([("文", "one"), ("", ""), ("name", "two")]).splitlines() == ["文    one", "name  two"]
+
+
 @pytest.mark.parametrize("arguments", [("ls", "models"), ("leaderboard", "--published", "all"), ("--help",)])
 def test_a_full_disk_behind_the_output_is_said_in_a_line(
     zygote: Zygote, tmp_path: Path, arguments: tuple[str, ...]
@@ -176,7 +188,14 @@ def test_completion_imports_nothing_heavy(tmp_path: Path, typed: str) -> None:
 
 def test_wrong_names_are_told_before_torch_is_imported(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(REFUSE_TORCH)
-    for arguments in (["-m", "ViT-B-33"], ["-t", "digitz"], ["--protocol", "zeroshot"], ["--limit", "0.1"]):
+    for arguments in (
+        ["-m", "ViT-B-33"],
+        ["-m", "org/model"],
+        ["org/model"],
+        ["-t", "digitz"],
+        ["--protocol", "zeroshot"],
+        ["--limit", "0.1"],
+    ):
         done = run_cli("run", *arguments, env={"PYTHONPATH": str(tmp_path)})
         assert done.returncode == 2 and "was imported" not in done.stderr, done.stderr
 
