@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.destination import say_markdown
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
-from evalsuite.cli.tables import say_markdown
 from evalsuite.cli.terminal import say
 from evalsuite.columns import facts, room
 from evalsuite.text import counted
@@ -71,19 +70,16 @@ def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> N
 
 
 def _apart(choices: Sequence[str], index: TaskIndex) -> tuple[list[str], list[ResolvedModel]]:
-    """Part names of tasks from names of models; what is neither is called an unknown task."""
-    from evalsuite.errors import UsageError
+    """Part names of tasks from models; UsageError for what is neither."""
+    from evalsuite.cli.choosing import kind_of
     from evalsuite.models.names import resolve
 
     names, models = [], []
     for choice in choices:
-        try:
-            index.select([choice])
-        except UsageError:
-            with suppress(UsageError):
-                models.append(resolve(choice))
-                continue
-        names.append(choice)
+        if kind_of(choice, index) == "models":
+            models.append(resolve(choice))
+        else:
+            names.append(choice)
     return names, models
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evalsuite.cli.destination import deliver, raw_option, target_option, to_option, writing
 from evalsuite.cli.options import Command, Group, ModelName, split_commas
-from evalsuite.cli.tables import RAW, Shown, deliver, measured_options, shown_options
+from evalsuite.cli.tables import Shown, measured_options, shown_options
 from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
     from evalsuite.report.eval_results import Units
     from evalsuite.results.numbers import Number
     from evalsuite.tasks import TaskSpec
-
-target_option = click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file.  [default: the terminal]",
-)
 
 
 @click.group(cls=Group)
@@ -39,8 +33,8 @@ def export() -> None:
     """,
 )
 @shown_options
-@RAW
-@target_option
+@raw_option
+@to_option
 def csv(shown: Shown, raw: bool, target: Path | None) -> None:
     """Write one row per number: model, task, protocol, metric, value, interval, n, origin, versions; fractions."""
     from evalsuite.report.escaping import frame_to_csv
@@ -58,20 +52,15 @@ def csv(shown: Shown, raw: bool, target: Path | None) -> None:
     """,
 )
 @shown_options
-@click.option(
-    "--to", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write."
-)
+@target_option("The file to write.", required=True)
 def parquet(shown: Shown, target: Path) -> None:
     """Write the table of `export csv` as a Parquet file, with types."""
     from evalsuite.atomic import write_with
-    from evalsuite.errors import UsageError
     from evalsuite.report.export import to_frame
 
     numbers = _numbers(shown)
-    try:
+    with writing(target):
         write_with(target, lambda file: to_frame(numbers).to_parquet(file, index=False))
-    except OSError as error:
-        raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error
     say(f"Wrote {counted(len(numbers), 'number')} to {target}.")
 
 
@@ -85,7 +74,7 @@ def parquet(shown: Shown, target: Path) -> None:
 )
 @click.argument("model", type=ModelName())
 @measured_options
-@target_option
+@to_option
 def model_card(shown: Shown, model: str, target: Path | None) -> None:
     """Write the `model-index` YAML of a Hugging Face model card: what was measured of MODEL."""
     from evalsuite.report.model_card import model_card
@@ -131,7 +120,7 @@ def _repositories(ctx: click.Context, param: click.Parameter, values: tuple[str,
     help="Dataset repository whose leaderboard is meant, in place of that of the images or the task file.",
 )
 @click.option("--task-id", default="default", show_default=True, help="Task in the eval.yaml of the repository.")
-@target_option
+@to_option
 def eval_results(
     shown: Shown, model: str, units: Units, repositories: dict[str, str], task_id: str, target: Path | None
 ) -> None:

@@ -155,8 +155,10 @@ def models(patterns: tuple[str, ...], count: bool, as_json: bool, **options: Any
     for there. --count takes a second or less for each network, and is remembered.
     """
     from evalsuite.data.place import DataPlace
-    from evalsuite.models.names import FORMS
+    from evalsuite.errors import UsageError
+    from evalsuite.models.names import FORMS, known_names
     from evalsuite.options import build
+    from evalsuite.registry import did_you_mean
 
     wanted = split_commas(patterns)
     kept = [row for row in _named() if not wanted or any(_is_like(row, pattern) for pattern in wanted)]
@@ -165,6 +167,11 @@ def models(patterns: tuple[str, ...], count: bool, as_json: bool, **options: Any
         say_that_it_starts()
         cache_dir = build(DataPlace, options).cache_dir
         kept = _published([one if _is_glob(one) else f"{one}*" for one in wanted], cache_dir, count=count)
+        if not kept:
+            raise UsageError(
+                f"No model is like {' or '.join(wanted)}.{did_you_mean(wanted[0], known_names())} "
+                "`evalsuite ls models` shows the short names, and what else a model may be."
+            )
         if not count and any(row[4] is None for row in kept):
             notes.append("-: not counted yet; --count does it, a second or less for each.")
     forms = as_table([Column("name"), Column("what it is", wraps=True)], FORMS, room())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from evalsuite.cli.destination import writing
 from evalsuite.cli.options import Command, Group
 from evalsuite.cli.terminal import program, say
 from evalsuite.errors import UsageError
@@ -58,10 +59,8 @@ def task(name: str | None, folder: Path | None) -> None:
 
         drafted = draft(path, title, folder)
         text, said = drafted.text, f"{drafted.found}\nLook at the names of the classes in it"
-    try:
+    with writing(path):
         write_text(path, text)
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror or error}. Name another file.") from error
     file = shlex.quote(str(path))
     say(f"Wrote {path}. {said}, then:\n  {program()} validate {file}\n  {program()} run -m pocket -t {file}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,9 +53,6 @@ def speed(
 
     What was measured is kept: `evalsuite run --dry-run` with the same model and device shows the same estimate.
     """
-    if keywords["offline"]:
-        # Libraries below read it when they are imported.
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from evalsuite.cli.choosing import choose
 
     index = task_index(include_paths)

@@ -111,7 +111,8 @@ def instead(name: str, weights: Collection[str], *, guess: bool) -> str | None:
     if Path(name).expanduser().is_dir():
         return (
             "It is a folder without a configuration of transformers, open_clip or timm. Name the weights in it, "
-            "open_clip:ARCH/FOLDER/FILE or timm:NAME@FOLDER/FILE; for features that are computed, features:FOLDER."
+            "open_clip:ARCH/FOLDER/FILE or timm:NAME@FOLDER/FILE; for features that are computed, features:FOLDER.\n"
+            "If it has images to evaluate on, `evalsuite new task --from-folder` writes a task file of them."
         )
     if guess and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return (

@@ -7,6 +7,7 @@ protocols import torch inside functions: the command line reads their options fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from evalsuite.errors import UsageError
@@ -40,14 +41,22 @@ __all__ = [
 
 def options_of(names: Sequence[str] | None = None) -> Iterator[Option]:
     """Yield the options of the protocols `names`, by default of all that can be imported."""
-    for name in PROTOCOLS.names() if names is None else names:
-        try:
-            kind = PROTOCOLS.get(name)
-        except UsageError:
-            if names is not None:
-                raise
-            continue  # a broken package must not take the command line with it: naming its protocol says what is wrong
+    for kind in _importable() if names is None else map(PROTOCOLS.get, names):
         yield from declared(kind.Options, kind.prefix)
+
+
+def owners_of(keyword: str) -> list[str]:
+    """Return the protocols that have the option of this keyword (`knn_k`)."""
+    return [
+        kind.name for kind in _importable() if keyword in {item.keyword for item in declared(kind.Options, kind.prefix)}
+    ]
+
+
+def _importable() -> Iterator[type[EvaluationProtocol]]:
+    for name in PROTOCOLS.names():
+        # A broken package must not take the command line with it: naming its protocol says what is wrong.
+        with suppress(UsageError):
+            yield PROTOCOLS.get(name)
 
 
 def make_protocols(

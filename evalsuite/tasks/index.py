@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -88,6 +89,11 @@ class TaskIndex:
             path = Path(name).expanduser()
             if path.suffix not in {".yaml", ".yml"}:
                 known = [*self.files, *self.groups]
+                if path.is_dir():
+                    raise UsageError(
+                        f"{name} is a folder, not a task. Of a folder of images with one folder for each class, "
+                        f"`evalsuite new task --from-folder {shlex.quote(name)}` writes a task file."
+                    )
                 raise UsageError(
                     f"Unknown task {name!r}.{did_you_mean(name, known)} "
                     "`evalsuite ls tasks` shows all of them; a file of your own is given by its path (my_task.yaml)."

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from rich.cells import cell_len
 
 from evalsuite.columns import Column, as_table, facts
-from tests.cli.test_commands import REFUSE_HEAVY_IMPORTS
+from tests.cli.conftest import REFUSE_HEAVY_IMPORTS
 from tests.processes import RunCli, WarmCli, Zygote, cli_environment
 
 REFUSE_TORCH = REFUSE_HEAVY_IMPORTS.replace('"open_clip", ', "")
@@ -162,15 +163,31 @@ def test_bash_zsh_and_fish_complete_names(cli: WarmCli, typed: str, offered: str
     assert any(line.partition(",")[2] == offered for line in completed(cli, "fish", typed))
 
 
-def test_bash_itself_completes_with_what_the_page_says(tmp_path: Path) -> None:
+TYPED = {
+    "bash": "LINE; COMP_WORDS=(evalsuite run -t digi); COMP_CWORD=3; _evalsuite_completion evalsuite; echo $COMPREPLY",
+    "zsh": """
+    zmodload zsh/zpty
+    zpty shell zsh -f -i
+    zpty -w shell 'PS1=; autoload -Uz compinit; compinit -u -D; LINE'
+    zpty -w -n shell $'evalsuite run -t digi\\t'
+    zpty -r shell shown '*digits*' && echo digits
+    """,
+    "fish": "LINE; complete --do-complete 'evalsuite run -t digi'",
+}
+"""Shell -> a script in which LINE, from the page, has a name completed."""
+
+
+@pytest.mark.parametrize("shell", TYPED)
+def test_a_shell_itself_completes_with_what_the_page_says(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
     page = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text("utf-8")
-    (line,) = re.findall(r'^eval "\$\(_EVALSUITE_COMPLETE=bash_source evalsuite\)"$', page, re.MULTILINE)
-    typed = "COMP_WORDS=(evalsuite run -t digi); COMP_CWORD=3; _evalsuite_completion evalsuite; echo ${COMPREPLY[@]}"
+    (line,) = re.findall(rf"^.*_EVALSUITE_COMPLETE={shell}_source evalsuite.*$", page, re.MULTILINE)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**cli_environment(tmp_path), "PATH": path}
     done = subprocess.run(
-        ["bash", "-c", f"{line}\n{typed}"], env=environment, capture_output=True, text=True, check=True
-    )
+        [shell, "-c", TYPED[shell].replace("LINE", line)], env={**cli_environment(tmp_path), "PATH": path},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
     assert done.stdout.split() == ["digits"], done.stderr
 
 
