@@ -48,7 +48,7 @@ def as_table(columns: Sequence[Column], rows: Sequence[Sequence[object]], width:
     headings = [column.heading for column in columns]
     natural = [max(map(widest, cells_of_one)) for cells_of_one in zip(headings, *cells, strict=True)]
     least = [min(n, LEAST) if column.wraps else n for n, column in zip(natural, columns, strict=True)]
-    kept = list(range(len(columns)))
+    kept = [index for index in range(len(columns)) if natural[index]]
     while width is not None and sum(least[index] + GAP for index in kept) - GAP > width:
         spare = [index for index in kept if columns[index].spare]
         if not spare:
@@ -56,7 +56,7 @@ def as_table(columns: Sequence[Column], rows: Sequence[Sequence[object]], width:
         kept.remove(spare[-1])
     table = _table([columns[index] for index in kept], [[row[index] for index in kept] for row in cells])
     shown = _written(table, width or sum(natural) + GAP * len(columns))
-    left_out = [heading for index, heading in enumerate(headings) if index not in kept]
+    left_out = [heading for index, heading in enumerate(headings) if natural[index] and index not in kept]
     return f"{shown}\n\nA wider terminal also shows: {', '.join(left_out)}." if left_out else shown
 
 

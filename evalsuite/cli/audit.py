@@ -21,6 +21,7 @@ from evalsuite.cli.options import (
 )
 from evalsuite.cli.predict import one_model_option
 from evalsuite.cli.terminal import say, typed
+from evalsuite.columns import room
 from evalsuite.data.place import DataPlace
 from evalsuite.options import RunOptions, build, declared
 from evalsuite.protocols import DEFAULT_PROTOCOLS
@@ -81,8 +82,12 @@ def audit(
     from evalsuite.cli.progress import make_reporter
     from evalsuite.protocols import make_protocols
 
-    written = {"table": audit_formats.to_table, "csv": audit_formats.to_csv, "json": audit_formats.to_json,
-               "html": partial(audit_formats.to_html, most=top)}  # fmt: skip
+    written = {
+        "table": partial(audit_formats.to_table, width=None if to.target else room()),
+        "csv": audit_formats.to_csv,
+        "json": audit_formats.to_json,
+        "html": partial(audit_formats.to_html, most=top),
+    }
     kind = to.chosen(written, "table")
     spec = task_index(include_paths).load(task)
     chosen = make_protocols(split_commas(protocols) or DEFAULT_PROTOCOLS, keywords, {})

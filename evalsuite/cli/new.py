@@ -72,6 +72,9 @@ def _named(name: str) -> tuple[Path, str]:
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9_.-]+", "_", plain).strip("_.-")
     if not slug:
-        raise UsageError(f"{name!r} has no letter a to z and no digit, of which the name of a task is made.")
+        raise UsageError(
+            f"{name!r} has no letter a to z and no digit, of which the name of a task is made. Name the file, too: "
+            "evalsuite new task NAME.yaml, with --from-folder if it is of images."
+        )
     title = stem if stem != slug else re.sub(r"[_.-]+", " ", stem).capitalize()
     return path.with_name(slug + suffix), title

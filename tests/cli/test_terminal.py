@@ -42,6 +42,7 @@ SHOWN = (
     ("describe", "digits", "fer2013"),
     ("describe", "pocket"),
     ("validate", "digits", "--offline"),
+    ("audit", "digits", "-m", "pocket", "--protocol", "prototype", "--no-label-errors", *STORES),
     ("cache", "ls", "--cache-dir", "cache"),
 )
 
