@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def audit(
     from evalsuite.cli.progress import make_reporter
     from evalsuite.protocols import make_protocols
 
-    written = {
+    written: dict[str, Callable[..., str]] = {
         "table": partial(audit_formats.to_table, width=None if to.target else room()),
         "csv": audit_formats.to_csv,
         "json": audit_formats.to_json,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from evalsuite.cli.terminal import say, say_that_it_starts
 from evalsuite.columns import Column, as_table, room
 
 if TYPE_CHECKING:
+    from evalsuite.models.searching import Published
     from evalsuite.tasks import TaskIndex
 
 TASKS = (
@@ -215,7 +216,10 @@ def _published(patterns: Sequence[str], cache_dir: Path, *, count: bool) -> list
     rows: list[list[Any]] = []
     size_of = known_size if count else counted_before
     found = list(published_like(patterns))
-    with click.progressbar(found, label="Counting", file=sys.stderr) if count else nullcontext(found) as shown:
+    bar: AbstractContextManager[Iterable[Published]] = nullcontext(found)
+    if count:
+        bar = click.progressbar(found, label="Counting", file=sys.stderr)
+    with bar as shown:
         for weights in shown:
             size = size_of(resolve(weights.name), cache_dir)
             pixels, millions, gflops = weights.pixels, None, None

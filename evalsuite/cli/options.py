@@ -75,12 +75,11 @@ class Group(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the subcommands without importing them."""
-        if not self._lazy:
-            super().format_commands(ctx, formatter)
-            return
+        """List the subcommands, without importing them, each with its whole first sentence."""
+        told = {name: text for name, (_, text) in self._lazy.items()}
+        told |= {name: command.get_short_help_str(limit=1_000) for name, command in self.commands.items()}
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+            formatter.write_dl([(name, told[name]) for name in self.list_commands(ctx)])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

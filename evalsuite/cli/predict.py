@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -85,8 +86,9 @@ def predict(
         session = open_model(model, options, place, reporter.note)
         found = classify(session, images, by, options, reporter)
     width = None if to.target else room()
-    table = partial(Predictions.to_table, width=width)
-    written = {"table": table, "csv": Predictions.to_csv, "json": Predictions.to_json}
+    written: dict[str, Callable[..., str]] = {
+        "table": partial(Predictions.to_table, width=width), "csv": Predictions.to_csv, "json": Predictions.to_json
+    }  # fmt: skip
     to.emit(found, written, counted(len(found.images), "prediction"), default="table")
     for problem in found.unreadable:
         say(f"left out: {problem}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def search(
         within = searching.collection(session, where, options, place, reporter)
         found = searching.search(session, image or str(words), within, top, options, reporter)
     title = f"{found.query} in {task or folder}, by {session.name}"
-    written = {
+    written: dict[str, Callable[..., str]] = {
         "table": partial(searching.Found.to_table, width=None if to.target else room()),
         "json": searching.Found.to_json,
         "html": lambda one: contact_sheet(title, [(hit.image, hit.described) for hit in one.hits], one.pictures()),

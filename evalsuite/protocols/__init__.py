@@ -67,8 +67,12 @@ def make_protocols(
     keywords: `probe_tolerance` -> value, among others; settings: `probe.tolerance` (or `linear_probe.tolerance`) ->
     value or its text, which win. Raises UsageError for a protocol, a setting or a value that is none.
     """
-    if not isinstance(settings, Mapping):
-        raise UsageError(f"protocol_options={settings!r}: give a mapping such as {{'probe.tolerance': 1e-8}}.")
+    try:
+        settings = dict(settings)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"protocol_options={settings!r}: give a mapping such as {{'probe.tolerance': 1e-8}}."
+        ) from None
     spelled = [one for name in names for one in (DEFAULT_PROTOCOLS + FURTHER_PROTOCOLS if name == EVERY else (name,))]
     kinds = [PROTOCOLS.get(str(name)) for name in dict.fromkeys(spelled)]
     known = {

@@ -33,6 +33,7 @@ def test_help_has_examples(cli: WarmCli, command: list[str]) -> None:
     finished = cli(*command, "--help")
     assert finished.returncode == 0, finished.stderr
     assert "Usage: evalsuite" in finished.stdout
+    assert "..." not in finished.stdout.partition("Commands:")[2].partition("Examples:")[0]  # no sentence is cut off
     if command not in (["ls"], ["new"], ["cache"], ["export"]):
         example = " ".join(["evalsuite", *command])
         assert re.search(rf"^ +{example}", finished.stdout.partition("Examples:")[2], re.MULTILINE)
