@@ -90,8 +90,9 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Table:
     # tabulate makes a column two blanks wider than its heading, which few terminals have room for
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     for column in columns:
-        side = "right" if column.right else "left"
-        table.add_column(Text(column.heading), justify=side, no_wrap=not column.wraps, overflow="fold")
+        table.add_column(
+            Text(column.heading), justify="right" if column.right else "left", no_wrap=not column.wraps, overflow="fold"
+        )
     table.add_row(*(Rule(characters="-") for _ in columns))
     for row in rows:
         table.add_row(*map(Text, row))

@@ -28,7 +28,7 @@ def commands(group: click.Group, *path: str) -> Iterator[list[str]]:
                 yield [*path, name]
 
 
-@pytest.mark.parametrize("command", commands(evalsuite), ids=lambda command: " ".join(command) or "evalsuite")
+@pytest.mark.parametrize("command", list(commands(evalsuite)), ids=lambda command: " ".join(command) or "evalsuite")
 def test_help_has_examples(cli: WarmCli, command: list[str]) -> None:
     finished = cli(*command, "--help")
     assert finished.returncode == 0, finished.stderr
