@@ -347,8 +347,6 @@ def _unknown(name: str) -> str:
     hint = instead(name, CHECKPOINT_SUFFIXES, guess=not near)
     if hint is not None:
         return "\n".join([*lines, hint])
-    if name[0] in "~/.":
-        lines.append(f"There is no file or folder {Path(name).expanduser()}.")
     dashed = name.replace("/", "-")
     if dashed in open_clip_architectures():
         lines.append(f"open_clip has this architecture: say which weights, open_clip:{dashed}/TAG.")

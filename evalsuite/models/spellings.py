@@ -114,6 +114,8 @@ def instead(name: str, weights: Collection[str], *, guess: bool) -> str | None:
             "open_clip:ARCH/FOLDER/FILE or timm:NAME@FOLDER/FILE; for features that are computed, features:FOLDER.\n"
             "If it has images to evaluate on, `evalsuite new task --from-folder` writes a task file of them."
         )
+    if name.startswith(("~", "/", ".")) and not Path(name).expanduser().exists():
+        return f"There is no file or folder {Path(name).expanduser()}."
     if guess and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return (
             f"If it is a repository of the hub, say in whose format: hf:{name} (transformers) or hf-hub:{name} "
