@@ -266,7 +266,7 @@ def device(plan: Plan) -> dict[str, Any]:
         for _ in range(plan.repeats):
             with plan.neighbours.busy():
                 bare_per_s = bare_rate(model, image, finish, where, size)
-                rates, _ = encode_rates(encode, image, finish, [size], 1)
+                rates, _ = encode_rates(encode, image, finish, [size], where.type, 1)
                 decoded = cores * decode_rate(model.preprocess, "pillow")
                 whole = run(model, asked)
             memory.append(rates[size] / bare_per_s)

@@ -43,7 +43,12 @@ FORMATS = ("table", "json", "html")
 @one_model_option
 @click.option("-t", "--task", type=TaskName(), metavar="NAME", help="Search the test images of a task.")
 @click.option("--folder", type=click.Path(path_type=Path), metavar="DIR", help="Search the images in a folder.")
-@click.option("--image", type=click.Path(path_type=Path), metavar="FILE", help="Look for what is like this image.")
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Look for what is like this image.",
+)
 @click.option("--top", type=Number(int, 1), default=24, show_default=True, help="How many to show.")
 @destination_options(*FORMATS, told="table", raw=False)
 @data_root_option
@@ -72,6 +77,7 @@ def search(
     from evalsuite.report.html.contact_sheet import contact_sheet
 
     to.chosen(FORMATS, "table")
+    words = (words or "").strip() or None
     if (words is None) == (image is None):
         raise UsageError("Say what to look for: words, or --image FILE, one of both.")
     if (task is None) == (folder is None):

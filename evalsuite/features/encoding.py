@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -97,7 +97,10 @@ class _Flight:
 
 
 class Encoder:
-    """A model on one device. `launch` and `fetch` are called in the context `used`, by one thread."""
+    """A model on one device. `launch` and `fetch` are called in the context `used`, by one thread.
+
+    cast: the weights of the model are of the precision, and autocast has nothing to do.
+    """
 
     def __init__(
         self,
@@ -106,17 +109,20 @@ class Encoder:
         precision: Precision,
         room: Room | None = None,
         lane: Lane | None = None,
+        *,
+        cast: bool = False,
     ) -> None:
         self._model = model
         self._device = device
         self._precision = precision
         self._room = room or Room()
         self._lane = lane or lane_to(device)
+        self._cast = cast
 
     @contextmanager
     def used(self) -> Iterator[None]:
         """Compute on this device. Autocast keeps the weights it has cast to half precision until the end."""
-        with inference(self._device, self._precision), self._lane.used():
+        with inference(self._device, self._precision, cast=self._cast), self._lane.used():
             yield
 
     def launch(self, batch: Batch) -> list[_Flight]:
@@ -160,7 +166,9 @@ class Encoder:
         there = self._lane.upload(images)
         start = self._lane.mark()
         with not_exiting(f"The model {self._model.info.name!r}"):
-            encoded = self._model.encode_images(there if finish is None else finish(there))
+            if finish is not None:
+                there = finish(there, DTYPES[self._precision] if self._cast else None)
+            encoded = self._model.encode_images(there)
         stored = {name: self._to_store(value, images) for name, value in encoded.items()}
         end = self._lane.mark()
         layers = {name: self._lane.download(value) for name, value in stored.items()}
@@ -274,12 +282,16 @@ def _fetch(encoder: Encoder, task: _Task, flights: Sequence[_Flight]) -> None:
 
 
 @contextmanager
-def inference(device: torch.device, precision: Precision) -> Iterator[None]:
-    """No gradients; autocast for half precisions; fp32 means TF32 off, for as long as anybody encodes.
+def inference(device: torch.device, precision: Precision, *, cast: bool = False) -> Iterator[None]:
+    """No gradients; autocast for half precisions that weights are not of; fp32 means TF32 off while anybody encodes.
 
     `no_grad` and not `inference_mode`: a network in the middle of its training may store what it computes here.
     """
-    arithmetic = exact_products() if precision == "fp32" else torch.autocast(device.type, dtype=DTYPES[precision])
+    arithmetic: AbstractContextManager[Any] = nullcontext()
+    if precision == "fp32":
+        arithmetic = exact_products()
+    elif not cast:
+        arithmetic = torch.autocast(device.type, dtype=DTYPES[precision])
     with torch.no_grad(), arithmetic, not_exiting("The model"):
         yield
 
