@@ -35,7 +35,7 @@ class Destination:
         """Return the one of `formats` that --format says, or the suffix of the file; UsageError for another suffix."""
         if self.format_name or self.target is None:
             return self.format_name or default
-        suffixes = [suffix for suffix, name in SUFFIXES.items() if name in formats]
+        suffixes = _suffixes(formats)
         if self.target.suffix.lower() not in suffixes:
             known = " or ".join(suffixes)
             raise UsageError(f"Cannot tell the format of {self.target}: end its name in {known}, or give --format.")
@@ -64,6 +64,10 @@ class Destination:
             say(note, err=True)
 
 
+def _suffixes(formats: Collection[str]) -> list[str]:
+    return [suffix for wanted in formats for suffix, name in SUFFIXES.items() if name == wanted]
+
+
 def target_option(text: str, **settings: Any) -> Callable[..., Any]:
     """Return --to, the file to write. text: of its help."""
     return click.option("--to", "target", type=click.Path(path_type=Path, dir_okay=False), help=text, **settings)
@@ -77,7 +81,7 @@ def destination_options(*formats: str, told: str, raw: bool = True, also: str = 
 
     told: which format is the default. also: what the help of --to says after the suffixes.
     """
-    suffixes = ", ".join(suffix for suffix, name in SUFFIXES.items() if name in formats)
+    suffixes = ", ".join(_suffixes(formats))
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)

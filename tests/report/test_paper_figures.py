@@ -282,7 +282,7 @@ def test_the_command_writes_what_the_suffix_says(cli: WarmCli, tmp_path: Path) -
     )
     for arguments, words in (
         (["figure", "9"], "There are: 4, 5"),
-        (["figure", "8", "--to", "8.gif"], ".svg, .png"),
+        (["figure", "8", "--to", "8.gif"], ".svg or .png"),
         (["figure", "6"], "few_shot"),
         (["figure", "8", "-m", "clip/vit-l-99"], "Did you mean"),
     ):
