@@ -205,7 +205,7 @@ def test_errors_are_raised_where_asked_and_never_numbers(results: evalsuite.Resu
     assert lines[0] == "6 of 7 results failed:" and len(lines) == 6 and lines[-1] == "  and 2 more"
     assert lines[1] == "  counting shapes zero_shot: <b>000.png</b> is truncated"
     assert not any("zero_shot" in name for name in failed.to_dict())
-    assert "error: &lt;b&gt;000.png" in failed._repr_html_()
+    assert "error: &lt;b&gt;000.png" in failed._repr_html_() and "error: <b>000.png" in repr(failed)
 
 
 def test_results_and_leaderboards_are_tables_in_a_notebook(tmp_path: Path, results: evalsuite.Results) -> None:
