@@ -31,7 +31,7 @@ from evalsuite.columns import Column, as_table, room
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
-from evalsuite.protocols import DEFAULT_PROTOCOLS, EVERY, PROTOCOLS, EvaluationProtocol, options_of, owners_of
+from evalsuite.protocols import DEFAULT_PROTOCOLS, EVERY, PROTOCOLS, EvaluationProtocol, idle, options_of
 from evalsuite.text import counted, duration
 
 if TYPE_CHECKING:
@@ -170,13 +170,12 @@ def _carry_out(jobs: list[ModelTaskJob], options: RunOptions, reporter: ConsoleR
 
 def _say_what_is_idle(chosen: Sequence[EvaluationProtocol]) -> None:
     """Name each option that was typed and that no protocol of the run reads."""
-    context, names = click.get_current_context(), {protocol.name for protocol in chosen}
-    for parameter in context.command.params:
-        owners = owners_of(str(parameter.name))
-        typed_here = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-        if typed_here and owners and names.isdisjoint(owners):
-            which = " or ".join(f"--protocol {name}" for name in owners)
-            say(f"note: {parameter.opts[0]} does nothing in this run: add {which}.", err=True)
+    context = click.get_current_context()
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    typed_here = [name for name, source in sources.items() if source is ParameterSource.COMMANDLINE]
+    for keyword, owners in idle(typed_here, chosen):
+        which = " or ".join(f"--protocol {name}" for name in owners)
+        say(f"note: --{keyword.replace('_', '-')} does nothing in this run: add {which}.", err=True)
 
 
 def _models(given: list[str], pretrained: tuple[str, ...]) -> list[str]:

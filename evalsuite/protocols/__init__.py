@@ -6,7 +6,7 @@ protocols import torch inside functions: the command line reads their options fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -34,7 +34,7 @@ EVERY = "all"
 """Stands for all protocols of this project."""
 
 __all__ = [
-    "DEFAULT_PROTOCOLS", "EVERY", "FURTHER_PROTOCOLS", "PROTOCOLS", "EvaluationProtocol", "make_protocols",
+    "DEFAULT_PROTOCOLS", "EVERY", "FURTHER_PROTOCOLS", "PROTOCOLS", "EvaluationProtocol", "idle", "make_protocols",
     "options_of",
 ]  # fmt: skip
 
@@ -45,11 +45,14 @@ def options_of(names: Sequence[str] | None = None) -> Iterator[Option]:
         yield from declared(kind.Options, kind.prefix)
 
 
-def owners_of(keyword: str) -> list[str]:
-    """Return the protocols that have the option of this keyword (`knn_k`)."""
-    return [
-        kind.name for kind in _importable() if keyword in {item.keyword for item in declared(kind.Options, kind.prefix)}
-    ]
+def idle(keywords: Iterable[str], chosen: Sequence[EvaluationProtocol]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each keyword (`knn_k`) that only protocols have which are not chosen, and these protocols."""
+    names = {protocol.name for protocol in chosen}
+    options = {kind.name: {item.keyword for item in declared(kind.Options, kind.prefix)} for kind in _importable()}
+    for keyword in keywords:
+        owners = [name for name, own in options.items() if keyword in own]
+        if owners and names.isdisjoint(owners):
+            yield keyword, owners
 
 
 def _importable() -> Iterator[type[EvaluationProtocol]]:

@@ -218,6 +218,13 @@ def test_results_and_leaderboards_are_tables_in_a_notebook(tmp_path: Path, resul
     assert board.startswith("<table>") and "<strong>100.0</strong>" in board
 
 
+def test_an_option_that_no_protocol_of_the_call_reads_is_named(
+    tmp_path: Path, task: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    evalsuite.evaluate(CountingModel(), task, "zero_shot", knn_k=3, **stores(tmp_path))
+    assert "knn_k does nothing in this call: it is of knn." in caplog.text
+
+
 def test_progress_goes_through_logging_or_bars(
     tmp_path: Path, task: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
