@@ -46,7 +46,7 @@ from evalsuite.executors.local import LocalExecutor
 from evalsuite.features.batches import MOST_WORKERS, worker_count
 from evalsuite.features.decoders import DECODERS
 from evalsuite.models.base import move
-from evalsuite.processors import processors
+from evalsuite.processors import HUGE_PAGES, processors
 from evalsuite.runner.passes import BATCH_SIZES
 from evalsuite.speed.measure import decode_rate, encode_rates, prepared
 
@@ -202,10 +202,10 @@ def peer(plan: Plan) -> dict[str, Any]:
 
 
 class Peer:
-    """CLIP_benchmark in a process of its environment, with the settings of threads that it ships with."""
+    """CLIP_benchmark in a process of its environment, with the settings of threads and memory that it ships with."""
 
     def __init__(self, environment: Path, data: Path) -> None:
-        kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        kept = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", HUGE_PAGES)}
         script = Path(__file__).with_name("peer.py")
         command = [environment / "bin" / "python", "-O", script, checkpoint(FOLDER), data]
         pipe = subprocess.PIPE

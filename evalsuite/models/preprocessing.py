@@ -60,14 +60,17 @@ class Finish:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return ([n,] channels, height, width) float32 of uint8 pixels, on their device: the bits of torchvision."""
+    def __call__(self, pixels: torch.Tensor, into: torch.Tensor | None = None) -> torch.Tensor:
+        """Return ([n,] channels, height, width) float32 of uint8 pixels, on their device: the bits of torchvision.
+
+        into: memory for them.
+        """
         import torch  # here, so that a plan can ask for fingerprints without it
 
         from evalsuite.threads import threads
 
         scale, mean, std = _constants(self, pixels.device)
-        values = torch.empty_like(pixels, dtype=torch.float32)
+        values = torch.empty_like(pixels, dtype=torch.float32) if into is None else into
         on_cpu = pixels.device.type == "cpu"
         # One image fits the caches of a core, and the steps read it there.
         apart = on_cpu and pixels.ndim == 4
