@@ -10,7 +10,7 @@ UV := $(BIN)/uv
 PROCESSES ?= 2
 PYTEST := -m pytest --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
-.PHONY: help run test coverage lint format docs docs-site bench test-lowest constraints pocket clean
+.PHONY: help run test test-gpu coverage lint format docs docs-site bench test-lowest constraints pocket clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,9 @@ test: $(BIN)/.installed-dev  ## the test suite; no network, under ten minutes on
 
 coverage: $(BIN)/.installed-dev  ## the test suite, and how much of each file its own processes ran
 	$(BIN)/python $(PYTEST) --cov $(ARGS)
+
+test-gpu: $(BIN)/.installed-dev  ## the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 lint: $(BIN)/.installed-dev  ## ruff, ruff format, mypy strict, import contracts
 	$(BIN)/ruff check .

@@ -15,8 +15,8 @@ its own, whose folder is --peer:
 (e) `two`: a run of two random models of equal preprocessing, against decoding once, both forward
 passes and the scores.
 (f) `device`: on a GPU, random ViT-B/32, B/16 and L/14 from batches in memory against the bare forward pass in half
-precision, and from photographs against the lower of that and what the processors decode. Elsewhere it runs with
---architecture, in the device's own precision.
+precision, and from photographs against the lower of that and what as many processes as there are processors decode at
+once. Elsewhere it runs with --architecture, in the device's own precision.
 
 With `--busy N`, what is timed runs next to N busy processes, and the passes of (a) alone in turn.
 """
@@ -38,7 +38,7 @@ import click
 import torch
 
 from benchmarks.busy import Neighbours, load
-from benchmarks.passes import Asked, Free, Kept, bare, bare_rate, evaluated, read, run
+from benchmarks.passes import Asked, Free, Kept, bare, bare_rate, decoded_at_once, evaluated, read, run
 from benchmarks.pictures import ARCHITECTURE, checkpoint, photographs
 from evalsuite import load_model
 from evalsuite.executors.devices import choose_precisions, parse_devices
@@ -48,7 +48,7 @@ from evalsuite.features.decoders import DECODERS
 from evalsuite.models.base import move
 from evalsuite.processors import HUGE_PAGES, processors
 from evalsuite.runner.passes import BATCH_SIZES
-from evalsuite.speed.measure import decode_rate, encode_rates, prepared
+from evalsuite.speed.measure import encode_rates, prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "benchmark"
@@ -263,21 +263,25 @@ def device(plan: Plan) -> dict[str, Any]:
     for architecture in plan.architectures or GPU_ARCHITECTURES:
         model: Any = load_model(model_name(architecture))
         image, finish = prepared(model.preprocess)
+        decoded = decoded_at_once(model.preprocess, "pillow", cores)
         move(model, where)
         precision = choose_precisions("auto", where)[0]
         encode = LocalExecutor([where], [precision]).mapping(model, precision)
-        memory, files = [], []
+        memory, files, steady = [], [], []
         for _ in range(plan.repeats):
             with plan.neighbours.busy():
                 bare_per_s = bare_rate(model, image, finish, where, size)
-                rates, _ = encode_rates(encode, image, finish, [size], 1)
-                decoded = cores * decode_rate(model.preprocess, "pillow")
+                rates, _ = encode_rates(encode, image, finish, [size], where.type, 1)
                 whole = run(model, asked)
+            bound = min(bare_per_s, decoded)
             memory.append(rates[size] / bare_per_s)
-            files.append(whole.count / whole.images / min(bare_per_s, decoded))
+            files.append(whole.count / whole.images / bound)
+            steady.append(whole.steady / bound)
         plan.say(f"  {architecture}: from memory {shown(memory)} x the bare network, {bare_per_s:,.0f} images/s")
         plan.say(f"  {architecture}: from photographs {shown(files)} x the lower of that and {decoded:,.0f} decoded")
+        plan.say(f"  {architecture}: without its beginning and end {shown(steady)} x")
         found[architecture] = {**summary("memory_over_bare", memory), **summary("files_over_bound", files)}
+        found[architecture] |= summary("steady_over_bound", steady)
         found[architecture] |= {"bare_per_s": bare_per_s, "decoded_per_s": decoded, "device": str(where)}
     return found
 

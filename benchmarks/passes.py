@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,22 +22,28 @@ from evalsuite.data.place import DataPlace
 from evalsuite.executors.devices import choose_precisions
 from evalsuite.features.batches import read_batches
 from evalsuite.features.encoding import inference
-from evalsuite.models.base import EMBEDDING, ImageTextModel, ModelInfo
+from evalsuite.models.base import EMBEDDING, ImageTextModel, ModelInfo, Preprocess
 from evalsuite.options import DecoderName
 from evalsuite.records import Result
-from evalsuite.speed.measure import rate
+from evalsuite.runner.base import Reporter
+from evalsuite.speed.measure import decode_rate, rate
+
+BARE_BATCHES = 16
+"""Batches that are given to a GPU before it is waited for."""
 
 
 @dataclass(frozen=True)
 class Pass:
     """What one zero-shot run over a test split took, loading apart.
 
-    images: seconds of decoding and encoding; total: with the texts and the scores.
+    images: seconds of decoding and encoding; total: with the texts and the scores; steady: images per second between
+    the first fifth and the last tenth, when all processes have started and none has ended.
     """
 
     images: float
     total: float
     count: int
+    steady: float
 
 
 @dataclass(frozen=True)
@@ -101,12 +110,32 @@ class Free:
 
 def run(model: Any, asked: Asked) -> Pass:
     """Evaluate a model zero-shot with stores of its own, so that nothing is there yet."""
-    (result,) = evaluated([model], asked)
+    (result,) = evaluated([model], asked, watch := Watch())
     timings = result.timings
-    return Pass(timings.images, timings.total - timings.load, timings.images_encoded)
+    return Pass(timings.images, timings.total - timings.load, timings.images_encoded, watch.steady())
 
 
-def evaluated(models: Sequence[Any], asked: Asked) -> list[Result]:
+@dataclass
+class Watch(Reporter):
+    """Remembers when how many images had been encoded."""
+
+    seen: list[tuple[float, int, int]] = field(default_factory=list)
+
+    def progress(self, what: str, done: int, total: int | None, unit: str) -> None:
+        """Remember it."""
+        if unit == "images" and total is not None:
+            self.seen.append((time.perf_counter(), done, total))
+
+    def steady(self) -> float:
+        """Return images per second in the middle of the pass."""
+        middle = [(now, done) for now, done, total in self.seen if total / 5 <= done <= 0.9 * total]
+        if len(middle) < 2:
+            return float("nan")
+        (start, few), (end, many) = middle[0], middle[-1]
+        return (many - few) / (end - start)
+
+
+def evaluated(models: Sequence[Any], asked: Asked, reporter: Reporter | None = None) -> list[Result]:
     """Return the zero-shot results of models in one run, with new stores; the pass they share counts for each."""
     with tempfile.TemporaryDirectory() as folder:
         found = evaluate(
@@ -118,6 +147,7 @@ def evaluated(models: Sequence[Any], asked: Asked) -> list[Result]:
             prompts="simple",
             output=Path(folder) / "results",
             cache_dir=Path(folder) / "cache",
+            reporter=reporter,
             **asked.keywords,
         )
     for result in found:
@@ -147,13 +177,21 @@ def bare_rate(model: Any, image: Tensor, finish: Any, device: torch.device, size
         network, images = network.half(), images.half()
 
     def once() -> int:
-        network.encode_image(images)
+        for _ in range(BARE_BATCHES if half else 1):
+            network.encode_image(images)
         if half:
             torch.cuda.synchronize(device)
-        return size
+        return size * (BARE_BATCHES if half else 1)
 
     with torch.inference_mode():
         return rate(once)
+
+
+def decoded_at_once(preprocess: Preprocess, decoder: DecoderName, processes: int) -> float:
+    """Return photographs per second of several processes that decode at once and do nothing else."""
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, context) as executor:
+        return math.fsum(executor.map(decode_rate, [preprocess] * processes, [decoder] * processes))
 
 
 @dataclass(frozen=True)

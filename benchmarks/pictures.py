@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from evalsuite.processors import processors
 
 ARCHITECTURE = "ViT-S-32"
 SIZE = (500, 375)
@@ -44,9 +48,8 @@ def photographs(folder: Path, count: int) -> Path:
     photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     widest = photos[0].height * SIZE[0] // SIZE[1]
     files = [folder / "photographs" / "test" / CLASSES[number % 2] / f"{number:05}.jpg" for number in range(count)]
-    for number, (path, share) in enumerate(zip(files, rng.uniform(0.7, 1.0, (count, 3)), strict=True)):
-        if path.is_file():
-            continue
+
+    def write(number: int, path: Path, share: Any) -> None:
         whole = photos[number % 2]
         width = int(widest * share[0])
         height = width * SIZE[1] // SIZE[0]
@@ -54,8 +57,14 @@ def photographs(folder: Path, count: int) -> Path:
         part = whole.resize(SIZE, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
         path.parent.mkdir(parents=True, exist_ok=True)
         part.save(path, quality=QUALITY)
+
+    shares = rng.uniform(0.7, 1.0, (count, 3))
+    with ThreadPoolExecutor(processors()) as threads:
+        missing = [number for number, path in enumerate(files) if not path.is_file()]
+        list(threads.map(lambda number: write(number, files[number], shares[number]), missing))
+    kept = set(files)
     for path in (folder / "photographs").rglob("*.jpg"):
-        if path not in files:
+        if path not in kept:
             path.unlink()
     for name in CLASSES:
         (folder / "photographs" / "train" / name).mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,8 @@ FLOOR = float(np.finfo(np.float32).eps)
 """Probabilities below count as this: the resolution of stored scores, where scikit-learn's log_loss cuts them, too."""
 
 SHARPEST = 1e4
-"""Logits are multiplied with at most this over their mean spread: from there on a softmax is one and zeros."""
+"""Logits are multiplied with at most this over the mean gap of the best two: from there on a softmax is one and zeros.
+Others may be out of reach: a class without a training image has no logit to speak of."""
 
 Link = Literal["softmax", "sigmoid"]
 """How logits become probabilities: of one class among all, or of each class against the rest."""
@@ -109,10 +110,10 @@ def fit_temperature(logits: Scores, labels: Labels, link: Link) -> float | None:
     """
     from scipy.optimize import brentq
 
-    spread = float(np.ptp(logits, axis=1).mean()) if len(labels) else 0.0
-    if spread == 0:
+    gap = float(np.diff(np.partition(logits, -2, axis=1)[:, -2:]).mean()) if len(labels) else 0.0
+    if gap == 0:
         return None
-    low, high = (float(np.log(factor / spread)) for factor in (1 / SHARPEST, SHARPEST))
+    low, high = (float(np.log(factor / gap)) for factor in (1 / SHARPEST, SHARPEST))
 
     def slope(exponent: float) -> float:
         return _slope(logits, labels, link, float(np.exp(exponent)))

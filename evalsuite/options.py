@@ -65,7 +65,10 @@ class Option:
             if isinstance(value, bool) and self.kind is not bool:  # it would become 1
                 raise UsageError(f"{self.flag} {value}: {self._wanted()}.")
             if self.several:
-                return TypeAdapter(tuple[kind, ...]).validate_python(listed(value))
+                several = listed(value)
+                if self.bounds and not several:
+                    raise UsageError(f"{self.flag} is empty: {self._wanted()}.")
+                return TypeAdapter(tuple[kind, ...]).validate_python(several)
             return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
             shown = ",".join(map(str, listed(value))) if self.several else value

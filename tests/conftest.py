@@ -27,6 +27,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARED = Path(os.environ.get("EVALSUITE_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs of this machine from tests that do not ask for one: what they expect is the CPU's, bit for bit."""
+    if "gpu" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name bytes by their argument: a gzip holds the second it was made in, and workers must agree on the names."""
     return argname if isinstance(val, bytes) else None

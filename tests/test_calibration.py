@@ -73,6 +73,12 @@ def test_the_temperature_is_the_most_likely_one(link: str) -> None:
         assert after["ece"] < before["ece"] / 3 and after["nll"] < before["nll"] and after["brier"] < before["brier"]
 
 
+def test_a_class_out_of_reach_does_not_change_the_temperature() -> None:
+    logits, labels = problem(n=500)
+    absent = np.c_[logits, np.full(len(logits), -1e30)]
+    assert fit_temperature(absent, labels, "softmax") == pytest.approx(fit_temperature(logits, labels, "softmax"))
+
+
 def test_there_is_no_best_temperature_where_all_is_right_or_nothing_better_than_chance() -> None:
     labels = np.arange(30) % 3
     assert fit_temperature(np.eye(3)[labels], labels, "softmax") is None

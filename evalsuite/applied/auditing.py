@@ -111,6 +111,8 @@ def audit(
     for a task that cannot be audited, and where label errors are asked for without cleanlab.
     """
     _check(task, label_errors)
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise UsageError(f"--threshold {threshold:g}: a cosine is between -1 and 1.")
     options = replace(options, log_samples=True)
     (job,) = prepare([model], [task], protocols, options, place, reporter)
     try:
@@ -199,22 +201,24 @@ def _scores(job: ModelTaskJob, result: Result, folds: Sequence[AuditedFold]) -> 
     difference = None if clean is None else bootstrap_left_out(metric, parts, seed=seed)
     p = None
     if metric.is_accuracy and clean is not None and overlap is not None:
-        right = round(sum(_right(task, part) for part in parts))
-        p = exceeding(right, overlap.n, clean.value)
+        n = len(np.unique(np.concatenate([part.units[~part.kept] for part in parts])))  # not once for each fold
+        p = exceeding(round(overlap.value * n), n, clean.value)
     return PartialScores(result.protocol, result.metric, clean, overlap, difference, p)
 
 
 def _kept(logged: LoggedSamples, folds: Sequence[AuditedFold]) -> list[KeptScores]:
     """Return the scores of each fold that a protocol has scored, with the test samples that are no duplicates.
 
-    Where the folds share a test split that it scores once, a duplicate of any fold is one.
+    It may score each fold several times, one after the other (few-shot probes, for each draw). Where the folds share a
+    test split that it scores once, a duplicate of any fold is one.
     """
     numbers = np.unique(logged.folds)
     _, units = np.unique(logged.ids, return_inverse=True)
+    times, more = divmod(len(numbers), len(folds))
     found = []
-    for number in numbers:
+    for place, number in enumerate(numbers):
         rows = logged.folds == number
-        own = [folds[number]] if len(numbers) == len(folds) else folds
+        own = folds if more else [folds[place // times]]
         kept = np.all([fold.kept(logged.ids[rows]) for fold in own], axis=0)
         found.append(KeptScores(logged.scores[rows], logged.labels[rows], kept, units[rows]))
     return found
@@ -234,12 +238,6 @@ def _metric(
         return main_metric(task, chosen, seed)
     except EvalsuiteError:  # such as ROC AUC of one class
         return None
-
-
-def _right(task: TaskSpec, part: KeptScores) -> float:
-    """Return how many samples of the overlap are right."""
-    out = ~part.kept
-    return float(METRICS.get(task.metric).compute(part.scores[out], part.labels[out])) * int(out.sum())
 
 
 def _label_errors(job: ModelTaskJob, train: Images, layer: str, reporter: Reporter) -> LabelErrors:

@@ -65,11 +65,11 @@ def open_images(paths: Sequence[Path]) -> Pool:
     if not files:
         where, known = ", ".join(map(str, paths)), ", ".join(sorted(image_extensions()))
         raise UsageError(f"There is no image in {where or 'nothing'}. Known are files that end in {known}.")
-    whole = [file.absolute() for file in dict.fromkeys(files)]
+    whole = {file.parent.resolve() / file.name for file in files}  # one file has one name, however it was typed
     # The root is what features are stored under: that of a folder stays when images are added to it.
-    folders = [path.absolute() for path in paths] if len(paths) == 1 and paths[0].is_dir() else []
+    folders = [path.resolve() for path in paths] if len(paths) == 1 and paths[0].is_dir() else []
     root = Path(os.path.commonpath(folders or [file.parent for file in whole]))
-    ids = sorted({file.relative_to(root).as_posix() for file in whole})
+    ids = sorted(file.relative_to(root).as_posix() for file in whole)
     raw = raw_pool_from_files(root, ids, [0] * len(ids))
     return Pool(
         name=LOOSE,

@@ -15,7 +15,7 @@ from evalsuite.columns import Column, as_table
 from evalsuite.data.base import Pool
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, UsageError
-from evalsuite.models.base import EMBEDDING
+from evalsuite.models.base import EMBEDDING, PENULTIMATE
 from evalsuite.nearest import Neighbours, merged, nearest
 from evalsuite.options import RunOptions
 from evalsuite.protocols.zero_shot import ZeroShot
@@ -113,19 +113,24 @@ def _labels(task: TaskSpec, pool: Pool) -> Sequence[str]:
 def search(
     session: ModelSession, query: str | Path, within: Collection, top: int, options: RunOptions, reporter: Reporter
 ) -> Found:
-    """Return the images with the highest cosine to words, or to an image, in the space that both share.
+    """Return the images with the highest cosine to words, or to an image, in the space that images and texts share.
+
+    A model without such a space compares images by its penultimate layer.
 
     UsageError where a model without text encoder is asked by words.
     """
     if isinstance(query, Path):
         asked = open_images([query])
-        wanted = encode(session, LOOSE, asked, range(len(asked)), options, reporter).read(EMBEDDING)
+        encoded_query = encode(session, LOOSE, asked, range(len(asked)), options, reporter)
+        # A classifier has no space that images share with texts; images alone can be compared in another.
+        layer = EMBEDDING if EMBEDDING in encoded_query.features.layers() else PENULTIMATE
+        wanted = encoded_query.read(layer)
     elif session.has_text():
-        wanted = session.embed_texts([query]).embedding
+        layer, wanted = EMBEDDING, session.embed_texts([query]).embedding
     else:
         raise UsageError(f"The model {session.name!r} has no text encoder: look for an image with --image FILE.")
     encoded = within.encoded
-    found = nearest_stored(wanted.to(session.device), *encoded.mapped(EMBEDDING), top)
+    found = nearest_stored(wanted.to(session.device), *encoded.mapped(layer), top)
     rows = [encoded.rows[int(place)] for place in found.rows[0]]
     hits = [
         Hit(float(similarity), encoded.pool.ids[row], within.labels[row] if within.labels else "")

@@ -23,7 +23,7 @@ from evalsuite.cli.predict import encoding_options, one_model_option
 from evalsuite.cli.tables import emit, written_options
 from evalsuite.cli.terminal import say
 from evalsuite.data.place import DataPlace
-from evalsuite.errors import UsageError
+from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.options import RunOptions, build, declared
 from evalsuite.text import printable
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from evalsuite.records import Result
     from evalsuite.results.bias_tables import BiasPaper
+    from evalsuite.runner.job import ModelTaskJob
 
 RUN = ("output", "limit", "prompts", "overwrite", "verify", "download")
 """Options of a run that this command has, too."""
@@ -110,20 +111,28 @@ def _measured(
     from evalsuite.api import prepare
     from evalsuite.cli.progress import make_reporter
     from evalsuite.protocols import make_protocols
+    from evalsuite.protocols.base import unsuited
     from evalsuite.report.bias import BIAS
     from evalsuite.runner.loop import run_jobs
 
-    index = task_index(include_paths)
-    results: list[Result] = []
-    protocols = ["zero_shot", *(["linear_probe"] if probes else [])]
-    for names, tasks in (([BIAS], [paper.task]), (protocols, list(paper.sets.values()))):
-        with make_reporter() as reporter:  # it counts the results of one run
-            place = build(DataPlace, keywords, progress=reporter)
-            jobs = prepare([model], index.select(tasks), make_protocols(names, {}, {}), options, place, reporter)
-            results += run_jobs(jobs, options, reporter)
-        if any(result.status == "error" for result in results):  # the sets have the same images
-            break
-    return results
+    tasks = task_index(include_paths).select(paper.tasks)
+    protocols = make_protocols([BIAS, "zero_shot", *(["linear_probe"] if probes else [])], {}, {})
+    with make_reporter() as reporter:
+        place = build(DataPlace, keywords, progress=reporter)
+        jobs = prepare([model], tasks, protocols, options, place, reporter)
+        for job in jobs:
+            job.protocols = [one for one in job.protocols if unsuited(one, job.task.task) is None]
+        if not _has_images(jobs[0]):  # nor have the sets, which share them: it is said once for each protocol
+            jobs = jobs[: 2 if probes else 1]
+        return run_jobs(jobs, options, reporter)
+
+
+def _has_images(job: ModelTaskJob) -> bool:
+    try:
+        job.task.folds(training=False)
+    except EvalsuiteError:
+        return False
+    return True
 
 
 def _complain(results: Sequence[Result], model: str, probes: bool) -> list[Result]:

@@ -116,6 +116,8 @@ def _by(head: Path | None, task: str | None, classes: str | None, folders: tuple
         return read_head(head)
     if task is not None:
         spec = task_index(folders).load(task)
+        if not spec.class_list:
+            raise UsageError(f"The task {task} has captions and no classes: name classes by --classes A,B,C.")
         return Classes(spec.class_list, spec.prompt_spec.templates)
     names = [name.strip() for name in (classes or "").split(",") if name.strip()]
     if len(set(names)) < 2:

@@ -39,7 +39,12 @@ from evalsuite.text import counted
 @one_model_option
 @click.option("-t", "--task", type=TaskName(), metavar="NAME", help="Search the test images of a task.")
 @click.option("--folder", type=click.Path(path_type=Path), metavar="DIR", help="Search the images in a folder.")
-@click.option("--image", type=click.Path(path_type=Path), metavar="FILE", help="Look for what is like this image.")
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Look for what is like this image.",
+)
 @click.option("--top", type=click.IntRange(1), default=24, show_default=True, help="How many to show.")
 @click.option(
     "--format", "format_name", type=click.Choice(["table", "json", "html"]), help="[default: by the suffix of --to]"
@@ -74,6 +79,7 @@ def search(
     from evalsuite.cli.progress import make_reporter
     from evalsuite.report.html.contact_sheet import contact_sheet
 
+    words = (words or "").strip() or None
     if (words is None) == (image is None):
         raise UsageError("Say what to look for: words, or --image FILE, one of both.")
     if (task is None) == (folder is None):

@@ -10,7 +10,7 @@ import torch
 
 from evalsuite.features.encoding import Encoder, MapBatches, Precision, Room, encode_over
 from evalsuite.models.base import ImageModel, move
-from evalsuite.models.modules import compiled
+from evalsuite.models.modules import compiled, halved
 
 
 class LocalExecutor:
@@ -35,12 +35,17 @@ class LocalExecutor:
 
     def mapping(self, model: ImageModel, precision: Precision) -> MapBatches:
         """Return the function that encodes batches with `model`, which is on the first device."""
+        half = halved(model) if precision == "fp16" else None
+        model = half or model
         replicas = [model, *(_copy_to(model, device) for device in self.devices[1:])]
         if self._compile:
             replicas = [compiled(replica) for replica in replicas]
         room = Room(self._note)
-        placed = zip(replicas, self.devices, strict=True)
-        return partial(encode_over, [Encoder(replica, device, precision, room) for replica, device in placed])
+        encoders = [
+            Encoder(replica, device, precision, room, cast=half is not None)
+            for replica, device in zip(replicas, self.devices, strict=True)
+        ]
+        return partial(encode_over, encoders)
 
     def close(self) -> None:
         """Nothing is held between passes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -97,7 +97,10 @@ class _Flight:
 
 
 class Encoder:
-    """A model on one device. `launch` and `fetch` are called in the context `used`, by one thread."""
+    """A model on one device. `launch` and `fetch` are called in the context `used`, by one thread.
+
+    cast: the weights of the model are of the precision, and autocast has nothing to do.
+    """
 
     def __init__(
         self,
@@ -106,19 +109,22 @@ class Encoder:
         precision: Precision,
         room: Room | None = None,
         lane: Lane | None = None,
+        *,
+        cast: bool = False,
     ) -> None:
         self._model = model
         self._device = device
         self._precision = precision
         self._room = room or Room()
         self._lane = lane or lane_to(device)
+        self._cast = cast
         self._floats: torch.Tensor | None = None
 
     @contextmanager
     def used(self) -> Iterator[None]:
         """Compute on this device. Autocast keeps the weights it has cast to half precision until the end."""
         try:
-            with inference(self._device, self._precision), self._lane.used():
+            with inference(self._device, self._precision, cast=self._cast), self._lane.used():
                 yield
         finally:
             self._floats = None
@@ -172,15 +178,16 @@ class Encoder:
         return _Flight(layers, start, end, self._lane.landing())
 
     def _finished(self, pixels: torch.Tensor, finish: Finish) -> torch.Tensor:
-        """Return the float32 images: on a CPU, which is done with the last ones, in their memory.
+        """Return the images as the model reads them: on a CPU, which is done with the last ones, in their memory.
 
         New memory takes the system half as long as the arithmetic.
         """
+        dtype = DTYPES[self._precision] if self._cast else None
         if self._device.type != "cpu":
-            return finish(pixels)
+            return finish(pixels, dtype)
         if self._floats is None or self._floats.shape[1:] != pixels.shape[1:] or len(self._floats) < len(pixels):
             self._floats = torch.empty(pixels.shape)
-        return finish(pixels, self._floats[: len(pixels)])
+        return finish(pixels, dtype, self._floats[: len(pixels)])
 
     def _to_store(self, value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Bring features to the type that is stored: fp16 stays so, everything else is float32 (numpy has no bf16)."""
@@ -290,12 +297,16 @@ def _fetch(encoder: Encoder, task: _Task, flights: Sequence[_Flight]) -> None:
 
 
 @contextmanager
-def inference(device: torch.device, precision: Precision) -> Iterator[None]:
-    """No gradients; autocast for half precisions; fp32 means TF32 off, for as long as anybody encodes.
+def inference(device: torch.device, precision: Precision, *, cast: bool = False) -> Iterator[None]:
+    """No gradients; autocast for half precisions that weights are not of; fp32 means TF32 off while anybody encodes.
 
     `no_grad` and not `inference_mode`: a network in the middle of its training may store what it computes here.
     """
-    arithmetic = exact_products() if precision == "fp32" else torch.autocast(device.type, dtype=DTYPES[precision])
+    arithmetic: AbstractContextManager[Any] = nullcontext()
+    if precision == "fp32":
+        arithmetic = exact_products()
+    elif not cast:
+        arithmetic = torch.autocast(device.type, dtype=DTYPES[precision])
     with torch.no_grad(), arithmetic, not_exiting("The model"):
         yield
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -67,10 +67,8 @@ class HostLane:
         """Nothing to wait for."""
 
     def download(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the features; a part of something larger (tokens, the images themselves) is copied out of it."""
-        found = features.contiguous()
-        whole = found.untyped_storage().nbytes() == found.numel() * found.element_size()
-        return found if whole else found.clone()
+        """Return the features, in memory of their own."""
+        return _alone(features)
 
     def mark(self) -> float:
         """Return the time now, in seconds."""
@@ -94,15 +92,21 @@ class HostLane:
 class CudaLane:
     """The way to a GPU: images come, and features go, on streams of their own while the device computes."""
 
+    _spare: ClassVar[dict[torch.device, list[tuple[Any, Any, Any]]]] = {}
+
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        # torch has no types for streams and events.
-        cuda: Any = torch.cuda
-        self._coming, self._compute, self._going = (cuda.Stream(device) for _ in range(3))
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Compute on the stream of this lane, after what was launched before: the weights may still be coming."""
+        """Compute on the stream of this lane, after what was launched before: the weights may still be coming.
+
+        The streams are used again: for each that has multiplied, cuBLAS keeps some of the device's memory.
+        """
+        spare = self._spare.setdefault(self._device, [])
+        cuda: Any = torch.cuda  # torch has no types for streams and events
+        streams = spare.pop() if spare else tuple(cuda.Stream(self._device) for _ in range(3))
+        self._coming, self._compute, self._going = streams
         before = torch.cuda.current_stream(self._device)
         self._compute.wait_stream(before)
         try:
@@ -110,6 +114,7 @@ class CudaLane:
                 yield
         finally:
             before.wait_stream(self._compute)
+            spare.append(streams)
 
     def upload(self, images: torch.Tensor) -> torch.Tensor:
         """Copy from pinned memory, through some of torch's own where the images are in none."""
@@ -125,7 +130,9 @@ class CudaLane:
         self._coming.synchronize()
 
     def download(self, features: torch.Tensor) -> torch.Tensor:
-        """Copy into pinned memory."""
+        """Copy into pinned memory, unless the model has brought them to the CPU itself."""
+        if features.device.type == "cpu":
+            return _alone(features)
         here = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
         self._going.wait_stream(self._compute)
         with torch.cuda.stream(self._going):
@@ -171,6 +178,13 @@ def pinned(memory: torch.Tensor, kind: str) -> Iterator[None]:
     finally:
         if done:
             runtime.cudaHostUnregister(memory.data_ptr())
+
+
+def _alone(features: torch.Tensor) -> torch.Tensor:
+    """Return features; a part of something larger (tokens, the images themselves) is copied out of it."""
+    found = features.contiguous()
+    whole = found.untyped_storage().nbytes() == found.numel() * found.element_size()
+    return found if whole else found.clone()
 
 
 def _recorded(stream: Any) -> Any:

@@ -154,7 +154,8 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     computes here (rotary tables, say), and inference tensors could not be trained with later.
     """
     training = [part for part in module.modules() if part.training]
-    module.eval()
+    if training:  # setting it takes longer than a GPU needs for a batch of a small network
+        module.eval()
     try:
         with torch.no_grad():
             yield

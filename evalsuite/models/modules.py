@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
@@ -15,11 +16,13 @@ from evalsuite.errors import ModelError, UsageError
 from evalsuite.models.base import EMBEDDING, ImageModel, ModelInfo, Preprocess
 from evalsuite.models.identity import fingerprint, glance, readable, state_digest
 from evalsuite.models.layers import (
+    PROJECTING_TOWERS,
     LayerFunction,
     ReadLayers,
     activations,
     chosen_activation,
     convolutional,
+    kind_of_tower,
     layer_function,
     layer_sizes,
     undisturbed,
@@ -251,6 +254,23 @@ def device_of_live(model: ImageModel) -> torch.device | None:
     return None if parameter is None else parameter.device
 
 
+def halved(model: ImageModel) -> ImageModel | None:
+    """Return the model with a copy of its image tower that is fp16 throughout, as OpenAI's code runs CLIP on a GPU.
+
+    None where the tower is no vision transformer of CLIP: autocast knows better what other networks need.
+    """
+    tower = getattr(model.module, "visual", None) if isinstance(model, TorchImageModel) else None
+    if not isinstance(model, TorchImageModel) or kind_of_tower(tower) not in PROJECTING_TOWERS or tower is None:
+        return None
+    if any(buffer.is_floating_point() for buffer in tower.buffers()):
+        return None
+    # The copy is given its weights: it never takes the memory of float32 ones.
+    weights = {id(value): nn.Parameter(value.detach().half(), requires_grad=False) for value in tower.parameters()}
+    module = copy.copy(model.module)
+    module._modules = {**module._modules, "visual": copy.deepcopy(tower, weights)}
+    return replace(model, module=module)
+
+
 def compiled(model: ImageModel) -> ImageModel:
     """Return the model with its network compiled by torch; one that is no torch module stays as it is."""
     if not isinstance(model, TorchImageModel):
@@ -278,9 +298,7 @@ def bare(module: nn.Module) -> nn.Module:
 
 def image_parameters(module: nn.Module) -> int:
     """Count the parameters of the image encoder: without a text tower, without a classifier of timm."""
-    encoder: Any = module
-    if isinstance(getattr(module, "visual", None), nn.Module):
-        encoder = module.visual
+    encoder: Any = _image_encoder(module)
     total = sum(parameter.numel() for parameter in encoder.parameters())
     classifier = encoder.get_classifier() if hasattr(encoder, "get_classifier") else None
     if isinstance(classifier, nn.Module):
@@ -288,9 +306,14 @@ def image_parameters(module: nn.Module) -> int:
     return int(total)
 
 
+def _image_encoder(module: nn.Module) -> nn.Module:
+    tower = getattr(module, "visual", None)
+    return tower if isinstance(tower, nn.Module) else module
+
+
 def _as_parameters(batch: torch.Tensor, module: nn.Module) -> torch.Tensor:
     """Bring a batch to the device and the precision of the network."""
-    for parameter in module.parameters():
+    for parameter in _image_encoder(module).parameters():
         if parameter.is_floating_point():
             return batch.to(parameter.device, parameter.dtype)
     return batch

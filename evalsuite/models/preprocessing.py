@@ -7,7 +7,6 @@ quarter of the bytes, and the device does the rest with the same arithmetic (`Re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -60,26 +59,44 @@ class Finish:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
-    def __call__(self, pixels: torch.Tensor, into: torch.Tensor | None = None) -> torch.Tensor:
-        """Return ([n,] channels, height, width) float32 of uint8 pixels, on their device: the bits of torchvision.
+    def __call__(
+        self, pixels: torch.Tensor, dtype: torch.dtype | None = None, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return ([n,] channels, height, width) of uint8 pixels, on their device: the bits of torchvision.
 
-        into: memory for them.
+        dtype: what the float32 values are rounded to in the end. into: memory on the CPU for the float32 values.
         """
         import torch  # here, so that a plan can ask for fingerprints without it
 
         from evalsuite.threads import threads
 
         scale, mean, std = _constants(self, pixels.device)
+        if pixels.device.type != "cpu":
+            return _in_few_passes(pixels, scale, mean, std, dtype or torch.float32)
         values = torch.empty_like(pixels, dtype=torch.float32) if into is None else into
-        on_cpu = pixels.device.type == "cpu"
-        # One image fits the caches of a core, and the steps read it there.
-        apart = on_cpu and pixels.ndim == 4
-        with threads(1) if on_cpu else nullcontext():
-            for part, made in zip(pixels, values, strict=True) if apart else [(pixels, values)]:
+        with threads(1):
+            # One image fits the caches of a core, and the steps read it there.
+            for part, made in zip(pixels, values, strict=True) if pixels.ndim == 4 else [(pixels, values)]:
                 made.copy_(part).div_(scale)
                 if mean is not None and std is not None:
                     made.sub_(mean).div_(std)
-        return values
+        return values if dtype is None else values.to(dtype)
+
+
+def _in_few_passes(
+    pixels: torch.Tensor,
+    scale: torch.Tensor,
+    mean: torch.Tensor | None,
+    std: torch.Tensor | None,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """Convert while dividing: on a GPU, each pass over the images takes as long as it reads and writes."""
+    import torch
+
+    values = torch.div(pixels, scale)
+    if mean is None or std is None:
+        return values.to(dtype)
+    return torch.div(values.sub_(mean), std, out=torch.empty_like(pixels, dtype=dtype))
 
 
 @lru_cache

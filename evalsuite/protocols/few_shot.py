@@ -27,6 +27,7 @@ from evalsuite.text import counted, shortened
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
     from evalsuite import probe
     from evalsuite.protocols.training import Labelled
@@ -139,7 +140,7 @@ class FewShot(TrainedSplits):
         fold, what = given.folds[number], in_fold("few-shot", number, len(given.folds))
         problem = _Problem.of(given, labelled(given, fold, self.layer), given.read(fold.test, self.layer))
         images = self._possible(problem.known, what, warnings)
-        warnings += absent_classes(given, problem.known.samples.labels, what)
+        warnings += absent_classes(given, _drawn_from(problem.known), what)
         found: dict[int, list[_Fitted]] = {k: [] for k in images}
         for seed in range(self.options.seeds):
             draw = Draw.of(problem.known, given.seed + seed)
@@ -160,8 +161,7 @@ class FewShot(TrainedSplits):
     def _possible(self, known: Labelled, what: str, warnings: list[str]) -> list[int]:
         """Return the numbers of images that at least one class has, rising; warnings: the others are added."""
         images = sorted(set(self.options.images))
-        labels = known.samples.labels[known.fit] if known.official else known.samples.labels
-        most = int(np.bincount(labels).max())
+        most = int(np.bincount(_drawn_from(known)).max())
         possible = [k for k in images if k <= most]
         if not possible:
             raise EvalsuiteError(
@@ -266,6 +266,12 @@ class Draw:
         return Drawn(np.concatenate(fit), np.concatenate(val), short)
 
 
+def _drawn_from(known: Labelled) -> NDArray[np.int64]:
+    """Return the labels of the images that may be fitted: of train alone, where there is a validation split."""
+    labels: NDArray[np.int64] = known.samples.labels
+    return labels[known.fit] if known.official else labels
+
+
 def _shot(images: int, fitted: Sequence[Sequence[_Fitted]]) -> Shot:
     """Return what was found with so many images. fitted: by fold and seed."""
     values = np.array([[one.value for one in seeds] for seeds in fitted]).mean(axis=0)
@@ -280,7 +286,8 @@ def _shot(images: int, fitted: Sequence[Sequence[_Fitted]]) -> Shot:
 
 def _too_few(given: ProtocolInput, drawn: Drawn, images: int, what: str) -> str:
     names = [given.task.class_keys[number] for number in drawn.short]
+    few, classes = counted(images, "image"), counted(len(names), "class")
     return (
-        f"{what}: {counted(len(names), 'class')} of {len(given.task.class_keys)} have fewer than {images} images to "
-        f"fit and {min(images, MOST_VALIDATION)} to choose lambda by, and give what they have: {shortened(names)}."
+        f"{what}: of {classes} of {len(given.task.class_keys)} there are fewer than {few} to fit and "
+        f"{min(images, MOST_VALIDATION)} to choose lambda by; all are taken: {shortened(names)}."
     )

@@ -49,6 +49,11 @@ class BiasLine:
     cells: Mapping[str, Share]
     partial: bool = False
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is counted here, and not printed in the paper."""
+        return any(cell.n is not None for cell in self.cells.values())
+
 
 @dataclass(frozen=True)
 class BiasTable:

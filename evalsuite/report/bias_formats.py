@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
@@ -13,6 +13,11 @@ from evalsuite.results.numbers import PARTIAL
 
 COLUMNS = ("table", "what", "of", "group", "percent", "low", "high", "n", "least", "most", "partial")
 """Columns of the table for programs, a line for each share; percent. least, most: over the templates."""
+
+FEW = 4
+"""Groups that have a column each in Markdown; of more, each has a row: a table stays at about 100 characters."""
+
+INTERVAL, RANGE = "99.5 % interval", "over templates"
 
 NOTHING = "There are no numbers of bias: evalsuite bias -m MODEL measures them.\n"
 
@@ -51,18 +56,43 @@ def text_rows(table: BiasTable) -> Iterator[list[str]]:
         mark = PARTIAL if line.partial else ""
         yield [line.what, line.of, *(f"{value}{mark}" for value in _cells(table, line, _percent))]
         if any(cell.interval for cell in line.cells.values()):
-            yield ["", "99.5 % interval", *_cells(table, line, _interval)]
+            yield ["", INTERVAL, *_cells(table, line, _interval)]
         if any(cell.least is not None for cell in line.cells.values()):
-            yield ["", "over templates", *_cells(table, line, _range)]
+            yield ["", RANGE, *_cells(table, line, _range)]
 
 
 def _grid(table: BiasTable) -> str:
-    header = ["", "", *table.columns]
+    if len(table.columns) <= FEW:
+        return _markdown(["", "", *table.columns], list(text_rows(table)), 2)
+    printed = {line.what: line for line in table.lines if not line.is_measured}
+    measured = [line for line in table.lines if line.is_measured]
+    beside = {line.what for line in measured}
+    lines = [*measured, *(line for what, line in printed.items() if what not in beside)]
+    rows = [row for line in lines for row in _tall(line, table, printed.get(line.what, line))]
+    header = ["", "", "", "%", INTERVAL, RANGE, "printed"]
+    kept = [place for place in range(len(header)) if any(row[place] not in ("", MISSING) for row in rows)]
+    return _markdown([header[place] for place in kept], [[row[place] for place in kept] for row in rows], 3)
+
+
+def _tall(line: BiasLine, table: BiasTable, printed: BiasLine) -> Iterator[list[str]]:
+    """Yield a row for each group of a line; the first says what it is of, the last column what the paper printed."""
+    named = [line.what, line.of]
+    for column in table.columns:
+        cell, other = line.cells.get(column), None if printed is line else printed.cells.get(column)
+        if cell is not None or other is not None:
+            own = (_percent(cell), _interval(cell), _range(cell)) if cell else (MISSING,) * 3
+            mark = PARTIAL if cell and line.partial else ""
+            yield [*named, column, f"{own[0]}{mark}", *own[1:], _percent(other) if other else MISSING]
+            named = ["", ""]
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
+    """Return a table of Markdown; words: columns at its left that are none of numbers."""
     return tabulate(
-        [list(map(markdown_cell, row)) for row in text_rows(table)],
+        [list(map(markdown_cell, row)) for row in rows],
         headers=list(map(markdown_cell, header)),
         tablefmt="github",
-        colalign=["left"] * 2 + ["right"] * len(table.columns),
+        colalign=["left"] * words + ["right"] * (len(header) - words),
         disable_numparse=True,
     )
 

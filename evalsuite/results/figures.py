@@ -84,12 +84,14 @@ class Recalls(Strict):
 
 
 class RetrievalRow(Strict):
-    """The recalls of one model."""
+    """The recalls of one model, on one task or on both. where: papers that print the same, for rows of others."""
 
     slug: str
     model: str
-    flickr30k: Recalls
-    coco_captions: Recalls
+    protocol: Literal["retrieval", "fine_tuned"] = "retrieval"
+    where: str = ""
+    flickr30k: Recalls | None = None
+    coco_captions: Recalls | None = None
 
 
 class RetrievalTable(Strict):
@@ -106,19 +108,19 @@ class RetrievalTable(Strict):
         """Yield every recall as a number of its own, named as the records here name them."""
         for row in self.rows:
             for task in ("flickr30k", "coco_captions"):
-                for side in ("text", "image"):
-                    recalls: tuple[float, ...] = getattr(getattr(row, task), side)
-                    for k, recall in zip(CUTOFFS, recalls, strict=True):
+                recalls: Recalls | None = getattr(row, task)
+                for side, values in recalls.model_dump().items() if recalls else ():
+                    for k, recall in zip(CUTOFFS, values, strict=True):
                         yield Number(
                             model=row.slug,
                             name=row.model,
-                            protocol="retrieval",
+                            protocol=row.protocol,
                             task=task,
                             metric=f"{side}_recall_at_{k}",
                             value=recall / 100,
                             is_main=False,
                             origin=Origin("published", self.name, self.origin),
-                            source=self.citation,
+                            source=f"{self.citation}; {row.where}" if row.where else self.citation,
                         )
 
 

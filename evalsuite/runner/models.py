@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +39,9 @@ from evalsuite.options import CacheMode
 from evalsuite.results.store import file_slug
 from evalsuite.runner.base import Executor, RowsExecutor
 from evalsuite.runner.known_models import RUN_KEY_DIGITS, KnownModel
+
+ARITHMETIC: Mapping[Precision, str] = {"fp16": "fp16, CLIP's transformers without autocast"}
+"""What stored features are kept under, where that is not the name of the precision alone: how it is computed counts."""
 
 
 @dataclass(frozen=True)
@@ -324,7 +327,8 @@ class ModelSession:
         return known
 
     def _known_at(self, precision: Precision, fingerprint: str, not_described: Sequence[str]) -> KnownModel:
-        key = hashlib.sha256(":".join((fingerprint, precision, *self._variant)).encode()).hexdigest()
+        parts = fingerprint, ARITHMETIC.get(precision, precision), *self._variant
+        key = hashlib.sha256(":".join(parts).encode()).hexdigest()
         given = self._digest_given if self._resolved.backend == "features" else None
         if not_described or self._cache == "off":
             alone = atomic.temporary_name(self._place.cache_dir / FEATURES)

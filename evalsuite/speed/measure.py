@@ -19,6 +19,7 @@ from evalsuite.features.batches import Batch
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.decoders import DECODERS
 from evalsuite.features.encoding import MapBatches
+from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Samples, Unreadable
 from evalsuite.models.base import PENULTIMATE, Preprocess
 from evalsuite.models.preprocessing import Finish, understood
@@ -52,7 +53,7 @@ def measure(session: ModelSession, batch_size: int, say: Callable[[str], None]) 
     image, finish = prepared(loaded.model.preprocess)
     say(f"{session.slug}: encoding")
     sizes = sorted({max(1, batch_size // 16), max(1, batch_size // 4), batch_size})
-    encode, dim = encode_rates(loaded.encode_batches, image, finish, sizes, session.devices)
+    encode, dim = encode_rates(loaded.encode_batches, image, finish, sizes, session.device.type, session.devices)
     say(f"{session.slug}: texts and the probe")
     texts = rate(partial(_encode_texts, session)) if session.has_text() else None
     return Speed(
@@ -91,9 +92,12 @@ def decode_rate(preprocess: Preprocess, decoder: DecoderName) -> float:
 
 
 def encode_rates(
-    encode: MapBatches, image: torch.Tensor, finish: Finish | None, sizes: Sequence[int], devices: int
+    encode: MapBatches, image: torch.Tensor, finish: Finish | None, sizes: Sequence[int], kind: str, devices: int
 ) -> tuple[dict[int, float], int]:
-    """Return images per second by batch size, on all devices, and the dimension of the layer that a probe reads."""
+    """Return images per second by batch size, on all devices, and the dimension of the layer that a probe reads.
+
+    kind: of the devices ("cuda"), which decides whether the images lie in pinned memory, as those of a pass do.
+    """
     found: dict[int, float] = {}
     dim = 0
     for size in sizes:
@@ -101,12 +105,13 @@ def encode_rates(
             break
         images = image.expand(size, *image.shape).contiguous()
         batch = Batch(images, list(range(size)), [Stamp(0, 0, "")] * size, finish)
-        started = time.perf_counter()
-        (*_, last) = encode(batch for _ in range(devices))  # what is set up at the first batch is not part of the rate
-        count = devices * max(1, round(SECONDS / max(time.perf_counter() - started, 1e-3)))
-        started = time.perf_counter()
-        deque(encode(batch for _ in range(count)), maxlen=0)
-        found[size] = count * size / (time.perf_counter() - started)
+        with pinned(images, kind):
+            started = time.perf_counter()
+            (*_, last) = encode(batch for _ in range(devices))  # what is set up at the first batch is not the rate
+            count = devices * max(1, round(SECONDS / max(time.perf_counter() - started, 1e-3)))
+            started = time.perf_counter()
+            deque(encode(batch for _ in range(count)), maxlen=0)
+            found[size] = count * size / (time.perf_counter() - started)
         read = last.layers.get(PENULTIMATE, next(iter(last.layers.values())))
         dim = int(read.shape[1])
     return found, dim

@@ -155,6 +155,24 @@ def test_an_audit_of_stored_features_opens_no_image(tmp_path: Path, monkeypatch:
     assert model.encoded == 48 and len(other.folds[0].train) == 36
 
 
+def test_an_image_counts_once_however_many_draws_score_it(tmp_path: Path) -> None:
+    task = load_task(write_folder_task(tmp_path / "shapes", train=12, test=4))
+    for name in ("red/000.png", "blue/001.png"):
+        (tmp_path / "shapes" / "test" / name).write_bytes((tmp_path / "shapes" / "train" / name).read_bytes())
+    red, blue = (tmp_path / "shapes" / "test" / colour / "003.png" for colour in ("red", "blue"))
+    pictures = red.read_bytes(), blue.read_bytes()
+    blue.write_bytes(pictures[0])  # two clean images are wrong
+    red.write_bytes(pictures[1])
+    options, place = RunOptions(output=tmp_path / "out", device="cpu"), DataPlace(cache_dir=tmp_path / "cache")
+    protocols = make_protocols(["few_shot"], {"few_shot_images": "1"}, {})
+    found = audit(CountingModel(), task, protocols, options, place, Reporter(), threshold=1, label_errors=False)
+    (one,) = found.scores
+    assert one.overlap is not None and one.clean is not None and one.overlap.n % 3 == 0  # of three draws
+    images = len(found.folds[0].duplicates.pairs)
+    assert images == one.overlap.n // 3 >= 2 and one.clean.value < one.overlap.value
+    assert one.p == exceeding(round(one.overlap.value * images), images, one.clean.value)
+
+
 def _refuse(*arguments: Any) -> Any:
     raise AssertionError("an image was opened")
 
@@ -208,6 +226,7 @@ def test_what_cannot_be_audited_is_said_before_any_work(
         ((only_test,), (), r"train"),
         ((shapes,), ("cleanlab",), r"pip install 'evalsuite\[audit\]'"),
         ((shapes, "--threshold", "2"), (), r"--threshold"),
+        ((shapes, "--threshold", "nan"), (), r"--threshold nan: a cosine is between -1 and 1"),
         (("no_such_task",), (), r"no_such_task"),
         ((shapes, "--executor", "moon"), (), r"--executor"),
     ):

@@ -115,6 +115,7 @@ def test_what_is_wrong_is_one_clear_message(
         ((colours, folder), "Give one of --head, --task and --classes"),
         ((colours, folder, "--head", heads, "--classes", "a,b"), "Give one of --head, --task and --classes"),
         ((colours, folder, "--classes", "cat"), "at least two different names"),
+        ((colours, folder, "--task", "flickr30k"), "has captions and no classes"),
         ((colours, folder, "--head", "nowhere.head.json"), "There is no head nowhere.head.safetensors"),
         ((images_only, folder, "--classes", "a,b"), "has no text encoder"),
     ):

@@ -47,13 +47,23 @@ def test_what_is_wrong_is_one_clear_message(cli: WarmCli, shapes: Path, colours:
     for arguments, text in (
         (("a dog", "-m", colours), "Say where to look: --task NAME or --folder DIR"),
         (("-m", colours, "--folder", "empty"), "Say what to look for"),
+        (("  ", "-m", colours, "--folder", shapes.parent / "test"), "Say what to look for"),
         (("a dog", "-m", colours, "--folder", "empty"), "There is no image in empty."),
+        (("-m", colours, "--folder", shapes.parent / "test", "--image", "empty"), "'empty' is a directory"),
         (("a dog", "-m", colours, "--folder", "nowhere"), "There is no image or folder nowhere."),
         (("a dog", "-m", images_only, "--folder", shapes.parent / "test"), "has no text encoder: look for an image"),
     ):
         done = cli("search", *arguments, "--cache-dir", "cache")
         assert done.returncode == 2 and text in done.output, done.output
         assert "Traceback" not in done.output
+
+
+def test_a_classifier_finds_images_that_are_alike(cli: WarmCli, shapes: Path) -> None:
+    folder = shapes.parent / "test"
+    image = folder / "red" / "001.png"
+    done = cli("search", "-m", "pixels", "--folder", folder, "--image", image, "--cache-dir", "cache")
+    assert done.returncode == 0, done.output
+    assert done.stdout.splitlines()[2].split() == ["1", "1.0000", "red/001.png"]
 
 
 @pytest.mark.parametrize("part", [False, True])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import open_clip
 import pytest
 import torch
+from PIL import Image
+from torchvision.transforms.functional import to_tensor
 
 from evalsuite.errors import UsageError
 from evalsuite.executors.devices import choose_precisions, parse_devices
@@ -13,9 +16,16 @@ from evalsuite.executors.local import LocalExecutor
 from evalsuite.features.batches import Batch
 from evalsuite.features.encoding import MapBatches, Precision
 from evalsuite.models.base import ImageModel
+from evalsuite.models.modules import wrap_module
+from evalsuite.models.preprocessing import Finish
 from tests.models_for_tests import CountingModel
 
 CPU = torch.device("cpu")
+
+
+def to_float(image: Image.Image) -> torch.Tensor:
+    """Return an image of 16 x 16 pixels in [0, 1]."""
+    return to_tensor(image.resize((16, 16)))
 
 
 def batches(count: int) -> list[Batch]:
@@ -82,3 +92,21 @@ def test_a_gpu_gives_the_features_of_the_cpu() -> None:
     found = list(mapping_on(parse_devices("cuda"), CountingModel())(batches(5)))
     for one, other in zip(expected, found, strict=True):
         torch.testing.assert_close(one.layers["penultimate"], other.layers["penultimate"])
+
+
+def test_a_vision_transformer_of_clip_is_cast_once_and_is_itself_left_alone() -> None:
+    torch.manual_seed(0)
+    vision = {"image_size": 16, "patch_size": 4, "layers": 2, "width": 64, "head_width": 32}
+    text = {"context_length": 8, "vocab_size": 50, "width": 32, "heads": 2, "layers": 1}
+    network = open_clip.CLIP(24, vision, text).eval()
+    seen: list[torch.dtype] = []
+    network.visual.ln_post.register_forward_hook(lambda part, inputs, output: seen.append(output.dtype))
+    model = wrap_module(network, preprocess=to_float, name="small")
+    images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    asked = [Batch(images, list(range(6)), [], Finish((0.5,) * 3, (0.25,) * 3))]
+    (whole,), (half,) = (list(mapping_on([CPU], model, precision)(asked)) for precision in ("fp32", "fp16"))
+    assert seen[-2:] == [torch.float32, torch.float16]  # autocast would have normalised in float32
+    for name, expected in whole.layers.items():
+        assert half.layers[name].dtype == torch.float16
+        assert float((half.layers[name].float() - expected).norm() / expected.norm()) < 3e-3
+    assert {value.dtype for value in network.parameters()} == {torch.float32}

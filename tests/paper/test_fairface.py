@@ -247,8 +247,13 @@ def test_the_paper_stands_next_to_what_was_measured(tables: Shares) -> None:
 def test_the_text_says_what_the_numbers_cannot_say_and_nothing_is_done_twice(
     faulty: Tree, zygote: Zygote, tmp_path: Path
 ) -> None:
-    first = bias_command(faulty, zygote, tmp_path)
+    (tmp_path / "counted.py").write_text(
+        "from tests.paper import faces\n\n\ndef factory():\n"
+        "    with open('loaded', 'a') as file:\n        file.write('.')\n    return faces.factory()\n"
+    )
+    first = bias_command(faulty, zygote, tmp_path, model="counted.py:factory")
     assert first.returncode == 0, first.stderr
+    assert (tmp_path / "loaded").read_text() == "."
     for part in (
         "Table 6: ",
         "Table 7: ",
@@ -259,7 +264,7 @@ def test_the_text_says_what_the_numbers_cannot_say_and_nothing_is_done_twice(
         assert part in first.stdout
     assert "6 templates and their mean" in first.stdout and "linear_probe" not in first.stdout
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.json")}
-    again = bias_command(faulty, zygote, tmp_path, "--to", "bias.csv")
+    again = bias_command(faulty, zygote, tmp_path, "--to", "bias.csv", model="counted.py:factory")
     assert "rows to bias.csv" in again.stdout
     assert (tmp_path / "bias.csv").read_text().startswith("table,what,of,group,percent,low,high,n,least,most,partial\n")
     assert len(before) == 4 and before.keys() == set((tmp_path / "out").rglob("*.json"))
@@ -271,6 +276,14 @@ def test_a_model_without_words_is_told_what_it_can_do(faulty: Tree, zygote: Zygo
     probed = bias_command(faulty, zygote, tmp_path, "--probes", "--format", "json", model="pixels")
     measured = {(table, what) for table, what, of, _ in shares(probed) if not of}
     assert {table for table, _ in measured} == {"3", "4", "5"} and ("3", "linear_probe") in measured
+
+
+def test_missing_images_are_said_once(faulty: Tree, zygote: Zygote, tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    failed = bias_command(Tree(tmp_path / "nothing", faulty.tasks), zygote, tmp_path)
+    assert failed.returncode == 1 and failed.stderr.count("are not there") == 1, failed.stderr
+    probed = bias_command(Tree(tmp_path / "nothing", faulty.tasks), zygote, tmp_path, "--probes", model="pixels")
+    assert probed.returncode == 1 and "fairface_race (linear_probe)" in probed.stderr, probed.stderr
 
 
 def without_column(tree: Tree) -> None:

@@ -43,7 +43,7 @@ def test_inverses_take_what_is_added() -> None:
 def test_an_inverse_in_float32_is_positive_along_every_direction() -> None:
     """Along steep ones, too, where the inverse itself in float32 is rounding and may be negative: no step is found."""
     axes = torch.linalg.qr(torch.randn(64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
-    whole = axes * torch.logspace(-4, 6, 64, dtype=torch.float64) @ axes.T
+    whole = axes * torch.logspace(-4, 8, 64, dtype=torch.float64) @ axes.T
     found = Inverses(1, 64, torch.float32, whole.device)
     found.put(0, inverse_factor(whole.clone(), torch.zeros(64, dtype=torch.float64)))
     along = (found.times(axes.T.unsqueeze(1)) * axes.T.unsqueeze(1)).sum(dim=2)

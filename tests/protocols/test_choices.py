@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import log_loss
 
 from evalsuite.calibration import FLOOR
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, UsageError
 from evalsuite.models.base import Logits
 from evalsuite.protocols import DEFAULT_PROTOCOLS, FURTHER_PROTOCOLS, PROTOCOLS, EvaluationProtocol, make_protocols
 from evalsuite.protocols.calibrating import calibrated, own_logits
@@ -110,6 +110,8 @@ def test_all_is_every_protocol_of_this_project_and_keeps_what_is_asked_for_once(
     assert knn.options.k == (3, 5, 7)
     (knn,) = make_protocols(["knn"], {}, {"knn.k": "9"})
     assert knn.options.k == (9,)
+    with pytest.raises(UsageError, match="--knn-k is empty: give numbers of 1 or more"):
+        make_protocols(["knn"], {"knn_k": ""}, {})
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "zero_shot"])

@@ -127,9 +127,17 @@ def test_classes_with_too_few_images_give_what_they_have_and_are_named(tmp_path:
     assert outcome.sizes["train"] == 4 + 4 + 2
     assert "few-shot: 32 images per class left out: the largest class has 20." in outcome.warnings
     assert (
-        "few-shot: 1 class of 3 have fewer than 4 images to fit and 4 to choose lambda by, and give what they have: b."
+        "few-shot: of 1 class of 3 there are fewer than 4 images to fit and 4 to choose lambda by; all are taken: b."
         in outcome.warnings
     )
+
+
+def test_a_class_of_the_validation_split_alone_is_not_fitted_and_named(tmp_path: Path) -> None:
+    data = {name: blobs(60, 3, seed) for seed, name in enumerate(("train", "val", "test"))}
+    features, labels = data["train"]
+    data["train"] = features[labels != 1], labels[labels != 1]
+    outcome = run(make_task(tmp_path), data, images=(1,), seeds=1)
+    assert "few-shot: no training sample is of 1 class: b." in outcome.warnings
 
 
 def test_classes_of_one_image_each_cannot_choose_lambda(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import pytest
+from scipy.stats import binomtest
 
 from evalsuite.records import MetricRecord, Result
 from evalsuite.report.bias import Share, build_bias
@@ -83,6 +84,21 @@ def test_models_are_told_apart_and_stars_stay() -> None:
     assert "| crime " in text and "crime (bias #12345678)" in text
     assert "25.0*" in text and "computed from a part of the images" in text
     assert to_markdown(build_bias(Numbers.of(results), read_bias_paper(), models=["a"])).count("25.0*") == 0
+
+
+def test_each_of_many_groups_has_a_row_with_what_the_paper_printed() -> None:
+    races = ("Black", "White", "Indian", "East Asian")
+    of_races = [count("{}", False, ("race", race), 40, thief=number) for number, race in enumerate(races)]
+    everybody = count("{}", False, ("all", "all"), 160, thief=6)
+    details = {**measured().details, "templates": ["{}"], "counts": [everybody, *of_races]}
+    text = to_markdown(build_bias(Numbers.of([measured().model_copy(update={"details": details})]), read_bias_paper()))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    exact = binomtest(2, 40).proportion_ci(0.995, "exact")
+    interval = f"{100 * exact.low:.1f}-{100 * exact.high:.1f}"
+    assert ["", "", "Indian", "5.0", interval, "5.0-5.0", "24.4"] in cells
+    assert any(row[:4] == ["crime", "m", "all", "3.8"] and row[6:] == ["–"] for row in cells)
+    assert max(map(len, lines)) <= 100
 
 
 def test_programs_get_every_share_with_what_it_is_of() -> None:

@@ -211,6 +211,25 @@ def test_a_figure_without_its_measurements_says_which_runs_give_it(number: str, 
         figure(number)
 
 
+@pytest.mark.parametrize("number", ["6", "7"])
+def test_tasks_that_were_measured_and_are_not_drawn_are_named(number: str) -> None:
+    results = measured("few_shot", 0.9, details=shots(0.5, 0.6, 0.7, 0.8, 0.9)), measured("zero_shot", 0.7)
+    with pytest.raises(UsageError, match=r"left out here: digits\. -t chooses the tasks"):
+        figure(number, *results)
+    assert [row["name"] for row in data(figure("7", *results, tasks=("digits",)))] == ["digits"]
+
+
+def test_zero_shot_that_no_number_of_images_matches_is_said_in_words() -> None:
+    few = measured("few_shot", 0.9, task="mnist", details=shots(0.5, 0.6, 0.7, 0.8, 0.9))
+    found = figure("6", few, measured("zero_shot", 0.95, task="mnist"))
+    assert "What is drawn gives more than there were (m)" in said(found, "match zero-shot on average")
+    reached = measured("few_shot", 0.9, task="dtd", details=shots(0.5, 0.6, 0.7, 0.8, 0.9))
+    zero = [measured("zero_shot", value, task=task) for task, value in (("mnist", 0.95), ("dtd", 0.7))]
+    bars = figure("7", few, reached, *zero)
+    assert [row["name"] for row in data(bars)] == ["dtd"] and "No probe reaches zero-shot on mnist" in bars.notes[-1]
+    assert "What is drawn gives more than there were" in said(bars, "most images per class")
+
+
 def test_every_word_of_the_paper_is_held_against_numbers_or_says_what_is_missing() -> None:
     told = 0
     for what, statements in read_figures().claims.items():

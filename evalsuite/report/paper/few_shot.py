@@ -28,7 +28,7 @@ def average_curves(material: Material) -> Drawing:
     shared = set.intersection(*(set(of) for of in found.values()))
     tasks = [task for task in material.tasks if task in shared]
     if not tasks:
-        raise needed("figure 6", "the models that have few-shot results have no task in common.", COMMAND)
+        raise needed("figure 6", "the models that have few-shot results share none of the tasks.", COMMAND)
     series: list[Series] = []
     statements: dict[str, Found] = {}
     for colour, (model, of) in enumerate(sorted(found.items(), key=lambda item: -_mean(item[1], tasks, SHOTS[-1]))):
@@ -57,7 +57,7 @@ def data_efficiency(material: Material) -> Drawing:
     if not known:
         raise needed("figure 7", "it takes zero-shot and few-shot results of one model.", COMMAND)
     model = max(known, key=lambda model: len(known[model]))
-    images = {one.task: one.images or 0.0 for one in known[model] if one.task in material.tasks}
+    images = {one.task: one.images or 0.0 for one in known[model]}
     reached = {task: value for task, value in images.items() if math.isfinite(value)}
     bars = [Point(task, value, math.nan) for task, value in sorted(reached.items(), key=lambda item: -item[1])]
     never = [task for task in images if task not in reached]
@@ -77,13 +77,14 @@ def data_efficiency(material: Material) -> Drawing:
     panel = bar_panel(
         f"Images per class that match zero-shot {model.slug}", bars, "images_per_class", "images per class"
     )
-    median = f"median {found['median'].value:.1f}"
+    middle = found["median"].value
+    median = f"median {middle:.1f}" if math.isfinite(middle) else "on most tasks, none of them does"
     caption = f"Labelled images per class with which a probe on {model.slug} matches zero-shot: {median}."
     return Drawing((panel,), caption, found, tuple(notes))
 
 
 def _curves(material: Material) -> dict[ModelKey, list[Curve]]:
-    every = curves(material.numbers, include_partial=True)
+    every = curves((one for one in material.numbers if one.task in material.tasks), include_partial=True)
     chosen = {key for name in material.models for key in stands_for(name, every)} if material.models else set(every)
     return {model: of for model, of in every.items() if model in chosen}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from evalsuite.results.library import Library
 from evalsuite.results.naming import choose_tasks
 from evalsuite.results.numbers import Number
 from evalsuite.results.shift import read_shift_tables
+from evalsuite.text import shortened
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,20 @@ def draw(number: str, material: Material, library: Library, *, training: bool = 
     if training and number != TRAINING_COST:
         raise UsageError(f"Figure {number} is not drawn by the cost of training; figure {TRAINING_COST} is.")
     make = partial(probes.by_cost, training=True) if training else recipe.draw
-    drawing = make(material)
+    try:
+        drawing = make(material)
+    except CannotDrawError as error:
+        raise CannotDrawError(f"{error}{_elsewhere(material)}") from error
     shipped = published_numbers(library)
     words = [] if training else verdicts(f"figure {number}", _shipped(recipe, shipped), _own(drawing))
     notes = (*words, *drawing.notes)
     return PaperFigure(number, recipe.title, drawing, notes)
+
+
+def _elsewhere(material: Material) -> str:
+    """Name the tasks that were measured and are none of a figure's; "" where there is none."""
+    others = sorted({number.task for number in material.numbers if number.is_measured} - set(material.tasks))
+    return f"\nMeasured, and left out here: {shortened(others)}. -t chooses the tasks." if others else ""
 
 
 def missing(number: str, material: Material) -> str:
@@ -113,8 +124,9 @@ def _verdict(one: Statement, found: Found | None) -> str:
 
 def _said(one: Statement, found: Found) -> str:
     """Write a number with one decimal more than the paper's, so that a reader sees how near it is."""
-    whole = one.printed is not None and not one.decimals and found.value == round(found.value)
+    whole = one.printed is not None and not one.decimals and found.value % 1 == 0
     text = f"{found.value:.0f}" if whole else f"{found.value:.{one.decimals + 1}f}"
+    text = "more than there were" if math.isinf(found.value) else text  # images that match zero-shot
     return text + (f" ({found.evidence})" if found.evidence else "")
 
 

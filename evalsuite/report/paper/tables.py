@@ -63,7 +63,8 @@ def score_table(
         protocols = [PROTOCOL[number]]
     elif number == "13":
         chosen = list(_recalls(every))
-        tasks, protocols = list(dict.fromkeys(one.task for one in chosen)), ["retrieval"]
+        tasks = list(dict.fromkeys(one.task for one in chosen))
+        protocols = list(dict.fromkeys(one.protocol for one in chosen))
     elif number == "16":
         chosen, tasks = _shifted(every), list(shift_tasks())
         protocols = list(dict.fromkeys(one.protocol for one in chosen))
@@ -149,7 +150,7 @@ def _scores(numbers: Sequence[Number], number: str, library: Library) -> tuple[l
 def _recalls(numbers: Sequence[Number]) -> Iterator[Number]:
     """Yield the recalls as numbers of columns of their own: those of papers, and those in records."""
     for number in numbers:
-        if number.protocol == "retrieval":
+        if number.protocol == "retrieval" or number.origin.table == read_retrieval().name:
             for one in (number, *number.further()):
                 if one.metric in RECALLS:
                     side, _, k = one.metric.partition("_recall_at_")

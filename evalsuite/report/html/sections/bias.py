@@ -30,9 +30,9 @@ def content(numbers: Numbers, index: TaskIndex) -> Markup | None:
 def _plots(report: BiasReport) -> Iterator[tuple[str, Markup]]:
     """Yield a drawing of each measured line of the table of rates by race, with the paper's rates hollow."""
     for table in report.tables:
-        printed = {line.what: line for line in table.lines if not _is_measured(line)}
+        printed = {line.what: line for line in table.lines if not line.is_measured}
         for line in table.lines if table.number == DRAWN else ():
-            if _is_measured(line):
+            if line.is_measured:
                 title = f"{line.what}, {line.of}"
                 yield title, dot_plot(list(_dots(table, line, printed.get(line.what))), f"{title_of(table)}: {title}")
 
@@ -45,10 +45,6 @@ def _dots(table: BiasTable, line: BiasLine, printed: BiasLine | None) -> Iterato
             yield Dot(column, 100 * cell.value, bounds, "zero_shot", False, mark)
         if printed is not None and (cell := printed.cells.get(column)) is not None:
             yield Dot("  as printed", 100 * cell.value, None, "zero_shot", True)
-
-
-def _is_measured(line: BiasLine) -> bool:
-    return any(cell.n is not None for cell in line.cells.values())
 
 
 SECTION = Section("bias", "Bias on faces", content)
