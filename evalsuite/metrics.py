@@ -208,7 +208,7 @@ def _ap_11_point(weights: NDArray[np.float64], positives: NDArray[np.intp]) -> f
     seen = np.cumsum(weights)[positives]
     precision = found / np.maximum(seen, 1)
     best_from = np.maximum.accumulate(precision[::-1])[::-1]
-    first = np.searchsorted(10 * found, np.arange(11) * found[-1], side="left")
+    first = np.searchsorted(10 * found, np.arange(11) * found[-1])
     return float(best_from[first].mean())
 
 
@@ -217,12 +217,12 @@ def _prepare_roc_auc(scores: Scores, labels: Labels) -> Weighted:
     if scores.shape[1] != 2:
         raise EvalsuiteError(f"ROC AUC is for two classes; the scores have {counted(scores.shape[1], 'column')}.")
     margin = scores[:, 1].astype(np.float64) - scores[:, 0]
-    distinct, group = np.unique(margin, return_inverse=True)
+    group = np.unique(margin, return_inverse=True)[1]
     positive = (labels == 1).astype(np.float64)
 
     def weighted(weights: NDArray[np.float64]) -> float:
-        positives = np.bincount(group, weights * positive, minlength=len(distinct))
-        negatives = np.bincount(group, weights * (1 - positive), minlength=len(distinct))
+        positives = np.bincount(group, weights * positive)
+        negatives = np.bincount(group, weights * (1 - positive))
         pairs = positives.sum() * negatives.sum()
         # A positive beats the negatives with a smaller margin and half of those with an equal one.
         beaten = np.cumsum(negatives) - negatives / 2
@@ -252,14 +252,14 @@ def _recalls(
 def _ranks(scores: Scores, labels: Labels) -> NDArray[np.int64]:
     """Return how many classes come before the true one, counting equal scores with a lower index."""
     n, n_classes = scores.shape
-    ranks = np.empty(n, dtype=np.int64)
     step = max(1, CHUNK_ELEMENTS // n_classes)
+    ranks = []
     for start in range(0, n, step):
         block, truth = scores[start : start + step], labels[start : start + step, None]
         own = np.take_along_axis(block, truth, axis=1)
         earlier = np.arange(n_classes) < truth
-        ranks[start : start + step] = ((block > own) | ((block == own) & earlier)).sum(axis=1)
-    return ranks
+        ranks.append(((block > own) | ((block == own) & earlier)).sum(axis=1))
+    return np.concatenate(ranks)
 
 
 def _check_scores(scores: Scores) -> Scores:

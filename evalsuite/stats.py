@@ -160,7 +160,6 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], level: float = 
     other wrong say anything: were the models equal, each would fall to either side by a fair coin (McNemar 1947). The
     interval is that of `tango`; at the edge of the level one of the two may leave out zero and the other not.
     """
-    first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if first.ndim != 1 or first.shape != second.shape or len(first) == 0:
         raise EvalsuiteError(f"McNemar's test needs two equally long rows; got {first.shape} and {second.shape}.")
     n, only_first, only_second = len(first), int((first & ~second).sum()), int((second & ~first).sum())
@@ -190,19 +189,19 @@ def tango(only_first: int, only_second: int, n: int, level: float = LEVEL) -> In
     z, observed = deviations(level), (only_first - only_second) / n
 
     def score(difference: float) -> float:
-        """Return how many standard deviations the observed difference is above a true one."""
+        """Return how many standard deviations lie between the observed difference and a true one."""
         b = (2 * n - only_first + only_second) * difference - only_first - only_second
         c = -only_second * difference * (1 - difference)
         second_alone = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)  # its share, as likely as can be
         variance = n * (2 * second_alone + difference * (1 - difference))
-        return n * (observed - difference) / math.sqrt(variance) if variance > 0 else math.inf * (observed - difference)
+        return n * abs(observed - difference) / math.sqrt(variance) if variance > 0 else math.inf
 
     def bound(end: float) -> float:
         """Return where the score reaches z on the way from the observed difference to an end, by bisection."""
         inside, outside = observed, end
         for _ in range(BISECTIONS):
             middle = (inside + outside) / 2
-            inside, outside = (middle, outside) if abs(score(middle)) <= z else (inside, middle)
+            inside, outside = (middle, outside) if score(middle) <= z else (inside, middle)
         return inside
 
     return Interval(bound(-1.0), bound(1.0), level, TANGO)
@@ -275,7 +274,7 @@ def exceeding(successes: int, n: int, share: float) -> float:
     """
     from scipy.special import bdtrc
 
-    return float(bdtrc(successes - 1, n, share)) if successes > 0 else 1.0
+    return float(bdtrc(successes - 1, n, share))
 
 
 def _by_draws(
@@ -314,10 +313,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.5, 0.02])
     [0.03, 0.5, 0.04]
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = np.asarray(p_values)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise EvalsuiteError("Holm's correction takes a list of probabilities between 0 and 1.")
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p)
     factors = len(p) - np.arange(len(p))
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
@@ -9,13 +11,19 @@ from sklearn import metrics as sk
 from evalsuite.errors import EvalsuiteError
 from evalsuite.metrics import (
     METRICS,
+    RECALLS,
     accuracy,
+    any_label_accuracy,
     map_11_point,
     mean_per_class_recall,
     mean_top1_top5,
+    people_rate,
+    recall_at_1,
     roc_auc,
     top5,
 )
+
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture
@@ -65,11 +73,43 @@ def test_top5(rng: np.random.Generator) -> None:
     assert top5(scores[:, :5], labels % 5) == 1.0
 
 
-def test_top5_in_several_chunks(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("elements", [7, 41])
+def test_top5_in_several_chunks(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, elements: int) -> None:
     scores, labels = informed(rng, 300, 20)
     whole = top5(scores, labels)
-    monkeypatch.setattr("evalsuite.metrics.CHUNK_ELEMENTS", 41)
+    monkeypatch.setattr("evalsuite.metrics.CHUNK_ELEMENTS", elements)
     assert top5(scores, labels) == whole
+
+
+def test_ranking_needs_memory_for_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, labels = np.zeros((1_000, 1_000), np.float32), np.zeros(1_000, np.int64)
+    monkeypatch.setattr("evalsuite.metrics.CHUNK_ELEMENTS", 10_000)
+    top5(scores[:2], labels[:2])
+    tracemalloc.start()
+    try:
+        top5(scores, labels)
+        assert tracemalloc.get_traced_memory()[1] < scores.size + 1_000_000  # the search for NaN takes scores.size
+    finally:
+        tracemalloc.stop()
+
+
+def test_any_of_the_labels_is_right() -> None:
+    scores = np.array([[0.0, 2, 1], [0, 2, 1], [2, 1, 0], [1, 1, 0], [0, 0, 1]])
+    labels = np.array([[0, 1, 1], [1, 0, 1], [1, 0, 0], [0, 1, 1], [1, 1, 1]])
+    assert any_label_accuracy(scores, labels) == 3 / 5  # of equal scores the lowest index wins
+    assert any_label_accuracy(scores, np.array([1, 1, 0, 1, 2])) == 4 / 5
+
+
+def test_recall_is_the_mean_of_both_ways_in_double_precision() -> None:
+    scores = np.zeros((3, len(RECALLS)), np.float32)
+    scores[:, RECALLS.index("text_recall_at_1")] = [1, 0, 1]
+    scores[:, RECALLS.index("image_recall_at_1")] = 1 / 3
+    third = float(np.float32(1 / 3))
+    assert recall_at_1(scores, np.zeros(3, np.int64)) == pytest.approx((2 / 3 + third) / 2, rel=1e-12)
+
+
+def test_the_rate_of_people_is_that_of_the_only_column() -> None:
+    assert people_rate(np.array([[1.0], [0], [0], [1], [0]]), np.zeros((5, 3), np.int64)) == 0.4
 
 
 def test_mean_per_class_recall(rng: np.random.Generator) -> None:
@@ -81,6 +121,9 @@ def test_mean_per_class_recall(rng: np.random.Generator) -> None:
     expected = sk.recall_score(absent, predicted, labels=[0, 1, 2, 4, 5], average="macro")
     assert mean_per_class_recall(scores, absent) == pytest.approx(expected)
     assert mean_per_class_recall(scores, labels) != pytest.approx(accuracy(scores, labels), abs=1e-3)
+    last = np.where(labels == 5, 4, labels)
+    expected = sk.recall_score(last, predicted, labels=range(5), average="macro")
+    assert mean_per_class_recall(scores, last) == pytest.approx(expected)
 
 
 def test_map_follows_the_devkit(rng: np.random.Generator) -> None:
@@ -96,6 +139,19 @@ def test_map_keeps_the_order_of_equal_scores() -> None:
     scores = np.zeros((4, 1))
     assert map_11_point(scores, np.array([[1], [0], [0], [0]])) == 1.0
     assert map_11_point(scores, np.array([[0], [0], [0], [1]])) == 0.25
+    labels = np.arange(300) % 3 == 0
+    scores = (np.arange(300) % 4).astype(float)
+    assert map_11_point(scores[:, None], labels[:, None].astype(int)) == pytest.approx(devkit_ap(scores, labels))
+
+
+def test_map_leaves_out_a_class_of_whose_positives_none_was_drawn(rng: np.random.Generator) -> None:
+    scores, labels = rng.normal(size=(20, 2)), rng.integers(0, 2, (20, 2))
+    weights = 1.0 - labels[:, 0]
+    metric = METRICS.get("map_11_point")
+    assert metric.prepare is not None
+    kept = weights == 1
+    assert metric.prepare(scores, labels)(weights) == pytest.approx(map_11_point(scores[kept, 1:], labels[kept, 1:]))
+    assert np.isnan(metric.prepare(scores[:, :1], labels[:, :1])(weights))
 
 
 def test_map_reaches_a_recall_of_exactly_three_tenths() -> None:
@@ -184,3 +240,9 @@ def test_bad_multilabel_inputs_are_refused() -> None:
         map_11_point(np.zeros((3, 2)), np.zeros(3, dtype=int))
     with pytest.raises(EvalsuiteError, match="0 to 2"):
         map_11_point(np.zeros((3, 2)), np.array([[0, 1], [2, 1], [0, 0]]))
+    with pytest.raises(EvalsuiteError, match="-2 to 1"):
+        map_11_point(np.zeros((3, 2)), np.array([[0, 1], [-2, 1], [0, 0]]))
+    with pytest.raises(EvalsuiteError, match="whole numbers"):
+        map_11_point(np.zeros((3, 2)), np.ones((3, 2)))
+    with pytest.raises(EvalsuiteError, match="matrix of floats"):
+        recall_at_1(np.zeros((3, len(RECALLS)), int), np.zeros(3, int))

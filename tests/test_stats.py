@@ -12,10 +12,12 @@ from scipy.stats import binom, norm
 from statsmodels.stats import contingency_tables, multitest
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.metrics import METRICS, RECALLS
+from evalsuite.metrics import METRICS, RECALLS, Metric
 from evalsuite.records import Interval
 from evalsuite.stats import (
     LEVEL,
+    MAX_REDRAWS,
+    RESAMPLES,
     KeptScores,
     PairedScores,
     bootstrap,
@@ -26,6 +28,7 @@ from evalsuite.stats import (
     interval_for,
     mcnemar,
     paired_bootstrap,
+    resampled,
     tango,
 )
 
@@ -78,6 +81,64 @@ def test_the_bootstrap_depends_on_the_seed_alone() -> None:
     first = bootstrap(metric, scores, labels, resamples=50, seed=1)
     assert bootstrap(metric, scores, labels, resamples=50, seed=1) == first
     assert bootstrap(metric, scores, labels, resamples=50, seed=2) != first
+
+
+def test_intervals_that_are_stored_are_those_of_a_thousand_draws_of_the_first_seed() -> None:
+    metric, (scores, labels) = METRICS.get("mean_per_class_recall"), case(100, 3)
+    plain = bootstrap(metric, scores, labels)
+    assert plain == bootstrap(metric, scores, labels, resamples=1_000, seed=0) == interval_for(metric, scores, labels)
+    assert RESAMPLES == 1_000
+    fold = (scores, labels, np.arange(100))
+    assert resampled(metric, [fold], resamples=9).tolist() == resampled(metric, [fold], resamples=9, seed=0).tolist()
+    paired = [PairedScores(scores, scores[::-1], labels, np.arange(100))]
+    assert paired_bootstrap(metric, paired, resamples=9) == paired_bootstrap(metric, paired, resamples=9, seed=0)
+    left_out = [KeptScores(scores, labels, labels > 0, np.arange(100))]
+    assert bootstrap_left_out(metric, left_out, resamples=9) == bootstrap_left_out(
+        metric, left_out, resamples=9, seed=0
+    )
+
+
+def test_the_ends_of_an_interval_are_percentiles_of_the_draws() -> None:
+    metric, (scores, labels) = METRICS.get("mean_per_class_recall"), case(40, 3)
+    draws = resampled(metric, [(scores, labels, np.arange(40))], resamples=200, seed=2)
+    assert len(draws) == 200
+    for level in (0.5, 0.9):
+        found = bootstrap(metric, scores, labels, level=level, resamples=200, seed=2)
+        ends = np.percentile(draws, [50 - 50 * level, 50 + 50 * level])
+        assert (found.low, found.high) == pytest.approx(tuple(ends))
+    one = bootstrap(metric, scores, labels, resamples=1)
+    assert one.low == one.high
+
+
+def spy(seen: list[np.ndarray], values: list[float] | None = None) -> Metric:
+    """Return a metric that notes the weights it is given; values: of its draws, one after the other, else 0.5."""
+
+    def weighted(weights: np.ndarray) -> float:
+        seen.append(weights)
+        return values[len(seen) - 1] if values else 0.5
+
+    return dataclasses.replace(METRICS.get("roc_auc"), prepare=lambda scores, labels: weighted)
+
+
+def test_as_many_samples_are_drawn_as_there_are_and_one_in_two_folds_is_drawn_for_both() -> None:
+    seen: list[np.ndarray] = []
+    (scores, labels), units = case(3, 2), [np.array([0, 1, 2]), np.array([3, 2, 0])]
+    resampled(spy(seen), [(scores, labels, found) for found in units], resamples=50)
+    paired_bootstrap(spy(seen), [PairedScores(scores, scores, labels, found) for found in units], resamples=50)
+    assert [len(weights) for weights in seen] == [3] * (2 * 50 + 4 * 50 + 4)
+    folds = [(*seen[: 2 * 50 : 2], *seen[100:-4:4]), (*seen[1 : 2 * 50 : 2], *seen[102:-4:4])]
+    for first, second in zip(*folds, strict=True):
+        assert (first[0], first[2]) == (second[2], second[1]) and first.sum() + second[0] == 4
+    assert all(any(weights[row] > 0 for weights in folds[0]) for row in range(3))
+
+
+def test_a_draw_is_repeated_a_hundred_times_and_no_more() -> None:
+    scores, labels = case(3, 2)
+    undefined = [float("nan")] * (MAX_REDRAWS - 1)
+    found = bootstrap(spy([], [*undefined, 0.25]), scores, labels, resamples=1)
+    assert (found.low, found.high, MAX_REDRAWS) == (0.25, 0.25, 100)
+    with pytest.raises(EvalsuiteError, match="3 samples found no resample"):
+        bootstrap(spy([], [*undefined, float("nan"), 0.25]), scores, labels, resamples=1)
 
 
 def test_a_metric_without_weighted_form_is_resampled_by_copying() -> None:
@@ -154,6 +215,9 @@ def test_a_level_is_a_share(level: float) -> None:
         lambda: tango(3, 1, 10, level),
         lambda: mcnemar(right, ~right, level),
         lambda: paired_bootstrap(METRICS.get("accuracy"), [pair], level=level),
+        lambda: bootstrap_left_out(
+            METRICS.get("accuracy"), [KeptScores(scores, labels, right, pair.units)], level=level
+        ),
     ):
         with pytest.raises(EvalsuiteError, match="level"):
             made()
@@ -203,6 +267,22 @@ def test_the_interval_of_a_difference_ends_where_the_score_says(first: int, seco
     assert (found.low, found.high) == pytest.approx(
         (-tango(second, first, n, level).high, -tango(second, first, n, level).low)
     )
+
+
+@pytest.mark.parametrize("level", [0.05, 0.5, 0.995])
+def test_the_interval_of_models_that_never_differ_is_in_closed_form(level: float) -> None:
+    """Of shares (d, 0, 1 - d) no sample is of the first kind: the score is n d / sqrt(n d (1 - d))."""
+    z = norm.ppf((1 + level) / 2)
+    for n in (1, 20):
+        found = tango(0, 0, n, level)
+        assert (found.low, found.high) == pytest.approx((-(z**2) / (n + z**2), z**2 / (n + z**2)))
+
+
+@pytest.mark.parametrize("n", [1, 5, 300])
+def test_the_interval_of_models_that_always_differ_ends_at_one(n: int) -> None:
+    found, turned = tango(n, 0, n), tango(0, n, n)
+    assert found.high == 1 and found.low < 1
+    assert (turned.low, turned.high) == pytest.approx((-1, -found.low))
 
 
 @pytest.mark.parametrize(
@@ -284,6 +364,20 @@ def test_the_paired_bootstrap_against_scipy(name: str, n_classes: int) -> None:
     assert abs(found.value) / z == pytest.approx(reference.standard_error, rel=0.07)
 
 
+def test_the_p_of_a_paired_bootstrap_is_that_of_a_normal_with_the_spread_of_its_draws() -> None:
+    metric, scored = METRICS.get("mean_per_class_recall"), pair(60, 3)
+    for resamples in (2, 30):
+        first, second = (
+            resampled(metric, [(scores, scored.labels, scored.units)], resamples=resamples, seed=4)
+            for scores in (scored.first, scored.second)
+        )
+        found = paired_bootstrap(metric, [scored], level=0.6, resamples=resamples, seed=4)
+        assert found.p == pytest.approx(2 * norm.sf(abs(found.value) / (first - second).std(ddof=1)))
+        ends = np.percentile(first - second, [20, 80])
+        assert (found.interval.low, found.interval.high) == pytest.approx(tuple(ends))
+        assert (found.interval.level, found.interval.method, found.test) == (0.6, "bootstrap", "paired bootstrap")
+
+
 def test_a_sample_in_several_folds_counts_as_one() -> None:
     scored = pair(300, 3)
     once = paired_bootstrap(METRICS.get("accuracy"), [scored])
@@ -324,8 +418,14 @@ def test_what_cannot_be_compared_is_refused() -> None:
         mcnemar(np.array([True]), np.array([True, False]))
     with pytest.raises(EvalsuiteError, match="a fold and two resamples"):
         paired_bootstrap(METRICS.get("accuracy"), [])
-    with pytest.raises(EvalsuiteError, match="between 0 and 1"):
-        holm([0.5, float("nan")])
+    with pytest.raises(EvalsuiteError, match="1 and 1"):
+        paired_bootstrap(METRICS.get("accuracy"), [pair(20, 3)], resamples=1)
+    for first in (np.zeros(0, bool), np.ones((2, 2), bool)):
+        with pytest.raises(EvalsuiteError, match="equally long"):
+            mcnemar(first, first)
+    for p_values in ([0.5, float("nan")], [0.5, -0.1], [1.1], [[0.5]]):
+        with pytest.raises(EvalsuiteError, match="between 0 and 1"):
+            holm(p_values)  # type: ignore[arg-type]
 
 
 def test_leaving_out_samples_against_scipy() -> None:
@@ -349,6 +449,17 @@ def test_leaving_out_samples_against_scipy() -> None:
         METRICS.get("accuracy"), [KeptScores(scores, labels, np.ones(400, np.bool_), np.arange(400))]
     )
     assert same.value == 0 and (same.interval.low, same.interval.high) == (0, 0) and same.p == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_draw_of_nothing_but_what_is_left_out_is_drawn_again() -> None:
+    scores, labels = case(4, 2)
+    folds = [
+        KeptScores(scores, labels, kept, np.arange(4) + 4 * number)
+        for number, kept in enumerate((np.arange(4) == 0, np.arange(4) > 0))
+    ]
+    for taken in (folds, folds[::-1]):
+        assert np.isfinite(bootstrap_left_out(METRICS.get("accuracy"), taken, resamples=100).interval.low)
 
 
 @pytest.mark.parametrize(("successes", "n", "share"), [(0, 7, 0.3), (7, 7, 0.3), (5, 9, 0.6), (30, 40, 0.7)])

@@ -22,8 +22,6 @@ Amount = int | float | Literal["rest"]
 
 def shuffled(count: int, bits: np.random.PCG64) -> Rows:
     """Return the numbers 0 .. count-1 in the order of the next `count` words of the generator."""
-    if count == 0:
-        return np.empty(0, np.int64)
     return np.argsort(bits.random_raw(count), kind="stable").astype(np.int64)
 
 
@@ -129,10 +127,10 @@ def stratified_limit(labels: NDArray[Any], limit: int, seed: int = 0) -> Rows:
     """
     if limit < 1:
         raise ValueError(f"A limit must be 1 or more, not {limit}.")
-    if limit >= len(labels):
-        return np.arange(len(labels), dtype=np.int64)
-    bits = np.random.PCG64(seed)
     everything = np.arange(len(labels), dtype=np.int64)
+    if limit >= len(labels):
+        return everything
+    bits = np.random.PCG64(seed)
     if labels.ndim == 2:
         return np.sort(shuffled(len(labels), bits)[:limit])
     # Words of the class indices are drawn for each index alone, so that an absent class shifts no other.
@@ -188,10 +186,10 @@ def _hold_out_groups(order: Rows, labels: NDArray[Any], groups: Sequence[str], f
     group_of = np.array([number[name] for name in groups], np.int64)
     class_of = np.zeros(len(order), np.int64) if labels.ndim == 2 else labels
     classes, class_of = np.unique(class_of, return_inverse=True)
-    totals = np.bincount(class_of, minlength=len(classes))
+    totals = np.bincount(class_of)
     counts = _group_counts(group_of, class_of, len(names))
     target, held = fraction * totals, np.zeros(len(classes), np.int64)
-    taken: set[int] = set()
+    taken: list[int] = []
 
     def harm(group: int) -> float:
         """By how much taking the group worsens the sum; infinite where a class would lose everything."""
@@ -205,7 +203,7 @@ def _hold_out_groups(order: Rows, labels: NDArray[Any], groups: Sequence[str], f
     def take(group: int) -> None:
         present, number_of = counts[group]
         held[present] += number_of
-        taken.add(group)
+        taken.append(group)
 
     candidates = shuffled(len(names), np.random.PCG64(seed)).tolist()
     for group in candidates:
@@ -214,15 +212,15 @@ def _hold_out_groups(order: Rows, labels: NDArray[Any], groups: Sequence[str], f
     members = _groups_of_classes(counts, len(classes), candidates)
     for index in range(len(classes)):
         if held[index] == 0:
-            free = [group for group in members[index] if group not in taken and harm(group) < math.inf]
+            free = [group for group in members[index] if harm(group) < math.inf]
             if free:
                 take(min(free, key=harm))
-    return np.flatnonzero(np.isin(group_of, sorted(taken))).astype(np.int64)
+    return np.flatnonzero(np.isin(group_of, taken)).astype(np.int64)
 
 
 def _group_counts(group_of: Rows, class_of: Rows, count: int) -> list[tuple[Rows, Rows]]:
     """Return, for each group, the classes in it and how many samples it has of each."""
-    by_group = np.argsort(group_of, kind="stable")
+    by_group = np.argsort(group_of)
     starts = np.searchsorted(group_of[by_group], np.arange(1, count))
     return [np.unique(class_of[rows], return_counts=True) for rows in np.split(by_group, starts)]
 

@@ -94,7 +94,7 @@ def check_names(task: TaskSpec, source: str, labels: LabelMap, names: Sequence[s
 
     Raises DataError where a label is called like another class than the map says.
     """
-    if not names or not isinstance(labels, ByIndex):
+    if not isinstance(labels, ByIndex):
         return
     order = task.class_keys if labels.by_index == "classes" else labels.by_index
     called: dict[str, set[str]] = {}
@@ -121,9 +121,10 @@ def _without_vectors(labels: Sequence[MultiLabel], classes: _ClassMap) -> Sequen
     DataError where such a vector has another length, or may be read in two ways.
     """
     lengths = {len(label.present) for label in labels}
-    length, count = max(lengths, default=0), len(set(classes.index.values()))
-    alike = len(lengths) == 1 and (length > 2 or length == count == 2)
-    if not alike or any(label.ignored or not set(label.present) <= {"0", "1"} for label in labels):
+    if len(lengths) != 1 or any(label.ignored or not set(label.present) <= {"0", "1"} for label in labels):
+        return labels
+    (length,), count = lengths, len(set(classes.index.values()))
+    if not (length > 2 or length == count == 2):
         return labels
     if classes.rule != "by_index" or length != count or count == 2:
         raise DataError(

@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -210,12 +210,17 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool, rule
         pool = Pool(name, ids, labels, raw.read, raw.sizes, raw.mtimes, groups, owner.fingerprint, states)
         return replace(pool, warnings=raw.warnings, rows_of=owner.rows_of, owner=owner)
     # It identifies the images of a pool on any machine; the ids and sizes are compared apart from it.
-    options = json.dumps(source.image_options(name), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    options = _as_text(source.image_options(name))
     fingerprint = combined_sha256([task.name, source.spec.kind, options, name, raw.content])
     pool = Pool(name, ids, labels, raw.read, raw.sizes, raw.mtimes, groups, fingerprint, states)
     named = raw.content and isinstance(source.spec.pools, dict)  # an adapter may have one content for all of its pools
-    rows_of = combined_sha256([options, raw.content]) if named else ""
+    whole = _as_text({**source.image_options(name), "where": None})  # rows keep their numbers, whichever are taken
+    rows_of = combined_sha256([whole, raw.content]) if named else ""
     return replace(pool, warnings=raw.warnings, rows_of=rows_of, captions=captions)
+
+
+def _as_text(options: Mapping[str, Any]) -> str:
+    return json.dumps(options, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def _is_unicode(text: str) -> bool:

@@ -76,7 +76,7 @@ def settle(store: PoolFeatures, touched: Mapping[str, Stamp]) -> None:
         lock.acquire(timeout=0)
         try:
             store.reload()
-            store.compact({identifier: stamp for identifier, stamp in touched.items() if identifier in store})
+            store.compact({name: stamp for name, stamp in touched.items() if _is_of(store, name, stamp)})
         finally:
             lock.release()
     except HeldError:
@@ -84,6 +84,11 @@ def settle(store: PoolFeatures, touched: Mapping[str, Stamp]) -> None:
     except OSError as error:
         warn_once(f"settle {store.folder}", f"{store.folder} stays as it is: {error}.")
         store.reload()
+
+
+def _is_of(store: PoolFeatures, identifier: str, stamp: Stamp) -> bool:
+    """Tell whether a stored row is still of those bytes: another run may have encoded the sample again."""
+    return identifier in store and store.stamp(identifier).sha256 == stamp.sha256
 
 
 def content_digest(ids: Sequence[str], store: PoolFeatures) -> str:

@@ -257,12 +257,13 @@ def device_of_live(model: ImageModel) -> torch.device | None:
 def halved(model: ImageModel) -> ImageModel | None:
     """Return the model with a copy of its image tower that is fp16 throughout, as OpenAI's code runs CLIP on a GPU.
 
-    None where the tower is no vision transformer of CLIP: autocast knows better what other networks need.
+    None where the tower is no vision transformer of CLIP, and for a live network, of which nobody knows what has been
+    put into it: autocast knows better what these need.
     """
-    tower = getattr(model.module, "visual", None) if isinstance(model, TorchImageModel) else None
-    if not isinstance(model, TorchImageModel) or kind_of_tower(tower) not in PROJECTING_TOWERS or tower is None:
+    if not isinstance(model, TorchImageModel) or model.mark is not None:
         return None
-    if any(buffer.is_floating_point() for buffer in tower.buffers()):
+    tower = _image_encoder(model.module)
+    if kind_of_tower(tower) not in PROJECTING_TOWERS or any(value.is_floating_point() for value in tower.buffers()):
         return None
     # The copy is given its weights: it never takes the memory of float32 ones.
     weights = {id(value): nn.Parameter(value.detach().half(), requires_grad=False) for value in tower.parameters()}

@@ -132,10 +132,10 @@ def class_weights(embeddings: torch.Tensor, owners: Sequence[int], n_classes: in
     import torch
     from torch.nn import functional
 
-    unit = functional.normalize(embeddings.float(), dim=1)
-    index = torch.tensor(owners, device=unit.device)
-    total = torch.zeros(n_classes, unit.shape[1], device=unit.device).index_add_(0, index, unit)
-    return functional.normalize(total / torch.bincount(index, minlength=n_classes)[:, None], dim=1)
+    unit = functional.normalize(embeddings.float())
+    index = unit.new_tensor(owners, dtype=torch.int64)
+    total = unit.new_zeros(n_classes, unit.shape[1]).index_add_(0, index, unit)
+    return functional.normalize(total / torch.bincount(index)[:, None])
 
 
 def indistinct(weights: torch.Tensor, classes: Sequence[str]) -> list[str]:
@@ -145,10 +145,8 @@ def indistinct(weights: torch.Tensor, classes: Sequence[str]) -> list[str]:
     alike: set[int] = set()
     for start in range(0, len(weights), CLASSES_AT_A_TIME):
         part = weights[start : start + CLASSES_AT_A_TIME] @ weights.T
-        rows, columns = torch.nonzero(part > SAME, as_tuple=True)
-        alike |= {
-            int(row) + start for row, column in zip(rows, columns, strict=True) if int(row) + start != int(column)
-        }
+        pairs = torch.nonzero(part > SAME).tolist()
+        alike |= {row + start for row, column in pairs if row + start != column}
     if not alike:
         return []
     names = shortened([classes[index] for index in sorted(alike)], 3)
@@ -164,7 +162,7 @@ def image_logits(features: torch.Tensor, weights: torch.Tensor, device: torch.de
     from torch.nn import functional
 
     parts = [
-        (SCORE_SCALE * functional.normalize(part.to(device).float(), dim=1) @ weights.T).cpu()
+        (SCORE_SCALE * functional.normalize(part.to(device).float()) @ weights.T).cpu()
         for part in torch.split(features, ROWS_AT_A_TIME)
     ]
-    return torch.cat(parts) if parts else torch.empty(0, len(weights))
+    return torch.cat(parts)

@@ -86,9 +86,8 @@ class TaskSession:
             raise self.incomplete
         folds = self.data.folds(test_only=not training)
         check_sizes(self.data.task, folds, *([] if training else [("test",)]))
-        if self._options.limit is not None:
-            return tuple(self._limited(fold) for fold in folds)
-        return folds
+        limit = self._options.limit
+        return folds if limit is None else tuple(self._limited(fold, limit) for fold in folds)
 
     def splits(self, protocol: EvaluationProtocol) -> list[Split]:
         """Return the splits that a protocol reads."""
@@ -117,14 +116,13 @@ class TaskSession:
         held = hold_out(ids, pool.labels[train.rows], groups, HOLD_OUT_FRACTION, self._options.seed)[1]
         return Split(train.pool, train.rows[held])
 
-    def _limited(self, fold: Fold) -> Fold:
-        val = None if fold.val is None else self._limited_split(fold.val)
-        return Fold(self._limited_split(fold.train), val, self._limited_split(fold.test))
+    def _limited(self, fold: Fold, limit: int) -> Fold:
+        train, test = (self._limited_split(split, limit) for split in (fold.train, fold.test))
+        return Fold(train, fold.val and self._limited_split(fold.val, limit), test)
 
-    def _limited_split(self, split: Split) -> Split:
+    def _limited_split(self, split: Split, limit: int) -> Split:
         labels = self.pool(split.pool).labels[split.rows]
-        chosen = stratified_limit(labels, self._options.limit or len(split), self._options.seed)
-        return Split(split.pool, split.rows[chosen])
+        return Split(split.pool, split.rows[stratified_limit(labels, limit, self._options.seed)])
 
     def pool(self, name: str) -> Pool:
         """Return a pool, indexed on first use."""

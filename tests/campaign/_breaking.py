@@ -65,8 +65,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
     if isinstance(node, ast.Raise):
         yield node, "pass"
         return
-    typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-    if typing_only or isinstance(node, ast.JoinedStr | ast.Import | ast.ImportFrom):
+    if _is_for_types(node) or isinstance(node, ast.JoinedStr | ast.Import | ast.ImportFrom):
         return
     if isinstance(node, ast.expr):
         for changed in _changed_expressions(node):
@@ -79,6 +78,11 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
         yield node, "break" if isinstance(node, ast.Continue) else "continue"
     for child in _children(node):
         yield from _changes(child)
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    named = node.test if isinstance(node, ast.If) else node.func if isinstance(node, ast.Call) else None
+    return isinstance(named, ast.Name) and named.id in ("TYPE_CHECKING", "TypedDict")
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:

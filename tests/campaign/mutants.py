@@ -59,6 +59,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     "evalsuite/protocols/scoring.py": ("tests/protocols/test_scoring.py",),
     "evalsuite/results/store.py": (
         "tests/results/test_result_store.py",
+        "tests/results/test_damage.py",
         "tests/results/test_result_store_processes.py",
     ),
 }

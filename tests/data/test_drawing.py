@@ -32,6 +32,22 @@ def test_rounding_is_halves_up(value, nearest):
     assert rounded(value) == nearest
 
 
+def test_nothing_is_drawn_of_nothing():
+    assert shuffled(0, np.random.PCG64(0)).tolist() == []
+    empty = np.array([], np.int64)
+    assert [part.tolist() for part in draw_split([], empty, [1, 0.5, "rest"], 0, [])] == [[], [], []]
+    assert stratified_limit(empty, 3).tolist() == draw_some([], 3, 0).tolist() == []
+    with pytest.raises(DataError, match="held out of 0"):
+        hold_out([], empty)
+
+
+def test_the_first_seed_and_a_tenth_are_meant_where_nothing_is_said():
+    labels = np.repeat([0, 1], 40)
+    said = hold_out(names(80), labels, None, 0.1, 0)
+    assert [rows.tolist() for rows in hold_out(names(80), labels)] == [rows.tolist() for rows in said]
+    assert stratified_limit(labels, 7).tolist() == stratified_limit(labels, 7, 0).tolist()
+
+
 @given(LABELS, st.integers(0, 3), st.randoms())
 @settings(max_examples=60, deadline=None)
 def test_hold_out_partitions_and_ignores_the_listing_order(labels, seed, random):
@@ -86,12 +102,21 @@ def test_grouped_hold_out_gives_each_class_something_when_groups_are_of_one_clas
     assert np.bincount(labels[val], minlength=10).tolist() == [5] * 10
 
 
+def test_groups_of_multilabel_samples_stay_together():
+    groups = [f"g{row // 5:02d}" for row in range(100)]
+    train, val = hold_out(names(100), np.random.default_rng(0).integers(0, 2, (100, 3)), groups)
+    assert (len(train), len(val)) == (90, 10)
+    assert not {groups[row] for row in train} & {groups[row] for row in val}
+
+
 def test_multilabel_hold_out_takes_a_tenth():
     labels = np.zeros((50, 3), np.int8)
     train, val = hold_out(names(50), labels)
     assert (len(train), len(val)) == (45, 5)
-    with pytest.raises(DataError, match="No validation samples"):
+    with pytest.raises(DataError, match="held out of 1: no class has two samples"):
         hold_out(names(1), labels[:1])
+    with pytest.raises(DataError, match="held out of 2: no class has two groups"):
+        hold_out(names(2), np.zeros(2, np.int64), ["one", "one"])
 
 
 @given(LABELS, st.integers(1, 130), st.integers(0, 3))
@@ -158,6 +183,10 @@ def test_parts_of_a_draw():
 def test_a_draw_of_more_than_there_is():
     with pytest.raises(DataError, match="class 'b', which has 2"):
         draw_split(names(7), np.array([0] * 5 + [1] * 2), [3, "rest"], 0, ["a", "b"])
+    with pytest.raises(DataError, match="3 more samples of the pool, which has 2 in all and 2 left"):
+        draw_split(names(2), np.zeros((2, 4), np.int8), [3], 0, list("abcd"))
+    first, rest = draw_split(names(3), np.zeros(3, np.int64), [3, "rest"], 0, ["a"])
+    assert first.tolist() == [0, 1, 2] and rest.tolist() == []
 
 
 def test_shares_that_sum_to_one_leave_nothing():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evalsuite.data import IGNORED, MultiLabel
-from evalsuite.data.labels import check_names, map_labels, wants_names
+from evalsuite.data.base import RawPool
+from evalsuite.data.labels import check_names, check_sets, map_labels, wants_names, with_class
 from evalsuite.errors import DataError, SpecError
 from evalsuite.tasks.label_maps import ByCode, ByIndex
 
@@ -69,8 +70,17 @@ def test_by_name_refuses_a_name_of_two_classes(make_task):
 def test_an_unmapped_label_is_named_with_its_sample_and_the_nearest_keys(make_task):
     with pytest.raises(DataError) as caught:
         mapped(make_task(SOURCE, classes=KEYS), "by_key", ["dog", "brid"])
-    for part in ("'pets'", "folder x", "'brid'", "'s1'", "bird"):
+    for part in ("'pets'", "folder x", "'brid'", "'s1'", "none of the 3 class keys. Nearest: bird."):
         assert part in str(caught.value)
+
+
+def test_a_number_that_is_no_code_is_told_among_the_codes(make_task):
+    labels = ByCode(by_code={"10": "dog", "20": "cat", "30": "bird"})
+    with pytest.raises(DataError, match=r"label 5 .*none of the 3 codes\. Known: '10', '20', '30'\.") as caught:
+        mapped(make_task(SOURCE, classes=KEYS), labels, [10, 5])
+    assert "by_index" not in str(caught.value)
+    with pytest.raises(DataError, match="none of the 3 codes"):
+        mapped(make_task(SOURCE, classes=KEYS), labels, ["010"])  # only where numbers are meant, they are read as such
 
 
 @pytest.mark.parametrize("raw", [[3], [-1], ["x"], ["-1"]])
@@ -138,12 +148,26 @@ def test_a_vector_of_0_and_1_has_a_place_for_each_class(make_task):
         [("0", "1", "2"), ("1",), ()],
         [("0", "1", "2"), ("0", "2", "1")],
         [("1", "0", "1"), ("1",)],
+        [],
     ],
 )
 def test_numbers_of_classes_stay_numbers(make_task, labels):
     task = make_task(SOURCE, classes=KEYS, **SEVERAL)
     found = mapped(task, ByIndex(by_index="classes"), several(*labels))
+    assert found.shape == (len(labels), 3)
     assert found.tolist() == [[int(str(k) in label) for k in range(3)] for label in labels]
+
+
+def test_labels_next_to_ignored_ones_are_no_vectors(make_task):
+    task = make_task(SOURCE, classes=KEYS, **SEVERAL)
+    raw = [MultiLabel(label, ("2",)) for label in VECTORS]
+    assert mapped(task, ByIndex(by_index="classes"), raw)[:, 2].tolist() == [IGNORED] * 3
+
+
+def test_any_of_several_labels_is_right_where_the_metric_says_so(make_task):
+    task = make_task(SOURCE, classes=KEYS, metric="any_label_accuracy")
+    assert mapped(task, "by_key", ["bird", MultiLabel(("dog", "bird"))]).tolist() == [[0, 0, 1], [1, 0, 1]]
+    assert mapped(task, "by_key", ["bird", "dog"]).tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(
@@ -177,3 +201,32 @@ def test_names_that_the_data_carry_are_held_against_the_order(make_task):
     with pytest.raises(DataError, match="label 0 'bird', `by_index` calls it 'dog'"):
         check_names(task, "folder x", ByIndex(by_index="classes"), ["bird", "cat", "dog"])
     check_names(task, "folder x", "by_key", ["bird", "cat", "dog"])
+
+
+def test_samples_of_other_labels_are_left_out(make_task):
+    task = make_task(SOURCE, classes=KEYS)
+
+    def left(*labels):
+        raw = RawPool(ids(len(labels)), labels, lambda row: None, np.arange(len(labels)))
+        return with_class(task, "folder x", "by_key", raw)
+
+    found = left("dog", "fish", MultiLabel(("fish",)), "cat", "fish")
+    assert list(found.ids) == ["s0", "s2", "s3"] and found.sizes.tolist() == [0, 2, 3]  # sets are not looked into
+    assert len(left().ids) == 0
+    with pytest.raises(
+        DataError, match="'pets', source folder x: no sample has a label that is a class, such as 'cow'"
+    ):
+        left("cow", "fish")
+
+
+def test_a_sample_has_one_label_of_each_set(make_task):
+    bias = {"sets": {"sex": ["f", "m"], "age": ["old", "young"]}, "people": ["p"], "categories": {"crime": ["thief"]}}
+    task = make_task(SOURCE, classes=["f", "old", "m", "young"], **SEVERAL, bias=bias)
+    right = [[1, 1, 0, 0], [0, 0, 1, 1]]
+    check_sets(task, "here", np.array(right), ids(2))
+    for wrong, message in (([1, 0, 0, 0], "'s2' has no label of the set 'age'"),
+                           ([1, 1, 1, 0], "'s2' has more than one label of the set 'sex'")):  # fmt: skip
+        with pytest.raises(DataError, match=f"^here: the sample {message}"):
+            check_sets(task, "here", np.array([*right, wrong, wrong]), ids(4))
+    check_sets(task, "here", np.zeros(3, np.int64), ids(3))  # one label each: sets are of those that have several
+    check_sets(make_task(SOURCE, classes=KEYS, **SEVERAL), "here", np.zeros((3, 3), np.int8), ids(3))

@@ -63,18 +63,42 @@ def test_sampled_splits_are_disjoint_stratified_and_seeded(root, make_task):
     assert fold(train=0.5, val=2, seed=3).test.rows.tolist() == drawn.test.rows.tolist()
     assert fold(train=0.5, val=2, seed=4).test.rows.tolist() != drawn.test.rows.tolist()
     assert len(fold(train="rest", test=4).train) == 8
+    without = fold(train=1, test=3)
+    assert (len(without.train), without.val, len(without.test)) == (2, None, 6)
+    tenths = fold(train=0.7, val=0.2, test=0.1)  # whose sum is rounded to less than 1
+    assert sum(len(split) for split in tenths.splits.values()) == 16
 
 
 @pytest.mark.parametrize(
-    "rule", [{"train": "rest"}, {"train": 0.8, "test": 0.4}, {"train": 0}, {"train": 1.5}, {"train": -0.1}]
+    ("rule", "message"),
+    [
+        ({"train": "rest"}, "only one split can be the `rest`"),
+        ({"train": 0.8, "test": 0.4}, r"sum to 1 at most; they are \[0\.8, 0\.4\]"),
+        ({"train": -0.1, "test": 0.5}, "shares must lie between 0 and 1"),
+        ({"train": 1.5, "val": -0.7, "test": "rest"}, "shares must lie between 0 and 1"),
+        ({"train": 0, "test": 2}, r"1 or more; they are \[0, 2\]"),
+    ],
 )
-def test_amounts_that_make_no_sense(root, make_task, rule):
-    with pytest.raises(SpecError, match="splits"):
+def test_amounts_that_make_no_sense(root, make_task, rule, message):
+    with pytest.raises(SpecError, match=message):
         open_task(make_task(ALL, splits={"rule": "sample", **rule}), DataPlace(root)).folds()
 
 
+def test_samples_with_several_labels_are_drawn_by_shares_alone(make_task):
+    several, labels = {"multilabel": True, "metric": "map_11_point"}, np.eye(2, dtype=np.int8)[np.arange(8) % 2]
+    pool = Pool("all", tuple("abcdefgh"), labels, None, np.ones(8), None, None, "")
+
+    def fold(**rule):
+        task = make_task(ALL, splits={"rule": "sample", **rule}, **several)
+        return resolve_folds(task, {"all": pool}.__getitem__, {})[0]
+
+    assert len(fold(train=0.5).train) == 4
+    with pytest.raises(SpecError, match="no meaning where a sample has several classes"):
+        fold(train=2)
+
+
 def test_a_sample_larger_than_a_class_names_it(root, make_task):
-    with pytest.raises(DataError, match="class 'dog', which has 6"):
+    with pytest.raises(DataError, match=r"'pets', pool 'all': .*class 'dog', which has 6"):
         open_task(make_task(ALL, splits={"rule": "sample", "train": 7}), DataPlace(root)).folds()
 
 
@@ -129,6 +153,24 @@ def test_listed_samples_that_are_missing_count(lists, make_task, caplog):
     assert "dog/0.png" in caplog.text
 
 
+def test_a_split_without_a_sample_is_an_error(lists, make_task):
+    (lists / "lists/test02.txt").write_text("\n")
+    with pytest.raises(DataMissingError, match="the split 'test' of fold 1 has no sample"):
+        open_task(make_task(listed(), splits=RULE), DataPlace(lists)).folds()
+
+
+def test_sizes_may_be_given_for_each_fold(lists, make_task):
+    def check(**sizes):
+        task = make_task(listed(), splits=RULE, sizes=sizes)
+        check_sizes(task, open_task(task, DataPlace(lists)).folds())
+
+    check(train=2, test=[1, 2])
+    with pytest.raises(DataError, match=r"'test' of fold 1 has 2 samples .* exactly 1\. The data is another edition"):
+        check(train=[2, 2], test=1)
+    with pytest.raises(SpecError, match="lists 1 number for 2 folds"):
+        check(train=[2])
+
+
 def test_overlapping_lists_are_an_error(lists, make_task):
     (lists / "lists/test02.txt").write_text("cat/4.png\n")
     with pytest.raises(DataError, match=r"'train' and 'test' of fold 1 share 1 sample, such as 'cat/4\.png'"):
@@ -163,7 +205,7 @@ def test_sizes_that_differ_name_split_fold_and_numbers(root, make_task):
         task = make_task(SPLIT, sizes=sizes)
         check_sizes(task, open_task(task, DataPlace(root)).folds())
 
-    with pytest.raises(DataMissingError, match=r"'train' has 16 samples.*exactly 17"):
+    with pytest.raises(DataMissingError, match=r"'train' has 16 samples.*exactly 17\. The data is incomplete"):
         check(train=17)
     with pytest.raises(DataError, match=r"'test' has 16 samples.*exactly 15"):
         check(test=15)
@@ -235,8 +277,13 @@ def test_a_draw_takes_so_many_samples_whatever_their_order(root, make_task):
     assert len(few) == 5 == len(set(few)) and few == sorted(few) and all_of_test == test
     assert rows(train=5)[0] == few != rows(train=5, seed=1)[0]
     assert set(rows(train=4)[0]) < set(few)  # the same shuffle, cut earlier
-    with pytest.raises(DataMissingError, match="1000 samples of 'train'"):
-        rows(train=1000)
+    assert rows(test=16)[1] == test and rows(test=3)[0] == train and len(rows(test=3)[1]) == 3
+    with pytest.raises(DataMissingError, match="17 samples of 'train', which has 16"):
+        rows(train=17)
+    (fold,) = open_task(make_task(SPLIT, splits={"draw": {"train": 5, "test": 3}}), DataPlace(root)).folds(
+        test_only=True
+    )
+    assert (len(fold.train), len(fold.test)) == (0, 3)
 
 
 def test_a_list_may_have_a_header_and_stand_for_what_it_does_not_name(root, make_task):
@@ -380,6 +427,20 @@ def test_pools_that_share_rows_of_a_table_are_an_error(root, make_task):
     twice = {**table, "pools": {"train": "all.csv", "test": "all.csv"}}
     with pytest.raises(DataError, match="share 12 samples"):
         open_task(make_task(twice), DataPlace(root)).folds()
+    overlapping = {**parts, "train": {"file": "all.csv", "where": {"label": "0"}}}
+    with pytest.raises(DataError, match="share 4 samples"):
+        open_task(make_task({**table, "pools": overlapping}), DataPlace(root)).folds()
+
+
+def test_rows_are_shared_where_they_are_of_the_same_files(make_task):
+    def pool(name, ids, rows_of):
+        return Pool(name, ids, np.arange(len(ids)) % 2, None, np.ones(len(ids)), None, None, name, rows_of=rows_of)
+
+    pools = {"train": pool("train", ("0", "1", "2", "5"), "a"), "test": pool("test", ("3", "5", "2", "4"), "a")}
+    with pytest.raises(DataError, match="share 2 samples, such as '2'"):
+        resolve_folds(make_task(SPLIT), pools.__getitem__, {})
+    pools["test"] = pool("test", pools["test"].ids, "b")
+    resolve_folds(make_task(SPLIT), pools.__getitem__, {})
 
 
 @pytest.mark.parametrize(
@@ -390,20 +451,46 @@ def test_pools_that_share_rows_of_a_table_are_an_error(root, make_task):
         ([[7, 2], [8, 1]], [5, 5], 1),
         ([[7, 1], [8, 1]], [5, 6], 1),
         ([[0, 1], [0, 2]], [5, 5], 0),
+        (None, [5, 5], 0),
+        ([[7, 1], [8, 1]], None, 0),
     ],
-    ids=["same files", "another file", "another ctime", "another mtime", "no numbers of files"],
+    ids=[
+        "same files",
+        "another file",
+        "another ctime",
+        "another mtime",
+        "no numbers of files",
+        "no states",
+        "no times",
+    ],
 )
 def test_a_file_in_two_splits_is_known_by_all_that_the_file_system_says(make_task, states, mtimes, shared):
-    def pool(name, states, mtimes):
-        ids = (f"{name}/a", f"{name}/b")
-        numbers = (np.array(states, np.int64), np.array(mtimes, np.int64))
-        return Pool(name, ids, np.array([0, 1]), None, np.array([3, 3]), numbers[1], None, name, numbers[0])
-
-    known = [[0, 1], [0, 2]] if shared == 0 else [[7, 1], [8, 1]]
-    pools = {"train": pool("train", states, mtimes), "test": pool("test", known, [5, 5])}
+    known = [[0, 1], [0, 2]] if states == [[0, 1], [0, 2]] else [[7, 1], [8, 1]]
+    pools = {"train": pool_of_files("train", states, mtimes), "test": pool_of_files("test", known, [5, 5])}
     if shared == 0:
         resolve_folds(make_task(SPLIT), pools.__getitem__, {})
     else:
         counted = "1 sample" if shared == 1 else "2 samples"
         with pytest.raises(DataError, match=f"'train' and 'test' share {counted}, such as 'train/"):
             resolve_folds(make_task(SPLIT), pools.__getitem__, {})
+
+
+def pool_of_files(name, states, mtimes, sizes=None):
+    """Return a pool of which only what the file system says of its files is known."""
+    states, mtimes = (None if numbers is None else np.array(numbers, np.int64) for numbers in (states, mtimes))
+    sizes = np.array(sizes or [3, 3])
+    ids = tuple(f"{name}/{letter}" for letter in "abcdefghijkl"[: len(sizes)])
+    return Pool(name, ids, np.arange(len(ids)) % 2, None, sizes, mtimes, None, name, states)
+
+
+def test_of_files_in_two_splits_the_first_is_named(make_task):
+    numbers = np.random.default_rng(0).permutation(12) + 1
+    states, mtimes, sizes = [[number, number] for number in numbers.tolist()], [5] * 12, [3] * 12
+    pools = {
+        "train": pool_of_files("train", states, mtimes, sizes),
+        "test": pool_of_files("test", states, mtimes, sizes),
+    }
+    with pytest.raises(DataError, match="share 12 samples, such as 'train/a'"):
+        resolve_folds(make_task(SPLIT), pools.__getitem__, {})
+    pools["test"] = pool_of_files("test", states, mtimes, [4] * 12)
+    resolve_folds(make_task(SPLIT), pools.__getitem__, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import open_clip
 import pytest
@@ -100,13 +101,16 @@ def test_a_vision_transformer_of_clip_is_cast_once_and_is_itself_left_alone() ->
     text = {"context_length": 8, "vocab_size": 50, "width": 32, "heads": 2, "layers": 1}
     network = open_clip.CLIP(24, vision, text).eval()
     seen: list[torch.dtype] = []
-    network.visual.ln_post.register_forward_hook(lambda part, inputs, output: seen.append(output.dtype))
-    model = wrap_module(network, preprocess=to_float, name="small")
+    network.visual.ln_post.register_forward_hook(lambda part, inputs, output: seen.append(part.weight.dtype))
+    live = wrap_module(network, preprocess=to_float, name="small")
+    model = replace(live, mark=None)  # as if it had been loaded by its name
     images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     asked = [Batch(images, list(range(6)), [], Finish((0.5,) * 3, (0.25,) * 3))]
     (whole,), (half,) = (list(mapping_on([CPU], model, precision)(asked)) for precision in ("fp32", "fp16"))
-    assert seen[-2:] == [torch.float32, torch.float16]  # autocast would have normalised in float32
+    assert seen[-2:] == [torch.float32, torch.float16]
     for name, expected in whole.layers.items():
         assert half.layers[name].dtype == torch.float16
         assert float((half.layers[name].float() - expected).norm() / expected.norm()) < 3e-3
     assert {value.dtype for value in network.parameters()} == {torch.float32}
+    list(mapping_on([CPU], live, "fp16")(asked))
+    assert seen[-1] == torch.float32

@@ -7,6 +7,8 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from evalsuite.data.base import Pool
+from evalsuite import atomic
+from evalsuite.data.base import LoadedSample, Pool
 from evalsuite.features import blocks, freshness, sums
-from evalsuite.features.blocks import Block, DamagedError, Stamp, gather, read_shard, write_shard
-from evalsuite.features.catalog import SHARDS
-from evalsuite.features.freshness import content_digest, content_now, missing_rows, samples_digest, settle
-from evalsuite.features.store import PoolFeatures
+from evalsuite.features.blocks import Block, DamagedError, Stamp, gather, read_compacted, read_shard, write_shard
+from evalsuite.features.catalog import ENTRY_FILE, SHARDS
+from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, samples_digest, settle
+from evalsuite.features.store import RELOAD_ATTEMPTS, PoolFeatures
 from tests.models_for_tests import ArrayReader, array_pool
 from tests.stores import write_old_checksums
 
@@ -77,7 +80,7 @@ def test_shards_are_numbered_and_the_last_of_two_rows_of_a_sample_counts(tmp_pat
     numbers = [f"{number:06d}.safetensors" for number in range(2, 12)]
     for number in range(10):
         stored(tmp_path, block("v", number))
-    assert names(tmp_path / SHARDS)[2:] == numbers
+    assert names(tmp_path / SHARDS)[2:] == numbers and rows(PoolFeatures(tmp_path), "v") == [[9, 10]]
 
 
 def test_merging_gives_one_file_per_layer_in_the_order_of_the_ids(tmp_path: Path) -> None:
@@ -119,6 +122,52 @@ def test_an_older_merged_folder_that_a_kill_left_is_merged_with_the_newer_one(tm
     assert store.is_compact() and rows(PoolFeatures(folder), "xyz") == [[0, 1], [100, 101], [102, 103]]
 
 
+def test_a_damaged_file_hides_none_of_the_others_and_goes_with_the_next_merge(tmp_path: Path) -> None:
+    for letter in "xyz":
+        stored(tmp_path, block(letter))
+    (tmp_path / SHARDS / "000001.safetensors").write_bytes(b"half")
+    store = PoolFeatures(tmp_path)
+    assert store.ids() == ["x", "z"] and len(store.unusable()) == 1
+    store.leave_out_damaged(["x", "not there"])
+    store.compact()
+    assert PoolFeatures(tmp_path).ids() == ["x", "z"] and store.is_compact()
+    (tmp_path / "compacted-000000" / "a.npy").unlink()
+    alone = PoolFeatures(tmp_path)
+    assert len(alone) == 0 and not alone.is_compact()
+    alone.compact()
+    assert alone.is_compact() and not (tmp_path / "compacted-000000").exists()
+
+
+@pytest.mark.parametrize("merges", [RELOAD_ATTEMPTS - 1, RELOAD_ATTEMPTS])
+def test_a_folder_that_others_merge_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merges: int
+) -> None:
+    stored(tmp_path, block("xy")).compact()
+    looks: list[Path] = []
+
+    def gone(path: Path) -> Block:
+        looks.append(path)
+        return read_compacted(path if len(looks) > merges else tmp_path / "merged meanwhile")
+
+    monkeypatch.setattr("evalsuite.features.store.read_compacted", gone)
+    if merges < RELOAD_ATTEMPTS:
+        assert rows(PoolFeatures(tmp_path), "xy") == [[0, 1], [2, 3]]
+    else:
+        with pytest.raises(FileNotFoundError):
+            PoolFeatures(tmp_path)
+
+
+def test_a_note_that_was_changed_since_is_named_whatever_was_added(tmp_path: Path) -> None:
+    (tmp_path / ENTRY_FILE).write_text("{}")
+    store = stored(tmp_path, block("xy"))
+    store.compact()
+    store.add_shard(block("z"))
+    assert PoolFeatures(tmp_path).damaged() == []
+    (tmp_path / ENTRY_FILE).write_text("[]")
+    (problem,) = PoolFeatures(tmp_path).damaged()
+    assert problem.startswith(f"{ENTRY_FILE}: ")
+
+
 def test_rows_that_were_forgotten_go_with_the_next_merge(tmp_path: Path) -> None:
     store = stored(tmp_path, block("xyz"))
     store.compact()
@@ -145,7 +194,15 @@ def test_what_has_other_layers_than_what_lies_next_to_it_counts_as_not_there(tmp
 
 @pytest.mark.parametrize(
     ("ids", "taken"),
-    [("xyz", None), ("xy", [0, 1]), ("zyx", [2, 1, 0]), ("yz", [1, 2]), ("xzy", [0, 2, 1]), ("xxy", [0, 0, 1])],
+    [
+        ("xyz", None),
+        ("xy", [0, 1]),
+        ("zyx", [2, 1, 0]),
+        ("yz", [1, 2]),
+        ("xzy", [0, 2, 1]),
+        ("xxy", [0, 0, 1]),
+        ("y", [1]),
+    ],
 )
 def test_rows_of_one_file_are_mapped_and_not_copied(tmp_path: Path, ids: str, taken: list[int] | None) -> None:
     store = stored(tmp_path, block("xyz"))
@@ -191,6 +248,9 @@ def test_a_shard_is_read_back_and_only_in_its_own_folder(tmp_path: Path) -> None
     other.write_bytes(path.read_bytes())
     with pytest.raises(DamagedError, match="not what was written"):
         read_shard(other)
+    path.write_bytes(path.read_bytes().replace(b"x0", b"x1"))  # what its bytes were
+    with pytest.raises(DamagedError, match="not what was written"):
+        read_shard(path)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +284,23 @@ def test_a_merged_folder_is_written_by_parts_of_any_size(tmp_path: Path, monkeyp
     monkeypatch.setattr(sums, "PART_BYTES", 2 * 8)  # two rows
     store.compact()
     assert rows(PoolFeatures(tmp_path), "xyzvw") == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+
+
+def test_a_list_of_other_samples_is_not_that_of_a_merged_folder(tmp_path: Path) -> None:
+    stored(tmp_path, block("xy")).compact()
+    manifest = tmp_path / "compacted-000000" / "manifest.parquet"
+    pq.write_table(pq.read_table(manifest).take([1, 0]), manifest)
+    with pytest.raises(DamagedError, match="not what was written"):
+        read_compacted(manifest.parent)
+
+
+def test_a_merged_folder_of_the_first_version_has_as_many_rows_as_its_list(tmp_path: Path) -> None:
+    stored(tmp_path, block("xy")).compact()
+    folder = tmp_path / "compacted-000000"
+    np.save(folder / "a.npy", np.zeros((3, 2), np.float32))
+    write_old_checksums(folder)
+    with pytest.raises(DamagedError, match=r"lists 2 samples and has rows of \{'a': 3\}"):
+        read_compacted(folder)
 
 
 def test_a_merged_folder_of_the_first_version_has_no_inodes(tmp_path: Path) -> None:
@@ -282,8 +359,9 @@ def test_a_sample_with_an_equal_key_is_there_and_its_bytes_are_not_read(tmp_path
     pool = pool_of()
     store = stored_of(tmp_path, pool, [0, 1, 3])
     unread = pool_of(read=ArrayReader(pool.read.images, broken={0, 1, 2, 3}))  # type: ignore[attr-defined]
-    assert missing_rows(unread, [0, 1, 2, 3], store) == ([2], {})
-    assert missing_rows(unread, [3], store) == ([], {})
+    told: list[int] = []
+    assert missing_rows(unread, [0, 1, 2, 3], store, on_bytes=lambda done, total: told.append(done)) == ([2], {})
+    assert missing_rows(unread, [3], store) == ([], {}) and told == []
 
 
 @pytest.mark.parametrize("part", ["mtimes", "inode", "ctime"])
@@ -315,7 +393,9 @@ def test_a_sample_of_another_size_or_that_cannot_be_read_is_missing(tmp_path: Pa
     pool = pool_of()
     store = stored_of(tmp_path, pool)
     larger = pool_of(sizes=np.array([SIZE, SIZE + 1, SIZE, SIZE]))
-    assert missing_rows(larger, [0, 1], store) == ([1], {})
+    told: list[int] = []
+    assert missing_rows(larger, [0, 1], store, on_bytes=lambda done, total: told.append(done)) == ([1], {})
+    assert told == []  # its bytes decide nothing
     broken = pool_of(mtimes=np.full(4, 6), read=ArrayReader(pool.read.images, broken={1}))  # type: ignore[attr-defined]
     assert missing_rows(broken, [1], store)[0] == [1]
 
@@ -325,24 +405,46 @@ def test_verifying_reads_all_bytes_once(tmp_path: Path) -> None:
     store = stored_of(tmp_path, pool)
     changed = pool_of(read=negated(pool, 1))
     assert missing_rows(changed, [0, 1], store) == ([], {})
-    assert missing_rows(changed, [0, 1], store, verify=True) == ([1], {})
+    told: list[tuple[int, int]] = []
+    on_bytes: OnBytes = lambda done, total: told.append((done, total))  # noqa: E731
+    assert missing_rows(changed, [0, 1], store, verify=True, on_bytes=on_bytes) == ([1], {}) and told == [
+        (1, 2),
+        (2, 2),
+    ]
     unread = pool_of(read=ArrayReader(pool.read.images, broken={0, 1}))  # type: ignore[attr-defined]
     assert missing_rows(unread, [0, 1], store, verify=True) == ([1], {})  # what was found is known to the store
 
 
-@pytest.mark.parametrize("n", [15, 16, 40])
+def test_what_was_found_of_a_file_is_not_taken_for_what_it_has_become_since(tmp_path: Path) -> None:
+    pool = pool_of()
+    store = stored_of(tmp_path, pool)
+    assert missing_rows(pool_of(mtimes=np.full(4, 6)), [1], store)[0] == []
+    assert missing_rows(pool_of(mtimes=np.full(4, 7), read=negated(pool, 1)), [1], store)[0] == [1]
+
+
+@pytest.mark.parametrize(("n", "may"), [(15, True), (16, True), (40, True), (40, False)])
 def test_readers_that_may_are_read_in_threads_with_the_same_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, may: bool
 ) -> None:
+    """One that may not is asked by one thread, and no threads are started for a few files."""
+    readers: set[int] = set()
+
+    class Noting(ArrayReader):
+        def __call__(self, row: int) -> LoadedSample:
+            readers.add(threading.get_ident())
+            return super().__call__(row)
+
     monkeypatch.setattr(freshness, "PIECE_ROWS", 7)
     pool = pool_of(n)
     store = stored_of(tmp_path, pool)
-    reader = negated(pool, 3, 9)
-    reader.reads_in_threads = True  # type: ignore[attr-defined]
+    reader = Noting(negated(pool, 3, 9).images)
+    if may:
+        reader.reads_in_threads = True  # type: ignore[attr-defined]
     touched, told = pool_of(n, mtimes=np.full(n, 6), read=reader), []
     missing, fresh = missing_rows(touched, range(n), store, on_bytes=lambda done, total: told.append((done, total)))
     assert missing == [3, 9] and len(fresh) == n - 2
     assert told == [(done, n) for done in range(1, n + 1)]
+    assert (threading.get_ident() in readers) == (not may or n < 16)
 
 
 def test_new_keys_of_unchanged_samples_are_noted(tmp_path: Path) -> None:
@@ -351,14 +453,23 @@ def test_new_keys_of_unchanged_samples_are_noted(tmp_path: Path) -> None:
     store.compact()
     settle(store, {})
     assert [path.name for path in tmp_path.glob("compacted-*")] == ["compacted-000000"]
-    settle(store, {pool.ids[0]: stamp("new"), "not there": stamp("none")})
-    assert PoolFeatures(tmp_path).stamp(pool.ids[0]) == stamp("new") and len(PoolFeatures(tmp_path)) == 4
+    settle(store, {"not there": stamp("none"), pool.ids[1]: stamp("what another run has replaced")})
+    assert [path.name for path in tmp_path.glob("compacted-*")] == ["compacted-000000"]
+    new = stamp(store.stamp(pool.ids[0]).sha256, size=11)
+    settle(store, {pool.ids[0]: new, "not there": stamp("none")})
+    assert PoolFeatures(tmp_path).stamp(pool.ids[0]) == new and len(PoolFeatures(tmp_path)) == 4
     assert store.lock().owner() is None
 
 
-def test_what_a_stopped_run_has_left_is_merged_unless_another_has_the_store(tmp_path: Path) -> None:
+def test_what_a_stopped_run_has_left_is_merged_unless_another_has_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(seconds: float) -> None:
+        raise AssertionError("it waits")
+
     store = stored_of(tmp_path, pool_of())
-    with store.lock():
+    with store.lock(), monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", refused)
         settle(store, {})
     assert not store.is_compact()
     settle(store, {})
@@ -387,6 +498,19 @@ def test_a_store_that_cannot_be_written_stays_as_it_is_with_a_warning(
     assert len(store) == 4 and store.lock().owner() is None
 
 
+def test_a_merge_that_could_not_tidy_up_is_finished_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    store = stored(tmp_path, block("xy"), block("z"))
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "remove", refused)
+        settle(store, {})
+    assert (tmp_path / "compacted-000000").is_dir() and not store.is_compact()
+    store.compact()
+    assert store.is_compact() and rows(store, "xyz") == [[0, 1], [2, 3], [0, 1]]
+
+
 def pairs(*items: object) -> str:
     """Return the sha256 of pairs, by hand."""
     return hashlib.sha256("".join(f"{item}\0" for item in items).encode()).hexdigest()
@@ -413,7 +537,9 @@ def test_what_the_bytes_are_now_is_told_of_samples_whose_features_are_gone(tmp_p
     partly = pool_of(5, read=reader)
     fresh = PoolFeatures(tmp_path / "none")
     assert content_now(partly, [0, 1, 2], fresh, ()) == ""  # one cannot be read
-    left = content_now(partly, [0, 1, 2], fresh, {pool.ids[1]})
+    told.clear()
+    left = content_now(partly, [0, 1, 2], fresh, {pool.ids[1]}, on_bytes=lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
     assert left == pairs(pool.ids[0], marks[0], pool.ids[2], marks[2])
     assert content_now(pool, [0, 1, 2], fresh, {pool.ids[1]}) == ""  # and now it can
 

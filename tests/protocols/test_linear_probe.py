@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from evalsuite.data.base import Fold, Split
-from evalsuite.errors import EvalsuiteError
-from evalsuite.probe import sweep
+from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.options import build
+from evalsuite.probe import Solution, refit, sweep
 from evalsuite.protocols.base import ProtocolInput, Samples
 from evalsuite.protocols.linear_probe import LinearProbe, ProbeOptions
 from evalsuite.tasks import TaskSpec
@@ -43,7 +44,8 @@ def run(task: TaskSpec, data: dict[str, tuple[torch.Tensor, np.ndarray]], folds:
         rows = split.rows
         return Samples(features[rows], labels[rows], [f"{split.pool}/{row:04d}" for row in rows])
 
-    given = ProtocolInput(task, folds, read, lambda texts: torch.empty(0), torch.device("cpu"))
+    tell = options.pop("on_progress", lambda what, done, total: None)
+    given = ProtocolInput(task, folds, read, lambda texts: torch.empty(0), torch.device("cpu"), on_progress=tell)
     return LinearProbe(ProbeOptions(**options)).run(given), read_splits
 
 
@@ -84,6 +86,17 @@ def test_official_validation_split_selects_and_is_refitted_as_the_task_says(tmp_
     found = torch.from_numpy(outcome.folds[0].scores).softmax(dim=1).numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-3)
 
+    (head,), (held,), fitted = outcome.heads, outcome.validation, details["refit"]
+    logits = features.double().numpy() @ head.weights.T + head.intercepts
+    scores = data["test"][0].double().numpy() @ head.weights.T + head.intercepts
+    np.testing.assert_allclose(scores, outcome.folds[0].scores, atol=1e-4)
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    assert fitted["objective"] == pytest.approx(losses.sum() + details["lambda"] / 2 * (head.weights**2).sum())
+    assert fitted["converged"] and fitted["iterations"] > 0 and 0 <= fitted["gradient_norm"] < 0.01
+    # what a temperature is fitted on is of the fit that was chosen, which has not seen it
+    assert held.ids == [f"val/{row:04d}" for row in range(60)] and held.labels.tolist() == data["val"][1].tolist()
+    assert (held.scores.argmax(axis=1) == held.labels).mean() == pytest.approx(best)
+
 
 def test_without_a_validation_split_a_tenth_is_held_out_and_everything_is_refitted(tmp_path: Path) -> None:
     data = {"train": blobs(120, 3, 0), "test": blobs(45, 3, 2)}
@@ -104,8 +117,11 @@ def test_the_test_split_is_read_once_and_last(tmp_path: Path) -> None:
 def test_folds_are_fitted_apart(tmp_path: Path) -> None:
     data = {"train": blobs(120, 3, 0), "test": blobs(45, 3, 2)}
     halves = [Split("train", np.arange(60)), Split("train", np.arange(60, 120))]
-    outcome, _ = run(make_task(tmp_path), data, [Fold(half, None, whole("test", data)) for half in halves])
+    told: list[tuple[str, int, int]] = []
+    folds = [Fold(half, None, whole("test", data)) for half in halves]
+    outcome, _ = run(make_task(tmp_path), data, folds, on_progress=lambda *progress: told.append(progress))
     assert len(outcome.folds) == 2 and outcome.sizes["train"] == 54
+    assert [done for what, done, total in told if (what, total) == ("sweep, fold 2/2", 5)] == [1, 2, 3, 4, 5]
     for half, fold, details in zip(halves, outcome.folds, outcome.details["folds"], strict=True):
         features, labels = data["train"][0][half.rows], data["train"][1][half.rows]
         wanted = sklearn_probabilities(features, labels, details["lambda"], data["test"][0])
@@ -142,11 +158,32 @@ def test_multilabel_targets_with_ignored_entries_are_one_problem_a_class(tmp_pat
         np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
-def test_a_fit_that_does_not_converge_is_a_warning(tmp_path: Path) -> None:
+def test_a_fit_that_does_not_converge_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refitted(*arguments: Any, max_iterations: int, **options: Any) -> Solution:
+        found = refit(*arguments, max_iterations=max_iterations, **options)
+        return replace(found, converged=(max_iterations > 1,))  # from where it starts, one may be enough
+
+    monkeypatch.setattr("evalsuite.probe.refit", refitted)
     data = {"train": blobs(60, 3, 0), "val": blobs(30, 3, 1), "test": blobs(30, 3, 2)}
     folds = [Fold(*(whole(name, data) for name in ("train", "val", "test")))]
     outcome, _ = run(make_task(tmp_path), data, folds, max_iterations=1)
-    assert any("did not converge" in warning for warning in outcome.warnings)
+    (details,) = outcome.details["folds"]
+    unfinished = ", ".join(f"{trial['lambda']:.3g}" for trial in details["tried"] if not trial["converged"])
+    sweep_warning, final_warning = outcome.warnings[:2]
+    assert f"the fits at lambda = {unfinished} did not converge within the iteration limit" in sweep_warning
+    assert "the final fit did not converge (gradient norm" in final_warning and not details["refit"]["converged"]
+
+
+def test_a_loose_tolerance_saves_iterations_and_is_recorded(tmp_path: Path) -> None:
+    data = {"train": blobs(90, 3, 0), "val": blobs(60, 3, 1), "test": blobs(45, 3, 2)}
+    folds = [Fold(*(whole(name, data) for name in ("train", "val", "test")))]
+    (loose,), (tight,) = (
+        run(make_task(tmp_path), data, folds, tolerance=tolerance)[0].details["folds"] for tolerance in (0.1, 1e-6)
+    )
+    for found in (loose, tight):
+        assert found.keys() == {"lambda", "plateau", "tried", "refit"}
+        found["most"] = max(trial["iterations"] for trial in found["tried"])
+    assert loose["most"] < tight["most"] and loose["refit"]["iterations"] < tight["refit"]["iterations"]
 
 
 def test_the_end_of_the_grid_is_a_warning_also_where_a_plateau_leads_there(tmp_path: Path) -> None:
@@ -166,6 +203,36 @@ def test_the_end_of_the_grid_is_a_warning_also_where_a_plateau_leads_there(tmp_p
     outcome, _ = run(make_task(tmp_path), large, folds_of(large))
     assert outcome.details["folds"][0]["plateau"] == [1e6, 1e6]
     assert any("1e+06 is at the end of the grid" in warning for warning in outcome.warnings)
+
+
+@pytest.mark.parametrize(
+    ("plateau", "said"),
+    [
+        ((1e-6, 1e-6), "the best lambda 1e-06 is at the end of the grid."),
+        ((1e-6, 1.0), "the validation score is the same from lambda 1e-06 to 1, up to the end of the grid"),
+        ((1.0, 1e6), "the validation score is the same from lambda 1 to 1e+06, up to the end of the grid"),
+        ((1.0, 1.0), None),
+        ((1.0, 10.0), None),
+    ],
+)
+def test_what_is_said_of_a_plateau(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plateau: tuple[float, float], said: str | None
+) -> None:
+    started: list[Solution] = []
+
+    def swept(*arguments: Any, **options: Any) -> Any:
+        return replace(sweep(*arguments, **options), plateau=plateau)
+
+    def refitted(*arguments: Any, warm_start: Solution, **options: Any) -> Solution:
+        started.append(warm_start)
+        return refit(*arguments, warm_start=warm_start, **options)
+
+    monkeypatch.setattr("evalsuite.probe.sweep", swept)
+    monkeypatch.setattr("evalsuite.probe.refit", refitted)
+    data = {"train": blobs(60, 3, 0), "val": blobs(30, 3, 1), "test": blobs(30, 3, 2)}
+    outcome, _ = run(make_task(tmp_path), data, [Fold(*(whole(name, data) for name in ("train", "val", "test")))])
+    assert [warning.partition(": ")[2][: len(said or "")] for warning in outcome.warnings] == ([said] if said else [])
+    assert [start.lambdas for start in started] == [(outcome.details["folds"][0]["lambda"],)]
 
 
 def test_the_objectives_tried_are_scikit_learns(tmp_path: Path) -> None:
@@ -214,6 +281,17 @@ def test_the_options_of_a_record_stay_what_they_were() -> None:
         "refit_tolerance": 1e-8,
         "max_iterations": 1_000,
     }
+    assert (LinearProbe.version, LinearProbe.has_head) == (3, True)
+
+
+def test_what_may_be_chosen_of_the_probe() -> None:
+    assert build(ProbeOptions, {"tolerance": 0.5}).refit_tolerance == 0.005
+    for tolerance in (0, 1):
+        with pytest.raises(UsageError, match="between 0 and 1"):
+            build(ProbeOptions, {"tolerance": tolerance})
+    for name in ("refit_tolerance", "solver"):  # they are recorded, and follow
+        with pytest.raises(TypeError, match=name):
+            ProbeOptions(**{name: 1e-3})
 
 
 def test_half_precision_features_are_fitted_as_they_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

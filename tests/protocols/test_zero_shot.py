@@ -16,7 +16,7 @@ from evalsuite.data.base import Fold, Split
 from evalsuite.metrics import map_11_point
 from evalsuite.models.base import Logits
 from evalsuite.protocols.base import Outcome, ProtocolInput, Samples
-from evalsuite.protocols.zero_shot import ZeroShot, class_prompts, class_weights, image_logits
+from evalsuite.protocols.zero_shot import ZeroShot, class_prompts, class_weights, image_logits, indistinct
 from evalsuite.report.calibration import confidences
 from evalsuite.tasks import TaskClass
 from evalsuite.tasks.loading import load_task_file
@@ -163,7 +163,7 @@ def test_scores_of_several_labels_use_the_scale_of_the_model(tmp_path: Path) -> 
 def test_ranks_of_single_labels_are_those_of_the_cosines_whatever_the_scale(tmp_path: Path) -> None:
     one, other = scored(tmp_path, Logits(100.0)), scored(tmp_path, Logits(21.97, -3.0))
     assert np.array_equal(one.folds[0].scores, other.folds[0].scores)
-    assert (other.details["logit_scale"], other.details["logit_bias"]) == (21.97, -3.0)
+    assert other.details == {"templates": 1, "prompts": 3, "logit_scale": 21.97, "logit_bias": -3.0}
     plain = scored(tmp_path, Logits(21.97))
     sure = [confidences("zero_shot", False, found.folds[0].scores, found.details) for found in (one, plain, other)]
     logits = torch.from_numpy(one.folds[0].scores).double().mul(0.2197)
@@ -190,6 +190,16 @@ def test_classes_of_one_text_embedding_are_warned_of(tmp_path: Path) -> None:
     texts = torch.tensor([[1.0, 2.0, 0.0, 1.0], [2.0, 4.0, 0.0, 2.0 + 1e-7], [1.0, 0.0, 0.0, 0.0]])
     (warning,) = scored(tmp_path, Logits(), texts=texts).warnings
     assert warning.startswith("2 classes of 3 have the text embedding of another (a, b)")
+
+
+def test_of_many_classes_of_one_text_embedding_three_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalsuite.protocols.zero_shot.CLASSES_AT_A_TIME", 5)
+    weights = torch.eye(12)
+    weights[[8, 9, 11]] = weights[1].clone()
+    (warning,) = indistinct(weights, list("abcdefghijkl"))
+    assert warning.startswith("4 classes of 12 have the text embedding of another (b, i, j and 1 more)"), warning
+    weights[1] = torch.nn.functional.normalize(weights[1] + 0.003 * weights[0], dim=0)  # near is not the same
+    assert indistinct(weights[:9], list("abcdefghi")) == []
 
 
 def test_descriptions_that_begin_alike_are_warned_of(tmp_path: Path) -> None:
@@ -230,6 +240,7 @@ def test_each_test_split_is_scored_once_and_none_is_left_out(tmp_path: Path) -> 
             lambda names: prompts,
             torch.device("cpu"),
             on_progress=lambda what, done, total: told.append((done, total)),
+            validation=[Split("test", np.arange(20, 25))],
         )
     )
     assert [fold.ids for fold in outcome.folds] == [[str(row) for row in split.rows] for split in tests[:2]]
@@ -239,3 +250,15 @@ def test_each_test_split_is_scored_once_and_none_is_left_out(tmp_path: Path) -> 
         cosines = unit(features[split.rows], dim=1) @ unit(prompts, dim=1).T
         np.testing.assert_allclose(fold.scores, 100 * cosines.numpy(), atol=1e-4)
         assert (fold.labels == labels[split.rows]).all()
+    (held,) = outcome.validation
+    assert held.ids == ["20", "21", "22", "23", "24"] and held.scores.shape == (5, 3)
+    np.testing.assert_array_equal(held.scores, outcome.folds[1].scores[10:15])
+
+
+def test_no_image_has_no_scores() -> None:
+    assert image_logits(torch.empty(0, 2), torch.eye(2), torch.device("cpu")).shape == (0, 2)
+
+
+def test_records_that_do_not_say_their_scale_are_of_a_model_without_a_bias() -> None:
+    assert ZeroShot().temperature({}) is None and ZeroShot().bias({}) == 0.0
+    assert ZeroShot().temperature({"logit_scale": 50.0}) == 0.5 and ZeroShot().bias({"logit_bias": -3}) == -3.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -38,14 +39,19 @@ def told(splits: list[Split]) -> list[tuple[str, int]]:
 def test_only_what_a_protocol_reads_is_opened(tmp_path: Path) -> None:
     found = session(tmp_path)
     shutil.rmtree(tmp_path / "shapes/train")
+    assert len(found.pool("test")) == 9 and found.incomplete is not None
     assert told(found.splits(ZERO_SHOT)) == [("test", 9)]
     (fold,) = found.folds(training=False)
     assert len(fold.train) == 0 and fold.val is None
-    assert found.incomplete is not None
     for _ in range(2):
         with pytest.raises(type(found.incomplete)) as error:
             found.splits(PROBE)
         assert error.value is found.incomplete
+    broken = session(tmp_path / "broken")
+    (tmp_path / "broken/shapes/train/red").rename(tmp_path / "broken/shapes/train/purple")
+    assert told(broken.splits(ZERO_SHOT)) == [("test", 9)] and broken.incomplete is None
+    with pytest.raises(EvalsuiteError, match="purple"):
+        broken.splits(PROBE)
     whole = session(tmp_path / "whole")
     assert told(whole.splits(PROBE)) == [("train", 18), ("test", 9)] and whole.incomplete is None
 
@@ -55,6 +61,18 @@ def test_data_without_its_test_split_is_the_first_error(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "shapes/test")
     with pytest.raises(EvalsuiteError, match="test"):
         found.folds(training=False)
+
+
+def test_a_source_of_the_test_split_alone_is_taken_where_that_of_the_whole_one_is_broken(tmp_path: Path) -> None:
+    path = write_folder_task(tmp_path / "shapes")
+    source = "  - {kind: folder, path: ., pools: {train: train, test: test}}\n"
+    path.write_text(path.read_text().replace(source, source.replace("path: .", "path: part") + source))
+    shutil.copytree(tmp_path / "shapes/test", tmp_path / "shapes/part/test")
+    (tmp_path / "shapes/test/red").rename(tmp_path / "shapes/test/purple")
+    found = session(tmp_path)
+    assert told(found.splits(ZERO_SHOT)) == [("test", 9)] and found.incomplete is not None
+    with pytest.raises(EvalsuiteError, match="purple"):
+        found.splits(PROBE)
 
 
 @pytest.mark.parametrize("download", [True, False])
@@ -95,8 +113,11 @@ def test_a_limit_draws_from_every_split_by_the_labels_and_the_seed(tmp_path: Pat
         drawn = stratified_limit(found.pool(split.pool).labels, 4, 5)
         assert len(split) == 4 < n and split.rows.tolist() == drawn.tolist()
     assert told(session(tmp_path, limit=10).splits(PROBE)) == [("train", 10), ("test", 9)]
-    validated = found._limited(Fold(fold.train, Split("train", np.arange(18)), fold.test))
-    assert validated.val is not None and len(validated.val) == 4 and validated.val.pool == "train"
+    path = write_folder_task(tmp_path / "validated/shapes")
+    shutil.copytree(path.parent / "train", path.parent / "val")
+    path.write_text(path.read_text().replace("{train: train,", "{train: train, val: val,"))
+    (validated,) = session(tmp_path / "validated", "splits: {rule: official, val: val}\n", limit=4).folds(training=True)
+    assert validated.val is not None and len(validated.val) == 4 and validated.val.pool == "val"
 
 
 def test_a_temperature_is_fitted_on_what_others_hold_out_of_train(tmp_path: Path) -> None:
@@ -171,8 +192,18 @@ def test_captions_are_in_the_digest_of_a_split(tmp_path: Path, monkeypatch: pyte
     assert len(set(digests)) == 3
 
 
-def test_samples_are_logged_where_it_is_asked_for(tmp_path: Path) -> None:
-    assert session(tmp_path, log_samples=True).logs_samples and not session(tmp_path).logs_samples
+def test_samples_are_logged_where_it_is_asked_for_and_classes_are_predicted(tmp_path: Path) -> None:
+    asked = session(tmp_path, log_samples=True)
+    assert asked.logs_samples and not session(tmp_path, log_samples=False).logs_samples
+    asked.task = asked.task.model_copy(update={"captions": 5})
+    assert not asked.logs_samples
+
+
+def test_no_temperature_is_fitted_where_an_image_has_several_labels(tmp_path: Path) -> None:
+    found = session(tmp_path, calibrate=True)
+    assert len(found.validation(ZERO_SHOT)) == 1
+    found.task = found.task.model_copy(update={"multilabel": True})
+    assert found.validation(ZERO_SHOT) == []
 
 
 @pytest.mark.parametrize("line", ["max_pixels: 5_000_000", "max_aspect: 7"])
@@ -189,8 +220,10 @@ def test_a_definition_has_the_names_of_classes_where_texts_are_read(tmp_path: Pa
     assert texts["classes"] == [{"key": key, "names": [key]} for key in ("red", "green", "blue")]
     assert texts["templates"] == ["a photo of a {} square."]
     assert "sources" not in images and "title" not in texts
+    assert [json.loads(json.dumps(found)) for found in (images, texts)] == [images, texts]
 
 
 def test_rows_of_all_splits_are_put_together_by_pool() -> None:
     splits = [Split("a", np.array([5, 2])), Split("b", np.array([1])), Split("a", np.array([2, 0]))]
     assert rows_by_pool(splits) == {"a": [0, 2, 5], "b": [1]} and rows_by_pool([]) == {}
+    assert rows_by_pool([Split("a", np.array([1_000, 8, 7]))]) == {"a": [7, 8, 1_000]}
