@@ -7,22 +7,29 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.file_server import CONTENT, FileServer
-from tests.processes import Finished, RunCli, WarmCli, Zygote, cli_environment, warm_process
+from tests.processes import Finished, RunCli, WarmCli, Zygote, cli_environment, leave_disks_alone, warm_process
 
 # Tests run many small problems: more threads than cores only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_COLOR"] = "1"
 
-# Who starts the tests in the background of a script has Ctrl-C ignored, in all processes that they start.
+# Who starts the tests in the background of a script, or by nohup, has these ignored in all processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+settings.register_profile("the same cases each time", derandomize=True, deadline=None)
+settings.load_profile("the same cases each time")
+
+leave_disks_alone()
 
 SHARED = Path(os.environ.get("EVALSUITE_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -48,10 +55,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="installs real weights: pytest -m weights"))
 
 
-def pytest_collection_finish() -> None:
-    """Leave the modules of all tests out of each later search for garbage, which walks over all there is."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage among the modules of all tests: not while they are imported, and not in each later search."""
+    gc.disable()
+    found = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return found
 
 
 def pytest_unconfigure() -> None:

@@ -33,6 +33,11 @@ def cli_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[
     }
 
 
+def leave_disks_alone() -> None:
+    """Let `os.fsync` do nothing here: tests end processes, never the machine, and would mostly wait for the disk."""
+    os.fsync = lambda fd: None
+
+
 @dataclass
 class Finished:
     """What a process did."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import torch
-
-from evalsuite.features.encoding import EncodeRows, MapBatches, Precision
-from evalsuite.models.base import ImageModel
 from evalsuite.progress import Progress
-from evalsuite.records import Result
+
+if TYPE_CHECKING:
+    import torch
+
+    from evalsuite.features.encoding import EncodeRows, MapBatches, Precision
+    from evalsuite.models.base import ImageModel
+    from evalsuite.records import Result
 
 
 class Executor(Protocol):
