@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evalsuite.probe.optimiser.lbfgs import Descent
-from evalsuite.probe.optimiser.search import CURVATURE, MAX_TRIALS, SUFFICIENT_DECREASE, Trial, search
+from evalsuite.probe.optimiser.search import CURVATURE, MAX_BLIND_TRIALS, SUFFICIENT_DECREASE, Trial, search
 
 
 class Looks:
@@ -54,7 +54,7 @@ def test_the_line_search_gives_up() -> None:
     looks = Looks(lambda step: (2.0, 1.0))
     assert search(looks, Trial(0.0, 1.0, -1.0), noise=0.0) is None
     assert all(0 < trial.step <= 1 for trial in looks.trials)
-    assert len(looks.trials) == MAX_TRIALS
+    assert len(looks.trials) > MAX_BLIND_TRIALS
 
 
 @pytest.mark.parametrize("slope", [1e-12, 1.0, math.nan])
@@ -62,6 +62,12 @@ def test_a_direction_that_rounding_turned_uphill_is_given_up_at_once(slope: floa
     looks = Looks(lambda step: (1.1, 2 * slope))
     assert search(looks, Trial(0.0, 1.0, slope), noise=0.0) is None
     assert len(looks.trials) == 1
+
+
+def test_a_direction_that_promises_less_than_the_noise_is_not_followed_long() -> None:
+    looks = Looks(lambda step: (1.0, -1e-12 if len(looks.trials) % 2 else 1e-12))
+    assert search(looks, Trial(0.0, 1.0, -1e-12), noise=1e-6) is None
+    assert len(looks.trials) == MAX_BLIND_TRIALS
 
 
 class Quadratics:

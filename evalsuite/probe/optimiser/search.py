@@ -13,8 +13,11 @@ SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
 """c2 of the Wolfe conditions; the same section's value for quasi-Newton methods."""
 
-MAX_TRIALS = 15
+MAX_TRIALS = 30
 """More trials than this mean that rounding hides any decrease along the direction."""
+
+MAX_BLIND_TRIALS = 6
+"""The same where the direction promises less than the noise to begin with."""
 
 SAFEGUARDS = (1e-4, 0.9)
 """A trial between two bounds stays within these fractions of the way from the lower to the upper one, so that
@@ -43,7 +46,7 @@ def search(look: Callable[[float], Tried], start: Trial, noise: float) -> Tried 
     """
     low, step = start, 1.0
     high: Trial | None = None
-    for _ in range(MAX_TRIALS):
+    for _ in range(MAX_TRIALS if -start.slope > noise else MAX_BLIND_TRIALS):
         trial = look(step)
         low_enough = trial.value <= start.value + SUFFICIENT_DECREASE * step * start.slope + noise
         if low_enough and abs(trial.slope) <= CURVATURE * abs(start.slope):
