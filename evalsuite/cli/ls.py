@@ -165,7 +165,6 @@ def models(patterns: tuple[str, ...], count: bool, as_json: bool, **options: Any
     kept = [row for row in _named() if not wanted or any(_is_like(row, pattern) for pattern in wanted)]
     notes = []
     if wanted and not kept:
-        say_that_it_starts()
         cache_dir = build(DataPlace, options).cache_dir
         kept = _published([one if _is_glob(one) else f"{one}*" for one in wanted], cache_dir, count=count)
         if not kept:
@@ -215,7 +214,7 @@ def _published(patterns: Sequence[str], cache_dir: Path, *, count: bool) -> list
 
     rows: list[list[Any]] = []
     size_of = known_size if count else counted_before
-    found = list(published_like(patterns))
+    found = published_like(patterns, cache_dir, say_that_it_starts)
     bar: AbstractContextManager[Iterable[Published]] = nullcontext(found)
     if count:
         bar = click.progressbar(found, label="Counting", file=sys.stderr)
