@@ -191,9 +191,7 @@ class Prepared:
             problem.objective = self._reduction.objective(self._space.exact, lambda_)
             descent.run(ROUNDING[torch.float64])
         theta = descent.here.point.view_as(start)
-        self._warm.remember(lambda_, theta)
-        if problem.blocks is not None:
-            self._warm.keep(lambda_, problem.blocks)
+        self._warm.remember(lambda_, theta, problem.blocks)
         weights, intercepts = self._space.to_features(*self._reduction.unpack(theta))
         return Solution(
             lambdas=(float(lambda_),),
