@@ -3,8 +3,8 @@
     python -m benchmarks.ablation --quick
     python -m benchmarks.ablation --data ../shared/data --against ../older-checkout
 
-A mechanism without a row here has no place in `evalsuite/probe/mechanisms.py`, and one whose row says that nothing is
-lost without it should go. Each sweep runs in a process of its own, with one thread, and is timed in CPU seconds: sweep
+A mechanism of the solver has its switch in `one_sweep.py`, hence its row here; one whose row says that nothing is lost
+without it should go. Each sweep runs in a process of its own, with one thread, and is timed in CPU seconds: sweep
 + refit; passes over the rows; the worst suboptimality (F - F*) / max(F*, 1e-3 N) of the sweep's fits, F* from a float64
 fit of all mechanisms to 1e-10. `--without one_thread` uses as many threads as there are processors, and its seconds are
 those of the clock: what sharing passes among threads buys. `--against` adds the solver of another checkout, measured
@@ -18,7 +18,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,9 @@ import click
 
 from benchmarks import reference
 from benchmarks.objective import suboptimality
+from benchmarks.one_sweep import INSTEAD
 from benchmarks.problems import AbsentError, make
 from benchmarks.stored import load, store
-from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.processors import processors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +35,7 @@ PROBLEMS = ("cifar-4k", "separable", "mnist-10k", "crossed-4k", "mnist")
 QUICK = ("digits", "separable")
 WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 ONE_THREAD = "one_thread"
-VARIANTS = ("all", *(field.name for field in fields(Mechanisms)), ONE_THREAD)
+VARIANTS = ("all", *INSTEAD, ONE_THREAD)
 
 
 @click.command()

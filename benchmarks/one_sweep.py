@@ -9,9 +9,13 @@ which others on the machine change least, and those of the clock for several thr
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -19,6 +23,29 @@ from benchmarks.objective import objective
 from benchmarks.ours import arrays, recorded, targets_of, top1, warm_up
 from benchmarks.stored import load
 from evalsuite.probe import refit, sweep
+
+INSTEAD = {
+    # Begin at the nearest solution, not at the lowest point of the span of the nearest ones.
+    "span_start": ("warm_start.lowest", lambda objective, points, slope: points[0]),
+    # No blocks of the Hessian for long fits.
+    "class_blocks": ("preconditioner.problem.passes_worth", lambda objective: math.inf),
+    # Draw rows of blocks by their length, not by leverage.
+    "leverage": ("preconditioner.leverage._leverages", lambda design, weights, loads, added: loads),
+    # Let no lambda take over the blocks of another.
+    "taken_over": ("warm_start.WarmStarts.blocks", lambda warm, lambda_: None),
+}
+"""The mechanisms of the solver: for each, a function of `evalsuite.probe` and what stands in for it to switch it off.
+The minima are then the same, and take longer to find."""
+
+
+@contextmanager
+def without(names: Sequence[str]) -> Iterator[None]:
+    """Solve without these mechanisms."""
+    with ExitStack() as switched:
+        for name in names:
+            place, instead = INSTEAD[name]
+            switched.enter_context(mock.patch(f"evalsuite.probe.{place}", instead))
+        yield
 
 
 def main(path: Path, threads: int, off: list[str]) -> None:
@@ -30,24 +57,19 @@ def main(path: Path, threads: int, off: list[str]) -> None:
     features, targets = torch.from_numpy(problem.features), targets_of(problem)
     rows = torch.arange(len(features))
     validation_rows = rows[problem.n_fit :]
-    options = {}
-    if off:
-        from evalsuite.probe.mechanisms import Mechanisms
-
-        options["mechanisms"] = Mechanisms(**dict.fromkeys(off, False))
     started = now()
-    with recorded() as fits:
-        found = sweep(
-            features,
-            targets,
-            fit_rows=rows[: problem.n_fit],
-            validation_rows=validation_rows,
-            score=top1(targets.values[validation_rows]),
-            **options,
-        )
-    searched = now()
-    final = refit(features, targets, found.best_lambda, warm_start=found.solution, **options)
-    ended = now()
+    with without(off):
+        with recorded() as fits:
+            found = sweep(
+                features,
+                targets,
+                fit_rows=rows[: problem.n_fit],
+                validation_rows=validation_rows,
+                score=top1(targets.values[validation_rows]),
+            )
+        searched = now()
+        final = refit(features, targets, found.best_lambda, warm_start=found.solution)
+        ended = now()
     x, y = problem.rows(whole=False)
     content = {
         "sweep_s": searched - started,

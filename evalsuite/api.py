@@ -30,6 +30,7 @@ from evalsuite.protocols import (
     DEFAULT_PROTOCOLS,
     FURTHER_PROTOCOLS,
     EvaluationProtocol,
+    idle,
     make_protocols,
     options_of,
 )
@@ -111,6 +112,8 @@ def evaluate(
         given = given_models(models, preprocess, tokenizer, name)
         specs = _specs(tasks, TaskIndex(_folders(include_paths)))
         chosen = make_protocols(listed(protocols), keywords, protocol_options)
+        for keyword, owners in idle(keywords, chosen):
+            _LOG.warning("%s does nothing in this call: it is of %s.", keyword, " and ".join(owners))
         group = together() if ranks == "together" else None
 
         def work() -> list[Result]:

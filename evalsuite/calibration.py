@@ -110,7 +110,8 @@ def fit_temperature(logits: Scores, labels: Labels, link: Link) -> float | None:
     """
     from scipy.optimize import brentq
 
-    gap = float(np.diff(np.partition(logits, -2, axis=1)[:, -2:]).mean()) if len(labels) else 0.0
+    several = len(labels) and logits.shape[1] > 1
+    gap = float(np.diff(np.partition(logits, -2, axis=1)[:, -2:]).mean()) if several else 0.0
     if gap == 0:
         return None
     low, high = (float(np.log(factor / gap)) for factor in (1 / SHARPEST, SHARPEST))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from evalsuite.text import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 GAP = 2
 """Blanks between two columns."""
@@ -40,73 +44,65 @@ def as_table(columns: Sequence[Column], rows: Sequence[Sequence[object]], width:
 
     A cell that is None is empty. Of a table that does not fit in any way, each row becomes a block of lines.
     """
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    kept, natural = list(range(len(columns))), _widths(columns, cells)
-    while width is not None:
-        widths = _fitted(columns, natural, kept, width)
-        if widths is not None:
-            break
+    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    headings = [column.heading for column in columns]
+    natural = [max(map(widest, cells_of_one)) for cells_of_one in zip(headings, *cells, strict=True)]
+    least = [min(n, LEAST) if column.wraps else n for n, column in zip(natural, columns, strict=True)]
+    kept = [index for index in range(len(columns)) if natural[index]]
+    while width is not None and sum(least[index] + GAP for index in kept) - GAP > width:
         spare = [index for index in kept if columns[index].spare]
         if not spare:
-            return _blocks(columns, cells, width)
+            return "\n\n".join(facts(zip(headings, row, strict=True), width) for row in cells)
         kept.remove(spare[-1])
-    else:
-        widths = natural
-    table = _render([columns[index] for index in kept], [[row[index] for index in kept] for row in cells],
-                    [widths[index] for index in kept])  # fmt: skip
-    left_out = [column.heading for index, column in enumerate(columns) if index not in kept]
-    return f"{table}\n\nA wider terminal also shows: {', '.join(left_out)}." if left_out else table
+    table = _table([columns[index] for index in kept], [[row[index] for index in kept] for row in cells])
+    shown = _written(table, width or sum(natural) + GAP * len(columns))
+    left_out = [heading for index, heading in enumerate(headings) if natural[index] and index not in kept]
+    return f"{shown}\n\nA wider terminal also shows: {', '.join(left_out)}." if left_out else shown
 
 
-def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
-    lines = [[column.heading for column in columns], *rows]
-    return [max(_longest(line[index]) for line in lines) for index in range(len(columns))]
+def facts(pairs: Iterable[tuple[str, str]], width: int | None = None) -> str:
+    """Return names with what is said of each next to it, wrapped at `width`; a name of which nothing is said is left
+    out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, GAP, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    said = [(name, text) for name, text in pairs if text]
+    for name, text in said:
+        grid.add_row(Text(name), Text(text))
+    return _written(grid, width or max((widest(name) + GAP + widest(text) for name, text in said), default=1) + GAP)
 
 
-def _longest(cell: str) -> int:
-    return max((len(line) for line in cell.splitlines()), default=0)
+def widest(text: str) -> int:
+    """Return how many columns of a terminal the longest line takes: of CJK two for a letter, of an accent none."""
+    from rich.cells import cell_len
+
+    return max(map(cell_len, text.splitlines()), default=0)
 
 
-def _fitted(columns: Sequence[Column], natural: Sequence[int], kept: Sequence[int], width: int) -> list[int] | None:
-    """Return widths with which the columns `kept` fit: of those that may be wrapped, the widest give way."""
-    widths = list(natural)
-    over = sum(widths[index] + GAP for index in kept) - GAP - width
-    while over > 0:
-        widest = max((i for i in kept if columns[i].wraps and widths[i] > LEAST), key=lambda i: widths[i], default=None)
-        if widest is None:
-            return None
-        widths[widest] -= 1
-        over -= 1
-    return widths
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Table:
+    from rich.rule import Rule
+    from rich.table import Table
+    from rich.text import Text
 
-
-def _render(columns: Sequence[Column], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> str:
     # tabulate makes a column two blanks wider than its heading, which few terminals have room for
-    lines = []
-    for row in ([column.heading for column in columns], ["-" * width for width in widths], *rows):
-        cells = [_wrapped(cell, width).splitlines() for cell, width in zip(row, widths, strict=True)]
-        for parts in zip_longest(*cells, fillvalue="") if any(cells) else [("",) * len(cells)]:
-            placed = zip(columns, parts, widths, strict=True)
-            padded = (part.rjust(width) if column.right else part.ljust(width) for column, part, width in placed)
-            lines.append((" " * GAP).join(padded).rstrip())
-    return "\n".join(lines)
-
-
-def _wrapped(cell: str, width: int) -> str:
-    if _longest(cell) <= width:
-        return cell
-    return "\n".join(part for line in cell.splitlines() for part in textwrap.wrap(line, width, break_on_hyphens=False))
-
-
-def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> str:
-    """Return the rows below each other: a line for each cell that has something in it, named by its heading."""
-    names = max((len(column.heading) for column in columns), default=0) + GAP
-    blocks = []
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
+    for column in columns:
+        table.add_column(
+            Text(column.heading), justify="right" if column.right else "left", no_wrap=not column.wraps, overflow="fold"
+        )
+    table.add_row(*(Rule(characters="-") for _ in columns))
     for row in rows:
-        lines = []
-        for column, cell in zip(columns, row, strict=True):
-            parts = _wrapped(cell, max(width - names, LEAST)).splitlines()
-            heads = [column.heading, *[""] * len(parts)]
-            lines += [f"{head:{names}}{part}" for head, part in zip(heads, parts, strict=False)]
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _written(table: Table, width: int) -> str:
+    from rich.console import Console
+
+    console = Console(width=width, color_system=None, legacy_windows=False)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -70,9 +70,9 @@ class Option:
                     raise UsageError(f"{self.flag} is empty: {self._wanted()}.")
                 return TypeAdapter(tuple[kind, ...]).validate_python(several)
             return TypeAdapter(kind).validate_python(value)
-        except ValidationError as error:
+        except ValidationError:
             shown = ",".join(map(str, listed(value))) if self.several else value
-            raise UsageError(f"{self.flag} {shown}: {self._wanted()}.") from error
+            raise UsageError(f"{self.flag} {shown}: {self._wanted()}.") from None  # its words are for programmers
 
     def _wanted(self) -> str:
         if self.several and self.bounds:
@@ -83,7 +83,10 @@ class Option:
             return f"give a number of {self.bounds['ge']:g} or more"
         if "gt" in self.bounds:
             return f"give a number between {self.bounds['gt']:g} and {self.bounds['lt']:g}, such as {self.default:g}"
-        return f"give a value of the type {getattr(self.kind, '__name__', self.kind)}"
+        return f"give a {_IN_WORDS.get(self.kind, 'value')} ({self.help.rstrip('.')})"
+
+
+_IN_WORDS: Mapping[Any, str] = {str: "text", Path: "path", int: "whole number", bool: "True or False"}
 
 
 def option(

@@ -85,6 +85,7 @@ def test_there_is_no_best_temperature_where_all_is_right_or_nothing_better_than_
     assert fit_temperature(np.eye(3)[(labels + 1) % 3], labels, "softmax") is None
     assert fit_temperature(np.zeros((30, 3)), labels, "softmax") is None
     assert fit_temperature(np.zeros((0, 3)), labels[:0], "softmax") is None
+    assert fit_temperature(np.ones((30, 1)), np.zeros(30, np.int64), "softmax") is None
 
 
 def test_many_rows_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

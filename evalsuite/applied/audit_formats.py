@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
 from evalsuite.applied.auditing import Audit, AuditedFold, PartialScores
 from evalsuite.applied.duplicates import Images, Pair
 from evalsuite.applied.label_errors import Suspect
+from evalsuite.columns import Column, as_table
 from evalsuite.errors import DataError
 from evalsuite.records import MetricRecord
 from evalsuite.report.escaping import to_csv_text, to_json_text
@@ -26,6 +26,10 @@ SIDE = 128
 
 COLUMNS = ("kind", "fold", "split", "image", "class", "other_image", "other_class", "similarity", "probability",
            "other_probability")  # fmt: skip
+
+
+NUMBERS = ("cosine", "%")
+"""Headings of columns of numbers."""
 
 
 def to_csv(found: Audit) -> str:
@@ -55,17 +59,18 @@ def to_json(found: Audit) -> str:
     return to_json_text(content)
 
 
-def to_table(found: Audit) -> str:
-    """Return a summary with the first findings of each kind."""
+def to_table(found: Audit, width: int | None = None) -> str:
+    """Return a summary with the first findings of each kind. width: of the terminal; None: as wide as it gets."""
     parts = [f"{found.task.name}, audited with {found.model} (layer {found.layer})", ""]
     parts += [*summary(found), ""]
     for kind, headers, rows in _lists(found):
         if rows:
             shown = f", the first {LISTED} of {len(rows):,}" if len(rows) > LISTED else ""
-            parts += [f"{kind}{shown}:", tabulate(rows[:LISTED], headers, tablefmt="simple", disable_numparse=True), ""]
+            columns = [Column(name, right=name in NUMBERS, wraps=name not in NUMBERS) for name in headers]
+            parts += [f"{kind}{shown}:", as_table(columns, rows[:LISTED], width), ""]
     headers, rows = _score_rows(found)
-    aligned = ("left", *["right"] * (len(headers) - 1))
-    parts += [tabulate(rows, headers, tablefmt="simple", colalign=aligned, disable_numparse=True)] if rows else []
+    columns = [Column(name, right=number > 0, wraps=number > 1) for number, name in enumerate(headers)]
+    parts += [as_table(columns, rows, width)] if rows else []
     parts += ["", *found.notes] if found.notes else []
     return "\n".join(parts).rstrip() + "\n"
 

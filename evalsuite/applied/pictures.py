@@ -122,7 +122,7 @@ def encode(
     unreadable = tuple(f"{item.identifier}: {item.problem}" for item in report.unreadable)
     there = [row for row in rows if pool.ids[row] in features]
     if not there:
-        raise EvalsuiteError(f"None of the images can be read: {'; '.join(unreadable[:3])}.")
+        raise EvalsuiteError("\n".join(["None of the images can be read:", *unreadable[:3]]))
     return Encoded(pool, there, features, unreadable)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.destination import Destination, destination_options
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
@@ -20,12 +18,11 @@ from evalsuite.cli.options import (
     trust_adapters_option,
 )
 from evalsuite.cli.predict import encoding_options, one_model_option
-from evalsuite.cli.tables import emit, written_options
-from evalsuite.cli.terminal import say
+from evalsuite.cli.terminal import say, typed
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.options import RunOptions, build, declared
-from evalsuite.text import printable
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,13 +55,11 @@ RUN = ("output", "limit", "prompts", "overwrite", "verify", "download")
 @trust_adapters_option
 @include_path_option
 @encoding_options
-@written_options
+@destination_options("markdown", "csv", "json", told="markdown")
 def bias(
     model: str,
     probes: bool,
-    format_name: str | None,
-    raw: bool,
-    target: Path | None,
+    to: Destination,
     include_paths: tuple[Path, ...],
     **keywords: Any,
 ) -> int:
@@ -73,17 +68,13 @@ def bias(
     Faces of FairFace, tables 3 to 7 of the CLIP paper, over a named set of templates. What is stored is not computed
     again.
     """
-    if keywords["offline"]:
-        # Libraries below read it when they are imported.
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from evalsuite.report.bias import build_bias
-    from evalsuite.report.bias_formats import FORMATS, to_csv
-    from evalsuite.report.formats import format_of
+    from evalsuite.report.bias_formats import FORMATS
     from evalsuite.results.bias_tables import read_bias_paper
     from evalsuite.results.library import load_numbers
 
-    chosen = format_name or (format_of(target, FORMATS) if target else "markdown")
-    options = build(RunOptions, keywords, command=printable(shlex.join(["evalsuite", *sys.argv[1:]])))
+    to.chosen(FORMATS)
+    options = build(RunOptions, keywords, command=typed())
     options = replace(options, log_samples=True)
     paper = read_bias_paper()
     results = _measured(model, probes, paper, include_paths, options, keywords)
@@ -94,8 +85,7 @@ def bias(
     kept = table.where(lambda place: (place.model, place.state, place.protocol, place.options) in asked)
     found = build_bias(kept, paper)
     if found.tables or not errors:
-        text = to_csv(found, raw=True) if raw and chosen == "csv" else FORMATS[chosen](found)
-        emit(text, found.notes, sum(len(one.lines) for one in found.tables), target, chosen)
+        to.emit(found, FORMATS, counted(sum(len(one.lines) for one in found.tables), "row"), found.notes)
     return 1 if errors else 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalsuite.cli.known_tasks import task_index
+from evalsuite.cli.known_tasks import tell_foreign
 from evalsuite.cli.options import Command, Group, cache_dir_option, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
 from evalsuite.columns import Column, as_table, room
@@ -113,17 +113,20 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
 def verify(models: tuple[str, ...], tasks: tuple[str, ...], outputs: tuple[Path, ...], **options: Any) -> int:
     """Check everything that is stored by its checksums, and that the images are still the ones that were encoded.
 
-    Features, text embeddings, results and their samples, imports, notes. Exit code 1 if anything is wrong; the same run
-    again computes what is damaged.
+    Features, text embeddings, results and their samples, imports, notes. Images of a task of your own are found by what
+    its results say. Exit code 1 if anything is wrong; the same run again computes what is damaged.
     """
     from evalsuite.cli.verifying import others, show, show_checked
     from evalsuite.data.place import DataPlace
     from evalsuite.features.catalog import leftovers
     from evalsuite.features.catalog import verify as verify_entry
     from evalsuite.options import build
+    from evalsuite.results.library import load_numbers
+    from evalsuite.results.task_files import index_of
 
     place = build(DataPlace, {**options, "offline": True})
-    index = task_index(options["include_paths"])
+    results = outputs or [folder for folder in [default_output()] if folder.is_dir()]
+    index = tell_foreign(index_of(load_numbers(results)[0].numbers, options["include_paths"]))
     chosen = _chosen(place.cache_dir, models, tasks)
     if not chosen:
         say(f"Nothing matches in {place.cache_dir}.")
@@ -133,7 +136,6 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], outputs: tuple[Path,
         problems = verify_entry(entry, pool)
         wrong += show(f"{entry.origin.model} {entry.origin.task}/{entry.origin.pool}", problems, note)
     folders = [entry.folder.parent for entry in chosen] if models or tasks else None
-    results = outputs or [folder for folder in [default_output()] if folder.is_dir()]
     for found in others(place.cache_dir, results, lambda m, t: _matches(m, models) and _matches(t, tasks), folders):
         wrong += show_checked(found)
     if left := leftovers(place.cache_dir):
@@ -147,7 +149,7 @@ def _pool(entry: Entry, place: DataPlace, index: TaskIndex) -> tuple[Pool | None
     from evalsuite.errors import EvalsuiteError
 
     if entry.origin.task not in index.files:
-        return None, " (files of the store only; no task of this name is known: give its folder with --include-path)"
+        return None, " (files of the store only; no task of this name is known: say where its results are with -o)"
     try:
         pool = open_task(index.load(entry.origin.task), place).open_pool(entry.origin.pool)
     except EvalsuiteError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from evalsuite.cli.options import split_commas
 from evalsuite.errors import UsageError
@@ -46,7 +47,7 @@ def choose(
         if is_task(name, index) and not _is_model(name):
             raise UsageError(f"{name!r} is a task, not a model: write -t {name}.")
     for name in paired(split_commas(named), architectures, known):
-        _kind(name, index, found).append(name)
+        getattr(found, kind_of(name, index)).append(name)
     return found
 
 
@@ -59,16 +60,17 @@ def is_task(name: str, index: TaskIndex) -> bool:
     return name.startswith("tag:") or name.endswith((".yaml", ".yml")) or bool(matching(index.files, name))
 
 
-def _kind(name: str, index: TaskIndex, found: Chosen) -> list[str]:
+def kind_of(name: str, index: TaskIndex) -> Literal["models", "tasks", "protocols"]:
+    """Return what a name is; UsageError for one that is nothing, with the nearest names."""
     from evalsuite.models.names import known_names, resolve
     from evalsuite.protocols import PROTOCOLS
 
     if is_task(name, index):
-        return found.tasks
+        return "tasks"
     if name in PROTOCOLS:
-        return found.protocols
-    if any(sign in name for sign in ":/@"):
-        return found.models  # what is wrong with it is told in words of models
+        return "protocols"
+    if any(sign in name for sign in ":/@") or Path(name).is_dir():
+        return "models"  # what is wrong with it is told in words of models
     try:
         resolve(name)
     except UsageError as error:
@@ -77,7 +79,7 @@ def _kind(name: str, index: TaskIndex, found: Chosen) -> list[str]:
             f"{name!r} is neither a model nor a task nor a protocol.{near}\n"
             "`evalsuite ls models` and `evalsuite ls tasks` show their names."
         ) from error
-    return found.models
+    return "models"
 
 
 def _is_model(name: str) -> bool:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from evalsuite.cli.options import Command, ContenderName, split_commas
-from evalsuite.cli.tables import Shown, emit, measured_options, written_options
+from evalsuite.cli.destination import Destination, destination_options
+from evalsuite.cli.options import Command, ContenderName, Number, split_commas
+from evalsuite.cli.tables import Shown, measured_options
 from evalsuite.cli.terminal import say
+from evalsuite.text import counted
 
 if TYPE_CHECKING:
     from evalsuite.report.comparison import Comparison
     from evalsuite.report.reproduction import ReproductionTable
-
-
-def _points(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Refuse what no difference is larger or smaller than."""
-    if value is not None and math.isnan(value):
-        raise click.BadParameter("nan is no number of points.")
-    return value
 
 
 @click.command(
@@ -45,34 +38,29 @@ def _points(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 @measured_options
 @click.option(
     "--fail-below",
-    type=click.FloatRange(min=0),
-    callback=_points,
+    type=Number(float, 0),
     metavar="POINTS",
     help="Exit 1 where the first model is more than POINTS behind: on the average of a protocol, or on a task it "
     "loses. A task it lacks fails, too. With --reproduce: a result outside the interval and more than POINTS too low.",
 )
-@written_options
+@destination_options("markdown", "csv", "json", told="markdown")
 def compare(
     shown: Shown,
     names: tuple[str, ...],
     reproduction: bool,
     fail_below: float | None,
-    format_name: str | None,
-    raw: bool,
-    target: Path | None,
+    to: Destination,
 ) -> int:
     """Compare two models, or one with a row of a paper (published:NAME): differences, tests, wins and losses.
 
     A MODEL is named as it was run, by its slug or a pattern. One alone is held against its own published row.
     """
-    from evalsuite.report.comparison_formats import FORMATS, to_csv
-    from evalsuite.report.formats import format_of
+    from evalsuite.report.comparison_formats import FORMATS
 
-    chosen_format = format_name or (format_of(target, FORMATS) if target else "markdown")
+    to.chosen(FORMATS)
     table: Comparison | ReproductionTable
     table = _reproduction(split_commas(names), shown) if reproduction else _comparison(names, shown)
-    text = to_csv(table, raw=True) if raw and chosen_format == "csv" else FORMATS[chosen_format](table)
-    emit(text, table.notes, len(table.rows), target, chosen_format)
+    to.emit(table, FORMATS, counted(len(table.rows), "row"), table.notes)
     failures = [] if fail_below is None else table.failures(fail_below)
     for failure in failures:
         say(f"Failed: {failure}.", err=True)

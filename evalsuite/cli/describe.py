@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.destination import say_markdown
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
-from evalsuite.cli.tables import say_markdown
 from evalsuite.cli.terminal import say
-from evalsuite.columns import GAP, room
+from evalsuite.columns import facts, room
 from evalsuite.text import counted
 
 INDEX = "README.md"
 
-WIDEST = 100
-"""Letters of a line on a model."""
+WIDEST = 120
+"""Columns of a page on a model."""
 
 if TYPE_CHECKING:
     from evalsuite.models.names import ResolvedModel
@@ -71,29 +70,21 @@ def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> N
 
 
 def _apart(choices: Sequence[str], index: TaskIndex) -> tuple[list[str], list[ResolvedModel]]:
-    """Part names of tasks from names of models; what is neither is called an unknown task."""
-    from evalsuite.errors import UsageError
+    """Part names of tasks from models; UsageError for what is neither."""
+    from evalsuite.cli.choosing import kind_of
     from evalsuite.models.names import resolve
 
     names, models = [], []
     for choice in choices:
-        try:
-            index.select([choice])
-        except UsageError:
-            with suppress(UsageError):
-                models.append(resolve(choice))
-                continue
-        names.append(choice)
+        if kind_of(choice, index) == "models":
+            models.append(resolve(choice))
+        else:
+            names.append(choice)
     return names, models
 
 
 def _describe_model(model: ResolvedModel, cache_dir: Path) -> None:
-    from tabulate import tabulate
-
     from evalsuite.models.describing import model_lines
 
-    lines = model_lines(model, cache_dir)
-    left = (room() or WIDEST) - max(len(str(name)) for name, *_ in lines) - GAP
     say(f"# {model.name}\n")
-    say(tabulate(lines, tablefmt="plain", maxcolwidths=[None, min(left, WIDEST)]))
-    say()
+    say(facts(model_lines(model, cache_dir), min(room() or WIDEST, WIDEST)) + "\n")

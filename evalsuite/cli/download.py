@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +55,6 @@ def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     What is there already is not fetched again, and what was stopped is resumed. A task that cannot be
     fetched does not stop the others. Exit code 1 if any task is not ready in the end.
     """
-    _prepare_libraries(options["offline"])
     from evalsuite.cli.progress import make_reporter
     from evalsuite.tasks.sources import SOURCE_KINDS
 
@@ -72,12 +70,6 @@ def download(choices: tuple[str, ...], dry_run: bool, **options: Any) -> int:
             reporter.note(f"Tasks of the chosen groups that have no task file yet: {', '.join(absent)}.")
         place = build(DataPlace, options, progress=reporter)
         return _show_plan(tasks, place, options["kind"]) if dry_run else _fetch(tasks, place, options["kind"], reporter)
-
-
-def _prepare_libraries(offline: bool) -> None:
-    """Set what the libraries of the hub read when they are imported."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _fetch(tasks: list[TaskSpec], place: DataPlace, kind: str | None, reporter: ConsoleReporter) -> int:

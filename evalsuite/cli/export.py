@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from evalsuite.cli.destination import deliver, raw_option, target_option, to_option, writing
 from evalsuite.cli.options import Command, Group, ModelName, split_commas
-from evalsuite.cli.tables import RAW, Shown, deliver, measured_options, shown_options
+from evalsuite.cli.tables import Shown, measured_options, shown_options
 from evalsuite.cli.terminal import say
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
     from evalsuite.report.eval_results import Units
     from evalsuite.results.numbers import Number
-
-target_option = click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file.  [default: the terminal]",
-)
+    from evalsuite.tasks import TaskSpec
 
 
 @click.group(cls=Group)
@@ -38,8 +33,8 @@ def export() -> None:
     """,
 )
 @shown_options
-@RAW
-@target_option
+@raw_option
+@to_option
 def csv(shown: Shown, raw: bool, target: Path | None) -> None:
     """Write one row per number: model, task, protocol, metric, value, interval, n, origin, versions; fractions."""
     from evalsuite.report.escaping import frame_to_csv
@@ -57,20 +52,15 @@ def csv(shown: Shown, raw: bool, target: Path | None) -> None:
     """,
 )
 @shown_options
-@click.option(
-    "--to", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write."
-)
+@target_option("The file to write.", required=True)
 def parquet(shown: Shown, target: Path) -> None:
     """Write the table of `export csv` as a Parquet file, with types."""
     from evalsuite.atomic import write_with
-    from evalsuite.errors import UsageError
     from evalsuite.report.export import to_frame
 
     numbers = _numbers(shown)
-    try:
+    with writing(target):
         write_with(target, lambda file: to_frame(numbers).to_parquet(file, index=False))
-    except OSError as error:
-        raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error
     say(f"Wrote {counted(len(numbers), 'number')} to {target}.")
 
 
@@ -84,16 +74,13 @@ def parquet(shown: Shown, target: Path) -> None:
 )
 @click.argument("model", type=ModelName())
 @measured_options
-@target_option
+@to_option
 def model_card(shown: Shown, model: str, target: Path | None) -> None:
     """Write the `model-index` YAML of a Hugging Face model card: what was measured of MODEL."""
     from evalsuite.report.model_card import model_card
-    from evalsuite.results.task_files import index_of
 
     numbers = _numbers(shown, [model])
-    index = index_of(numbers)
-    titles = {name: index.load(name).title for name in {number.task for number in numbers} if name in index.files}
-    deliver(model_card(numbers, titles), target)
+    deliver(model_card(numbers, {task.name: task.title for task in _tasks_of(numbers)}), target)
 
 
 def _repositories(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -133,7 +120,7 @@ def _repositories(ctx: click.Context, param: click.Parameter, values: tuple[str,
     help="Dataset repository whose leaderboard is meant, in place of that of the images or the task file.",
 )
 @click.option("--task-id", default="default", show_default=True, help="Task in the eval.yaml of the repository.")
-@target_option
+@to_option
 def eval_results(
     shown: Shown, model: str, units: Units, repositories: dict[str, str], task_id: str, target: Path | None
 ) -> None:
@@ -141,24 +128,27 @@ def eval_results(
     from evalsuite.report.eval_results import eval_results
 
     numbers = _numbers(shown, [model])
-    homes = _homes({number.task for number in numbers})
-    text, left_out = eval_results(numbers, homes, named=repositories, units=units, task_id=task_id)
+    text, left_out = eval_results(numbers, _homes(numbers), named=repositories, units=units, task_id=task_id)
     deliver(text, target)
     for line in left_out:
         say(line, err=True)
 
 
-def _homes(tasks: Iterable[str]) -> dict[str, str]:
+def _homes(numbers: Sequence[Number]) -> dict[str, str]:
     """Return the dataset repository of each task whose file names one; the first, in the order of its sources."""
-    from evalsuite.tasks import TaskIndex
-
-    index = TaskIndex()
     repositories = {
-        name: [repo for source in index.load(name).sources if (repo := getattr(source, "repo", None))]
-        for name in tasks
-        if name in index.files
+        task.name: [repo for source in task.sources if (repo := getattr(source, "repo", None))]
+        for task in _tasks_of(numbers)
     }
     return {name: found[0] for name, found in repositories.items() if found}
+
+
+def _tasks_of(numbers: Sequence[Number]) -> list[TaskSpec]:
+    """Return the tasks of the numbers, without those whose file is gone."""
+    from evalsuite.results.task_files import index_of
+
+    index = index_of(numbers)
+    return [index.load(name) for name in sorted({number.task for number in numbers}) if name in index.files]
 
 
 def _numbers(shown: Shown, models: list[str] | None = None) -> list[Number]:

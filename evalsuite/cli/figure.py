@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evalsuite.cli.destination import Destination, destination_options, writing
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import INCLUDE_PARTIAL, MODELS, OUTPUTS, RAW, TASKS, Shown, deliver
+from evalsuite.cli.tables import INCLUDE_PARTIAL, MODELS, OUTPUTS, TASKS, Shown
 from evalsuite.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -53,20 +54,10 @@ ORIGIN = click.option(
     show_default=True,
     help="Figure 10: by GFLOPs of an image, or by V100 days of training.",
 )
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice([*IMAGES, "csv", "json", "markdown"]),
-    help="[default: svg, or what the suffix of --to says]",
-)
-@RAW
-@click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file; its suffix (.svg, .png, .pdf, .csv, .json, .md) tells the format.  "
-    "[default: evalsuite-figure-NUMBER.svg; data goes to the terminal]",
-)
+@destination_options(
+    *IMAGES, "csv", "json", "markdown", told="svg, or what the suffix of --to says",
+    also="  [default: evalsuite-figure-NUMBER.svg; data goes to the terminal]",
+)  # fmt: skip
 def figure(
     number: str | None,
     outputs: tuple[Path, ...],
@@ -75,14 +66,14 @@ def figure(
     origin: str,
     include_partial: bool,
     cost: str,
-    format_name: str | None,
-    raw: bool,
-    target: Path | None,
+    to: Destination,
 ) -> None:
     """Draw a figure of the paper, and say where the published numbers agree with its text."""
     from evalsuite.report.paper.figures import draw, material_of
+    from evalsuite.report.paper.formats import FORMATS
     from evalsuite.results.library import Library
 
+    chosen = to.chosen([*IMAGES, *FORMATS], "svg")
     library = Library()
     numbers = read_numbers(Shown(outputs, (), (), (), include_partial), origin, library)
     material = material_of(numbers, tasks, models)
@@ -90,19 +81,13 @@ def figure(
         _list(material)
         return
     made = draw(number, material, library, training=cost == "training")
-    chosen = format_name or _format_of(target)
     image = next((name for name in IMAGES if name == chosen), None)
-    if image is not None:
-        _write_image(made, image, target or Path(f"evalsuite-figure-{number}.{image}"))
-        for line in (made.caption, *made.notes):
-            say(f"- {line}")
+    if image is None:
+        to.emit(made, FORMATS, "", (made.caption, *made.notes))
         return
-    from evalsuite.report.paper.formats import FORMATS, to_csv
-
-    deliver(to_csv(made, raw=True) if raw and chosen == "csv" else FORMATS[chosen](made), target)
-    if chosen == "csv":
-        for line in (made.caption, *made.notes):
-            say(line, err=True)
+    _write_image(made, image, to.target or Path(f"evalsuite-figure-{number}.{image}"))
+    for line in (made.caption, *made.notes):
+        say(f"- {line}")
 
 
 def read_numbers(shown: Shown, origin: str, library: Library) -> list[Number]:
@@ -125,30 +110,11 @@ def _list(material: Material) -> None:
     say("\nevalsuite figure NUMBER draws one, or says which runs it needs.")
 
 
-def _format_of(target: Path | None) -> str:
-    from evalsuite.errors import UsageError
-    from evalsuite.report.formats import SUFFIXES
-
-    suffixes = {**{f".{name}": name for name in IMAGES}, **SUFFIXES}
-    if target is None:
-        return "svg"
-    found = suffixes.get(target.suffix.lower())
-    if found not in (*IMAGES, "csv", "json", "markdown"):
-        raise UsageError(
-            f"Cannot tell the format of {target}: end its name in .svg, .png, .pdf, .csv, .json or .md, "
-            "or give --format."
-        )
-    return found
-
-
 def _write_image(made: PaperFigure, name: ImageFormat, target: Path) -> None:
     from evalsuite.atomic import write_bytes
-    from evalsuite.errors import UsageError
     from evalsuite.report.paper.drawing import draw
 
     image = draw(made, name)
-    try:
+    with writing(target):
         write_bytes(target, image)
-    except OSError as error:
-        raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error
     say(f"Wrote figure {made.number} to {target}.")

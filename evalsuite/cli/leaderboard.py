@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import click
 
+from evalsuite.cli.destination import Destination
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import Shown, board_options, emit, names_option, show_board, shown_options
+from evalsuite.cli.tables import Shown, board_options, emit_board, names_option, shown_options
 
 
 @click.command(
@@ -43,19 +41,14 @@ def leaderboard(
     baselines: list[str],
     groups: list[str],
     claims: bool,
-    format_name: str | None,
-    raw: bool,
-    target: Path | None,
+    to: Destination,
 ) -> None:
     """Show models x tasks: every metric in percent, best average first."""
-    from evalsuite.report.formats import FORMATS, format_of, to_csv
     from evalsuite.report.leaderboard import build_leaderboard
     from evalsuite.results.library import Library
     from evalsuite.results.naming import tasks_of_tags
     from evalsuite.results.numbers import Numbers
 
-    place = "terminal" if sys.stdout.isatty() else "markdown"
-    chosen_format = format_name or (format_of(target) if target else place)
     library = Library()
     table, _ = shown.read(library, required=not claims)
     if claims and not table.places:
@@ -68,8 +61,4 @@ def leaderboard(
         claims=claims,
         library=library,
     )
-    if chosen_format == "terminal" and target is None:
-        show_board(board)
-        return
-    text = to_csv(board, raw=True) if raw and chosen_format == "csv" else FORMATS[chosen_format](board)
-    emit(text, board.remarks, len(board.rows), target, chosen_format)
+    emit_board(board, to)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,11 @@ from evalsuite.cli.options import (
     place_options,
     split_commas,
 )
-from evalsuite.cli.terminal import say
+from evalsuite.cli.terminal import say, say_that_it_starts
 from evalsuite.columns import Column, as_table, room
 
 if TYPE_CHECKING:
+    from evalsuite.models.searching import Published
     from evalsuite.tasks import TaskIndex
 
 TASKS = (
@@ -140,22 +142,47 @@ def groups(include_paths: tuple[Path, ...], as_json: bool) -> None:
     evalsuite ls models 'clip/*'             some of them
     evalsuite ls models vit-b                those with these letters in their name; --json for a program
     evalsuite ls models 'siglip*'            what open_clip, timm and torchvision have, where no short name is like that
+    evalsuite ls models 'siglip*' --count    and how large they are
     """,
 )
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.option("--count", is_flag=True, help="Count parameters and FLOPs of networks that were not counted before.")
 @cache_dir_option
 @json_option
-def models(patterns: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def models(patterns: tuple[str, ...], count: bool, as_json: bool, **options: Any) -> None:
     """List the models that have a short name, also those of installed packages.
 
     Any other model of open_clip, timm or torchvision can be named, too: a pattern that no short name matches is looked
-    for there. Sizes are counted the first time a network is listed, a second or less for each.
+    for there. --count takes a second or less for each network, and is remembered.
     """
     from evalsuite.data.place import DataPlace
+    from evalsuite.errors import UsageError
+    from evalsuite.models.names import FORMS, known_names
+    from evalsuite.options import build
+    from evalsuite.registry import did_you_mean
+
+    wanted = split_commas(patterns)
+    kept = [row for row in _named() if not wanted or any(_is_like(row, pattern) for pattern in wanted)]
+    notes = []
+    if wanted and not kept:
+        cache_dir = build(DataPlace, options).cache_dir
+        kept = _published([one if _is_glob(one) else f"{one}*" for one in wanted], cache_dir, count=count)
+        if not kept:
+            raise UsageError(
+                f"No model is like {' or '.join(wanted)}.{did_you_mean(wanted[0], known_names())} "
+                "`evalsuite ls models` shows the short names, and what else a model may be."
+            )
+        if not count and any(row[4] is None for row in kept):
+            notes.append("-: not counted yet; --count does it, a second or less for each.")
+    forms = as_table([Column("name"), Column("what it is", wraps=True)], FORMS, room())
+    _show(MODELS, kept, as_json, "\n\n".join([*notes, "A model is one of:", forms]))
+
+
+def _named() -> list[list[Any]]:
+    """Return the rows of the models that have a short name."""
     from evalsuite.models import pocket
     from evalsuite.models.aliases import aliases
-    from evalsuite.models.names import FORMS, plugins
-    from evalsuite.options import build
+    from evalsuite.models.names import plugins
 
     rows: list[list[Any]] = [
         ["pocket", [], "built in", 32, pocket.PARAMETERS / 1e6, pocket.GFLOPS, "exact", "yes"],
@@ -167,13 +194,7 @@ def models(patterns: tuple[str, ...], as_json: bool, **options: Any) -> None:
         millions = alias.parameters / 1e6
         names = list(alias.names)
         rows.append([alias.slug, names, weights, alias.input_size, millions, alias.gflops, alias.weight_fidelity, text])
-    rows += [[name, [], function, None, None, None, None, None] for name, function in plugins().items()]
-    wanted = split_commas(patterns)
-    kept = [row for row in rows if not wanted or any(_is_like(row, pattern) for pattern in wanted)]
-    if wanted and not kept:
-        kept = _published([one if _is_glob(one) else f"{one}*" for one in wanted], build(DataPlace, options).cache_dir)
-    forms = as_table([Column("name"), Column("what it is", wraps=True)], FORMS, room())
-    _show(MODELS, kept, as_json, f"A model is one of:\n\n{forms}")
+    return rows + [[name, [], function, None, None, None, None, None] for name, function in plugins().items()]
 
 
 def _is_like(row: Sequence[Any], pattern: str) -> bool:
@@ -185,16 +206,21 @@ def _is_glob(pattern: str) -> bool:
     return any(sign in pattern for sign in "*?[")
 
 
-def _published(patterns: Sequence[str], cache_dir: Path) -> list[list[Any]]:
-    """Return the rows of published weights, with what is counted of their networks."""
+def _published(patterns: Sequence[str], cache_dir: Path, *, count: bool) -> list[list[Any]]:
+    """Return the rows of published weights, with what was counted of their networks, or with `count` is now."""
     from evalsuite.models.names import resolve
     from evalsuite.models.searching import published_like
-    from evalsuite.models.sizes import known_size
+    from evalsuite.models.sizes import counted_before, known_size
 
     rows: list[list[Any]] = []
-    with click.progressbar(list(published_like(patterns)), label="Counting", file=sys.stderr) as found:
-        for weights in found:
-            size = known_size(resolve(weights.name), cache_dir)
+    size_of = known_size if count else counted_before
+    found = published_like(patterns, cache_dir, say_that_it_starts)
+    bar: AbstractContextManager[Iterable[Published]] = nullcontext(found)
+    if count:
+        bar = click.progressbar(found, label="Counting", file=sys.stderr)
+    with bar as shown:
+        for weights in shown:
+            size = size_of(resolve(weights.name), cache_dir)
             pixels, millions, gflops = weights.pixels, None, None
             if size is not None:
                 pixels, millions, gflops = size.input_size, size.parameters / 1e6, size.gflops

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 
-from evalsuite.columns import Column, as_table
+from evalsuite.columns import Column, as_table, facts
 
 _RULE = re.compile(r":?-+:?")
 
@@ -26,14 +25,10 @@ def _table(lines: list[str], width: int) -> str:
     header, rule, *rows = map(list, map(_cells, lines))
     right = [mark.endswith(":") for mark in rule]
     if not any(header):  # a list of facts: no heading
-        return "\n".join(_fact(name, " ".join(values), width) for name, *values in rows)
+        return facts(((name, " ".join(values)) for name, *values in rows), width)
     is_word = [not side for side in right]
     columns = [Column(name, side, wraps) for name, side, wraps in zip(header, right, is_word, strict=True)]
     return as_table(columns, rows, width)
-
-
-def _fact(name: str, value: str, width: int) -> str:
-    return textwrap.fill(f"{name:10} {value}", width, subsequent_indent=" " * 11, break_on_hyphens=False)
 
 
 def _cells(line: str) -> Iterator[str]:

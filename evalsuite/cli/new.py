@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from evalsuite.cli.destination import writing
 from evalsuite.cli.options import Command, Group
 from evalsuite.cli.terminal import program, say
 from evalsuite.errors import UsageError
@@ -58,10 +59,8 @@ def task(name: str | None, folder: Path | None) -> None:
 
         drafted = draft(path, title, folder)
         text, said = drafted.text, f"{drafted.found}\nLook at the names of the classes in it"
-    try:
+    with writing(path):
         write_text(path, text)
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror or error}. Name another file.") from error
     file = shlex.quote(str(path))
     say(f"Wrote {path}. {said}, then:\n  {program()} validate {file}\n  {program()} run -m pocket -t {file}")
 
@@ -73,6 +72,9 @@ def _named(name: str) -> tuple[Path, str]:
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9_.-]+", "_", plain).strip("_.-")
     if not slug:
-        raise UsageError(f"{name!r} has no letter a to z and no digit, of which the name of a task is made.")
+        raise UsageError(
+            f"{name!r} has no letter a to z and no digit, of which the name of a task is made. Name the file, too: "
+            "evalsuite new task NAME.yaml, with --from-folder if it is of images."
+        )
     title = stem if stem != slug else re.sub(r"[_.-]+", " ", stem).capitalize()
     return path.with_name(slug + suffix), title

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
+from math import inf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
@@ -18,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     TextType = click.ParamType[str]
-    NumberType = click.ParamType[int | None]
+    NumberType = click.ParamType[float | None]
 else:  # not generic before click 8.2
     TextType = NumberType = click.ParamType
 
@@ -73,12 +75,11 @@ class Group(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the subcommands without importing them."""
-        if not self._lazy:
-            super().format_commands(ctx, formatter)
-            return
+        """List the subcommands, without importing them, each with its whole first sentence."""
+        told = {name: text for name, (_, text) in self._lazy.items()}
+        told |= {name: command.get_short_help_str(limit=1_000) for name, command in self.commands.items()}
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+            formatter.write_dl([(name, told[name]) for name in self.list_commands(ctx)])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -212,30 +213,37 @@ class ContenderName(ModelName):
         return [PUBLISHED + name for name in PublishedName().known(typed)]
 
 
-class Whole(NumberType):
-    """A whole number of at least `minimum`, or with `auto` that word, which becomes None."""
+class Number(NumberType):
+    """A number within bounds, or with `auto` that word, which becomes None. open: the bounds do not belong to them."""
 
     name = "number"
 
-    def __init__(self, minimum: int, *, auto: bool) -> None:
-        self.minimum, self.auto = minimum, auto
+    def __init__(
+        self, kind: type[int] | type[float], low: float, high: float = inf, *, auto: bool = False, open: bool = False
+    ) -> None:
+        self.kind, self.low, self.high, self.auto, self.open = kind, low, high, auto, open
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
         """Return what stands for the value in the help."""
         return "auto|N" if self.auto else "N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
         """Return None for auto, else the number."""
         if value is None or (self.auto and value == "auto"):
             return None
-        give = f"give {'`auto`, or ' if self.auto else ''}a number of {self.minimum} or more"
+        among = f"of {self.low:g} or more" if self.high == inf else f"between {self.low:g} and {self.high:g}"
+        give = f"give {'`auto`, or ' if self.auto else ''}a number {among}"
         try:
-            number = int(value)
+            number = self.kind(value)
+            if isnan(number):
+                raise ValueError
         except ValueError:
-            share = ", not a share" if re.fullmatch(r"0?\.\d+|\d+ ?%", str(value)) else ""
-            self.fail(f"{value!r} is no whole number: {give}{share}.", param, ctx)
-        if number < self.minimum:
-            self.fail(f"{number} is too small: {give}.", param, ctx)
+            share = ", not a share" if self.kind is int and re.fullmatch(r"0?\.\d+|\d+ ?%", str(value)) else ""
+            what = "whole number" if self.kind is int else "number"
+            self.fail(f"{value!r} is no {what}: {give}{share}.", param, ctx)
+        inside = self.low < number < self.high if self.open else self.low <= number <= self.high
+        if not inside:
+            self.fail(f"{value} is too {'small' if number <= self.low else 'large'}: {give}.", param, ctx)
         return number
 
 
@@ -251,7 +259,7 @@ def as_flags(*options: Option) -> Callable[[F], F]:
                 is_flag=item.kind is bool,
                 default=default,
                 multiple=item.several,
-                callback=split_values if item.several else None,
+                callback=_go_offline if item.keyword == "offline" else split_values if item.several else None,
                 show_default=default is not None and item.kind is not bool,
                 metavar=item.metavar,
                 help=item.help,
@@ -259,6 +267,12 @@ def as_flags(*options: Option) -> Callable[[F], F]:
         return command
 
     return decorate
+
+
+def _go_offline(ctx: click.Context, param: click.Parameter, given: bool) -> bool:
+    if given:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # libraries below read it when they are imported
+    return given
 
 
 def _click_type(item: Option) -> Any:
@@ -270,9 +284,9 @@ def _click_type(item: Option) -> Any:
     if item.several:
         return str  # the option itself checks
     if int in kinds and "ge" in item.bounds:
-        return Whole(int(item.bounds["ge"]), auto=item.auto)
+        return Number(int, item.bounds["ge"], auto=item.auto)
     if "gt" in item.bounds:
-        return click.FloatRange(item.bounds["gt"], item.bounds["lt"], min_open=True, max_open=True)
+        return Number(float, item.bounds["gt"], item.bounds["lt"], open=True)
     return click.Path(path_type=Path) if kinds[0] is Path else kinds[0]
 
 

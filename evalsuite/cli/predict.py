@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalsuite.cli.destination import Destination, destination_options
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, ModelName, TaskName, as_flags, include_path_option
-from evalsuite.cli.tables import deliver
 from evalsuite.cli.terminal import say, say_that_it_starts
 from evalsuite.columns import room
 from evalsuite.data.place import DataPlace
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from evalsuite.applied.predicting import Classes
     from evalsuite.results.heads import StoredHead
 
+FORMATS = ("table", "csv", "json")
+
 ENCODING = ("device", "precision", "batch_size", "workers", "decoder")
 """Options of a run that decide how images are encoded."""
 
@@ -33,14 +36,6 @@ encoding_options = as_flags(
 one_model_option = click.option(
     "-m", "--model", required=True, type=ModelName(), metavar="NAME", help="Model. `evalsuite ls models` shows them."
 )
-target_option = click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write to this file.  [default: the terminal]",
-)
-
-Format = Literal["table", "csv", "json"]
 
 
 @click.command(
@@ -57,10 +52,7 @@ Format = Literal["table", "csv", "json"]
 @click.option("--head", type=click.Path(path_type=Path), metavar="FILE", help="A probe that `run --save-head` kept.")
 @click.option("--task", type=TaskName(), metavar="NAME", help="Zero-shot with the classes and prompts of a task.")
 @click.option("--classes", metavar="A,B,C", help="Zero-shot with these classes, as `a photo of a A.`")
-@click.option(
-    "--format", "format_name", type=click.Choice(["table", "csv", "json"]), help="[default: by the suffix of --to]"
-)
-@target_option
+@destination_options(*FORMATS, told="table", raw=False)
 @include_path_option
 @encoding_options
 def predict(
@@ -69,8 +61,7 @@ def predict(
     head: Path | None,
     task: str | None,
     classes: str | None,
-    format_name: Format | None,
-    target: Path | None,
+    to: Destination,
     include_paths: tuple[Path, ...],
     **keywords: Any,
 ) -> int:
@@ -78,27 +69,27 @@ def predict(
 
     Images are encoded once and stored, as in a run.
     """
-    if keywords["offline"]:
-        # Libraries below read it when they are imported.
-        os.environ["HF_HUB_OFFLINE"] = "1"
     say_that_it_starts()
     from evalsuite.api import open_model
-    from evalsuite.applied import predicting
+    from evalsuite.applied.predicting import Predictions
+    from evalsuite.applied.predicting import predict as classify
     from evalsuite.cli.progress import make_reporter
     from evalsuite.models.base import EMBEDDING, PENULTIMATE
     from evalsuite.results.heads import StoredHead
 
+    to.chosen(FORMATS, "table")
     by = _by(head, task, classes, include_paths)
     options, place = build(RunOptions, keywords), build(DataPlace, keywords)
     if isinstance(by, StoredHead) and by.described.layer not in (PENULTIMATE, EMBEDDING):
         options = replace(options, layer=by.described.layer)
     with make_reporter() as reporter:
         session = open_model(model, options, place, reporter.note)
-        found = predicting.predict(session, images, by, options, reporter)
-    chosen = format_name or {".csv": "csv", ".json": "json"}.get(target.suffix if target else "", "table")
-    width = None if target else room()
-    text = found.to_table(width) if chosen == "table" else found.to_csv() if chosen == "csv" else found.to_json()
-    deliver(text, target, counted(len(found.images), "prediction"))
+        found = classify(session, images, by, options, reporter)
+    width = None if to.target else room()
+    written: dict[str, Callable[..., str]] = {
+        "table": partial(Predictions.to_table, width=width), "csv": Predictions.to_csv, "json": Predictions.to_json
+    }  # fmt: skip
+    to.emit(found, written, counted(len(found.images), "prediction"), default="table")
     for problem in found.unreadable:
         say(f"left out: {problem}", err=True)
     return 1 if found.unreadable else 0

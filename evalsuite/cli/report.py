@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalsuite import __version__
+from evalsuite.cli.destination import target_option, write_output
 from evalsuite.cli.known_tasks import tell_foreign
 from evalsuite.cli.options import (
     Command,
@@ -17,7 +18,7 @@ from evalsuite.cli.options import (
     include_path_option,
     trust_adapters_option,
 )
-from evalsuite.cli.tables import Shown, names_option, shown_options, write_output
+from evalsuite.cli.tables import Shown, names_option, shown_options
 from evalsuite.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -43,14 +44,7 @@ if TYPE_CHECKING:
     help="Look behind the scores of this model: name or pattern; repeat it or separate by commas.  "
     "[default: the best measured one of each task and protocol]",
 )
-@click.option(
-    "--to",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("evalsuite-report.html"),
-    show_default=True,
-    help="The file to write.",
-)
+@target_option("The file to write.", default=Path("evalsuite-report.html"), show_default=True)
 @click.option("--open", "show", is_flag=True, help="Show it in the browser.")
 @data_root_option
 @include_path_option

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from evalsuite.cli.destination import Destination, destination_options
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import Shown, emit, names_option, shown_options, written_options
+from evalsuite.cli.tables import Shown, names_option, shown_options
+from evalsuite.text import counted
 
 
 @click.command(
@@ -28,17 +28,15 @@ from evalsuite.cli.tables import Shown, emit, names_option, shown_options, writt
     help="Models or families, measured or published, that the line is fitted on. [default: the paper's ResNet-101, "
     "NS EfficientNet-L2 and FixResNeXt101]",
 )
-@written_options
-def robustness(shown: Shown, baselines: list[str], format_name: str | None, raw: bool, target: Path | None) -> None:
+@destination_options("markdown", "csv", "json", told="markdown")
+def robustness(shown: Shown, baselines: list[str], to: Destination) -> None:
     """Show accuracy under shift and effective robustness: points above baselines of the same accuracy without shift."""
-    from evalsuite.report.formats import format_of
     from evalsuite.report.robustness import build_robustness
-    from evalsuite.report.robustness_formats import FORMATS, to_csv
+    from evalsuite.report.robustness_formats import FORMATS
     from evalsuite.results.library import Library
     from evalsuite.results.shift import read_shift_tables
 
-    chosen = format_name or (format_of(target, FORMATS) if target else "markdown")
+    to.chosen(FORMATS)
     table, _ = shown.read(Library(), required=False)
     found = build_robustness(table, read_shift_tables(), baselines=baselines, **shown.filters)
-    text = to_csv(found, raw=True) if raw and chosen == "csv" else FORMATS[chosen](found)
-    emit(text, found.notes, len(found.rows), target, chosen)
+    to.emit(found, FORMATS, counted(len(found.rows), "row"), found.notes)

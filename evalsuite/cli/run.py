@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from evalsuite.cli.arguments import volume
 from evalsuite.cli.config_file import config_option
@@ -25,16 +26,18 @@ from evalsuite.cli.options import (
     tasks_option,
 )
 from evalsuite.cli.tables import show_board
-from evalsuite.cli.terminal import program, say, say_that_it_starts
+from evalsuite.cli.terminal import program, say, say_that_it_starts, typed
 from evalsuite.columns import Column, as_table, room
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build, declared
-from evalsuite.protocols import DEFAULT_PROTOCOLS, EVERY, PROTOCOLS, options_of
-from evalsuite.text import counted, duration, printable
+from evalsuite.protocols import DEFAULT_PROTOCOLS, EVERY, PROTOCOLS, EvaluationProtocol, idle, options_of
+from evalsuite.text import counted, duration
 
 if TYPE_CHECKING:
+    from evalsuite.cli.progress import ConsoleReporter
     from evalsuite.records import Result
+    from evalsuite.runner.base import Reporter
     from evalsuite.runner.job import ModelTaskJob
 
 DEFAULT_MODELS = ("pocket", "pixels")
@@ -110,9 +113,6 @@ def run(
     Every image is decoded once and encoded once per model, whatever the number of protocols. Features and results are
     stored: the same command again does only what is missing.
     """
-    if keywords["offline"]:
-        # Libraries below read it when they are imported.
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from evalsuite.cli.choosing import choose
     from evalsuite.models.names import resolve
     from evalsuite.protocols import make_protocols
@@ -125,37 +125,57 @@ def run(
     names = _models(given.models, pretrained)
     chosen = make_protocols(given.protocols or DEFAULT_PROTOCOLS, keywords, _assignments(settings))
     build(RunOptions, keywords)
+    _say_what_is_idle(chosen)
     say_that_it_starts()
     for name in names:
         resolve(name)
 
-    from evalsuite.api import check_data_root, log_results, prepare
+    from evalsuite.api import check_data_root, prepare
     from evalsuite.cli.progress import make_reporter
-    from evalsuite.runner.loop import run_jobs
-    from evalsuite.runner.shards import slurm_shard
 
     reporter = make_reporter()
-    if keywords["shard"] is None and (place_in_array := slurm_shard(os.environ)):
-        keywords["shard"] = place_in_array
-        reporter.note(f"Task {place_in_array} of a SLURM array does its share; --shard 1/1 does everything.")
-    options = build(RunOptions, keywords, command=printable(shlex.join(["evalsuite", *sys.argv[1:]])))
-    if dry_run:
-        options = replace(options, download=False)
-    place = build(DataPlace, keywords, progress=reporter)
+    options, place = _options(keywords, reporter, dry_run=dry_run)
     check_data_root(keywords["data_root"], place, options)
     jobs = prepare(names, specs, chosen, options, place, reporter)
     if absent := index.without_file(choices):
         reporter.note(f"No task file yet for {counted(len(absent), 'task')} of the chosen groups: {', '.join(absent)}.")
     if dry_run:
         return _show_plan(jobs, options, place)
+    return _carry_out(jobs, options, reporter, first_time=not given.models and volume() != "quiet")
+
+
+def _options(keywords: dict[str, Any], reporter: Reporter, *, dry_run: bool) -> tuple[RunOptions, DataPlace]:
+    from evalsuite.runner.shards import slurm_shard
+
+    if keywords["shard"] is None and (place_in_array := slurm_shard(os.environ)):
+        keywords["shard"] = place_in_array
+        reporter.note(f"Task {place_in_array} of a SLURM array does its share; --shard 1/1 does everything.")
+    options = build(RunOptions, keywords, command=typed())
+    return replace(options, download=options.download and not dry_run), build(DataPlace, keywords, progress=reporter)
+
+
+def _carry_out(jobs: list[ModelTaskJob], options: RunOptions, reporter: ConsoleReporter, *, first_time: bool) -> int:
+    from evalsuite.api import log_results
+    from evalsuite.runner.loop import run_jobs
+
     with reporter:
         results = run_jobs(jobs, options, reporter)
     left = [job for job in jobs if job.held is not None]
-    code = _summarise(results, left, options, first_time=not given.models and volume() != "quiet")
+    code = _summarise(results, left, options, first_time)
     problems = log_results(results, options.log_to)
     for problem in problems:
         say(problem, err=True)
     return code or int(bool(problems))
+
+
+def _say_what_is_idle(chosen: Sequence[EvaluationProtocol]) -> None:
+    """Name each option that was typed and that no protocol of the run reads."""
+    context = click.get_current_context()
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    typed_here = [name for name, source in sources.items() if source is ParameterSource.COMMANDLINE]
+    for keyword, owners in idle(typed_here, chosen):
+        which = " or ".join(f"--protocol {name}" for name in owners)
+        say(f"note: --{keyword.replace('_', '-')} does nothing in this run: add {which}.", err=True)
 
 
 def _models(given: list[str], pretrained: tuple[str, ...]) -> list[str]:
@@ -210,7 +230,7 @@ def _summarise(results: list[Result], left: list[ModelTaskJob], options: RunOpti
         if sys.stdout.isatty():
             show_board(board)
         else:
-            say(to_markdown(board))
+            say(to_markdown(board), nl=False)
     counts = {status: sum(r.status == status for r in results) for status in dict.fromkeys(r.status for r in results)}
     shown = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
     say(f"\n{counted(len(results), 'result')}{f' ({shown})' if shown else ''} in {options.output}")

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from evalsuite.cli.destination import Destination, destination_options
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import (
     Command,
+    Number,
     TaskName,
     data_root_option,
     include_path_option,
     trust_adapters_option,
 )
-from evalsuite.cli.predict import encoding_options, one_model_option, target_option
-from evalsuite.cli.tables import deliver
+from evalsuite.cli.predict import encoding_options, one_model_option
 from evalsuite.cli.terminal import say, say_that_it_starts
 from evalsuite.columns import room
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build
 from evalsuite.text import counted
+
+FORMATS = ("table", "json", "html")
 
 
 @click.command(
@@ -45,11 +49,8 @@ from evalsuite.text import counted
     metavar="FILE",
     help="Look for what is like this image.",
 )
-@click.option("--top", type=click.IntRange(1), default=24, show_default=True, help="How many to show.")
-@click.option(
-    "--format", "format_name", type=click.Choice(["table", "json", "html"]), help="[default: by the suffix of --to]"
-)
-@target_option
+@click.option("--top", type=Number(int, 1), default=24, show_default=True, help="How many to show.")
+@destination_options(*FORMATS, told="table", raw=False)
 @data_root_option
 @trust_adapters_option
 @include_path_option
@@ -61,8 +62,7 @@ def search(
     folder: Path | None,
     image: Path | None,
     top: int,
-    format_name: str | None,
-    target: Path | None,
+    to: Destination,
     include_paths: tuple[Path, ...],
     **keywords: Any,
 ) -> int:
@@ -70,15 +70,13 @@ def search(
 
     Images are encoded once and stored; the search is exact.
     """
-    if keywords["offline"]:
-        # Libraries below read it when they are imported.
-        os.environ["HF_HUB_OFFLINE"] = "1"
     say_that_it_starts()
     from evalsuite.api import open_model
     from evalsuite.applied import searching
     from evalsuite.cli.progress import make_reporter
     from evalsuite.report.html.contact_sheet import contact_sheet
 
+    to.chosen(FORMATS, "table")
     words = (words or "").strip() or None
     if (words is None) == (image is None):
         raise UsageError("Say what to look for: words, or --image FILE, one of both.")
@@ -90,13 +88,13 @@ def search(
         session = open_model(model, options, place, reporter.note)
         within = searching.collection(session, where, options, place, reporter)
         found = searching.search(session, image or str(words), within, top, options, reporter)
-    chosen = format_name or {".html": "html", ".json": "json"}.get(target.suffix if target else "", "table")
-    if chosen == "html":
-        title = f"{found.query} in {task or folder}, by {session.name}"
-        text = contact_sheet(title, [(hit.image, hit.described) for hit in found.hits], found.pictures())
-    else:
-        text = found.to_json() if chosen == "json" else found.to_table(None if target else room())
-    deliver(text, target, counted(len(found.hits), "image"))
+    title = f"{found.query} in {task or folder}, by {session.name}"
+    written: dict[str, Callable[..., str]] = {
+        "table": partial(searching.Found.to_table, width=None if to.target else room()),
+        "json": searching.Found.to_json,
+        "html": lambda one: contact_sheet(title, [(hit.image, hit.described) for hit in one.hits], one.pictures()),
+    }
+    to.emit(found, written, counted(len(found.hits), "image"), default="table")
     for problem in within.encoded.unreadable:
         say(f"left out: {problem}", err=True)
     return 0

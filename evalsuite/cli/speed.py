@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import click
 from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, ModelOrTask, as_flags, include_path_option, models_option, tasks_option
 from evalsuite.cli.terminal import say, say_that_it_starts
-from evalsuite.columns import Column, as_table, room
+from evalsuite.columns import Column, as_table, facts, room
 from evalsuite.data.place import DataPlace
 from evalsuite.options import RunOptions, build, declared
 from evalsuite.text import counted, duration
@@ -53,9 +53,6 @@ def speed(
 
     What was measured is kept: `evalsuite run --dry-run` with the same model and device shows the same estimate.
     """
-    if keywords["offline"]:
-        # Libraries below read it when they are imported.
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from evalsuite.cli.choosing import choose
 
     index = task_index(include_paths)
@@ -87,9 +84,9 @@ def _show(found: Speed, reading: Reading, specs: Sequence[TaskSpec]) -> None:
     }
     devices = f"{machine.devices} x {machine.device}" if machine.devices > 1 else machine.device
     say(f"{found.model} at {found.precision} on {devices} with {counted(machine.processors, 'processor')}")
-    for name, text in lines.items():
-        if text is not None:
-            say(f"  {name:10}  {text}")
+    width = room()
+    said = facts(((name, text or "") for name, text in lines.items()), width and width - 2)
+    say(textwrap.indent(said, "  "))
     say("\n" + _times(found, reading, specs) + "\n")
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
+from evalsuite.cli.destination import Destination
 from evalsuite.cli.figure import ORIGIN, read_numbers
 from evalsuite.cli.options import Command
-from evalsuite.cli.tables import INCLUDE_PARTIAL, MODELS, OUTPUTS, Shown, board_options, emit, show_board
+from evalsuite.cli.tables import INCLUDE_PARTIAL, MODELS, OUTPUTS, Shown, board_options, emit_board
 from evalsuite.cli.terminal import say
+from evalsuite.text import counted
 
 
 @click.command(
@@ -36,13 +37,10 @@ def table(
     models: list[str],
     origin: str,
     include_partial: bool,
-    format_name: str | None,
-    raw: bool,
-    target: Path | None,
+    to: Destination,
 ) -> None:
     """Show a table of the paper, and say where its numbers agree with its text."""
-    from evalsuite.report.formats import FORMATS, format_of, to_csv
-    from evalsuite.report.paper.tables import DATASETS, TABLES, dataset_table, score_table, write_datasets
+    from evalsuite.report.paper.tables import DATASET_FORMATS, DATASETS, TABLES, dataset_table, score_table
     from evalsuite.results.library import Library
 
     if number is None:
@@ -50,18 +48,10 @@ def table(
             say(f"{name:>3}  {title}")
         return
     library = Library()
-    place = "terminal" if sys.stdout.isatty() else "markdown"
-    chosen = format_name or (format_of(target) if target else place)
     if number == DATASETS:
         datasets = dataset_table(library)
-        form = "markdown" if format_name is None and target is None else chosen  # which `emit` fits to a terminal
-        emit(write_datasets(datasets, form, raw=raw), datasets.notes, len(datasets.rows), target, form)
+        to.emit(datasets, DATASET_FORMATS, counted(len(datasets.rows), "row"), datasets.notes)
         return
     shown = Shown(outputs, (), (), (), include_partial)
     measured = [one for one in read_numbers(shown, origin, library) if one.is_measured]
-    board = score_table(number, measured, library, models=models, printed=origin != "measured")
-    if chosen == "terminal" and target is None:
-        show_board(board)
-        return
-    text = to_csv(board, raw=True) if raw and chosen == "csv" else FORMATS[chosen](board)
-    emit(text, board.remarks, len(board.rows), target, chosen)
+    emit_board(score_table(number, measured, library, models=models, printed=origin != "measured"), to)

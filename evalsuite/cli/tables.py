@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
+from evalsuite.cli.destination import Destination, destination_options
 from evalsuite.cli.options import ModelName, ProtocolName, PublishedName, TaskName, split_values
 from evalsuite.cli.terminal import say
 from evalsuite.columns import room
@@ -119,34 +119,21 @@ TAGS = names_option("--tag", "tags", metavar="TAG", help="Only the tasks with on
 INCLUDE_PARTIAL = click.option(
     "--include-partial", is_flag=True, help="Show results computed from a part of the samples, marked *."
 )
-RAW = click.option(
-    "--raw", is_flag=True, help="Leave names in a CSV as they are, also those that a spreadsheet takes for formulas."
+
+board_options = destination_options(
+    "terminal", "markdown", "csv", "json", "latex", "html", told="terminal on one, markdown in a pipe"
 )
 
 
-def written_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --format, --raw and --to of a table that is written as Markdown, CSV or JSON."""
-    to = click.option(
-        "--to",
-        "target",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Write to this file; its suffix (.md, .csv, .json) tells the format.",
-    )
-    formats = click.Choice(["markdown", "csv", "json"])
-    return click.option("--format", "format_name", type=formats, help="[default: markdown]")(RAW(to(command)))
+def emit_board(board: Leaderboard, to: Destination) -> None:
+    """Print a leaderboard, or write it to a file."""
+    from evalsuite.report.formats import FORMATS
 
-
-def board_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --format, --raw and --to of a leaderboard."""
-    to = click.option(
-        "--to",
-        "target",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Write to this file; its suffix (.md, .csv, .json, .tex, .html) tells the format.",
-    )
-    formats = click.Choice(["terminal", "markdown", "csv", "json", "latex", "html"])
-    told = "[default: terminal on one, markdown in a pipe]"
-    return click.option("--format", "format_name", type=formats, help=told)(RAW(to(command)))
+    default = "terminal" if sys.stdout.isatty() else "markdown"
+    if to.target is None and to.chosen(FORMATS, default) == "terminal":
+        show_board(board)
+    else:
+        to.emit(board, FORMATS, counted(len(board.rows), "row"), board.remarks, default)
 
 
 def show_board(board: Leaderboard) -> None:
@@ -157,53 +144,3 @@ def show_board(board: Leaderboard) -> None:
 
     console = Console(highlight=False, width=room())
     console.print(*renderables(board, console.width), sep="\n")
-
-
-def emit(text: str, notes: Sequence[str], rows: int, target: Path | None, format_name: str) -> None:
-    """Print a table, or write it to `target` and say so; a CSV has no place for notes, which go to stderr."""
-    if format_name == "markdown" and target is None and not _was_typed("format_name"):
-        say_markdown(text)
-        return
-    deliver(text, target, counted(rows, "row"))
-    if format_name == "csv":
-        for note in notes:
-            say(note, err=True)
-
-
-def say_markdown(text: str) -> None:
-    """Print Markdown; on a terminal, as it is meant to be read."""
-    width = room()
-    if width is None or not sys.stdout.isatty():
-        click.echo(text, nl=False)
-        return
-    from evalsuite.cli.markdown import readable
-
-    say(readable(text, width))
-
-
-def _was_typed(option: str) -> bool:
-    context = click.get_current_context(silent=True)
-    return context is not None and context.get_parameter_source(option) is ParameterSource.COMMANDLINE
-
-
-def deliver(text: str, target: Path | None, what: str = "") -> None:
-    """Print a text, or write it to the file that --to names and say so."""
-    if target is None and sys.stdout.isatty():
-        say(text, nl=False)
-        return
-    if target is None:  # another program gets what a file would
-        click.echo(text, nl=False)
-        return
-    write_output(target, text)
-    say(f"Wrote {what} to {target}." if what else f"Wrote {target}.")
-
-
-def write_output(target: Path, text: str) -> None:
-    """Write `text` to the file that --to names; UsageError where that cannot be."""
-    from evalsuite.atomic import write_text
-    from evalsuite.errors import UsageError
-
-    try:
-        write_text(target, text)
-    except OSError as error:
-        raise UsageError(f"Cannot write {target}: {error.strerror or error}.") from error

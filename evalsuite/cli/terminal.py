@@ -57,6 +57,11 @@ def say_that_it_starts() -> None:
         say(f"evalsuite {__version__}: loading torch and the libraries of models ...", err=True)
 
 
+def typed() -> str:
+    """Return the command line as a person typed it, for the records."""
+    return printable(shlex.join(["evalsuite", *sys.argv[1:]]))
+
+
 def program() -> str:
     """Return what a person types for this command line: `evalsuite` where the shell finds it, else its path."""
     started = Path(sys.argv[0])

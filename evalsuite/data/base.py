@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,6 @@ class SampleReader(Protocol):
         """Read one sample; DataError names a sample that cannot be decoded."""
 
 
-@runtime_checkable
 class ContentReader(Protocol):
     """A reader that also gives the bytes of a sample without decoding them.
 
@@ -43,7 +42,6 @@ class ContentReader(Protocol):
         """Return what `LoadedSample.content` would be; DataError names a sample that cannot be read."""
 
 
-@runtime_checkable
 class EncodedReader(Protocol):
     """A reader of image files, which says so: another decoder than Pillow may then open them."""
 
@@ -53,12 +51,14 @@ class EncodedReader(Protocol):
 
 def encoded_of(read: SampleReader, row: int) -> bytes | None:
     """Return the bytes of the image file that a sample is, or None where nobody says that it is one."""
-    return read.encoded(row) if isinstance(read, EncodedReader) else None
+    found: bytes | None = read.encoded(row) if hasattr(read, "encoded") else None  # isinstance takes 10 us
+    return found
 
 
 def content_of(read: SampleReader, row: int) -> bytes:
     """Return the bytes that a sample is made from."""
-    return read.content(row) if isinstance(read, ContentReader) else read(row).content
+    found: bytes = read.content(row) if hasattr(read, "content") else read(row).content
+    return found
 
 
 @dataclass(frozen=True)

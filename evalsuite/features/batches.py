@@ -18,8 +18,8 @@ from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
 from evalsuite.features.arena import FEWEST_SLOTS, Form, Layout, aligned, fitting
 from evalsuite.features.blocks import Stamp
-from evalsuite.features.samples import Sample, Samples, Unreadable, stamp_with
-from evalsuite.features.workers import CHUNK, SEEN_FIRST, Filled, Workers, packed, start_method
+from evalsuite.features.samples import Sample, Samples, Unreadable, stamps_with
+from evalsuite.features.workers import CHUNK, LAST_CHUNK, SEEN_FIRST, Filled, Workers, packed, start_method
 from evalsuite.models.base import Preprocess
 from evalsuite.models.preprocessing import Finish, understood
 from evalsuite.options import DecoderName
@@ -105,17 +105,19 @@ def _read_here(
     finishes: Sequence[Finish | None],
     on_unreadable: Callable[[Unreadable], None],
 ) -> tuple[list[Batch], ...]:
-    found: list[tuple[int, Stamp, Sample]] = []
+    found: list[tuple[int, Sample]] = []
     since = time.perf_counter()
     for row in map(int, rows):
         sample = samples.read(row)
         if isinstance(sample, Unreadable):
             on_unreadable(sample)
         else:
-            found.append((row, stamp_with(samples.pool, row, sample.digest), sample))
+            found.append((row, sample))
+    stamps = stamps_with(samples.pool, [row for row, _ in found], [sample.digest.hex() for _, sample in found])
     # torch takes no array whose rows run backwards, nor one that may not be written.
+    zipped = list(zip(found, stamps, strict=True))
     parts = tuple(
-        _by_shape([_Image(row, stamp, torch.tensor(sample.images[number])) for row, stamp, sample in found], finish)
+        _by_shape([_Image(row, stamp, torch.tensor(sample.images[number])) for (row, sample), stamp in zipped], finish)
         for number, finish in enumerate(finishes)
     )
     return _timed(parts, time.perf_counter() - since)
@@ -222,8 +224,7 @@ class _Prefetch:
         starts = deque(range(0, len(self.rows), self.batch_size))
         while starts or flights:
             while starts and free:
-                start = starts.popleft()
-                flights.append(self._begin(layout, free.popleft(), self.rows[start : start + self.batch_size]))
+                flights.append(self._begin(layout, free.popleft(), starts.popleft(), workers))
             flight = flights.popleft()
             # One slot at least must come back without the consumer, or nobody would ever read again.
             last = layout.slots - len(free) - len(flights) > min(ahead, layout.slots - 1)
@@ -249,26 +250,30 @@ class _Prefetch:
             )
         return layout
 
-    def _begin(self, layout: Layout, slot: int, rows: Sequence[int]) -> _Flight:
-        chunks = {
-            start: self.processes.fill(layout, slot, start, [int(row) for row in rows[start : start + CHUNK]])
-            for start in range(0, len(rows), CHUNK)
-        }
-        return _Flight(slot, [int(row) for row in rows], chunks)
+    def _begin(self, layout: Layout, slot: int, begin: int, workers: int) -> _Flight:
+        rows = [int(row) for row in self.rows[begin : begin + self.batch_size]]
+        chunks: dict[int, Future[Filled]] = {}
+        start = 0
+        while start < len(rows):
+            left = len(self.rows) - begin - start
+            end = start + min(max(left // (4 * workers), LAST_CHUNK), CHUNK)
+            chunks[start] = self.processes.fill(layout, slot, start, rows[start:end])
+            start = end
+        return _Flight(slot, rows, chunks)
 
     def _land(
         self, layout: Layout, memory: torch.Tensor, flight: _Flight, slot: _Slot, *, copies: bool
     ) -> tuple[list[Batch], ...]:
         """Wait for a batch, and return it as a view of its slot where all images of it are as the layout says."""
         filled = {start: self.processes.result(future) for start, future in flight.chunks.items()}
-        digests = [digest for chunk in filled.values() for digest in chunk.digests]
+        digests = [digest.hex() for chunk in filled.values() for digest in chunk.digests]
         unreadable = {start + at: what for start, chunk in filled.items() for at, what in chunk.unreadable.items()}
         odd = {(start + at, k): form for start, chunk in filled.items() for (at, k), form in chunk.forms.items()}
         for place in sorted(unreadable):
             self.on_unreadable(unreadable[place])
         readable = [place for place in range(len(flight.rows)) if place not in unreadable]
         rows = [flight.rows[place] for place in readable]
-        stamps = [stamp_with(self.samples.pool, row, digests[place]) for row, place in zip(rows, readable, strict=True)]
+        stamps = stamps_with(self.samples.pool, rows, [digests[place] for place in readable])
         parts: list[list[Batch]] = []
         for number, finish in enumerate(self.finishes):
             if unreadable or any(k == number for _, k in odd):

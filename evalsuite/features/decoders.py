@@ -115,12 +115,13 @@ def _resized(image: Image.Image | torch.Tensor, resizing: Resizing) -> NDArray[n
         pixels = torch.from_numpy(np.array(image)).view(image.height, image.width, -1).permute(2, 0, 1)
     if resizing.size:
         how = InterpolationMode(resizing.interpolation)
-        pixels = functional.resize(pixels, list(resizing.size), interpolation=how, antialias=True)
+        pixels = functional.resize_image(pixels, list(resizing.size), interpolation=how, antialias=True)
     if resizing.crop is not None and resizing.rounds_down:
         height, width = resizing.crop
-        pixels = functional.crop(pixels, (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2, height, width)
+        top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+        pixels = functional.crop_image(pixels, top, left, height, width)
     elif resizing.crop is not None:
-        pixels = functional.center_crop(pixels, list(resizing.crop))
+        pixels = functional.center_crop_image(pixels, list(resizing.crop))
     if resizing.to_rgb:
         pixels = pixels.expand(3, -1, -1)
     values: NDArray[np.uint8] = pixels.numpy()

@@ -118,12 +118,16 @@ class Encoder:
         self._room = room or Room()
         self._lane = lane or lane_to(device)
         self._cast = cast
+        self._floats: torch.Tensor | None = None
 
     @contextmanager
     def used(self) -> Iterator[None]:
         """Compute on this device. Autocast keeps the weights it has cast to half precision until the end."""
-        with inference(self._device, self._precision, cast=self._cast), self._lane.used():
-            yield
+        try:
+            with inference(self._device, self._precision, cast=self._cast), self._lane.used():
+                yield
+        finally:
+            self._floats = None
 
     def launch(self, batch: Batch) -> list[_Flight]:
         """Begin to encode a batch, in parts where the device has not enough memory for it.
@@ -165,14 +169,25 @@ class Encoder:
     def _encode(self, images: torch.Tensor, finish: Finish | None) -> _Flight:
         there = self._lane.upload(images)
         start = self._lane.mark()
+        given = there if finish is None else self._finished(there, finish)
         with not_exiting(f"The model {self._model.info.name!r}"):
-            if finish is not None:
-                there = finish(there, DTYPES[self._precision] if self._cast else None)
-            encoded = self._model.encode_images(there)
-        stored = {name: self._to_store(value, images) for name, value in encoded.items()}
+            encoded = self._model.encode_images(given)
+        stored = {name: self._to_store(value, given) for name, value in encoded.items()}
         end = self._lane.mark()
         layers = {name: self._lane.download(value) for name, value in stored.items()}
         return _Flight(layers, start, end, self._lane.landing())
+
+    def _finished(self, pixels: torch.Tensor, finish: Finish) -> torch.Tensor:
+        """Return the images as the model reads them: on a CPU, which is done with the last ones, in their memory.
+
+        New memory takes the system half as long as the arithmetic.
+        """
+        dtype = DTYPES[self._precision] if self._cast else None
+        if self._device.type != "cpu":
+            return finish(pixels, dtype)
+        if self._floats is None or self._floats.shape[1:] != pixels.shape[1:] or len(self._floats) < len(pixels):
+            self._floats = torch.empty(pixels.shape)
+        return finish(pixels, dtype, self._floats[: len(pixels)])
 
     def _to_store(self, value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Bring features to the type that is stored: fp16 stays so, everything else is float32 (numpy has no bf16)."""

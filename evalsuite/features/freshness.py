@@ -10,7 +10,7 @@ from evalsuite.atomic import warn_once
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
 from evalsuite.features.blocks import Stamp
-from evalsuite.features.samples import key_of, stamp_of
+from evalsuite.features.samples import keys_of, stamp_of
 from evalsuite.features.store import PoolFeatures
 from evalsuite.locks import HeldError
 
@@ -18,7 +18,7 @@ READERS = 8
 """Files that are read at the same time where their reader allows it: on a network each waits for its answer."""
 
 PIECE_ROWS = 1_024
-"""Samples that wait for a thread at the same time."""
+"""Samples that wait for a thread, or whose keys are compared, at the same time."""
 
 OnBytes = Callable[[int, int], None]
 """Is told of how many samples the bytes were read, and of how many they will be."""
@@ -38,25 +38,30 @@ def missing_rows(
     the size is the same the bytes decide. verify: the bytes decide for every row, once per store.
     """
     stored_rows = [row for row in rows if pool.ids[row] in store]
-    doubtful = [row for row in stored_rows if verify or store.stamp(pool.ids[row]).key != key_of(pool, row)]
+    doubtful = stored_rows if verify else _changed(pool, stored_rows, store)
     same_size = [row for row in doubtful if store.stamp(pool.ids[row]).size == pool.sizes[row]]
     _read_stamps(pool, same_size, store, on_bytes)
-    missing: list[int] = []
+    missing = {row for row in rows if pool.ids[row] not in store}
     touched: dict[str, Stamp] = {}
-    for row in rows:
-        identifier = pool.ids[row]
-        if identifier not in store:
-            missing.append(row)
-            continue
-        stored = store.stamp(identifier)
-        if stored.key == key_of(pool, row) and not verify:
-            continue
+    for row in doubtful:
+        stored = store.stamp(pool.ids[row])
         fresh = _fresh_stamp(pool, row, store) if stored.size == pool.sizes[row] else None
         if fresh is None or fresh.sha256 != stored.sha256:
-            missing.append(row)
+            missing.add(row)
         elif fresh != stored:
-            touched[identifier] = fresh
-    return missing, touched
+            touched[pool.ids[row]] = fresh
+    return [row for row in rows if row in missing], touched
+
+
+def _changed(pool: Pool, rows: Sequence[int], store: PoolFeatures) -> list[int]:
+    """Return the rows of samples whose files are not as they were when their features were stored."""
+    pieces = (rows[start : start + PIECE_ROWS] for start in range(0, len(rows), PIECE_ROWS))
+    return [
+        row
+        for piece in pieces
+        for row, key in zip(piece, keys_of(pool, piece), strict=True)
+        if store.stamp(pool.ids[row]).key != key
+    ]
 
 
 def settle(store: PoolFeatures, touched: Mapping[str, Stamp]) -> None:
@@ -140,7 +145,7 @@ def _read_stamps(pool: Pool, rows: Sequence[int], store: PoolFeatures, on_bytes:
 def _fresh_stamp(pool: Pool, row: int, store: PoolFeatures) -> Stamp | None:
     """Return the stamp of a sample's bytes as they are, read once for each key; None where they cannot be read."""
     known = store.fresh.get(pool.ids[row])
-    if known is None or known.key != key_of(pool, row):
+    if known is None or [known.key] != keys_of(pool, [row]):
         try:
             known = stamp_of(pool, row, pool.content(row))
         except DataError:  # reported, with its name, by the image pass that now follows

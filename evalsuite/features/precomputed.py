@@ -12,10 +12,9 @@ import torch
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import ModelError
-from evalsuite.features.blocks import Stamp
 from evalsuite.features.catalog import read_origin
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, first_not_finite
-from evalsuite.features.samples import Unreadable, key_of
+from evalsuite.features.samples import Unreadable, stamps_with
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import EMBEDDING, PENULTIMATE
 from evalsuite.models.feature_folders import POOL_FILE, FeatureFolder, Vectors, vectors
@@ -41,7 +40,9 @@ def reading(folder: FeatureFolder, task: str) -> EncodeRows:
             where = [place[pool.ids[row]] for row in part]
             layers = {name: _finite(values[where], found, where, name) for name, values in found.layers.items()}
             layers.setdefault(PENULTIMATE, layers.get(EMBEDDING, torch.empty(len(part), 0)))
-            yield EncodedBatch(part, [_stamp(pool, row, sums.get(pool.ids[row], "")) for row in part], layers)
+            # Of the bytes only the given checksum is known, or none.
+            stamps = stamps_with(pool, part, [sums.get(pool.ids[row], "") for row in part])
+            yield EncodedBatch(part, stamps, layers)
 
     return read
 
@@ -109,9 +110,3 @@ def _finite(values: Any, found: Vectors, where: Sequence[int], layer: str) -> to
             f"{found.place}: {layer} of {found.ids[where[row]]} has a value that is not finite (NaN or infinity)."
         )
     return made
-
-
-def _stamp(pool: Pool, row: int, sha256: str) -> Stamp:
-    """Return the stamp of a sample as its file is here; of the bytes only the given checksum is known, or none."""
-    size, mtime, inode, ctime = key_of(pool, row)
-    return Stamp(size, mtime, sha256, inode, ctime)

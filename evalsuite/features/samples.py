@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.code_files import Portable
@@ -71,17 +72,25 @@ class Samples:
 
 def stamp_of(pool: Pool, row: int, content: bytes) -> Stamp:
     """Return what identifies the bytes of a sample."""
-    return stamp_with(pool, row, hashlib.sha256(content).digest())
+    return stamps_with(pool, [row], [hashlib.sha256(content).hexdigest()])[0]
 
 
-def stamp_with(pool: Pool, row: int, digest: bytes) -> Stamp:
-    """Return what identifies the bytes of a sample, of which the sha256 is known."""
-    size, mtime, inode, ctime = key_of(pool, row)
-    return Stamp(size, mtime, digest.hex(), inode, ctime)
+def stamps_with(pool: Pool, rows: Sequence[int], sums: Sequence[str]) -> list[Stamp]:
+    """Return what identifies the bytes of samples, of which the sha256 are known."""
+    keys = keys_of(pool, rows)
+    return [Stamp(size, mtime, known, *more) for (size, mtime, *more), known in zip(keys, sums, strict=True)]
 
 
-def key_of(pool: Pool, row: int) -> tuple[int, int, int, int]:
-    """Return what changes with the file of a sample: size, mtime, inode, ctime; zeros where it has none of its own."""
-    mtime = 0 if pool.mtimes is None else int(pool.mtimes[row])
-    inode, ctime = (0, 0) if pool.states is None else (int(value) for value in pool.states[row])
-    return int(pool.sizes[row]), mtime, inode, ctime
+def keys_of(pool: Pool, rows: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """Return what changes with the files of samples: size, mtime, inode, ctime; zeros where no file is its own.
+
+    All at once: numpy takes as long for one number as for fifty.
+    """
+    places = np.asarray(rows, np.int64)
+    found = np.zeros((4, len(places)), np.int64)
+    found[0] = pool.sizes[places]
+    if pool.mtimes is not None:
+        found[1] = pool.mtimes[places]
+    if pool.states is not None:
+        found[2:] = pool.states[places].T
+    return list(zip(*found.tolist(), strict=True))

@@ -24,8 +24,11 @@ from evalsuite.errors import JobError
 from evalsuite.features.arena import SHAREABLE, Arena, Form, Layout
 from evalsuite.features.samples import Samples, Unreadable
 
-CHUNK = 16
-"""Samples that a process is asked for at a time: several fill one batch, and none waits long for the others."""
+CHUNK = 32
+"""Samples that a process is asked for at a time, at most: several fill one batch, and few messages are sent."""
+
+LAST_CHUNK = 8
+"""The same at the end of a pass, where processes with less to do would wait for the others."""
 
 SEEN_FIRST = 4
 """Samples per process that are looked at to learn what form samples have."""
@@ -79,7 +82,7 @@ class Workers:
     def look(self, rows: Sequence[int]) -> list[tuple[Form, ...]]:
         """Return the forms of samples, of each preprocessing; of those that cannot be read none."""
         with self._failures():
-            found = [future.result() for future in [self._executor.submit(_look, row) for row in rows]]
+            found = list(self._executor.map(_look, rows, chunksize=SEEN_FIRST))
         return [forms for forms in found if forms is not None]
 
     def fill(self, layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Future[Filled]:

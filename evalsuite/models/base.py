@@ -63,7 +63,7 @@ class ImageModel(Protocol):
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Encode preprocessed images.
 
-        batch: (n, channels, height, width) float32 on the model's device.
+        batch: (n, channels, height, width) float32 on the model's device; its memory is used again for the next one.
         Returns every layer of `info.layers` as an (n, dim) float tensor, unnormalised.
         """
 

@@ -20,7 +20,7 @@ def model_lines(resolved: ResolvedModel, cache_dir: Path | None) -> list[tuple[s
 
     Raises UsageError for weights or an architecture that do not exist.
     """
-    found = [("name", resolved.slug), ("backend", f"{resolved.backend} {resolved.target}")]
+    found = [("name", resolved.slug), ("backend", " ".join(dict.fromkeys((resolved.backend, resolved.target))))]
     known = settled(resolved)
     if known is None:
         return [*found, ("everything else", "is known when the configuration of the repository is on this machine")]

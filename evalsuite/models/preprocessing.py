@@ -59,10 +59,12 @@ class Finish:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
-    def __call__(self, pixels: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    def __call__(
+        self, pixels: torch.Tensor, dtype: torch.dtype | None = None, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return ([n,] channels, height, width) of uint8 pixels, on their device: the bits of torchvision.
 
-        dtype: what the float32 values are rounded to in the end.
+        dtype: what the float32 values are rounded to in the end. into: memory on the CPU for the float32 values.
         """
         import torch  # here, so that a plan can ask for fingerprints without it
 
@@ -71,7 +73,7 @@ class Finish:
         scale, mean, std = _constants(self, pixels.device)
         if pixels.device.type != "cpu":
             return _in_few_passes(pixels, scale, mean, std, dtype or torch.float32)
-        values = torch.empty_like(pixels, dtype=torch.float32)
+        values = torch.empty_like(pixels, dtype=torch.float32) if into is None else into
         with threads(1):
             # One image fits the caches of a core, and the steps read it there.
             for part, made in zip(pixels, values, strict=True) if pixels.ndim == 4 else [(pixels, values)]:

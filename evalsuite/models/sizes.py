@@ -45,18 +45,27 @@ def model_size(resolved: ResolvedModel, cache_dir: Path | None = None) -> Size |
     looks at values. cache_dir: where it is remembered. Raises UsageError for weights or an architecture that do not
     exist.
     """
-    alias = resolved.alias
-    if alias is not None and resolved.image_size is None:
-        return Size(alias.input_size, alias.parameters, alias.gflops)
-    file = None if cache_dir is None else _remembered_at(resolved, cache_dir)
-    stored = _stored(file)
-    if stored is not None:
-        return stored
+    counted = counted_before(resolved, cache_dir)
+    if counted is not None:
+        return counted
     bones = skeleton(resolved)
     found = None if bones is None else _counted(bones)
+    file = _remembered_at(resolved, cache_dir)
     if found is not None and file is not None:
         atomic.write_json(file, asdict(found))
     return found
+
+
+def counted_before(resolved: ResolvedModel, cache_dir: Path | None) -> Size | None:
+    """Return the size of a model where it is remembered, or ships; builds nothing."""
+    alias = resolved.alias
+    if alias is not None and resolved.image_size is None:
+        return Size(alias.input_size, alias.parameters, alias.gflops)
+    file = _remembered_at(resolved, cache_dir)
+    try:
+        return None if file is None else Size(**json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):  # not there, or damaged: it is counted again
+        return None
 
 
 def known_size(resolved: ResolvedModel, cache_dir: Path | None = None) -> Size | None:
@@ -91,10 +100,10 @@ def _counted(bones: Skeleton) -> Size | None:
         return None
 
 
-def _remembered_at(resolved: ResolvedModel, cache_dir: Path) -> Path | None:
+def _remembered_at(resolved: ResolvedModel, cache_dir: Path | None) -> Path | None:
     """Return the file for what was counted; None where the name does not say what the network is."""
     package = LIBRARIES.get(resolved.backend)
-    if package is None or resolved.checkpoint is not None:
+    if cache_dir is None or package is None or resolved.checkpoint is not None:
         return None
     repository = resolved.repository
     config = (
@@ -102,12 +111,3 @@ def _remembered_at(resolved: ResolvedModel, cache_dir: Path) -> Path | None:
     )
     key = [package, version(package), resolved.target, resolved.image_size, config]
     return cache_dir / FOLDER / f"{sha256(json.dumps(key).encode()).hexdigest()[:24]}.json"
-
-
-def _stored(file: Path | None) -> Size | None:
-    if file is None:
-        return None
-    try:
-        return Size(**json.loads(file.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):  # not there, or damaged: it is counted again
-        return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -73,6 +75,8 @@ def _of_hub(repository: str) -> str | None:
         return None
     if owner == "timm" and TIMM_NAME.fullmatch(name):
         return f"timm:{name}"
+    if "open_clip" not in sys.modules and f"{repository}/" not in _names_of_open_clip():
+        return None
     import open_clip
 
     found = [
@@ -82,6 +86,13 @@ def _of_hub(repository: str) -> str | None:
     ]
     found.sort(key=lambda pair: (pair[0] != name, pair[0].endswith("-quickgelu")))
     return f"open_clip:{found[0][0]}/{found[0][1]}" if found else None
+
+
+def _names_of_open_clip() -> str:
+    """Return the text in which open_clip names all its repositories: to import open_clip takes seconds."""
+    spec = importlib.util.find_spec("open_clip")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return "".join(Path(folder, "pretrained.py").read_text("utf-8") for folder in folders)
 
 
 def instead(name: str, weights: Collection[str], *, guess: bool) -> str | None:
@@ -100,8 +111,11 @@ def instead(name: str, weights: Collection[str], *, guess: bool) -> str | None:
     if Path(name).expanduser().is_dir():
         return (
             "It is a folder without a configuration of transformers, open_clip or timm. Name the weights in it, "
-            "open_clip:ARCH/FOLDER/FILE or timm:NAME@FOLDER/FILE; for features that are computed, features:FOLDER."
+            "open_clip:ARCH/FOLDER/FILE or timm:NAME@FOLDER/FILE; for features that are computed, features:FOLDER.\n"
+            "If it has images to evaluate on, `evalsuite new task --from-folder` writes a task file of them."
         )
+    if name.startswith(("~", "/", ".")) and not Path(name).expanduser().exists():
+        return f"There is no file or folder {Path(name).expanduser()}."
     if guess and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return (
             f"If it is a repository of the hub, say in whose format: hf:{name} (transformers) or hf-hub:{name} "

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.probe.solution import Solution
-from evalsuite.probe.solver import Prepared, Targets, solve
+from evalsuite.probe.solver import Prepared, Solution, Targets, solve
 from evalsuite.probe.sweep import LAMBDAS, SweepResult, Trial, refit, sweep
 
 if TYPE_CHECKING:

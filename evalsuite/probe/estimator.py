@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from evalsuite.probe.solver import Prepared, Targets
 from evalsuite.probe.sweep import best_plateau
@@ -34,7 +34,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_ : (n_classes,) the labels.
     coef_, intercept_ : (1, n_features) and (1,) for two classes, else (n_classes, n_features) and (n_classes,).
     n_iter_ : (1,) iterations of the fit that is used.
-    lambda_ : lambda of the fit that is used; of equal validation accuracies, the largest.
+    lambda_ : lambda of the fit that is used; of neighbours with equal validation accuracies, the middle one.
     converged_ : whether that fit reached `tol`.
     n_features_in_ : number of features.
 
@@ -125,10 +125,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if torch.is_tensor(y):
             y = y.cpu().numpy()
         if torch.is_tensor(X):
-            features = self._features(X, reset=True)
-            labels = column_or_1d(y, warn=True)
-            if len(labels) != len(features):
-                raise ValueError(f"There are {len(features)} rows of features and {len(labels)} labels.")
+            features, labels = self._features(X, reset=True), column_or_1d(y, warn=True)
+            check_consistent_length(features, labels)
         else:
             array, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
             features = torch.from_numpy(np.require(array, requirements=["C", "W"]))

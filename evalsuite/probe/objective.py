@@ -206,8 +206,8 @@ class Objective(ABC):
         """Return the logits (J, K, m) at points (J, K, r + 1) of some rows, by position."""
         weights, intercepts = self._outside(thetas.flatten(0, 1))
         parts = torch.split(positions, buffer_rows(self.design, len(weights)))
-        found = [torch.addmm(intercepts, weights, self.design.take(part).T) for part in parts]
-        return torch.cat(found, dim=1).view(*thetas.shape[:2], -1)
+        found = self.design.threads.map(lambda part: torch.addmm(intercepts, weights, self.design.take(part).T), parts)
+        return torch.cat(list(found), dim=1).view(*thetas.shape[:2], -1)
 
     def _outside(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return weights (L, D) and intercepts (L, 1) for the rows as the design has them, in their precision."""

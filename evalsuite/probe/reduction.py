@@ -18,9 +18,6 @@ from evalsuite.text import counted
 ABSENT_INTERCEPT = -1e30
 """Intercept of a class never seen: below every real logit, finite, and representable in float32."""
 
-ABSENT_BEYOND = 1e15
-"""An intercept beyond this is not a fitted one, even where a warm start mixed it with a fitted one."""
-
 
 @dataclass(frozen=True)
 class Reduction:
@@ -45,7 +42,7 @@ class Reduction:
 
     def pack(self, weights: Tensor, intercepts: Tensor) -> Tensor:
         """Return theta (K, D + 1) of weights (C, D) and intercepts (C,); the prior stands in for absent intercepts."""
-        known = torch.where(intercepts.abs() > ABSENT_BEYOND, self.prior, intercepts)
+        known = torch.where(intercepts.abs() > -ABSENT_INTERCEPT / 2, self.prior, intercepts)
         return self.encode @ torch.cat([weights, known.unsqueeze(1)], dim=1)
 
     def nothing_known(self, dim: int) -> Tensor:

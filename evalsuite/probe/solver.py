@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.precision import exact_products
-from evalsuite.probe.mechanisms import ALL, Mechanisms
-from evalsuite.probe.objective import Design
-from evalsuite.probe.optimiser.lbfgs import Descent, Options
+from evalsuite.probe.objective import Design, working_dtype
+from evalsuite.probe.optimiser.lbfgs import Descent
 from evalsuite.probe.preconditioner.problem import PreconditionedProblem
 from evalsuite.probe.reduction import reduce_targets
-from evalsuite.probe.solution import Solution
 from evalsuite.probe.space import Space
 from evalsuite.probe.warm_start import WarmStarts
 from evalsuite.threads import Threads, threads, worth_sharing
@@ -54,6 +53,62 @@ class Targets:
     n_classes: int
 
 
+@dataclass(frozen=True)
+class Solution:
+    """The minima for L lambdas, C classes and D features; one entry per lambda everywhere.
+
+    weights: (L, C, D) float64; intercepts: (L, C) float64; a class without training rows has zero weights and
+    the intercept `reduction.ABSENT_INTERCEPT`. With two classes, multinomial weights are -w/2 and w/2.
+    objective: the sum F, penalty included; gradient_norm: Euclidean, of F; gap: the estimate of
+    (F - F*) / max(F*, 1e-3 N) at the end (of one_vs_rest, of the class where it is largest at most), which can be up
+    to about a hundred times too low; converged: whether that estimate, safety included, passed the tolerance.
+    evaluations: passes over the rows; mean (D,): of the rows fitted.
+    """
+
+    lambdas: tuple[float, ...]
+    weights: Tensor
+    intercepts: Tensor
+    objective: tuple[float, ...]
+    iterations: tuple[int, ...]
+    gradient_norm: tuple[float, ...]
+    gap: tuple[float, ...]
+    converged: tuple[bool, ...]
+    evaluations: tuple[int, ...]
+    mean: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[Solution]) -> Solution:
+        """Return solutions of the same classes and features as one."""
+        columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in _PER_LAMBDA}
+        for name, column in columns.items():
+            columns[name] = torch.cat(column) if isinstance(column[0], Tensor) else tuple(chain(*column))
+        return cls(**columns, mean=parts[0].mean)
+
+    def select(self, index: int) -> Solution:
+        """Return the solution of lambda number `index` alone."""
+        one = slice(index, index + 1 or None)
+        return replace(self, **{name: getattr(self, name)[one] for name in _PER_LAMBDA})
+
+    def logits(self, index: int, features: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return W x + b of lambda number `index`: (n, C), in the precision of the solver's products.
+
+        features: (n, D) on the solution's device; rows: (m,) int64 to look at only some of them, in that order.
+        """
+        dtype = working_dtype(features)
+        design = Design(features, rows, self.mean, dtype)
+        weights, intercepts = self.weights[index], self.intercepts[index]
+        shifted = (intercepts + weights @ self.mean).to(dtype)
+        transposed = weights.to(dtype).T
+        logits = torch.empty(len(design), len(intercepts), dtype=dtype, device=features.device)
+        with exact_products():
+            for span, x in design.chunks(columns=len(intercepts)):
+                logits[span] = torch.addmm(shifted, x, transposed)
+        return logits
+
+
+_PER_LAMBDA = [field.name for field in fields(Solution) if field.name != "mean"]
+
+
 def solve(
     features: Tensor,
     targets: Targets,
@@ -73,18 +128,15 @@ def solve(
     Raises EvalsuiteError for inputs that cannot be fitted; problems that hit the limit are returned as they
     are, with converged False.
     """
-    _check_stop(lambdas, tolerance, max_iterations)
     return Prepared(features, targets, rows).solve(lambdas, tolerance, max_iterations, warm_start)
 
 
 class Prepared:
     """Rows and targets in the coordinates they are fitted in, for several calls of `solve`; see there."""
 
-    def __init__(
-        self, features: Tensor, targets: Targets, rows: Tensor | None = None, mechanisms: Mechanisms = ALL
-    ) -> None:
+    def __init__(self, features: Tensor, targets: Targets, rows: Tensor | None = None) -> None:
         _check(features, targets, rows)
-        self._mechanisms, self._warm = mechanisms, WarmStarts(mechanisms)
+        self._warm = WarmStarts()
         with torch.no_grad(), exact_products(), threads(worth_sharing(2.0 * features.numel() * features.shape[1])):
             design = Design.of(features, rows)
             values = targets.values.to(features.device)
@@ -106,8 +158,7 @@ class Prepared:
         with torch.no_grad(), exact_products(), threads(1):
             if warm_start is not None:
                 self._remember(warm_start)
-            options = Options(tolerance, max_iterations, self._floors)
-            found = {value: self._fit(value, options) for value in sorted(lambdas, reverse=True)}
+            found = {value: self._fit(value, tolerance, max_iterations) for value in sorted(lambdas, reverse=True)}
             return Solution.joined([found[value] for value in lambdas])
 
     def _remember(self, warm_start: Solution) -> None:
@@ -124,22 +175,22 @@ class Prepared:
             theta = self._reduction.pack(*self._space.from_features(weights, intercepts))
             self._warm.remember(value, theta, ours=False)
 
-    def _fit(self, lambda_: float, options: Options) -> Solution:
+    def _fit(self, lambda_: float, tolerance: float, max_iterations: int) -> Solution:
         """Fit one lambda and remember what was found."""
         objective = self._reduction.objective(self._space.design, lambda_)
         start = self._warm.start(objective)
         if start is None:
             start = self._reduction.nothing_known(self._space.design.dim)
-        problem = PreconditionedProblem(objective, self._space.variances, self._warm.blocks(lambda_), self._mechanisms)
-        descent = Descent(problem, start.flatten(), options)
+        problem = PreconditionedProblem(objective, self._space.variances, self._warm.blocks(lambda_))
+        descent = Descent(problem, start.flatten(), tolerance, max_iterations, self._floors)
         descent.run(ROUNDING[self._space.design.dtype])
-        if self._space.design.dtype != torch.float64 and not (descent.stop.passed and options.tolerance >= EXACT_BELOW):
+        if self._space.design.dtype != torch.float64 and not (descent.stop.passed and tolerance >= EXACT_BELOW):
             # Large features and few errors make large logits, whose rounding exceeds what is left to gain: the search
             # was ended by it, or misled. Others stay as they are: float64 products cost twice as much on a CPU, and
             # far more on most GPUs.
             problem.objective = self._reduction.objective(self._space.exact, lambda_)
             descent.run(ROUNDING[torch.float64])
-        theta = descent.point.view_as(start)
+        theta = descent.here.point.view_as(start)
         self._warm.remember(lambda_, theta)
         if problem.blocks is not None:
             self._warm.keep(lambda_, problem.blocks)
@@ -148,9 +199,9 @@ class Prepared:
             lambdas=(float(lambda_),),
             weights=weights.unsqueeze(0),
             intercepts=intercepts.unsqueeze(0),
-            objective=(descent.value,),
+            objective=(descent.here.value,),
             iterations=(descent.iterations,),
-            gradient_norm=(descent.gradient_norm,),
+            gradient_norm=(float(descent.here.gradient.norm()),),
             gap=(descent.stop.gap,),
             converged=(descent.stop.passed,),
             evaluations=(descent.evaluations,),
@@ -178,18 +229,13 @@ def _check(features: Tensor, targets: Targets, rows: Tensor | None) -> None:
         raise EvalsuiteError(f"Rows must be a vector of int64 indices; got {tuple(rows.shape)} of {rows.dtype}.")
     if rows is not None and len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(features):
         raise EvalsuiteError(f"Rows must lie in [0, {len(features)}); got {int(rows.min())} to {int(rows.max())}.")
-    _check_targets(targets, len(features))
-
-
-def _check_targets(targets: Targets, n_rows: int) -> None:
-    values = targets.values
     kinds: dict[str, tuple[tuple[int, ...], torch.dtype, int, int]] = {
-        "multinomial": ((n_rows,), torch.int64, 0, targets.n_classes - 1),
-        "one_vs_rest": ((n_rows, targets.n_classes), torch.int8, -1, 1),
+        "multinomial": ((len(features),), torch.int64, 0, targets.n_classes - 1),
+        "one_vs_rest": ((len(features), targets.n_classes), torch.int8, -1, 1),
     }
     if targets.kind not in kinds:
         raise EvalsuiteError(f"Targets are 'multinomial' or 'one_vs_rest', not {targets.kind!r}.")
-    expected, dtype, low, high = kinds[targets.kind]
+    values, (expected, dtype, low, high) = targets.values, kinds[targets.kind]
     if tuple(values.shape) != expected or values.dtype != dtype:
         raise EvalsuiteError(
             f"{targets.kind} targets for these features must be {expected} of {dtype}; got "

@@ -18,9 +18,7 @@ from typing import Literal, TypedDict
 from torch import Tensor
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.probe.mechanisms import ALL, Mechanisms
-from evalsuite.probe.solution import Solution
-from evalsuite.probe.solver import Prepared, Targets
+from evalsuite.probe.solver import Prepared, Solution, Targets
 
 LAMBDAS = tuple(10.0 ** (-6 + i / 8) for i in range(97))
 """Appendix A.3: 96 logarithmic steps between 10^-6 and 10^6."""
@@ -70,7 +68,6 @@ def sweep(
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
     on_round: Callable[[int, int], None] | None = None,
-    mechanisms: Mechanisms = ALL,
 ) -> SweepResult:
     """Fit on some rows, score on others, and return the best lambda.
 
@@ -83,16 +80,16 @@ def sweep(
         raise EvalsuiteError(f"The grid of a sweep is 'parametric' or 'full', not {grid!r}.")
     if len(validation_rows) == 0:
         raise EvalsuiteError("A sweep needs at least one validation row, and there is none.")
-    problem = Prepared(features, targets, fit_rows, mechanisms)
+    problem = Prepared(features, targets, fit_rows)
     scores: dict[int, float] = {}
     fits: dict[int, Solution] = {}
 
     def fit(points: list[int]) -> None:
-        if points:
-            found = problem.solve([LAMBDAS[point] for point in points], tolerance, max_iterations)
-            for index, point in enumerate(points):
-                fits[point] = found.select(index)
-                scores[point] = _checked(score(found.logits(index, features, validation_rows)), LAMBDAS[point])
+        for point in sorted(points, reverse=True):  # a fit starts from those of larger lambdas
+            found = fits[point] = problem.solve([LAMBDAS[point]], tolerance, max_iterations)
+            scores[point] = float(score(found.logits(0, features, validation_rows)))
+            if math.isnan(scores[point]):
+                raise EvalsuiteError(f"The validation score at lambda = {LAMBDAS[point]:g} is not a number.")
 
     for done, step in enumerate(STEPS, start=1):
         fit(_next_points(scores, step, grid))
@@ -100,7 +97,9 @@ def sweep(
             on_round(done, len(STEPS))
     while middle := _next_points(scores, 0, grid):  # where it proves worse, the plateau was two
         fit(middle)
-    return _result(scores, fits)
+    first, best, last = best_plateau(scores)
+    tried = [_trial(fits[point], scores[point]) for point in sorted(scores)]
+    return SweepResult(LAMBDAS[best], (LAMBDAS[first], LAMBDAS[last]), tried, fits[best])
 
 
 def refit(
@@ -112,14 +111,13 @@ def refit(
     warm_start: Solution | None = None,
     tolerance: float = 1e-8,
     max_iterations: int = 1000,
-    mechanisms: Mechanisms = ALL,
 ) -> Solution:
     """Fit the chosen lambda on train + validation rows, with the same lambda on the sum of the losses.
 
     The tolerance is tighter than a sweep's, because the test set is scored with this fit: at 1e-6 single
     probabilities can still be 5e-3 off.
     """
-    return Prepared(features, targets, rows, mechanisms).solve([best_lambda], tolerance, max_iterations, warm_start)
+    return Prepared(features, targets, rows).solve([best_lambda], tolerance, max_iterations, warm_start)
 
 
 def best_plateau(scores: dict[int, float]) -> tuple[int, int, int]:
@@ -144,23 +142,12 @@ def _next_points(scores: dict[int, float], step: int, grid: Grid) -> list[int]:
     return [point for point in wanted if point not in scores]
 
 
-def _checked(score: float, value: float) -> float:
-    if math.isnan(score):
-        raise EvalsuiteError(f"The validation score at lambda = {value:g} is not a number.")
-    return float(score)
-
-
-def _result(scores: dict[int, float], fits: dict[int, Solution]) -> SweepResult:
-    first, best, last = best_plateau(scores)
-    tried: list[Trial] = [
-        {
-            "lambda": LAMBDAS[point],
-            "score": scores[point],
-            "objective": fits[point].objective[0],
-            "iterations": fits[point].iterations[0],
-            "gradient_norm": fits[point].gradient_norm[0],
-            "converged": fits[point].converged[0],
-        }
-        for point in sorted(scores)
-    ]
-    return SweepResult(LAMBDAS[best], (LAMBDAS[first], LAMBDAS[last]), tried, fits[best])
+def _trial(fit: Solution, score: float) -> Trial:
+    return {
+        "lambda": fit.lambdas[0],
+        "score": score,
+        "objective": fit.objective[0],
+        "iterations": fit.iterations[0],
+        "gradient_norm": fit.gradient_norm[0],
+        "converged": fit.converged[0],
+    }

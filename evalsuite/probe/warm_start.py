@@ -12,7 +12,6 @@ import math
 import torch
 from torch import Tensor
 
-from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.preconditioner.class_blocks import ClassBlocks
 from evalsuite.probe.span import lowest
@@ -27,8 +26,7 @@ KEPT_BYTES = 32 << 20
 class WarmStarts:
     """The solutions found so far, theta (K, r + 1) each; empty to begin with."""
 
-    def __init__(self, mechanisms: Mechanisms) -> None:
-        self._mechanisms = mechanisms
+    def __init__(self) -> None:
         self._known: list[tuple[float, Tensor, bool]] = []
         self._blocks: dict[float, ClassBlocks] = {}
 
@@ -45,7 +43,7 @@ class WarmStarts:
     def blocks(self, lambda_: float) -> ClassBlocks | None:
         """Return the blocks of the nearest larger lambda, if there are some: a penalty that is too large shortens steps
         where the curvature is small (as Levenberg and Marquardt damp them)."""
-        larger = [known for known in self._blocks if known >= lambda_] if self._mechanisms.taken_over else []
+        larger = [known for known in self._blocks if known >= lambda_]
         return self._blocks[min(larger)] if larger else None
 
     def start(self, objective: Objective) -> Tensor | None:
@@ -54,8 +52,6 @@ class WarmStarts:
             return None
         near = sorted(self._known, key=lambda one: abs(math.log(one[0] / objective.lambda_)))[:NEIGHBOURS]
         lambda_, theta, ours = near[0]
-        if not self._mechanisms.span_start:
-            return theta
         # At a minimum the gradient of the losses is what the penalty's takes away.
         slope = torch.zeros_like(theta) if ours else objective.evaluate(theta)[1]
         slope[:, :-1] -= (lambda_ if ours else objective.lambda_) * theta[:, :-1]

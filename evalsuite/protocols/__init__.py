@@ -6,7 +6,8 @@ protocols import torch inside functions: the command line reads their options fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from evalsuite.errors import UsageError
@@ -33,21 +34,32 @@ EVERY = "all"
 """Stands for all protocols of this project."""
 
 __all__ = [
-    "DEFAULT_PROTOCOLS", "EVERY", "FURTHER_PROTOCOLS", "PROTOCOLS", "EvaluationProtocol", "make_protocols",
+    "DEFAULT_PROTOCOLS", "EVERY", "FURTHER_PROTOCOLS", "PROTOCOLS", "EvaluationProtocol", "idle", "make_protocols",
     "options_of",
 ]  # fmt: skip
 
 
 def options_of(names: Sequence[str] | None = None) -> Iterator[Option]:
     """Yield the options of the protocols `names`, by default of all that can be imported."""
-    for name in PROTOCOLS.names() if names is None else names:
-        try:
-            kind = PROTOCOLS.get(name)
-        except UsageError:
-            if names is not None:
-                raise
-            continue  # a broken package must not take the command line with it: naming its protocol says what is wrong
+    for kind in _importable() if names is None else map(PROTOCOLS.get, names):
         yield from declared(kind.Options, kind.prefix)
+
+
+def idle(keywords: Iterable[str], chosen: Sequence[EvaluationProtocol]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each keyword (`knn_k`) that only protocols have which are not chosen, and these protocols."""
+    names = {protocol.name for protocol in chosen}
+    options = {kind.name: {item.keyword for item in declared(kind.Options, kind.prefix)} for kind in _importable()}
+    for keyword in keywords:
+        owners = [name for name, own in options.items() if keyword in own]
+        if owners and names.isdisjoint(owners):
+            yield keyword, owners
+
+
+def _importable() -> Iterator[type[EvaluationProtocol]]:
+    for name in PROTOCOLS.names():
+        # A broken package must not take the command line with it: naming its protocol says what is wrong.
+        with suppress(UsageError):
+            yield PROTOCOLS.get(name)
 
 
 def make_protocols(
@@ -58,8 +70,14 @@ def make_protocols(
     keywords: `probe_tolerance` -> value, among others; settings: `probe.tolerance` (or `linear_probe.tolerance`) ->
     value or its text, which win. Raises UsageError for a protocol, a setting or a value that is none.
     """
+    try:
+        settings = dict(settings)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"protocol_options={settings!r}: give a mapping such as {{'probe.tolerance': 1e-8}}."
+        ) from None
     spelled = [one for name in names for one in (DEFAULT_PROTOCOLS + FURTHER_PROTOCOLS if name == EVERY else (name,))]
-    kinds = [PROTOCOLS.get(name) for name in dict.fromkeys(spelled)]
+    kinds = [PROTOCOLS.get(str(name)) for name in dict.fromkeys(spelled)]
     known = {
         f"{prefix}.{item.name}": item.keyword
         for kind in kinds

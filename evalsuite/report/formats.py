@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from evalsuite.errors import UsageError
 from evalsuite.report.escaping import frame_to_csv, latex, markdown_cell, markdown_line, to_json_text
 from evalsuite.report.grid import TextCell, cells_of, header_of, html_table
 from evalsuite.report.table import LABELS, UNIT, Leaderboard, Mean, Row
@@ -99,16 +97,6 @@ FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {
     "latex": to_latex,
     "html": to_html,
 }
-SUFFIXES: Mapping[str, str] = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
-
-
-def format_of(path: Path, formats: Container[str] = FORMATS) -> str:
-    """Return the one of `formats` that the suffix of `path` stands for; UsageError names the suffixes there are."""
-    found = SUFFIXES.get(path.suffix.lower())
-    if found is None or found not in formats:
-        known = [suffix for suffix, name in SUFFIXES.items() if name in formats]
-        raise UsageError(f"Cannot tell the format of {path}: end its name in {' or '.join(known)}, or give --format.")
-    return found
 
 
 def _markdown_table(board: Leaderboard) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from evalsuite.protocols import FURTHER_PROTOCOLS
 from evalsuite.report.claims import check_claims
@@ -64,37 +64,55 @@ def build_leaderboard(
     library = library or Library()
     selected = select(table, protocols=protocols, tasks=tasks, models=models, tags=tags)
     selected, left_out = (selected, []) if protocols else _without_further(selected, tell)
-    chosen, states = selected.chosen, told_apart(selected.chosen.places)
-    values = newest(filter(_is_measured, chosen.numbers), include_partial=include_partial)
-    measured = sorted({number.protocol for number in values})
-    shown_protocols = selected.protocols if protocols or not measured else measured
-    printed = [number for number in chosen.published if number.protocol in shown_protocols]
-    shown_tasks = selected.tasks if tasks or tags else _columns(selected.tasks, values, printed)
-    printed = [number for number in printed if number.task in shown_tasks]
-    rows = sorted(pivot([*values, *printed], shown_tasks, states), key=_best_first)
-    candidates = _with_printed(rows, library, shown_tasks) if baselines else []
-    rivals = find_baselines(baselines, candidates, shown_tasks, shown_protocols, table, library)
-    shown_groups = _groups_of(shown_tasks, groups or {})
-    standing = with_places(with_standings(rows, shown_tasks), shown_tasks)
-    compared = with_groups(with_differences(standing, rivals, shown_tasks), shown_groups)
+    found = _found(selected, all_tasks=bool(tasks or tags), all_protocols=bool(protocols), partial=include_partial)
+    rows = sorted(pivot([*found.values, *found.printed], found.tasks, found.states), key=_best_first)
+    candidates = _with_printed(rows, library, found.tasks) if baselines else []
+    rivals = find_baselines(baselines, candidates, found.tasks, found.protocols, table, library)
+    shown_groups = _groups_of(found.tasks, groups or {})
+    standing = with_places(with_standings(rows, found.tasks), found.tasks)
+    compared = with_groups(with_differences(standing, rivals, found.tasks), shown_groups)
     notes = [
-        *([] if tell else _average_note(rows, shown_tasks)),
+        *([] if tell else _average_note(rows, found.tasks)),
         *places_note(compared),
-        *([] if tell else _standing_notes(compared, shown_tasks)),
-        *filter(None, (editions(compared, task) for task in shown_tasks)),
-        *(rival.note(len(shown_tasks)) for rival in rivals),
+        *([] if tell else _standing_notes(compared, found.tasks)),
+        *filter(None, (editions(compared, task) for task in found.tasks)),
+        *(rival.note(len(found.tasks)) for rival in rivals),
         *(f"tag:{tag}: average over {', '.join(names)}." for tag, names in shown_groups.items()),
-        *_published_notes(printed, shown_tasks),
-        *_widening_notes(shown_tasks, values, printed, tell),
-        *_hidden_notes(table.published, selected, printed, shown_protocols, tell),
-        *_selection_notes(chosen, values, include_partial, tell),
-        *_variant_notes(chosen, states),
+        *_published_notes(found.printed, found.tasks),
+        *_widening_notes(found, tell),
+        *_hidden_notes(table.published, found, tell),
+        *_selection_notes(found, include_partial, tell),
+        *_variant_notes(found),
         *left_out,
         *(matching_notes(selected.of_models.numbers) if FEW_SHOT in selected.protocols else ()),
-        *_problem_notes(chosen, values, states),
+        *_problem_notes(found),
     ]
     verdicts = _verdicts(selected.of_models, library) if claims else ()
-    return Leaderboard(tuple(shown_tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
+    return Leaderboard(tuple(found.tasks), tuple(compared), tuple(notes), shown_groups, tuple(baselines), verdicts)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the table shows: measured values and printed numbers on its tasks; states: hashes that tell models apart."""
+
+    selected: Selection
+    values: Sequence[Number]
+    printed: Sequence[Number]
+    tasks: Sequence[str]
+    protocols: Sequence[str]
+    states: Mapping[ModelKey, str]
+
+
+def _found(selected: Selection, *, all_tasks: bool, all_protocols: bool, partial: bool) -> _Found:
+    """Return what is shown of a selection: all of its tasks and protocols, or those that there is a value for."""
+    chosen = selected.chosen
+    values = newest(filter(_is_measured, chosen.numbers), include_partial=partial)
+    measured = sorted({number.protocol for number in values})
+    protocols = selected.protocols if all_protocols or not measured else measured
+    printed = [number for number in chosen.published if number.protocol in protocols]
+    tasks = selected.tasks if all_tasks else _columns(selected.tasks, values, printed)
+    printed = [number for number in printed if number.task in tasks]
+    return _Found(selected, values, printed, tasks, protocols, told_apart(chosen.places))
 
 
 def _hinted(note: str, hint: str, tell: Tell | None) -> str:
@@ -213,26 +231,22 @@ def _published_notes(shown: Sequence[Number], tasks: Sequence[str]) -> Iterable[
         yield f"{label}, other test samples than the task's: {listed}."
 
 
-def _widening_notes(
-    tasks: Sequence[str], measured: Sequence[Number], printed: Sequence[Number], tell: Tell | None
-) -> Iterable[str]:
+def _widening_notes(found: _Found, tell: Tell | None) -> Iterable[str]:
     """Say why tasks are shown that nothing was measured on, and how to leave them out."""
-    own = _there(tasks, measured)
-    if own and printed and not any(number.task in own for number in printed):
+    own = _there(found.tasks, found.values)
+    if own and found.printed and not any(number.task in own for number in found.printed):
         why = f"No published row is on {shortened(own, 3)}, so the tasks of these rows are shown, too"
         yield _hinted(why, f"--tasks {','.join(own)} leaves them out", tell)
 
 
-def _hidden_notes(
-    given: Sequence[Number], selected: Selection, shown: Sequence[Number], protocols: Sequence[str], tell: Tell | None
-) -> Iterable[str]:
+def _hidden_notes(given: Sequence[Number], found: _Found, tell: Tell | None) -> Iterable[str]:
     """Say which option shows the published rows that were named, where none of them is shown."""
-    if not given or shown:
+    if not given or found.printed:
         return
-    rows, named = {number.row: number for number in given}, selected.of_models.published
+    rows, named = {number.row: number for number in given}, found.selected.of_models.published
     if not named:
         how = f"--models leaves them out: add {shortened([number.model for number in rows.values()], 3)} to it"
-    elif not any(number.protocol in protocols for number in named):
+    elif not any(number.protocol in found.protocols for number in named):
         others = ",".join(sorted({number.protocol for number in named}))
         how = f"they are of another protocol: --protocol {others} shows them"
     else:
@@ -244,40 +258,39 @@ def _of(numbers: Iterable[Number]) -> list[str]:
     return list(dict.fromkeys(number.task for number in numbers))
 
 
-def _selection_notes(
-    chosen: Numbers, values: Sequence[Number], include_partial: bool, tell: Tell | None
-) -> Iterable[str]:
+def _selection_notes(found: _Found, include_partial: bool, tell: Tell | None) -> Iterable[str]:
     """Say which values were marked, left out, or chosen among several."""
-    partial = sum(number.partial for number in chosen.numbers)
+    numbers = found.selected.chosen.numbers
+    partial = sum(number.partial for number in numbers)
     if partial and include_partial:
         yield "*: a partial result, computed from a part of the samples."
     elif partial:
         yield _hinted(f"Left out: {counted(partial, 'partial result')}", "--include-partial shows them, marked", tell)
-    shown = {(number.row, number.task) for number in values}
-    whole = Counter((number.row, number.task) for number in chosen.numbers if not number.partial)
+    shown = {(number.row, number.task) for number in found.values}
+    whole = Counter((number.row, number.task) for number in numbers if not number.partial)
     repeated = sum(1 for cell, count in whole.items() if count > 1 and cell in shown)
     if repeated:
         yield f"{counted(repeated, 'value')} found in several files; the newest is shown."
 
 
-def _variant_notes(chosen: Numbers, states: Mapping[ModelKey, str]) -> Iterable[str]:
+def _variant_notes(found: _Found) -> Iterable[str]:
     """Explain the hashes in names: other weights (@) and other options (#)."""
-    renamed = sorted({model_label(key.slug, state) for key, state in states.items() if state})
+    renamed = sorted({model_label(key.slug, state) for key, state in found.states.items() if state})
     if renamed:
         yield f"@: one name, different weights or preprocessing: {', '.join(renamed)}."
-    variants = {place.job.protocol_label: place for place in chosen.places if place.options is not None}
+    variants = {place.job.protocol_label: place for place in found.selected.chosen.places if place.options is not None}
     for name, place in sorted(variants.items()):
         options = ", ".join(f"{key}={value}" for key, value in place.changed_options.items())
         yield f"{name}: other options than the default ({options})." if options else f"{name}: other options."
 
 
-def _problem_notes(chosen: Numbers, values: Sequence[Number], states: Mapping[ModelKey, str]) -> Iterable[str]:
+def _problem_notes(found: _Found) -> Iterable[str]:
     """Name every job that failed or does not apply; jobs of one row that failed alike share a line."""
-    there = {(number.row, number.task) for number in values}
+    there = {(number.row, number.task) for number in found.values}
     tasks: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
-    for failure in chosen.failures:
+    for failure in found.selected.chosen.failures:
         shown = " (another run's value is shown)" if (failure.row, failure.task) in there else ""
-        labels = _labels(failure, states)
+        labels = _labels(failure, found.states)
         tasks[(failure.kind, *labels, failure.message)].append(failure.task + shown)
     for (kind, model, protocol, message), names in sorted(tasks.items()):
         yield f"{kind}: {model}, {protocol}, {', '.join(sorted(names))}: {message}"

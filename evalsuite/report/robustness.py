@@ -156,7 +156,10 @@ def _baseline_rows(
     for name in names:
         models = stands_for(name, known)
         if not models:
-            raise UsageError(f"--baseline {name}: nothing that was measured or published is called so.")
+            raise UsageError(
+                f"--baseline {name}: nothing that was measured or published is called so. "
+                "`evalsuite leaderboard --published all` shows the names."
+            )
         found |= {
             key for key, number in keys.items()
             if number.model_key in models and (not protocols or number.protocol in protocols)

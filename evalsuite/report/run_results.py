@@ -116,7 +116,9 @@ def _why(result: Result) -> str:
 
 
 def _value(result: Result) -> str:
-    return result.status if result.metric is None else f"{result.metric.name} {100 * result.metric.value:.2f} %"
+    if result.metric is None:
+        return f"{result.status.replace('_', ' ')}: {_why(result)}"
+    return f"{result.metric.name} {100 * result.metric.value:.2f} %"
 
 
 def _shown(result: Result) -> list[str]:

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from evalsuite.columns import widest
 from evalsuite.report.grid import MISSING, TextCell, cells_of, header_of
 from evalsuite.report.table import LABELS, Leaderboard
 from evalsuite.text import on_one_line
@@ -85,7 +86,7 @@ def _folded(heading: str) -> str:
 
 
 def _width(heading: str, cells: Sequence[TextCell]) -> int:
-    return max([len(part) for part in _folded(heading).split("\n")] + [len(cell.text) for cell in cells])
+    return max(map(widest, [_folded(heading), *(cell.text for cell in cells)]))
 
 
 def _notes(board: Leaderboard) -> list[RenderableType]:

@@ -71,7 +71,10 @@ def read_head(path: Path) -> StoredHead:
     weights, description = head_paths(path.with_name(stem))
     for file in (weights, description):
         if not file.is_file():
-            raise UsageError(f"There is no head {file}. `evalsuite run --protocol linear_probe --save-head` keeps one.")
+            raise UsageError(
+                f"{path} names no head: there is no file {file}. `evalsuite run --protocol linear_probe --save-head` "
+                "keeps one."
+            )
     try:
         described = HeadDescription.model_validate_json(description.read_bytes())
     except ValidationError as error:

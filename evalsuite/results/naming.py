@@ -104,7 +104,8 @@ def _of_models(table: Numbers, names: Sequence[str]) -> Numbers:
     for name in names:
         found = stands_for(name, known)
         if not found:
-            raise _nothing_for("model", name, sorted({word for model in known for word in (model.slug, model.name)}))
+            words = sorted({word for model in known for word in (model.slug, model.name)})
+            raise _nothing_for("model", name, words, sorted({model.slug for model in known}))
         chosen |= found
     return table.where(lambda place: place.model_key in chosen)
 
@@ -177,8 +178,9 @@ def resolve_names(kind: str, patterns: Sequence[str], known: Sequence[str]) -> l
     return list(chosen)
 
 
-def _nothing_for(kind: str, name: str, known: Sequence[str]) -> UsageError:
+def _nothing_for(kind: str, name: str, known: Sequence[str], listed: Sequence[str] = ()) -> UsageError:
+    """Return the error; listed: those of the known names to list."""
     return UsageError(
         f"There is no result for the {kind} {name!r}.{did_you_mean(name, known)} "
-        f"There are results for: {shortened(known, NAMED) or 'none'}."
+        f"There are results for: {shortened(listed or known, NAMED) or 'none'}."
     )

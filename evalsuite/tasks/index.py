@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -88,8 +90,14 @@ class TaskIndex:
             path = Path(name).expanduser()
             if path.suffix not in {".yaml", ".yml"}:
                 known = [*self.files, *self.groups]
+                if path.is_dir():
+                    raise UsageError(
+                        f"{name} is a folder, not a task. Of a folder of images with one folder for each class, "
+                        f"`evalsuite new task --from-folder {shlex.quote(name)}` writes a task file."
+                    )
+                near = self._as_tag(name) or did_you_mean(name, known)
                 raise UsageError(
-                    f"Unknown task {name!r}.{did_you_mean(name, known)} "
+                    f"Unknown task {name!r}.{near} "
                     "`evalsuite ls tasks` shows all of them; a file of your own is given by its path (my_task.yaml)."
                 )
             if not path.exists():
@@ -98,6 +106,11 @@ class TaskIndex:
         if path not in self._loaded:
             self._loaded[path] = load_task_file(path)
         return self._loaded[path]
+
+    def _as_tag(self, name: str) -> str:
+        with suppress(SpecError):  # a broken task of somebody else's is no answer here
+            return f" It is a tag: write tag:{name}." if name in self.tags else ""
+        return ""
 
     def select(self, choices: Iterable[str]) -> list[TaskSpec]:
         """Return the tasks for names, groups, `tag:…`, globs and paths, each once, in the order given."""

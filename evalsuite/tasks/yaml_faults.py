@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from evalsuite.faults import FORMS, in_words, shown, wanted
 from evalsuite.registry import did_you_mean
-from evalsuite.text import brief, shortened
+from evalsuite.text import brief, counted, shortened
 
 MOST_FAULTS = 4
 """Faults of a file that are told in one message."""
@@ -106,7 +106,7 @@ def tell(error: ValidationError, model: type[BaseModel], node: yaml.Node) -> lis
     found = _without_echoes([_located(item, node) for item in error.errors(include_url=False)], keys)
     lines = [brief(_line(fault, keys), lines=1, letters=MOST_LETTERS) for fault in found[:MOST_FAULTS]]
     more = len(found) - len(lines)
-    return [*lines, *([f"  and {more} fault{'s' if more > 1 else ''} more."] if more else [])]
+    return [*lines, *([f"  and {counted(more, 'fault')} more."] if more else [])]
 
 
 def _located(item: Mapping[str, Any], node: yaml.Node) -> Fault:

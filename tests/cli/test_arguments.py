@@ -12,7 +12,7 @@ from evalsuite import __version__
 from evalsuite.errors import UsageError
 from evalsuite.options import RunOptions, build
 from evalsuite.text import listed, split_names
-from tests.cli.test_commands import plan_of, tasks_of
+from tests.cli.conftest import plan_of, tasks_of
 from tests.datasets import write_folder_task
 from tests.processes import WarmCli
 

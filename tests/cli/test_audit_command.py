@@ -226,7 +226,7 @@ def test_what_cannot_be_audited_is_said_before_any_work(
         ((only_test,), (), r"train"),
         ((shapes,), ("cleanlab",), r"pip install 'evalsuite\[audit\]'"),
         ((shapes, "--threshold", "2"), (), r"--threshold"),
-        ((shapes, "--threshold", "nan"), (), r"--threshold nan: a cosine is between -1 and 1"),
+        ((shapes, "--threshold", "nan"), (), r"'nan' is no number: give a number between -1 and 1"),
         (("no_such_task",), (), r"no_such_task"),
         ((shapes, "--executor", "moon"), (), r"--executor"),
     ):

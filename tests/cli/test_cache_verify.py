@@ -28,7 +28,7 @@ def stores(tmp_path: Path) -> Path:
 
 def looked_at(stores: Path, *options: str) -> Result:
     """Call the command."""
-    places = ["--cache-dir", stores / "cache", "-o", stores / "out", "--include-path", stores / "data"]
+    places = ["--cache-dir", stores / "cache", "-o", stores / "out"]
     return CliRunner().invoke(verify, [*map(str, places), *options], standalone_mode=False)
 
 

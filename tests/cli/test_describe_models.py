@@ -57,7 +57,7 @@ def test_a_checkpoint_is_described_with_what_is_doubtful(cli: WarmCli, tmp_path:
 def test_tasks_are_described_next_to_models_and_nonsense_is_refused(cli: WarmCli) -> None:
     done = cli("describe", "digits", "pixels")
     assert "# pixels" in done.stdout and "## On this machine" in done.stdout
-    assert "Unknown task 'nonsense'" in cli("describe", "nonsense").stderr
+    assert "'nonsense' is neither a model nor a task" in cli("describe", "nonsense").stderr
 
 
 def test_patterns_are_looked_for_in_open_clip_and_timm(cli: WarmCli) -> None:

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from tests.archives import tar_of, zip_of
-from tests.cli.test_commands import REFUSE_HEAVY_IMPORTS
+from tests.cli.conftest import REFUSE_HEAVY_IMPORTS
 from tests.file_server import FileServer
 from tests.hub_server import GATED, HubServer, hub_environment
 from tests.processes import Finished, RunCli, WarmCli

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.cli.conftest import STORES, records
+from tests.datasets import write_folder_task
 from tests.processes import WarmCli
 
 
@@ -63,3 +65,28 @@ def test_a_folder_that_is_no_dataset_gets_no_task(cli: WarmCli, tmp_path: Path, 
     finished = cli("new", "task", "--from-folder", "birds")
     assert finished.returncode == 2 and said in finished.stderr
     assert not (tmp_path / "birds.yaml").exists()
+
+
+def test_a_new_task_file_fits_the_schema_and_wants_its_images(cli: WarmCli, tmp_path: Path) -> None:
+    finished = cli("new", "task", "my_birds.yaml")
+    assert finished.returncode == 0
+    assert "evalsuite validate my_birds.yaml" in finished.stdout
+    checked = cli("validate", "my_birds.yaml")
+    assert checked.returncode == 1
+    assert "2 classes, 1 template" in checked.output
+    assert "data failed absent: " in " ".join(checked.output.split())
+    assert "1 task, 1 failed" in checked.output
+    written = (tmp_path / "my_birds.yaml").read_bytes()
+    assert cli("new", "task", "my_birds.yaml").returncode == 2
+    assert (tmp_path / "my_birds.yaml").read_bytes() == written
+
+
+def test_a_new_task_runs_once_its_images_are_there(cli: WarmCli, colours: str, tmp_path: Path) -> None:
+    write_folder_task(tmp_path, classes=["red", "blue"])
+    for pool in ("train", "test"):
+        (tmp_path / pool / "red").rename(tmp_path / pool / "blue_tit")
+        (tmp_path / pool / "blue").rename(tmp_path / pool / "magpie")
+    assert cli("new", "task", "my_birds.yaml").returncode == 0
+    assert cli("validate", "my_birds.yaml").returncode == 0
+    assert cli("run", "-m", colours, "-t", "my_birds.yaml", "--protocol", "linear_probe", *STORES).returncode == 0
+    assert records(tmp_path / "out")[0]["metric"]["value"] == 1.0

@@ -116,7 +116,7 @@ def test_what_is_wrong_is_one_clear_message(
         ((colours, folder, "--head", heads, "--classes", "a,b"), "Give one of --head, --task and --classes"),
         ((colours, folder, "--classes", "cat"), "at least two different names"),
         ((colours, folder, "--task", "flickr30k"), "has captions and no classes"),
-        ((colours, folder, "--head", "nowhere.head.json"), "There is no head nowhere.head.safetensors"),
+        ((colours, folder, "--head", "nowhere.head.json"), "nowhere.head.json names no head: there is no file"),
         ((images_only, folder, "--classes", "a,b"), "has no text encoder"),
     ):
         done = cli("predict", "-m", *arguments, "--cache-dir", "cache")

@@ -82,9 +82,9 @@ def test_the_tolerance_is_how_far_a_fit_goes(cli: WarmCli, tmp_path: Path) -> No
     ("option", "value", "text"),
     [
         ("--probe-grid", "fine", "'parametric', 'full'"),
-        ("--probe-tolerance", "0", "0<x<1"),
-        ("--probe-tolerance", "1", "0<x<1"),
-        ("--probe-tolerance", "tight", "is not a valid float"),
+        ("--probe-tolerance", "0", "give a number between 0 and 1"),
+        ("--probe-tolerance", "1", "give a number between 0 and 1"),
+        ("--probe-tolerance", "tight", "'tight' is no number"),
     ],
 )
 def test_wrong_values_are_refused_before_any_work(

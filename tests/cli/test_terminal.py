@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from evalsuite.columns import Column, as_table
-from tests.cli.test_commands import REFUSE_HEAVY_IMPORTS
+from evalsuite.columns import Column, as_table, facts
+from tests.cli.conftest import REFUSE_HEAVY_IMPORTS
 from tests.processes import RunCli, WarmCli, Zygote, cli_environment
 
 REFUSE_TORCH = REFUSE_HEAVY_IMPORTS.replace('"open_clip", ', "")
@@ -40,6 +42,7 @@ SHOWN = (
     ("describe", "digits", "fer2013"),
     ("describe", "pocket"),
     ("validate", "digits", "--offline"),
+    ("audit", "digits", "-m", "pocket", "--protocol", "prototype", "--no-label-errors", *STORES),
     ("cache", "ls", "--cache-dir", "cache"),
 )
 
@@ -104,6 +107,17 @@ def test_a_table_wraps_then_leaves_out_then_becomes_blocks() -> None:
     assert {"one", "four", "seven", "eight", "first", "second", "extra", "22"} <= set(everything)
 
 
+def test_letters_are_as_wide_as_a_terminal_shows_them() -> None:
+    names = ["鵲と四十雀の写真", "cafe\u0301", "plain", "\x1b[2J"]
+    lines = as_table([Column("task", wraps=True), Column("n", right=True)], [[name, 7] for name in names]).splitlines()
+    assert [cell_len(line) for line in lines[1:]] == [16 + 2 + 1] * 5
+    assert "\\x1b[2J" in lines[-1]
+    narrow = as_table([Column("task", wraps=True), Column("more", wraps=True)], [[names[0] * 3, "more " * 9]], 40)
+    assert max(map(cell_len, narrow.splitlines())) <= 40
+    assert "".join(line.split()[0] for line in narrow.splitlines()[2:] if line[0] != " ") == names[0] * 3
+    assert facts([("文", "one"), ("", ""), ("name", "two")]).splitlines() == ["文    one", "name  two"]
+
+
 @pytest.mark.parametrize("arguments", [("ls", "models"), ("leaderboard", "--published", "all"), ("--help",)])
 def test_a_full_disk_behind_the_output_is_said_in_a_line(
     zygote: Zygote, tmp_path: Path, arguments: tuple[str, ...]
@@ -150,15 +164,31 @@ def test_bash_zsh_and_fish_complete_names(cli: WarmCli, typed: str, offered: str
     assert any(line.partition(",")[2] == offered for line in completed(cli, "fish", typed))
 
 
-def test_bash_itself_completes_with_what_the_page_says(tmp_path: Path) -> None:
+TYPED = {
+    "bash": "LINE; COMP_WORDS=(evalsuite run -t digi); COMP_CWORD=3; _evalsuite_completion evalsuite; echo $COMPREPLY",
+    "zsh": """
+    zmodload zsh/zpty
+    zpty shell zsh -f -i
+    zpty -w shell 'PS1=; autoload -Uz compinit; compinit -u -D; LINE'
+    zpty -w -n shell $'evalsuite run -t digi\\t'
+    zpty -r shell shown '*digits*' && echo digits
+    """,
+    "fish": "LINE; complete --do-complete 'evalsuite run -t digi'",
+}
+"""Shell -> a script in which LINE, from the page, has a name completed."""
+
+
+@pytest.mark.parametrize("shell", TYPED)
+def test_a_shell_itself_completes_with_what_the_page_says(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
     page = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text("utf-8")
-    (line,) = re.findall(r'^eval "\$\(_EVALSUITE_COMPLETE=bash_source evalsuite\)"$', page, re.MULTILINE)
-    typed = "COMP_WORDS=(evalsuite run -t digi); COMP_CWORD=3; _evalsuite_completion evalsuite; echo ${COMPREPLY[@]}"
+    (line,) = re.findall(rf"^.*_EVALSUITE_COMPLETE={shell}_source evalsuite.*$", page, re.MULTILINE)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**cli_environment(tmp_path), "PATH": path}
     done = subprocess.run(
-        ["bash", "-c", f"{line}\n{typed}"], env=environment, capture_output=True, text=True, check=True
-    )
+        [shell, "-c", TYPED[shell].replace("LINE", line)], env={**cli_environment(tmp_path), "PATH": path},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
     assert done.stdout.split() == ["digits"], done.stderr
 
 
@@ -176,7 +206,14 @@ def test_completion_imports_nothing_heavy(tmp_path: Path, typed: str) -> None:
 
 def test_wrong_names_are_told_before_torch_is_imported(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(REFUSE_TORCH)
-    for arguments in (["-m", "ViT-B-33"], ["-t", "digitz"], ["--protocol", "zeroshot"], ["--limit", "0.1"]):
+    for arguments in (
+        ["-m", "ViT-B-33"],
+        ["-m", "org/model"],
+        ["org/model"],
+        ["-t", "digitz"],
+        ["--protocol", "zeroshot"],
+        ["--limit", "0.1"],
+    ):
         done = run_cli("run", *arguments, env={"PYTHONPATH": str(tmp_path)})
         assert done.returncode == 2 and "was imported" not in done.stderr, done.stderr
 

@@ -175,6 +175,17 @@ def test_the_device_makes_float_of_pixels() -> None:
     assert torch.equal(item.layers["penultimate"], finish(pixels).mean(dim=(2, 3)))
 
 
+def test_features_that_are_the_images_outlast_the_next_batches() -> None:
+    class Itself(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            return {"penultimate": batch.flatten(1)}
+
+    pixels = [torch.full((size, 3, 4, 4), size, dtype=torch.uint8) for size in (3, 2, 4, 1)]
+    given = [Batch(images, list(range(len(images))), [], Finish()) for images in pixels]
+    for item, images in zip(list(encode_batches(Itself(), CPU, "fp32", given)), pixels, strict=True):
+        assert torch.equal(item.layers["penultimate"], images.flatten(1) / 255)
+
+
 def test_seconds_that_the_device_computed_are_told() -> None:
     assert all(item.seconds > 0 for item in encode_batches(CountingModel(), CPU, "fp32", batches(3)))
 

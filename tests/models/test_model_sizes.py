@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -103,8 +104,15 @@ def test_transformers_without_its_text_encoder(tmp_path: Path) -> None:
 
 
 def test_a_list_of_published_weights_has_their_sizes(cli: WarmCli, tmp_path: Path) -> None:
-    done = cli("ls", "models", "test_vit.*", "--cache-dir", tmp_path)
-    (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("timm:test_vit.")]
+    def listed(*options: str, without: Sequence[str] = ()) -> list[str]:
+        done = cli("ls", "models", "test_vit.*", *options, "--cache-dir", tmp_path, without=without)
+        (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("timm:test_vit.")]
+        assert ("--count does it" in done.stdout) == (row[2] == "-")
+        return row
+
+    assert listed()[1:4] == ["160", "-", "-"]  # what takes seconds is done where it is asked for
+    row = listed("--count")
     assert row[1] == "160"
     assert 0.2 < float(row[2]) < 0.5
     assert float(row[3]) >= 0
+    assert listed(without=["timm", "open_clip", "torchvision"]) == row  # all of it is remembered

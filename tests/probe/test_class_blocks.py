@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.one_sweep import without
 from evalsuite.probe import Prepared, Targets
-from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Design, Objective, Sigmoid, Softmax
 from evalsuite.probe.preconditioner.class_blocks import ClassBlocks, passes_worth
 
@@ -101,9 +101,10 @@ def hard() -> tuple[torch.Tensor, Targets]:
     return torch.from_numpy(x).float(), Targets("multinomial", torch.from_numpy(labels), 8)
 
 
-def passes(hard: tuple[torch.Tensor, Targets], mechanisms: Mechanisms) -> tuple[int, ...]:
+def passes(hard: tuple[torch.Tensor, Targets], *off: str) -> tuple[int, ...]:
     """Return the passes over the rows that each of some lambdas takes, and see that they were minimised."""
-    found = Prepared(*hard, mechanisms=mechanisms).solve([1e-4, 1e-2, 1.0], 1e-6)
+    with without(off):
+        found = Prepared(*hard).solve([1e-4, 1e-2, 1.0], 1e-6)
     assert found.converged == (True, True, True)
     tight = Prepared(hard[0].double(), hard[1]).solve([1e-4, 1e-2, 1.0], 1e-10)
     for ours, best in zip(found.objective, tight.objective, strict=True):
@@ -112,8 +113,8 @@ def passes(hard: tuple[torch.Tensor, Targets], mechanisms: Mechanisms) -> tuple[
 
 
 def test_blocks_spare_a_hard_problem_passes(hard: tuple[torch.Tensor, Targets]) -> None:
-    assert sum(passes(hard, Mechanisms())) < 0.7 * sum(passes(hard, Mechanisms(class_blocks=False)))
+    assert sum(passes(hard)) < 0.7 * sum(passes(hard, "class_blocks"))
 
 
 def test_the_next_lambda_takes_the_blocks_over(hard: tuple[torch.Tensor, Targets]) -> None:
-    assert passes(hard, Mechanisms())[0] < passes(hard, Mechanisms(taken_over=False))[0]
+    assert passes(hard)[0] < passes(hard, "taken_over")[0]

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from evalsuite.probe.optimiser.lbfgs import Descent, Options
-from evalsuite.probe.optimiser.search import CURVATURE, MAX_BLIND_TRIALS, SUFFICIENT_DECREASE, Search, Verdict
+from evalsuite.probe.optimiser.lbfgs import Descent
+from evalsuite.probe.optimiser.search import CURVATURE, MAX_BLIND_TRIALS, SUFFICIENT_DECREASE, Trial, search
+
+
+class Looks:
+    """Makes trials of a function of the step that returns phi and phi', and keeps them."""
+
+    def __init__(self, phi: Callable[[float], tuple[float, float]]) -> None:
+        self.phi, self.trials = phi, list[Trial]()
+
+    def __call__(self, step: float) -> Trial:
+        self.trials.append(Trial(step, *self.phi(step)))
+        return self.trials[-1]
 
 
 @pytest.mark.parametrize("minimum", [1e-4, 0.03, 0.9, 7.0, 1e4])
@@ -23,37 +35,39 @@ def test_the_line_search_meets_strong_wolfe(minimum: float, shape: str) -> None:
         root = math.sqrt(t * t + 1e-4)
         return root, t / root / minimum
 
-    value, slope = phi(0.0)
-    search = Search(value, slope, noise=0.0)
-    verdict, trials = Verdict.CONTINUE, 0
-    while verdict is Verdict.CONTINUE:
-        step = search.step
-        verdict, trials = search.tell(*phi(step)), trials + 1
-    assert verdict is Verdict.ACCEPT
-    assert phi(step)[0] <= value + SUFFICIENT_DECREASE * step * slope
-    assert abs(phi(step)[1]) <= CURVATURE * abs(slope)
-    assert trials <= 20
+    start, looks = Trial(0.0, *phi(0.0)), Looks(phi)
+    found = search(looks, start, noise=0.0)
+    assert found is looks.trials[-1]
+    assert found.value <= start.value + SUFFICIENT_DECREASE * found.step * start.slope
+    assert abs(found.slope) <= CURVATURE * abs(start.slope)
+    assert len(looks.trials) <= 20
 
 
-def test_the_line_search_survives_overflow_and_gives_up() -> None:
-    search = Search(1.0, -1.0, noise=0.0)
-    assert search.tell(math.inf, math.nan) is Verdict.CONTINUE
-    assert 0 < search.step < 1
-    verdicts = [search.tell(2.0, 1.0) for _ in range(40)]
-    assert Verdict.FAIL in verdicts
-    assert Verdict.ACCEPT not in verdicts
+@pytest.mark.parametrize("overflow", [(math.inf, math.nan), (math.inf, math.inf), (1.0, math.inf), (math.nan, 1.0)])
+def test_the_line_search_survives_overflow(overflow: tuple[float, float]) -> None:
+    looks = Looks(lambda step: overflow if step > 0.3 else ((step - 0.2) ** 2, 2 * (step - 0.2)))
+    assert search(looks, Trial(0.0, 0.04, -0.4), noise=0.0) is not None
+    assert 1 < len(looks.trials) <= 20
+
+
+def test_the_line_search_gives_up() -> None:
+    looks = Looks(lambda step: (2.0, 1.0))
+    assert search(looks, Trial(0.0, 1.0, -1.0), noise=0.0) is None
+    assert all(0 < trial.step <= 1 for trial in looks.trials)
+    assert len(looks.trials) > MAX_BLIND_TRIALS
 
 
 @pytest.mark.parametrize("slope", [1e-12, 1.0, math.nan])
 def test_a_direction_that_rounding_turned_uphill_is_given_up_at_once(slope: float) -> None:
-    assert Search(1.0, slope, noise=0.0).tell(1.1, 2 * slope) is Verdict.FAIL
+    looks = Looks(lambda step: (1.1, 2 * slope))
+    assert search(looks, Trial(0.0, 1.0, slope), noise=0.0) is None
+    assert len(looks.trials) == 1
 
 
 def test_a_direction_that_promises_less_than_the_noise_is_not_followed_long() -> None:
-    search, verdicts = Search(1.0, -1e-12, noise=1e-6), []
-    while Verdict.FAIL not in verdicts:
-        verdicts.append(search.tell(1.0, -1e-12 if len(verdicts) % 2 else 1e-12))
-    assert len(verdicts) == MAX_BLIND_TRIALS
+    looks = Looks(lambda step: (1.0, -1e-12 if len(looks.trials) % 2 else 1e-12))
+    assert search(looks, Trial(0.0, 1.0, -1e-12), noise=1e-6) is None
+    assert len(looks.trials) == MAX_BLIND_TRIALS
 
 
 class Quadratics:
@@ -90,7 +104,7 @@ class Unequal(Quadratics):
 
 
 def minimise(problem: Quadratics, start: Tensor, max_iterations: int = 500) -> Descent:
-    descent = Descent(problem, start, Options(1e-10, max_iterations, [1.0] * len(problem.goal)))
+    descent = Descent(problem, start, 1e-10, max_iterations, [1.0] * len(problem.goal))
     descent.run(noise=1e-15)
     return descent
 
@@ -104,17 +118,17 @@ def test_problems_are_minimised_next_to_each_other(powers: tuple[int, ...]) -> N
     problem = Quadratics(*powers)
     found = minimise(problem, far(problem))
     assert found.stop.passed
-    assert found.value == pytest.approx(len(powers), abs=1e-10)
-    assert torch.allclose(found.point, problem.goal.flatten(), atol=1e-3)
+    assert found.here.value == pytest.approx(len(powers), abs=1e-10)
+    assert torch.allclose(found.here.point, problem.goal.flatten(), atol=1e-3)
 
 
 def test_every_problem_is_near_its_own_minimum() -> None:
     """The first is worth a millionth of the second, and is not stopped earlier for that."""
     problem = Unequal(2, 0)
-    descent = Descent(problem, far(problem), Options(1e-3, 500, [1e-6, 1.0]))
+    descent = Descent(problem, far(problem), 1e-3, 500, [1e-6, 1.0])
     descent.run(noise=1e-15)
     assert descent.stop.passed
-    assert Quadratics(2, 0).evaluate(descent.point)[0].max() < 1 + 1e-3
+    assert Quadratics(2, 0).evaluate(descent.here.point)[0].max() < 1 + 1e-3
 
 
 def test_minimise_stops_at_the_limit() -> None:
@@ -122,7 +136,7 @@ def test_minimise_stops_at_the_limit() -> None:
     found = minimise(problem, far(problem), max_iterations=3)
     assert found.iterations == 3
     assert not found.stop.passed
-    assert found.value > 1.1
+    assert found.here.value > 1.1
 
 
 def test_a_start_at_the_minimum_has_converged() -> None:
@@ -130,7 +144,7 @@ def test_a_start_at_the_minimum_has_converged() -> None:
     found = minimise(problem, problem.goal.flatten())
     assert found.stop.passed
     assert found.evaluations <= 4
-    assert torch.equal(found.point, problem.goal.flatten())
+    assert torch.equal(found.here.point, problem.goal.flatten())
 
 
 def test_one_more_look_is_enough_where_the_stop_was_passed() -> None:

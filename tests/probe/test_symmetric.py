@@ -1,11 +1,11 @@
-"""Inverses of symmetric matrices by the tiles of their factors."""
+"""Inverses of symmetric matrices by the panels of their factors."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from evalsuite.probe.preconditioner.symmetric import TILES, Inverses, factored, inverse_factor
+from evalsuite.probe.preconditioner.symmetric import PANELS, Inverses, factored, inverse_factor
 
 
 def matrices(count: int, size: int) -> torch.Tensor:
@@ -16,8 +16,8 @@ def matrices(count: int, size: int) -> torch.Tensor:
     return x.transpose(1, 2) @ x
 
 
-@pytest.mark.parametrize("size", [1, 5, TILES, TILES + 1, 5 * TILES - 1])
-def test_tiles_hold_all_of_a_factor(size: int) -> None:
+@pytest.mark.parametrize("size", [1, 5, PANELS, PANELS + 1, 5 * PANELS - 1])
+def test_panels_hold_all_of_a_factor(size: int) -> None:
     whole = torch.linalg.cholesky(matrices(3, size))
     found = Inverses(3, size, torch.float64, whole.device)
     for index in (2, 0, 1):
@@ -27,7 +27,7 @@ def test_tiles_hold_all_of_a_factor(size: int) -> None:
     assert torch.allclose(found.times(vectors), torch.einsum("bed,bef,rbf->rbd", whole, whole, vectors))
 
 
-def test_tiles_take_little_more_than_half_the_memory() -> None:
+def test_panels_take_little_more_than_half_the_memory() -> None:
     assert Inverses.bytes_for(10, 800, torch.float32) < 0.57 * 10 * 800 * 800 * 4
 
 

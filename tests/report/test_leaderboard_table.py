@@ -207,7 +207,7 @@ def test_filters_take_names_and_patterns_and_refuse_typing_errors() -> None:
     assert [row.model for row in board_of(results, models=["RESNET/50"]).rows] == ["resnet/50"]
     with pytest.raises(UsageError, match=r"task 'mnits'\. Did you mean mnist"):
         board_of(results, tasks=["mnits"])
-    with pytest.raises(UsageError, match="Z/32 and 116 more"):
+    with pytest.raises(UsageError, match=r"clip/a, clip/b, resnet/50, z/0, z/1, .* and 43 more"):
         board_of([make(f"z/{number}", "mnist", 0.5) for number in range(70)] + results, models=["vit/*"])
     with pytest.raises(UsageError, match="model 'vit/\\*'"):
         board_of(results, models=["vit/*"])

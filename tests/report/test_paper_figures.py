@@ -270,7 +270,8 @@ def test_without_matplotlib_the_data_is_there_and_the_image_says_what_to_install
 def test_the_command_writes_what_the_suffix_says(cli: WarmCli, tmp_path: Path) -> None:
     finished = cli("figure", "8")
     assert finished.returncode == 0 and "0.814: differs" in finished.stdout, finished.stderr
-    assert (tmp_path / "evalsuite-figure-8.svg").read_bytes().startswith(b"<?xml")
+    drawn = (tmp_path / "evalsuite-figure-8.svg").read_bytes()
+    assert drawn.startswith(b"<?xml") and len(drawn) < 150_000  # a page with several is looked at over a network
     finished = cli("figure", "11", "--to", "11.csv")
     assert finished.returncode == 0 and (tmp_path / "11.csv").read_text().startswith(
         "panel,series,name,origin,difference"
@@ -281,7 +282,7 @@ def test_the_command_writes_what_the_suffix_says(cli: WarmCli, tmp_path: Path) -
     )
     for arguments, words in (
         (["figure", "9"], "There are: 4, 5"),
-        (["figure", "8", "--to", "8.gif"], ".svg, .png"),
+        (["figure", "8", "--to", "8.gif"], ".svg or .png"),
         (["figure", "6"], "few_shot"),
         (["figure", "8", "-m", "clip/vit-l-99"], "Did you mean"),
     ):

@@ -12,7 +12,7 @@ import pytest
 from evalsuite.errors import UsageError
 from evalsuite.records import MetricRecord, Result
 from evalsuite.report.formats import FORMATS
-from evalsuite.report.paper.tables import dataset_table, score_table, write_datasets
+from evalsuite.report.paper.tables import DATASET_FORMATS, dataset_table, score_table
 from evalsuite.results.library import Library
 from evalsuite.results.numbers import Number, Numbers
 from tests.processes import WarmCli
@@ -42,7 +42,7 @@ def test_table_9_says_which_sizes_and_classes_are_wrong() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_table_9_has_the_formats_of_a_leaderboard(name: str) -> None:
-    text = write_datasets(dataset_table(LIBRARY), name)
+    text = DATASET_FORMATS[name](dataset_table(LIBRARY))
     assert text.count("101") > 2 and "pets" in text and text.endswith("\n")
     if name == "csv":
         assert [row["task"] for row in csv.DictReader(io.StringIO(text))][:2] == ["food101", "cifar10"]

@@ -80,6 +80,12 @@ def test_rows_are_filtered_and_groups_hidden(browser: Browser, page: Path) -> No
     assert "mnist" not in browser.evaluate(SHOWN) and "dtd" in browser.evaluate(SHOWN)
 
 
+def test_an_address_that_was_cut_off_leaves_the_page_as_it_is(browser: Browser, page: Path) -> None:
+    browser.open(page, "#task-mnist%E0%A4?sort=model")
+    assert browser.evaluate("document.getElementById('controls').hidden") is False
+    assert browser.evaluate(MODELS) == ["m/fair", "m/good", "m/good", "n/bad"]
+
+
 def test_the_headings_and_models_stay_in_sight(cli: WarmCli, tmp_path: Path, browser: Browser) -> None:
     page = tmp_path / "published.html"
     (tmp_path / "none").mkdir()

@@ -205,7 +205,7 @@ def test_errors_are_raised_where_asked_and_never_numbers(results: evalsuite.Resu
     assert lines[0] == "6 of 7 results failed:" and len(lines) == 6 and lines[-1] == "  and 2 more"
     assert lines[1] == "  counting shapes zero_shot: <b>000.png</b> is truncated"
     assert not any("zero_shot" in name for name in failed.to_dict())
-    assert "error: &lt;b&gt;000.png" in failed._repr_html_()
+    assert "error: &lt;b&gt;000.png" in failed._repr_html_() and "error: <b>000.png" in repr(failed)
 
 
 def test_results_and_leaderboards_are_tables_in_a_notebook(tmp_path: Path, results: evalsuite.Results) -> None:
@@ -216,6 +216,13 @@ def test_results_and_leaderboards_are_tables_in_a_notebook(tmp_path: Path, resul
     assert "<td>100.00*</td>" in marked and "part of the samples" in marked and "a &lt; b" in marked
     board = evalsuite.leaderboard(tmp_path / "out")._repr_html_()
     assert board.startswith("<table>") and "<strong>100.0</strong>" in board
+
+
+def test_an_option_that_no_protocol_of_the_call_reads_is_named(
+    tmp_path: Path, task: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    evalsuite.evaluate(CountingModel(), task, "zero_shot", knn_k=3, **stores(tmp_path))
+    assert "knn_k does nothing in this call: it is of knn." in caplog.text
 
 
 def test_progress_goes_through_logging_or_bars(

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from evalsuite.probe.optimiser.search import Search, Verdict
+from evalsuite.probe.optimiser.search import Trial, search
 from evalsuite.probe.optimiser.stop import Stop
 
 PAIRS = 10
@@ -34,124 +34,100 @@ class Problem(Protocol):
         """Hear at each iteration where it begins; return whether the inverse Hessian was made anew."""
 
 
+Pairs = deque[tuple[Tensor, Tensor, Tensor]]
+"""The last steps s (n,), the changes y (n,) of the gradient along them, and s' y."""
+
+
+def inverse_hessian_product(pairs: Pairs, precondition: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    """Return H g (n,) by the two-loop recursion (Nocedal and Wright, algorithm 7.4); the initial inverse Hessian is
+    scaled to agree with the last pair."""
+    shares: list[Tensor] = []
+    for s, y, inner in reversed(pairs):
+        shares.append(s @ gradient / inner)
+        gradient = gradient - shares[-1] * y
+    if not pairs:
+        return precondition(gradient[None])[0]
+    _, y, inner = pairs[-1]
+    found, turned = precondition(torch.stack([gradient, y])).unbind()
+    found = found * (inner / (y @ turned))
+    for (s, y, inner), share in zip(pairs, reversed(shares), strict=True):
+        found = found + (share - y @ found / inner) * s
+    return found
+
+
 @dataclass(frozen=True)
-class Options:
-    """When to stop. tolerance: on (F - F*) / max(F*, floor) of each problem; floors: (G,)."""
+class Look(Trial):
+    """What one pass finds at a point (n,): the values of the problems, and the gradient (n,) of F."""
 
-    tolerance: float
-    max_iterations: int
-    floors: Sequence[float]
-
-
-class Direction:
-    """The last pairs (s, y) of steps and changes of the gradient, and the inverse Hessian they make."""
-
-    def __init__(self) -> None:
-        self._pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=PAIRS)
-
-    def __bool__(self) -> bool:
-        return bool(self._pairs)
-
-    def forget(self) -> None:
-        """Drop all pairs."""
-        self._pairs.clear()
-
-    def push(self, s: Tensor, y: Tensor) -> None:
-        """Add a pair; one that rounding has spoilt is left out: convexity makes s' y positive."""
-        inner = s @ y
-        if float(inner) > 0:
-            self._pairs.append((s, y, inner))
-
-    def product(self, precondition: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
-        """Return H g (n,) by the two-loop recursion (Nocedal and Wright, algorithm 7.4); the initial inverse Hessian is
-        scaled to agree with the last pair."""
-        shares: list[Tensor] = []
-        for s, y, inner in reversed(self._pairs):
-            shares.append(s @ gradient / inner)
-            gradient = gradient - shares[-1] * y
-        if not self._pairs:
-            return precondition(gradient[None])[0]
-        _, y, inner = self._pairs[-1]
-        found, turned = precondition(torch.stack([gradient, y])).unbind()
-        found = found * (inner / (y @ turned))
-        for (s, y, inner), share in zip(self._pairs, reversed(shares), strict=True):
-            found = found + (share - y @ found / inner) * s
-        return found
+    point: Tensor
+    values: list[float]
+    gradient: Tensor
 
 
 class Descent:
     """The way of one problem from its start (n,) float64 down to its minimum.
 
-    point: where it is; gradient_norm: Euclidean; value: F; stop: whether it has arrived; evaluations: passes made.
+    here: where it is; stop: whether it has arrived; evaluations: passes made. tolerance: on (F - F*) / max(F*, floor)
+    of each of the problems; floors: (G,).
     """
 
-    def __init__(self, problem: Problem, start: Tensor, options: Options) -> None:
-        self.point, self.value, self.iterations, self.evaluations = start, 0.0, 0, 0
-        self.stop = Stop(options.tolerance)
-        self._problem, self._options = problem, options
-        self._direction = Direction()
-        self._gradient = torch.zeros_like(start)
-        self._scale = 0.0
-
-    @property
-    def gradient_norm(self) -> float:
-        """Return |grad F|."""
-        return float(self._gradient.norm())
+    def __init__(
+        self, problem: Problem, start: Tensor, tolerance: float, max_iterations: int, floors: Sequence[float]
+    ) -> None:
+        self.here = Look(0.0, 0.0, 0.0, start, [], torch.zeros_like(start))
+        self.stop, self.iterations, self.evaluations = Stop(tolerance), 0, 0
+        self._problem, self._max_iterations, self._floors = problem, max_iterations, floors
+        self._pairs: Pairs = deque(maxlen=PAIRS)
 
     def run(self, noise: float) -> None:
         """Go on until the stop is passed, the iterations are used up or no lower F is found; noise: the relative
         rounding of a value. To go on with other rounding, one good look is enough where the stop was passed."""
-        values, self._gradient, _ = self._look(self.point, self._gradient)
-        self._arrive(values)
+        self.here = self._look(0.0, self.here.gradient)
         self.stop.doubt()
         stalled = False
         while not stalled:
-            direction, slope = self._aim()
-            if self.stop.passed or self.iterations >= self._options.max_iterations:
+            direction = self._aim()
+            if self.stop.passed or self.iterations >= self._max_iterations:
                 return
-            if not self._advance(direction, slope, noise):
+            if not self._advance(direction, noise):
                 # Rounding hides the decrease along this direction. Once, forget the pairs and try the
                 # preconditioned gradient; where that fails as well, the problem is as far as it gets.
-                stalled = not self._direction
-                self._direction.forget()
+                stalled = not self._pairs
+                self._pairs.clear()
         self.stop.search_failed()
 
-    def _look(self, point: Tensor, direction: Tensor) -> tuple[list[float], Tensor, float]:
-        """Return the values and the gradient at a point, and the slope along a direction."""
+    def _look(self, step: float, direction: Tensor) -> Look:
+        """Return what is found a step along a direction."""
         self.evaluations += 1
+        point = self.here.point + step * direction
         values, gradient = self._problem.evaluate(point)
         *found, slope = torch.cat([values, (gradient @ direction).view(1)]).tolist()
-        return found, gradient, slope
+        return Look(step, sum(found), slope, point, found, gradient)
 
-    def _arrive(self, values: list[float]) -> None:
-        self.value = sum(values)
-        self._scale = min(map(max, values, self._options.floors))
-
-    def _aim(self) -> tuple[Tensor, float]:
-        """Return the next direction and the slope along it; ask the stop."""
-        anew = self._problem.refresh(self.point)
+    def _aim(self) -> Tensor:
+        """Return the next direction; ask the stop."""
+        gradient = self.here.gradient
+        anew = self._problem.refresh(self.here.point)
         # An inverse Hessian that has just been made anew is the best model there is.
-        fresh = float(self._gradient @ self._problem.precondition(self._gradient[None])[0]) if anew else 0.0
-        direction = -self._direction.product(self._problem.precondition, self._gradient)
-        slope = float(direction @ self._gradient)
-        self.stop.ask(max(-slope, fresh) / 2, self._scale, self.iterations)
-        return direction, slope
+        fresh = float(gradient @ self._problem.precondition(gradient[None])[0]) if anew else 0.0
+        direction = -inverse_hessian_product(self._pairs, self._problem.precondition, gradient)
+        scale = min(map(max, self.here.values, self._floors))
+        self.stop.ask(max(-float(direction @ gradient), fresh) / 2, scale, self.iterations)
+        return direction
 
-    def _advance(self, direction: Tensor, slope: float, noise: float) -> bool:
+    def _advance(self, direction: Tensor, noise: float) -> bool:
         """Search along a direction and move to what was found; return whether it is lower."""
-        noise = (noise + SLACK * self._options.tolerance) * max(self.value, sum(self._options.floors))
-        search, verdict = Search(self.value, slope, noise), Verdict.CONTINUE
-        while verdict is Verdict.CONTINUE:
-            step = search.step
-            point = self.point + step * direction
-            values, gradient, slope_there = self._look(point, direction)
-            verdict = search.tell(sum(values), slope_there)
-        if verdict is Verdict.FAIL:
+        here = self.here
+        start = Trial(0.0, here.value, float(direction @ here.gradient))
+        noise = (noise + SLACK * self.stop.tolerance) * max(here.value, sum(self._floors))
+        found = search(lambda step: self._look(step, direction), start, noise)
+        if found is None:
             return False
         # By the trapezoid rule on the slopes: differences of F drown in rounding near the minimum.
-        self.stop.decreases.append(-step * (slope + slope_there) / 2)
-        self._direction.push(point - self.point, gradient - self._gradient)
-        self.point, self._gradient = point, gradient
+        self.stop.decreases.append(-found.step * (start.slope + found.slope) / 2)
+        s, y = found.point - here.point, found.gradient - here.gradient
+        if float(s @ y) > 0:  # as convexity makes it; rounding has spoilt other pairs
+            self._pairs.append((s, y, s @ y))
+        self.here = found
         self.iterations += 1
-        self._arrive(values)
         return True

@@ -41,21 +41,19 @@ def passes_worth(objective: Objective) -> float:
 
 
 class ClassBlocks:
-    """The inverses of the K blocks of an objective at theta (K, r + 1); by_leverage: draw rows so."""
+    """The inverses of the K blocks of an objective at theta (K, r + 1)."""
 
-    def __init__(self, objective: Objective, theta: Tensor, by_leverage: bool = True) -> None:
+    def __init__(self, objective: Objective, theta: Tensor) -> None:
         design = self._design = objective.design
         added = torch.full((design.width + 1,), objective.lambda_, dtype=torch.float64, device=theta.device)
         added[-1] = 0  # intercepts are free
         self.inverses = Inverses(len(theta), len(added), design.dtype, theta.device)
         weights = objective.curvature_weights(theta)
-        for index, matrix in enumerate(leverage.covariances(design, weights, added, by_leverage)):
+        for index, matrix in enumerate(leverage.covariances(design, weights, added)):
             self.inverses.put(index, inverse_factor(matrix.double(), added))
 
     def times(self, vectors: Tensor) -> Tensor:
         """Return the inverses times vectors (R, K, r + 1)."""
-        if self._design.basis is None:
-            return self.inverses.times(vectors)
         outside = torch.cat([self._design.outside(vectors[..., :-1]), vectors[..., -1:]], dim=2)
         found = self.inverses.times(outside)
         return torch.cat([self._design.inside(found[..., :-1]), found[..., -1:]], dim=2)

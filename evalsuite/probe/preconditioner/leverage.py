@@ -12,14 +12,13 @@ The draw is systematic (every time a running sum of q passes a whole number), he
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from evalsuite.probe.objective import Design
-from evalsuite.probe.preconditioner.symmetric import factored
+from evalsuite.probe.preconditioner.symmetric import factored, panels
 
 ROUGH_ROWS = 4
 """Rows drawn per direction for the rough estimate."""
@@ -33,14 +32,11 @@ SKETCHES = 8
 NEGLIGIBLE = 0.1
 """Rows that together add less than this share of lambda to any direction are left out."""
 
-ROWS_TOGETHER = 1_024
-"""Rows that are copied and multiplied together."""
-
-PANELS = 4
-"""Of a product x' x only the lower triangle is computed, in so many panels of columns: 5 / 8 of the whole."""
-
 CLIPPING_ROUNDS = 8
 """Probabilities above one are cut and the rest scaled up; a few rounds of it suffice."""
+
+ROWS_TOGETHER = 1_024
+"""Rows that are copied and multiplied together."""
 
 
 def rows_read(design: Design) -> int:
@@ -48,18 +44,18 @@ def rows_read(design: Design) -> int:
     return min(len(design), (ROUGH_ROWS + ROWS) * (design.width + 1))
 
 
-def covariances(design: Design, weights: Tensor, added: Tensor, by_leverage: bool = True) -> Iterator[Tensor]:
+def covariances(design: Design, weights: Tensor, added: Tensor) -> Iterator[Tensor]:
     """Yield estimates of sum_n w_kn x_n x_n' (D + 1, D + 1), each row with a last feature of one, for all k in turn.
     They are complete on the diagonal and below.
 
     weights: (K, N), not negative, in the working precision; added: (D + 1,) float64, the diagonal that H has as
-    well; by_leverage: draw by that, else by the loads alone. Where few rows matter the sum is taken over those.
+    well. Where few rows matter the sum is taken over those.
     """
     size = design.width + 1
     loads = weights * (1 + _squared_lengths(design))
     matter = _mattering(loads, weights, float(added[0]))
     many = matter.sum(dim=1) > rows_read(design)
-    importance = iter(_leverages(design, weights[many], loads[many], added) if by_leverage else loads[many])
+    importance = iter(_leverages(design, weights[many], loads[many], added))
     for one, used, too_many in zip(weights, matter, many.tolist(), strict=True):
         if too_many:
             yield _drawn(design, one, next(importance), ROWS * size)
@@ -116,13 +112,12 @@ def _summed(design: Design, rows: Tensor, weights: Tensor) -> Tensor:
     size = design.width + 1
     roots = weights.sqrt().to(design.dtype)
     total = torch.zeros(size, size, dtype=design.dtype, device=weights.device)
-    bounds = [size * panel // PANELS for panel in range(PANELS + 1)]
     for start in range(0, len(rows), ROWS_TOGETHER):
         part = slice(start, start + ROWS_TOGETHER)
         x = torch.cat([design.take(rows[part]), torch.ones_like(roots[part]).unsqueeze(1)], dim=1)
         x *= roots[part].unsqueeze(1)
-        for first, last in itertools.pairwise(bounds):
-            total[first:, first:last].addmm_(x[:, first:].T, x[:, first:last])
+        for panel in panels(size):
+            total[panel, : panel.stop].addmm_(x[:, panel].T, x[:, : panel.stop])
     return total
 
 

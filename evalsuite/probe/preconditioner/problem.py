@@ -7,11 +7,8 @@ after twice as many passes each time.
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
-from evalsuite.probe.mechanisms import Mechanisms
 from evalsuite.probe.objective import Objective
 from evalsuite.probe.preconditioner.class_blocks import ClassBlocks, passes_worth
 from evalsuite.probe.preconditioner.kronecker import Kronecker
@@ -27,12 +24,10 @@ class PreconditionedProblem:
     `objective` may be replaced by that of another design with the same parameters.
     """
 
-    def __init__(
-        self, objective: Objective, variances: Tensor, known: ClassBlocks | None, mechanisms: Mechanisms
-    ) -> None:
-        self.objective, self._variances, self._mechanisms = objective, variances, mechanisms
+    def __init__(self, objective: Objective, variances: Tensor, known: ClassBlocks | None) -> None:
+        self.objective, self._variances = objective, variances
         self._inverse: ClassBlocks | Kronecker | None = known
-        self._worth = passes_worth(objective) if mechanisms.class_blocks else math.inf
+        self._worth = passes_worth(objective)
         self._spent, self._due = 0, 1
 
     @property
@@ -58,7 +53,7 @@ class PreconditionedProblem:
         if self._spent > self._worth:
             self._inverse = None  # the new ones need the room
             with threads(self.objective.design.threads.count):  # few products and factors, each of them large
-                self._inverse = ClassBlocks(self.objective, theta, self._mechanisms.leverage)
+                self._inverse = ClassBlocks(self.objective, theta)
             self._spent = 0
             self._worth *= PATIENCE
         elif self.blocks is None and self._spent >= self._due:

@@ -8,55 +8,53 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 RIDGES = (1e-12, 1e-7, 1e-6, 1e-3)
 """What is added to the unit diagonal of a scaled matrix, the first that makes it positive definite: the rounding of its
 products has taken that from some."""
 
-TILES = 8
-"""Tiles along a side: 36 of 64 are kept. More would save little, and be slower."""
+PANELS = 8
+"""Panels of rows that a factor is kept as, each up to the diagonal: 9 / 16 of the whole. More would save little."""
 
 
 class Inverses:
-    """F' F of B lower triangular matrices F (B, d, d), as their tiles (36, B, s, s) on and below the diagonal."""
+    """F' F of B lower triangular matrices F (B, d, d), as panels of their rows: PANELS of (B, d / PANELS, columns)."""
 
     def __init__(self, count: int, size: int, dtype: torch.dtype, device: torch.device) -> None:
-        self._size, side = size, -(-size // TILES)
-        self._padding = TILES * side - size
-        self._rows, self._columns = torch.tril_indices(TILES, TILES, device=device)
-        self._tiles = torch.empty(len(self._rows), count, side, side, dtype=dtype, device=device)
+        self._panels = [
+            torch.empty(count, rows.stop - rows.start, rows.stop, dtype=dtype, device=device) for rows in panels(size)
+        ]
 
     @staticmethod
     def bytes_for(count: int, size: int, dtype: torch.dtype) -> int:
         """Return how much memory so many matrices take."""
-        return TILES * (TILES + 1) // 2 * count * (-(-size // TILES)) ** 2 * dtype.itemsize
+        kept: int = sum((rows.stop - rows.start) * rows.stop for rows in panels(size))
+        return count * kept * dtype.itemsize
 
     @property
     def nbytes(self) -> int:
         """Return how much memory these take."""
-        return self._tiles.nbytes
+        return sum(panel.nbytes for panel in self._panels)
 
     def put(self, index: int, factor: Tensor) -> None:
         """Set one factor F (d, d), lower triangular."""
-        padded = functional.pad(factor, (0, self._padding, 0, self._padding))
-        tiles = padded.view(TILES, -1, TILES, padded.shape[0] // TILES)
-        self._tiles[:, index] = tiles[self._rows, :, self._columns].to(self._tiles.dtype)
+        for panel, rows in zip(self._panels, panels(len(factor)), strict=True):
+            panel[index] = factor[rows, : rows.stop]
 
     def times(self, vectors: Tensor) -> Tensor:
         """Return the products with vectors (R, B, d), R of them for each matrix, in their precision."""
-        padded = functional.pad(vectors.to(self._tiles.dtype), (0, self._padding))
-        parts = padded.view(*vectors.shape[:2], TILES, -1).permute(2, 1, 0, 3)
-        half, found = torch.zeros_like(parts), torch.zeros_like(parts)
         # Vectors as rows: a product with a column is several times slower on a CPU.
-        half.index_add_(0, self._rows, _row_products(parts[self._columns], self._tiles.transpose(2, 3)))
-        found.index_add_(0, self._columns, _row_products(half[self._rows], self._tiles))
-        return found.permute(2, 1, 0, 3).flatten(2)[..., : self._size].to(vectors.dtype)
+        turned = vectors.to(self._panels[0].dtype).transpose(0, 1)
+        found = torch.zeros_like(turned)
+        for panel in self._panels:
+            columns = slice(panel.shape[2])
+            found[..., columns] += turned[..., columns] @ panel.transpose(1, 2) @ panel
+        return found.transpose(0, 1).to(vectors.dtype)
 
 
-def _row_products(vectors: Tensor, tiles: Tensor) -> Tensor:
-    """Return v' T for vectors (t, B, R, s) and tiles (t, B, s, s)."""
-    return torch.bmm(vectors.flatten(0, 1), tiles.flatten(0, 1)).view_as(vectors)
+def panels(size: int) -> list[slice]:
+    """Return the rows of each panel of a matrix (d, d); some are empty where d is small."""
+    return [slice(size * panel // PANELS, size * (panel + 1) // PANELS) for panel in range(PANELS)]
 
 
 def inverse_factor(matrix: Tensor, added: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
+from rich.cells import cell_len, chop_cells
 
 from evalsuite.report.calibration import Reliability
 from evalsuite.report.html.svg import Scale, box, element, figure, line, linear, round_steps, text, tip
@@ -118,7 +119,7 @@ def scatter(points: Sequence[Point], title: str, families: Sequence[str]) -> Mar
     for step in round_steps(low, high, 6):
         parts.append(line(left, down(step), right, down(step), "grid"))
         parts.append(text(left - 5, down(step), f"{step:g}", "end", "tick"))
-    parts.append(text((left + right) / 2, bottom + 30, "GFLOPs an image", "middle", "tick"))
+    parts.append(text((left + right) / 2, bottom + 30, "GFLOPs per image", "middle", "tick"))
     for point in points:
         style = f"c{min(families.index(point.family), COLOURS - 1)}{' hollow' if point.hollow else ''}"
         x, y = across(math.log10(point.x)), down(point.y)
@@ -200,7 +201,7 @@ def _names(named: Sequence[Point], points: Sequence[Point], across: Scale, down:
     spots = [(across(math.log10(point.x)), down(point.y)) for point in points]
     taken: list[tuple[float, float, float]] = []
     for point in sorted(named, key=lambda point: -point.y):
-        x, y, length = across(math.log10(point.x)), down(point.y), LETTER_WIDTH * len(point.label)
+        x, y, length = across(math.log10(point.x)), down(point.y), LETTER_WIDTH * cell_len(point.label)
         places = [(x - length, y - 11), (x, y - 11), (x, y + 12), (x - length, y + 12)]
         for start, height in places:
             end = start + length
@@ -230,14 +231,15 @@ def label_rows(
 def wrapped(label: str, letters: int) -> list[str]:
     """Return a label as lines of at most so many letters, broken after a separator where there is one.
 
-    >>> wrapped("efficientnet-ns/l2-800", 20), wrapped("mnist", 20), wrapped("abcdefgh", 3)
-    (['efficientnet-ns/l2-', '800'], ['mnist'], ['abc', 'def', 'gh'])
+    Those of Chinese, Japanese and Korean count twice: they are as wide.
+
+    >>> wrapped("efficientnet-ns/l2-800", 20), wrapped("mnist", 20), wrapped("abcdefgh", 3), wrapped("四十雀", 4)
+    (['efficientnet-ns/l2-', '800'], ['mnist'], ['abc', 'def', 'gh'], ['四十', '雀'])
     """
     lines = [""]
     for part in re.findall(r"[^\s/_,-]*[\s/_,-]?", label):
-        pieces = [part[start : start + letters] for start in range(0, len(part), letters)]
-        for piece in pieces:
-            if lines[-1] and len((lines[-1] + piece).rstrip()) > letters:
+        for piece in chop_cells(part, letters) if part else ():
+            if lines[-1] and cell_len((lines[-1] + piece).rstrip()) > letters:
                 lines.append("")
             lines[-1] += piece
     return [line.strip() for line in lines]

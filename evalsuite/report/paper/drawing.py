@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -58,7 +59,12 @@ def draw(figure: PaperFigure, image_format: ImageFormat) -> bytes:
         made = _figure(figure.drawing.panels, f"Figure {figure.number}: {figure.title}")
         file = io.BytesIO()
         made.savefig(file, format=image_format, metadata={"Title": figure.caption, **NO_DATE[image_format]})
-    return file.getvalue()
+    return _short(file.getvalue()) if image_format == "svg" else file.getvalue()
+
+
+def _short(svg: bytes) -> bytes:
+    """Return the drawing with two decimals, hundredths of a point, in place of six."""
+    return re.sub(rb'(?<= [dxy]=")[^"]+', lambda place: re.sub(rb"(\.\d\d)\d+", rb"\1", place[0]), svg)
 
 
 def _figure(panels: Sequence[Panel], title: str) -> Figure:
@@ -177,7 +183,6 @@ def _legend(made: Figure, grid: Sequence[Axes], panels: Sequence[Panel]) -> None
 def _names(made: Figure, axes: Axes, panel: Panel) -> None:
     """Write names next to their marks where nothing is covered; a name without a place is left out."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.patheffects import withStroke
     from matplotlib.text import Text
 
     renderer = cast(Any, FigureCanvasAgg(made)).get_renderer()
@@ -191,7 +196,7 @@ def _names(made: Figure, axes: Axes, panel: Panel) -> None:
                 textcoords="offset points", fontsize=7.5,
                 ha="left" if right > 0 else "right" if right < 0 else "center",
                 va="bottom" if up > 0 else "top" if up < 0 else "center",
-                path_effects=[withStroke(linewidth=2, foreground="white")],
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
                 arrowprops={"arrowstyle": "-", "color": "#8a939f", "linewidth": 0.6, "shrinkB": 3} if far else None,
             )  # fmt: skip
             text.update_positions(renderer)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tabulate import tabulate
 
@@ -117,12 +118,15 @@ def dataset_table(library: Library) -> DatasetTable:
     )
 
 
-def write_datasets(table: DatasetTable, format_name: str, *, raw: bool = False) -> str:
-    """Return table 9 in one of the formats of a leaderboard."""
-    if format_name == "csv":
-        return to_csv_text(COLUMNS, table.rows, raw)
-    if format_name == "json":
-        return to_json_text({"rows": table.rows, "notes": table.notes})
+def _datasets_csv(table: DatasetTable, *, raw: bool = False) -> str:
+    return to_csv_text(COLUMNS, table.rows, raw)
+
+
+def _datasets_json(table: DatasetTable) -> str:
+    return to_json_text({"rows": table.rows, "notes": table.notes})
+
+
+def _datasets_text(table: DatasetTable, format_name: str) -> str:
     lines = [["" if row[name] is None else str(row[name]) for name in COLUMNS] for row in table.rows]
     if format_name == "markdown":
         lines = [list(map(markdown_cell, line)) for line in lines]
@@ -136,6 +140,12 @@ def write_datasets(table: DatasetTable, format_name: str, *, raw: bool = False) 
 
 LAYOUTS = {"markdown": "github", "terminal": "simple", "latex": "latex_booktabs", "html": "html"}
 """Format -> what tabulate calls it."""
+
+DATASET_FORMATS: Mapping[str, Callable[..., str]] = {
+    **{name: partial(_datasets_text, format_name=name) for name in LAYOUTS}, "csv": _datasets_csv,
+    "json": _datasets_json,
+}  # fmt: skip
+"""Format of a leaderboard -> what writes table 9 in it."""
 
 
 def _scores(numbers: Sequence[Number], number: str, library: Library) -> tuple[list[Number], list[str]]:

@@ -7,9 +7,11 @@ root.classList.add("scripted");
 const state = { q: "", protocol: "", origin: "", sort: "", hide: [], pin: [], open: null, theme: "" };
 let anchor = "";
 
+// An address that was cut off in a mail may end within a letter, which no browser can read.
+const decoded = (text) => { try { return decodeURIComponent(text); } catch { return ""; } };
 const readAddress = () => {
   const [name, query] = location.hash.slice(1).split("?");
-  anchor = decodeURIComponent(name);
+  anchor = decoded(name);
   if (query === undefined) return false;
   const given = new URLSearchParams(query);
   for (const key of ["q", "protocol", "origin", "sort", "theme"]) state[key] = given.get(key) ?? "";
