@@ -196,7 +196,8 @@ def test_shards_of_a_repository(
     task, env = write_task("shards", shard_source("org/shards")), hub_environment(tmp_path, shards.url)
     shards.cut = {"test/0.tar"}
     (tmp_path / "impatient").mkdir()
-    (tmp_path / "impatient" / "sitecustomize.py").write_text("import time; time.sleep = lambda seconds: None\n")
+    impatient = "import time\n\ntime.sleep = lambda seconds: None\n"
+    (tmp_path / "impatient" / "sitecustomize.py").write_text(impatient + REFUSE_HEAVY_IMPORTS)
     broken = run_cli("download", task, "--data-root", "root", env={**env, "PYTHONPATH": str(tmp_path / "impatient")})
     assert broken.returncode == 1
     assert "org/shards" in broken.stderr and "type the same command again" in broken.stderr

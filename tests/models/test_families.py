@@ -118,11 +118,11 @@ def filled(module: nn.Module) -> nn.Module:
             if parameter is None:
                 continue
             size = parameter.numel()
-            values = noise.repeat(size // len(noise) + 1)[:size].view(parameter.shape)
             fan = max(1, size // max(1, parameter.shape[0])) if parameter.ndim > 1 else 100
             shift = 1.0 if parameter.ndim == 1 and name in ("weight", "gamma", "scale") else 0.0
             # Half of what keeps norms: the sums of many branches of FastViT, whose batch norms know no data, overflow.
-            part._parameters[name] = nn.Parameter((values * fan**-0.5 + shift) / 2, requires_grad=False)
+            values = ((noise * fan**-0.5 + shift) / 2).repeat(size // len(noise) + 1)[:size].view(parameter.shape)
+            part._parameters[name] = nn.Parameter(values, requires_grad=False)
     return module.eval()
 
 
