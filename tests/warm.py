@@ -64,6 +64,15 @@ def _once_for_all() -> None:
     datasets.load_digits()
 
 
+def _ask_packages_again() -> None:
+    """Let packages that this path has bring kinds of sources, which reading a task file has asked for once."""
+    from evalsuite.tasks.sources import SOURCE_KINDS
+    from evalsuite.tasks.spec import TaskSpec
+
+    SOURCE_KINDS._entry_points = None
+    TaskSpec.model_rebuild(force=True)
+
+
 def _become(request: dict[str, Any]) -> None:
     """Run what is asked for in this process, and end it."""
     code: Any = 1
@@ -75,7 +84,10 @@ def _become(request: dict[str, Any]) -> None:
         os.chdir(request["cwd"])
         sys.argv = ["evalsuite", *request["arguments"]]
         sys.modules["__main__"].__package__ = None  # click names the program by it
-        sys.path[:0] = [str(Path.cwd()), *filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep))]
+        paths = [name for name in request["env"].get("PYTHONPATH", "").split(os.pathsep) if name]
+        sys.path[:0] = [str(Path.cwd()), *paths]
+        if paths:
+            _ask_packages_again()
         for name in request["without"]:
             sys.modules[name] = None  # type: ignore[assignment]  # importing it now raises ImportError
         if request["code"] is not None:
