@@ -194,7 +194,8 @@ class Encoder:
         half = self._precision == "fp16" and value.dtype == torch.float16
         found = value.detach().to(torch.float16 if half else torch.float32)
         # Features that are the images themselves: their memory is used again for the next ones.
-        shared = found.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()
+        memory = images.untyped_storage()
+        shared = memory.data_ptr() <= found.data_ptr() < memory.data_ptr() + memory.nbytes()
         return found.clone() if shared else found
 
 

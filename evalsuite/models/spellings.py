@@ -75,7 +75,7 @@ def _of_hub(repository: str) -> str | None:
         return None
     if owner == "timm" and TIMM_NAME.fullmatch(name):
         return f"timm:{name}"
-    if "open_clip" not in sys.modules and f"{repository}/" not in _names_of_open_clip():
+    if "open_clip" not in sys.modules and not _named_by_open_clip(repository):
         return None
     import open_clip
 
@@ -88,11 +88,14 @@ def _of_hub(repository: str) -> str | None:
     return f"open_clip:{found[0][0]}/{found[0][1]}" if found else None
 
 
-def _names_of_open_clip() -> str:
-    """Return the text in which open_clip names all its repositories: to import open_clip takes seconds."""
+def _named_by_open_clip(repository: str) -> bool:
+    """Tell whether a repository may be one of open_clip's, by the text that names them: importing it takes seconds."""
     spec = importlib.util.find_spec("open_clip")
     folders = list(spec.submodule_search_locations or []) if spec else []
-    return "".join(Path(folder, "pretrained.py").read_text("utf-8") for folder in folders)
+    try:
+        return any(f"{repository}/" in Path(folder, "pretrained.py").read_text("utf-8") for folder in folders)
+    except OSError:  # another version names them elsewhere
+        return True
 
 
 def instead(name: str, weights: Collection[str], *, guess: bool) -> str | None:

@@ -186,6 +186,16 @@ def test_features_that_are_the_images_outlast_the_next_batches() -> None:
         assert torch.equal(item.layers["penultimate"], images.flatten(1) / 255)
 
 
+def test_features_that_are_a_part_of_an_image_outlast_the_next_ones() -> None:
+    class Part(CountingModel):
+        def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            return {"penultimate": torch.from_numpy(batch.numpy()[:, 1:].reshape(len(batch), -1))}
+
+    given = [Batch(torch.full((1, 3, 4, 4), value, dtype=torch.uint8), [value], [], Finish()) for value in range(4)]
+    for item, batch in zip(list(encode_batches(Part(), CPU, "fp32", given)), given, strict=True):
+        assert torch.equal(item.layers["penultimate"], batch.images[:, 1:].flatten(1) / 255)
+
+
 def test_seconds_that_the_device_computed_are_told() -> None:
     assert all(item.seconds > 0 for item in encode_batches(CountingModel(), CPU, "fp32", batches(3)))
 
