@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 import torch
@@ -23,6 +24,9 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+
+PATIENCE = 60.0
+"""Seconds after which a test that waits for another thread gives up: it has failed then."""
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 FINISH = Finish((0.48, 0.45, 0.40), (0.26, 0.26, 0.27))
@@ -81,15 +85,15 @@ def test_pixels_are_the_same_bits_on_both() -> None:
 def test_memory_that_is_used_again_at_once_is_copied_whole_before() -> None:
     """A slot is overwritten as soon as its batch is released: a copy that is still under way would show it."""
     slots = torch.zeros(2, 64, 3, 96, 96, dtype=torch.uint8)
-    free = [0, 1]
+    free: SimpleQueue[int] = SimpleQueue()
+    for slot in range(len(slots)):
+        free.put(slot)
 
     def batches() -> Iterator[Batch]:
         for number in range(300):
-            while not free:  # the thread of the device gives them back
-                pass
-            slot = free.pop()
+            slot = free.get(timeout=PATIENCE)  # the thread of the device gives it back
             slots[slot].fill_(number % 251)
-            yield Batch(slots[slot], [number] * 64, [], None, lambda slot=slot: free.append(slot))  # type: ignore[misc]
+            yield Batch(slots[slot], [number] * 64, [], None, lambda slot=slot: free.put(slot))  # type: ignore[misc]
 
     class Mean(CountingModel):
         def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
