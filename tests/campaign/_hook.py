@@ -64,7 +64,7 @@ PACKAGE = str(Path(evalsuite.__file__).parent)
 
 
 def place() -> str:
-    """Return which lines of evalsuite led here: equal for each turn of a loop, another for each caller of a function."""
+    """Return which lines of evalsuite led here: the same in each turn of a loop, others for each caller."""
     lines = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
