@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 
 from evalsuite.calibration import FLOOR
 from evalsuite.errors import DataError, UsageError
+from evalsuite.metrics import accuracy
 from evalsuite.models.base import Logits
 from evalsuite.protocols import DEFAULT_PROTOCOLS, FURTHER_PROTOCOLS, PROTOCOLS, EvaluationProtocol, make_protocols
 from evalsuite.protocols.calibrating import calibrated, own_logits
@@ -60,6 +61,35 @@ def test_noise_in_place_of_the_test_labels_changes_no_choice(tmp_path: Path, nam
     first, second = found
     assert first[:3] == second[:3]
     assert first[3] != second[3]  # the noise has arrived
+
+
+@pytest.mark.parametrize("name", ["knn", "prototype"])
+def test_temperatures_are_fitted_on_scores_of_what_was_chosen(tmp_path: Path, name: str) -> None:
+    def scaled(
+        n: int, seed: int
+    ) -> tuple[torch.Tensor, np.ndarray]:  # lengths say nothing, and few neighbours are best
+        features, labels = blobs(n, 3, seed, 0.5)
+        return features * torch.from_numpy(np.exp(np.random.default_rng(seed).uniform(0, 7, (n, 1)))).float(), labels
+
+    data = {pool: scaled(n, n) for pool, n in (("train", 150), ("val", 90), ("test", 30))}
+    kind = PROTOCOLS.get(name)
+    outcome = kind(kind.Options(**{"knn": {"k": (5, 150)}}.get(name, {}))).run(given(make_task(tmp_path), data))
+    (details,), (validation,) = outcome.details["folds"], outcome.validation
+    key, chosen = {"knn": ("k", 5), "prototype": ("form", "centred")}[name]
+    assert details[key] == chosen
+    tried = {one[key]: one["validation"] for one in details["tried"]}
+    assert accuracy(validation.scores, validation.labels) == tried.pop(chosen) > max(tried.values())
+
+
+@pytest.mark.parametrize("name", ["few_shot", "linear_probe", "prototype"])
+def test_a_class_that_only_validation_images_are_of_is_named_where_train_alone_is_fitted(
+    tmp_path: Path, name: str
+) -> None:
+    data = {pool: blobs(60, 3, seed) for seed, pool in enumerate(("train", "val", "test"))}
+    features, labels = data["train"]
+    data["train"] = features[labels != 1], labels[labels != 1]
+    outcome = quick(name).run(given(make_task(tmp_path, refit="train"), data))
+    assert any(text.endswith("no training sample is of 1 class: b.") for text in outcome.warnings)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,27 @@ def test_the_store_of_another_machine(stored: Path, tmp_path: Path) -> None:
     assert results[0].provenance.device == "elsewhere: features were given"
     again = evalsuite.evaluate(f"features:{store_of(stored)}", "digits", **places(tmp_path))
     assert [result.provenance.created for result in again] == [result.provenance.created for result in results]
+
+
+@pytest.mark.usefixtures("no_images")
+@pytest.mark.parametrize("right", [True, False])
+def test_of_several_editions_of_a_pool_the_one_that_is_here_counts(stored: Path, tmp_path: Path, right: bool) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(store_of(stored), folder)
+    pools = {Path(entry.folder).name: entry.origin for entry in entries(stored / "cache")}
+    for name, origin in pools.items():
+        other = "train" if origin.pool == "test" else "test"
+        of_other = next(name for name, origin in pools.items() if origin.pool == other)
+        if right:  # another edition, of other images, on either side of it
+            for beside in ("digits.0", "digits.z"):
+                shutil.copytree(folder / of_other, folder / f"{beside}{name}")
+                note = {**asdict(origin), "fingerprint": beside}
+                (folder / f"{beside}{name}" / "pool.json").write_text(json.dumps(note))
+        else:  # the only edition is of files in other words
+            note = {**asdict(origin), "fingerprint": name}
+            (folder / name / "pool.json").write_text(json.dumps(note))
+    results = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
+    assert values(results) == {"linear_probe": before(stored)["linear_probe"]}
 
 
 @pytest.mark.usefixtures("no_images")
