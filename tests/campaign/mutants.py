@@ -55,6 +55,8 @@ TESTS: Mapping[str, Sequence[str]] = {
     "evalsuite/data/splits.py": SPLITS,
     "evalsuite/data/drawing.py": SPLITS,
     "evalsuite/data/labels.py": ("tests/data/test_labels.py",),
+    "evalsuite/runner/doubts.py": ("tests/runner/test_recording.py",),
+    "evalsuite/runner/recording.py": ("tests/runner/test_recording.py", "tests/runner/test_protocols_of_a_run.py"),
     "evalsuite/runner/fingerprints.py": ("tests/runner/test_fingerprints.py",),
     "evalsuite/runner/tasks.py": ("tests/runner/test_task_session.py", "tests/runner/test_fingerprints.py"),
     "evalsuite/models/identity.py": ("tests/models/test_identity.py", "tests/runner/test_stale_models.py"),
