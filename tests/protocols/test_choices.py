@@ -69,10 +69,12 @@ def test_noise_in_place_of_the_test_labels_changes_no_choice(tmp_path: Path, nam
 @pytest.mark.parametrize("name", ["knn", "prototype"])
 def test_temperatures_are_fitted_on_scores_of_what_was_chosen(tmp_path: Path, name: str) -> None:
     def skewed(n: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
-        """Most of many neighbours are of the largest class."""
-        features, labels = blobs(n, 3, seed, 0.3)
+        """Of nearest neighbours most are of the right class, of many of the largest one."""
+        labels = np.arange(n) % 3
+        angles = np.random.default_rng(seed).uniform(0, 0.02, n) + 0.1 * labels
+        features = np.stack([np.cos(angles), np.sin(angles)], axis=1)
         kept = (labels == 0) | (np.arange(n) < 30)
-        return features[kept], labels[kept]
+        return torch.from_numpy(features[kept].astype(np.float32)), labels[kept]
 
     def scaled(n: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
         """Directions tell the classes, lengths vary a thousandfold."""

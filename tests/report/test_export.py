@@ -120,6 +120,9 @@ def test_published_numbers_keep_their_origin_metric_and_caveat() -> None:
     assert pets.metric == "mean_per_class_recall" and pets.value == pytest.approx(0.854)
     assert pets.interval is None and not pets.caveat
     assert "ten predefined folds" in stl.caveat
+    told = to_frame(numbers).set_index("task").loc["stl10"]
+    assert (told["origin"], told["table"], told["caveat"], told["n"]) == ("published", "clip-paper", stl.caveat, stl.n)
+    assert told[["created", "evalsuite", "device", "precision", "run_key"]].isna().all()
 
 
 def test_the_frame_has_types_and_columns_even_when_it_is_empty() -> None:
