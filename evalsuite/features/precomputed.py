@@ -13,11 +13,12 @@ import torch
 from evalsuite.data.base import Pool
 from evalsuite.errors import ModelError
 from evalsuite.features.catalog import read_origin
+from evalsuite.features.descriptions import read_description
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, first_not_finite
 from evalsuite.features.samples import Unreadable, stamps_with
 from evalsuite.features.store import PoolFeatures
 from evalsuite.models.base import EMBEDDING, PENULTIMATE
-from evalsuite.models.feature_folders import POOL_FILE, FeatureFolder, Vectors, vectors
+from evalsuite.models.feature_folders import MODEL_FILE, POOL_FILE, FeatureFolder, Vectors, vectors
 from evalsuite.text import counted, shortened
 
 ROWS_AT_A_TIME = 4_096
@@ -55,6 +56,11 @@ def _stored(folder: FeatureFolder, task: str, pool: Pool) -> tuple[Vectors, dict
     """Return what the store of another machine has of a pool, and the sha256 of each image that it was computed of."""
     place = _pool_folder(folder.path, task, pool)
     features = PoolFeatures(place)
+    if problem := _damage(folder.path, features):
+        raise ModelError(
+            f"{place}: {problem}. Nothing here can compute it again: let the machine that it is of do so, and copy "
+            "the folder anew, under the name that it has there."
+        )
     ids = features.ids()
     sizes = dict(zip(pool.ids, pool.sizes.tolist(), strict=True))
     other = [name for name in ids if name in sizes and features.stamp(name).size != sizes[name]]
@@ -65,6 +71,15 @@ def _stored(folder: FeatureFolder, task: str, pool: Pool) -> tuple[Vectors, dict
         )
     layers: dict[str, Any] = {name: features.read(name, ids).numpy() for name in features.layers()}
     return Vectors(place, ids, layers), {name: features.stamp(name).sha256 for name in ids}
+
+
+def _damage(model: Path, features: PoolFeatures) -> str:
+    """Say what is wrong with the stored features of a pool of a model; "" where nothing is."""
+    try:
+        read_description(model)
+    except ValueError as error:
+        return f"{MODEL_FILE}: {error}"
+    return shortened(features.damaged(), 1)
 
 
 def _pool_folder(root: Path, task: str, pool: Pool) -> Path:

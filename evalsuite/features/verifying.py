@@ -8,7 +8,7 @@ from pathlib import Path
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.descriptions import DESCRIPTION, DIGESTS, read_description
 from evalsuite.features.texts import TEXTS, DamagedTextsError, read_texts
-from evalsuite.seals import read_sealed
+from evalsuite.seals import read_named, read_sealed
 
 AGAIN = "it is made again when it is needed"
 
@@ -46,6 +46,6 @@ def damaged_notes(cache_dir: Path) -> Iterator[str]:
 def _damaged(notes: Iterable[Path]) -> Iterator[str]:
     for path in sorted(notes):
         try:
-            read_sealed(path, always=path.parent.name == DIGESTS)
+            read_sealed(path, always=True) if path.parent.name == DIGESTS else read_named(path)
         except (OSError, ValueError) as error:
             yield f"{path} is damaged ({error}); {AGAIN}"

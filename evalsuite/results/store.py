@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,9 @@ from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
 from evalsuite.reading import MOST_BYTES
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
-from evalsuite.results.consistency import contradiction
-from evalsuite.results.head_files import HEAD_ENDS, head_paths
+from evalsuite.results.consistency import contradiction, disagreements
+from evalsuite.results.head_files import head_paths
+from evalsuite.results.record_files import record_files
 from evalsuite.seals import BROKEN, KEY, sha256_of, unseal, write_sealed
 
 RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
@@ -257,7 +257,7 @@ class ResultStore:
         A file that cannot be read, or is of another job, counts as absent: the job is done again and replaces it.
         """
         main = self.path(model, run_key, task, protocol, options_hash)
-        found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path, self._say))]
+        found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path, self.say_damaged))]
         matching = [record for record in found if fingerprint in (None, record.fingerprint)]
         return max(matching, key=lambda record: RANK[record.status], default=None)
 
@@ -282,10 +282,11 @@ class ResultStore:
             return False
         if result.samples_digest in (None, sha256_of(path)):
             return True
-        self._say(f"{path} is damaged, or of another result")
+        self.say_damaged(f"{path} is damaged, or of another result")
         return False
 
-    def _say(self, problem: str) -> None:
+    def say_damaged(self, problem: str) -> None:
+        """Tell, once, what is wrong with a file of a job that is therefore done again."""
         if self._tell is not None and problem not in self._told:
             self._told.add(problem)
             self._tell(f"Warning: {problem}. The job is done again.")
@@ -294,7 +295,7 @@ class ResultStore:
 def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
     """Read every record under the folders (or files) `paths`; return them and a warning for each file left out.
 
-    Also a warning for a record that lies where that of another job belongs.
+    Also a warning for a record that lies where that of another job belongs, and for two that contradict each other.
 
     Temporary files of stopped runs are no part of the store and are passed over in silence. A path that is
     not there is a UsageError.
@@ -311,33 +312,8 @@ def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
             warnings.append(f"{path} was left out: it cannot be read ({error.strerror or error})")
         except UnreadableRecordError as error:
             warnings.append(f"{path} was left out: {error}")
+    warnings += disagreements((item.path, item.result) for item in stored)
     return stored, warnings
-
-
-def record_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the JSON files under `paths` in the order of their names, each once; hidden ones are no records."""
-    seen: set[str] = set()
-    for root in map(Path, paths):
-        if not root.exists():
-            raise UsageError(f"There is no results folder {root}.")
-        for path in [str(root)] if root.is_file() else sorted(_json_files(root)):
-            resolved = os.path.realpath(path)
-            if resolved not in seen:
-                seen.add(resolved)
-                yield Path(path)
-
-
-def _json_files(root: Path) -> Iterator[str]:
-    """Yield the JSON files below a folder, and the folders that may not be read: whoever opens these is told why."""
-    unreadable: list[str] = []
-    for folder, subfolders, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in names:
-            if name.endswith(".json") and not name.startswith(".") and not name.endswith(HEAD_ENDS):
-                path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
-                if os.path.isfile(path) or os.path.islink(path):  # noqa: PTH113, PTH114 - a pipe would be waited for
-                    yield path
-    yield from unreadable
 
 
 def _write_locked(main: Path, result: Result, samples: Any, log: str, head: tuple[bytes, bytes] | None) -> Path:

@@ -86,7 +86,7 @@ def measured_result(
             "metrics": further_metrics(session.task, outcome.folds),
             "details": in_json({**outcome.details, **_calibration(session.task, protocol, outcome)}),
             "warnings": list(map(printable, _warnings(session, protocol, model, measured, info))),
-            "data": _data(session, measured),
+            "data": _data(session, protocol, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
             "timings": Timings(
@@ -215,7 +215,7 @@ def _one(fold: FoldScores) -> NDArray[Any]:
     return one
 
 
-def _data(session: TaskSession, measured: Measured) -> DataRecord:
+def _data(session: TaskSession, protocol: EvaluationProtocol, measured: Measured) -> DataRecord:
     passes = measured.passes
     return DataRecord(
         source=session.data.source,
@@ -223,6 +223,7 @@ def _data(session: TaskSession, measured: Measured) -> DataRecord:
         pools={name: session.pool(name).fingerprint for name in passes},
         sizes=measured.outcome.sizes,
         content=measured.content,
+        labels=session.labels_digest(protocol),
         unreadable={
             name: [item.identifier for item in report.unreadable]
             for name, report in passes.items()

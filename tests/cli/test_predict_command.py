@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from evalsuite.seals import read_sealed, write_sealed
 from tests.processes import WarmCli
 
 STORES = ("-o", "out", "--cache-dir", "cache")
@@ -62,6 +64,44 @@ def test_a_result_without_its_head_is_computed_again_where_one_is_asked_for(
     assert "stored" in cli(*common, "--save-head").stderr
 
 
+def _other_classes(heads: Path) -> None:
+    heads.write_text(
+        heads.read_text().replace('"green"', '"tmp"').replace('"red"', '"green"').replace('"tmp"', '"red"')
+    )
+
+
+def _other_weights(heads: Path) -> None:
+    weights = heads.with_name(heads.name.replace(".head.json", ".head.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\1\0")
+
+
+def _other_result(heads: Path) -> None:
+    write_sealed(heads, read_sealed(heads) | {"fingerprint": "0" * 64})
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_other_classes, "its `digest` does not fit"),
+        (_other_weights, "or of another head"),
+        (_other_result, "is of another result than"),
+        (lambda heads: heads.write_text("{"), "is damaged"),
+    ],
+)
+def test_a_head_that_is_damaged_is_named_and_saved_again(
+    cli: WarmCli, shapes: Path, colours: str, heads: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    whole = heads.read_bytes()
+    damage(heads)
+    done = cli("predict", "-m", colours, shapes.parent / "test", "--head", heads, "--cache-dir", "cache")
+    assert done.returncode == 2 and said in done.output and "--save-head" in done.output, done.output
+    found = cli("cache", "verify", *STORES)
+    assert found.returncode == 1 and said in found.output and str(heads.name) in found.output, found.output
+    again = cli("run", "-m", colours, "-t", shapes, "--protocol", "linear_probe", "--save-head", *STORES)
+    assert again.returncode == 0 and said in again.output and "The job is done again" in again.output, again.output
+    assert heads.read_bytes() == whole and cli("cache", "verify", *STORES).returncode == 0
+
+
 def test_words_classify_without_a_probe(cli: WarmCli, shapes: Path, colours: str) -> None:
     folder = shapes.parent / "test"
     by_words = cli(
@@ -81,7 +121,7 @@ def test_words_classify_without_a_probe(cli: WarmCli, shapes: Path, colours: str
 def test_a_head_of_another_model_layer_or_preprocessing_is_refused(
     cli: WarmCli, shapes: Path, colours: str, heads: Path, tmp_path: Path, wrong: str
 ) -> None:
-    described, model = json.loads(heads.read_text()), colours
+    described, model = read_sealed(heads), colours
     if wrong == "weights":
         described["model_fingerprint"] = "0" * 64
     if wrong == "layer":

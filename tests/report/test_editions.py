@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 
 from evalsuite.records import DataRecord, MetricRecord, Result
+from evalsuite.report.editions import edition_notes, editions
 from evalsuite.report.html.page import report_page
 from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.report.paper.figures import draw, material_of
+from evalsuite.report.robustness import build_robustness
 from evalsuite.report.table import Leaderboard
+from evalsuite.results.library import Library
 from evalsuite.results.numbers import Number, Numbers, Origin
+from tests.report.conftest import info_of
 
 OTHER_IMAGES = "the rows are not of the same images"
 
@@ -76,6 +81,35 @@ def test_folds_and_seeds_of_the_same_test_images_are_one_edition() -> None:
 )
 def test_where_nothing_is_known_to_differ_nothing_is_said(other: Result) -> None:
     assert notes_of(make("m/a"), other) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (make("m/b", data=DataRecord(source="s", content="a" * 64, labels="2" * 64)), "the same labels"),
+        (make("m/b", metric=MetricRecord(name="roc_auc", value=0.5, n=24)), "the same metric"),
+        (make("m/b", 12, data=DataRecord(source="s", labels="2" * 64)), "the same images and labels"),
+    ],
+)
+def test_other_labels_and_metrics_are_noticed_wherever_numbers_stand_next_to_each_other(
+    other: Result, said: str
+) -> None:
+    own = make("m/a", data=DataRecord(source="s", content="a" * 64, labels="1" * 64))
+    (note,) = (note for note in board_of(own, other).notes if said in note)
+    assert "m/a (linear_probe, measured)" in note and "m/b (linear_probe, measured)" in note
+    numbers = Numbers.of([own, other]).numbers
+    assert edition_notes(numbers) == [note]
+    material = material_of(numbers, ["birds"])
+    assert [editions(material.rows, task) for task in material.tasks] == [note]
+
+
+def test_a_figure_and_a_table_of_robustness_say_so() -> None:
+    known = [make(m, n, model_info=info_of(m, gflops=1.0)) for m, n in (("m/a", 9), ("m/b", 8))]
+    drawn = draw("20", material_of(Numbers.of(known).numbers, ["birds"]), Library())
+    assert any(OTHER_IMAGES in note for note in drawn.notes)
+    shifted = Numbers.of([make(m, n, task=t) for m, n in (("m/a", 9), ("m/b", 8)) for t in ("imagenet", "imagenet_v2")])
+    notes = build_robustness(shifted, (), baselines=["m/a"]).notes
+    assert sum(OTHER_IMAGES in note for note in notes) == 2
 
 
 def test_published_numbers_have_notes_of_their_own() -> None:

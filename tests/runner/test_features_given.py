@@ -86,6 +86,34 @@ def test_the_store_of_another_machine(stored: Path, tmp_path: Path) -> None:
     assert [result.provenance.created for result in again] == [result.provenance.created for result in results]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("*.test-*/*/embedding.npy", "embedding.npy: its bytes are not what was written"),
+        ("*.test-*/*/manifest.parquet", "manifest.parquet is damaged"),
+        ("*.test-*/pool.json", "pool.json: its bytes"),
+        ("model.json", "model.json: its bytes"),
+        ("", "is of another model or pool"),
+    ],
+)
+def test_a_damaged_store_of_another_machine_is_named(pattern: str, said: str, stored: Path, tmp_path: Path) -> None:
+    shutil.copytree(stored / "cache", tmp_path / "theirs")
+    folder = next(iter(entries(tmp_path / "theirs"))).folder.parent
+    if pattern:
+        (path,) = folder.glob(pattern)
+        path.write_bytes(path.read_bytes().replace(b"pocket", b"Pocket") if path.suffix == ".json" else _flipped(path))
+    else:
+        folder = folder.rename(folder.with_name("mine"))
+    (found,) = evalsuite.evaluate(f"features:{folder}", "digits", "zero_shot", **places(tmp_path))
+    assert found.error and said in found.error.message and "copy the folder anew" in found.error.message
+
+
+def _flipped(path: Path) -> bytes:
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    return bytes(content)
+
+
 @pytest.mark.usefixtures("no_images")
 @pytest.mark.parametrize("form", ["parquet", "npy"])
 def test_vectors_of_one_s_own(form: str, stored: Path, tmp_path: Path) -> None:
