@@ -58,7 +58,8 @@ def test_jsonl_keeps_integers(root, make_task):
 
 
 def test_where_picks_rows_and_groups_follow(root, make_task):
-    write(root, "all.csv", "image,label,Usage,who\na/0.png,cat,x,p\na/1.png,dog,y,q\na/2.png,dog, x ,r\n")
+    rows = "a/0.png,cat,x,p\na/1.png,dog,y,q\na/2.png,dog, x ,r\na/3.png,dog,xx,s\n"
+    write(root, "all.csv", f"image,label,Usage,who\n{rows}")
     source = {"pools": {"all": {"file": "all.csv", "where": {"Usage": "x"}}}, "group": "who"}
     pool = opened(make_task, root, source)
     assert pool.ids == ("a/0.png", "a/2.png")
