@@ -68,7 +68,10 @@ TESTS: Mapping[str, Sequence[str]] = {
     "evalsuite/features/texts.py": ("tests/features/test_texts.py", "tests/features/test_damage.py"),
     "evalsuite/data/lists.py": ("tests/data/test_splits.py",),
     "evalsuite/data/opening.py": ("tests/data/test_sources.py", "tests/runner/test_fingerprints.py"),
-    "evalsuite/data/sharing.py": ("tests/paper/test_shifts.py",),
+    "evalsuite/data/sharing.py": (
+        "tests/data/test_sharing.py",
+        "tests/paper/test_shifts.py",
+    ),
     "evalsuite/data/sources/folder.py": ("tests/data/test_folder_source.py",),
     "evalsuite/data/sources/huggingface.py": ("tests/data/test_huggingface_source.py",),
     "evalsuite/data/sources/hub_splits.py": ("tests/data/test_hub.py", "tests/data/test_huggingface_source.py"),
