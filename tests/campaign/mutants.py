@@ -116,7 +116,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     "evalsuite/results/figures.py": ("tests/report/test_paper_figures.py",),
     "evalsuite/results/importing.py": ("tests/results/test_importing.py",),
     "evalsuite/results/merging.py": ("tests/cli/test_merge_command.py",),
-    "evalsuite/results/numbers.py": ("tests/report/test_export.py", *BOARDS),
+    "evalsuite/results/numbers.py": ("tests/results/test_numbers.py", "tests/report/test_export.py", *BOARDS),
     "evalsuite/results/published.py": ("tests/results/test_published_tables.py",),
     "evalsuite/results/samples.py": ("tests/results/test_samples.py", "tests/results/test_damage.py"),
     "evalsuite/results/shift.py": ("tests/report/test_robustness.py",),
