@@ -19,6 +19,7 @@ from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
+from evalsuite.features.workers import check_guarded
 from evalsuite.hashing import read_every_byte
 from evalsuite.models.base import ImageModel, Preprocess
 from evalsuite.models.given import given_models, home_of, parameters_digest
@@ -195,6 +196,7 @@ def prepare(
     reporter: Reporter,
 ) -> list[ModelTaskJob]:
     """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
+    check_guarded()
     for kind, chosen in (("model", models), ("task", tasks), ("protocol", protocols)):
         if not chosen:
             raise UsageError(f"There is nothing to do: no {kind} is chosen.")
@@ -266,6 +268,7 @@ def open_model(
     model: str | ImageModel, options: RunOptions, place: DataPlace, say: Callable[[str], None]
 ) -> ModelSession:
     """Return a model on the devices of these options; UsageError for a wrong name or device. say: told what is done."""
+    check_guarded()
     check_writable(place.cache_dir, "--cache-dir")
     devices = parse_devices(options.device)
     executor = LocalExecutor(

@@ -19,7 +19,7 @@ from evalsuite.errors import DataError
 from evalsuite.features.arena import FEWEST_SLOTS, Form, Layout, aligned, fitting
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.samples import Sample, Samples, Unreadable, stamps_with
-from evalsuite.features.workers import CHUNK, LAST_CHUNK, SEEN_FIRST, Filled, Workers, packed, start_method
+from evalsuite.features.workers import CHUNK, LAST_CHUNK, SEEN_FIRST, Filled, Workers, handed_over
 from evalsuite.models.base import Preprocess
 from evalsuite.models.preprocessing import Finish, understood
 from evalsuite.options import DecoderName
@@ -84,14 +84,13 @@ def read_batches(
     """
     samples = Samples(pool, preprocesses, decoder)
     finishes = [recipe.finish if recipe else None for recipe in map(understood, preprocesses)]
-    forked = start_method() == "fork"
-    content = packed(samples) if workers and not forked else None
-    if not workers or (content is None and not forked):
+    given = handed_over(samples) if workers else None
+    if given is None:
         for start in range(0, len(rows), batch_size):
             yield _read_here(samples, rows[start : start + batch_size], finishes, on_unreadable)
         return
     count = min(workers, -(-len(rows) // CHUNK))
-    processes = Workers(samples, content, count)
+    processes = Workers(pool.name, given, count)
     try:
         prefetch = _Prefetch(samples, processes, rows, batch_size, finishes, on_unreadable, register)
         yield from prefetch.batches(count, ahead)

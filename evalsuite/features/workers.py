@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.errors import JobError
+from evalsuite.errors import JobError, UsageError
 from evalsuite.features.arena import SHAREABLE, Arena, Form, Layout
 from evalsuite.features.samples import Samples, Unreadable
 
@@ -70,24 +70,26 @@ class _Context:
 class Workers:
     """Processes that read samples of one pool into one arena."""
 
-    def __init__(self, samples: Samples, packed: bytes | None, count: int) -> None:
-        self.arena = Arena()
-        self._pool_name = samples.pool.name
+    def __init__(self, pool: str, given: Samples | bytes, count: int) -> None:
+        self._pool = pool
         context: Any = _Context(multiprocessing.get_context(start_method()))
         self._started: list[Any] = context.started
-        # A forked process has what this one has; for others it is pickled once, and not once per process.
-        given = samples if packed is None else packed
-        self._executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(given, self.arena))
+        with ExitStack() as stack, self._starting():
+            self.arena = Arena()
+            stack.callback(self.arena.close)
+            self._executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(given, self.arena))
+            stack.pop_all()
 
     def look(self, rows: Sequence[int]) -> list[tuple[Form, ...]]:
         """Return the forms of samples, of each preprocessing; of those that cannot be read none."""
         with self._failures():
-            found = list(self._executor.map(_look, rows, chunksize=SEEN_FIRST))
-        return [forms for forms in found if forms is not None]
+            with self._starting():
+                looks = self._executor.map(_look, rows, chunksize=SEEN_FIRST)
+            return [forms for forms in looks if forms is not None]
 
     def fill(self, layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Future[Filled]:
         """Begin to read a chunk into a slot, from its sample `start` on."""
-        with self._failures():
+        with self._failures(), self._starting():
             return self._executor.submit(_fill, layout, slot, start, rows)
 
     def result(self, future: Future[Filled]) -> Filled:
@@ -98,8 +100,26 @@ class Workers:
     def close(self) -> None:
         """End the processes; each finishes the sample that it is at."""
         self.arena.stop()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        with suppress(RuntimeError):  # the executor's own thread was not started
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        for process in self._started:
+            if process.is_alive():  # so it is one of those that were started before one could not be
+                process.kill()
+                process.join()
         self.arena.close()
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Say what to do where the system gives no more processes, threads, descriptors or semaphores."""
+        try:
+            yield
+        except BrokenProcessPool:
+            raise
+        except (OSError, EOFError, RuntimeError) as error:  # at the end of its file: the server that forks
+            raise JobError(
+                f"Processes that decode images of the pool {self._pool!r} cannot be started ({error}): use fewer "
+                "--workers, or --workers 0, which decodes in this process."
+            ) from error
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -107,10 +127,10 @@ class Workers:
             yield
         except BrokenProcessPool as error:
             self._executor.shutdown(wait=True)
-            codes = [process.exitcode for process in self._started]
             # The others were told to end when the first had died.
-            code = next((code for code in codes if code not in (None, 0, -signal.SIGTERM)), -signal.SIGTERM)
-            raise JobError(f"A process that decoded images of the pool {self._pool_name!r} {_death(code)}") from error
+            codes = {process.exitcode for process in self._started} - {None}
+            code = next(iter(codes - {0, -signal.SIGTERM}), 0 if 0 in codes else -signal.SIGTERM)
+            raise JobError(f"A process that decoded images of the pool {self._pool!r} {_death(code)}") from error
 
 
 def start_method() -> str:
@@ -118,13 +138,28 @@ def start_method() -> str:
     return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
 
 
-def packed(samples: Samples) -> bytes | None:
-    """Return the samples for a process that is not forked, or None where they, or the memory, cannot be sent.
+def check_guarded() -> None:
+    """Raise UsageError in a process that has yet to begin: it runs the script of the one that has started it.
 
-    A preprocessing with a lambda, or one that was typed in a notebook, is no fault: this process decodes then.
+    That one holds what a second run of the script would wait for.
     """
-    if not SHAREABLE:
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            "Each process that decodes images begins by running this script again. Put what the script does under "
+            '`if __name__ == "__main__":`, or give workers=0, which decodes in this process.'
+        )
+
+
+def handed_over(samples: Samples) -> Samples | bytes | None:
+    """Return what processes are given: the samples where they are forked, else pickled once for all of them.
+
+    None where they cannot be sent (a preprocessing with a lambda, or one that was typed in a notebook), nor the memory,
+    or where this process may start no others. That is no fault: this process decodes then.
+    """
+    if not SHAREABLE or multiprocessing.current_process().daemon:
         return None
+    if start_method() == "fork":
+        return samples
     try:
         content = pickle.dumps(samples)
     except (pickle.PicklingError, AttributeError, TypeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import faulthandler
 import multiprocessing
 import os
@@ -12,8 +13,10 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import SemLock
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +195,62 @@ def test_a_process_that_dies_is_an_error_that_says_so(reader: Reader, said: str)
     assert not multiprocessing.active_children()
 
 
+def fork_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system refuse a third process."""
+    left, fork = iter(range(2)), os.fork
+
+    def refused() -> int:
+        if next(left, None) is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    monkeypatch.setattr(os, "fork", refused)
+
+
+def no_semaphores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill /dev/shm."""
+    monkeypatch.setattr(SemLock, "__init__", raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+
+
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes have been started, and nothing else."""
+    monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise error
+
+    return refuse
+
+
+FORKS = multiprocessing.get_all_start_methods()[0] == "fork"
+
+
+@pytest.mark.skipif(not FORKS, reason="refuses a fork")
+@pytest.mark.parametrize("refuse", [fork_twice, no_semaphores, no_threads])
+def test_processes_that_cannot_be_started_are_an_error_and_leave_none(
+    monkeypatch: pytest.MonkeyPatch, refuse: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    refuse(monkeypatch)
+    with pytest.raises(JobError, match=r"pool 'train' cannot be started \(.*\): use fewer --workers, or --workers 0"):
+        read(array_pool(200), workers=4)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(not FORKS, reason="the processes must have what is changed here")
+def test_a_process_that_cannot_begin_is_told_by_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalsuite.features.workers.gc.freeze", raising(ImportError("no such module")))
+    with pytest.raises(JobError, match="what it said is above"):
+        read(array_pool(200), workers=2)
+
+
+def test_a_process_that_may_have_no_children_decodes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = read(array_pool(60), workers=0)
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    assert_equal(read(array_pool(60), workers=2), expected)
+
+
 def fails(image: Image.Image) -> torch.Tensor:
     raise ZeroDivisionError("of mine")
 
@@ -236,9 +295,6 @@ def test_random_states_stay() -> None:
     read(array_pool(40), workers=0)
     read(array_pool(40), workers=2)
     assert states() == before
-
-
-FORKS = multiprocessing.get_all_start_methods()[0] == "fork"
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the descriptors in /proc")
