@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import torch
 
 from evalsuite import config
@@ -105,9 +106,11 @@ def evaluate(
     where results and features are kept, and what is stored there already is not computed again.
     Raises UsageError for what is wrong before any work; what goes wrong later is in the results.
     """
-    drawn = random.getstate()  # rich draws from it while it is imported
-    listening = make_reporter(reporter)
-    try:
+    with ExitStack() as ending:
+        ending.enter_context(_random_states_kept())
+        listening = make_reporter(reporter)
+        if listening is not reporter:
+            ending.callback(listening.close)
         _check_choice("cache", cache, CacheMode)
         _check_choice("ranks", ranks, RanksMode)
         given = given_models(models, preprocess, tokenizer, name)
@@ -125,10 +128,20 @@ def evaluate(
             return found
 
         return Results(work() if group is None else group.once(_asked(given, specs, chosen), work))
+
+
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """Put the random states of the process back: making a network draws from them, and so does importing rich."""
+    drawn, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        yield
     finally:
-        if listening is not reporter:
-            listening.close()
         random.setstate(drawn)
+        np.random.set_state(of_numpy)
+        torch.set_rng_state(of_torch)
+        torch.cuda.set_rng_state_all(of_gpus)
 
 
 @contextmanager

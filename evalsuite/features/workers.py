@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.errors import JobError, UsageError
+from evalsuite.errors import EvalsuiteError, JobError, UsageError
 from evalsuite.features.arena import SHAREABLE, Arena, Form, Layout
 from evalsuite.features.samples import Samples, Unreadable
 
@@ -42,12 +42,14 @@ class Filled:
     """What a process did with a chunk: under 4,096 bytes, which a pipe takes whole or not at all, whoever dies.
 
     digests: the sha256 of each sample. forms: of images that are not as the layout says, by place in the chunk and
-    preprocessing; None: there is no room for it, and the memory was not written. seconds: that it took.
+    preprocessing; None: there is no room for it, and the memory was not written. faults: of preprocessings that failed,
+    the first of each. seconds: that it took.
     """
 
     digests: Sequence[bytes]
     unreadable: dict[int, Unreadable]
     forms: dict[tuple[int, int], Form | None]
+    faults: dict[int, EvalsuiteError]
     seconds: float
 
 
@@ -77,11 +79,12 @@ class Workers:
         with ExitStack() as stack, self._starting():
             self.arena = Arena()
             stack.callback(self.arena.close)
-            self._executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(given, self.arena))
-            stack.pop_all()
+            sent = given if isinstance(given, Samples) else _sent(given, stack)
+            self._executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(sent, self.arena))
+            self._memory = stack.pop_all()
 
-    def look(self, rows: Sequence[int]) -> list[tuple[Form, ...]]:
-        """Return the forms of samples, of each preprocessing; of those that cannot be read none."""
+    def look(self, rows: Sequence[int]) -> list[tuple[Form | None, ...]]:
+        """Return the forms of samples, of each preprocessing that does not fail; of those that cannot be read none."""
         with self._failures():
             with self._starting():
                 looks = self._executor.map(_look, rows, chunksize=SEEN_FIRST)
@@ -106,7 +109,7 @@ class Workers:
             if process.is_alive():  # so it is one of those that were started before one could not be
                 process.kill()
                 process.join()
-        self.arena.close()
+        self._memory.close()
 
     @contextmanager
     def _starting(self) -> Iterator[None]:
@@ -167,6 +170,18 @@ def handed_over(samples: Samples) -> Samples | bytes | None:
     return content if hasattr(sys.modules["__main__"], "__file__") or b"__main__" not in content else None
 
 
+def _sent(content: bytes, stack: ExitStack) -> Arena:
+    """Return memory that holds what processes are given.
+
+    It does not go through a pipe of multiprocessing, which would wait for ever for a process that dies as it starts.
+    """
+    memory = Arena()
+    stack.callback(memory.close)
+    memory.reserve(len(content))
+    memory.memory()[:] = content
+    return memory
+
+
 def _death(code: int) -> str:
     kept = "What was encoded is kept."
     if code >= 0:
@@ -191,7 +206,7 @@ class _Here:
 _HERE: list[_Here] = []
 
 
-def _begin(given: Samples | bytes, arena: Arena) -> None:
+def _begin(given: Samples | Arena, arena: Arena) -> None:
     """Make this process ready; it ends with the one that started it, however that ends."""
     for name in IGNORED:
         if hasattr(signal, name):
@@ -202,7 +217,7 @@ def _begin(given: Samples | bytes, arena: Arena) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _HERE[:] = [_Here(pickle.loads(given) if isinstance(given, bytes) else given, arena)]
+    _HERE[:] = [_Here(pickle.loads(given.memory()) if isinstance(given, Arena) else given, arena)]
 
 
 def _end_with_parent() -> None:
@@ -212,9 +227,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _look(row: int) -> tuple[Form, ...] | None:
+def _look(row: int) -> tuple[Form | None, ...] | None:
     sample = _HERE[0].samples.read(row)
-    return None if isinstance(sample, Unreadable) else tuple(Form.of(image) for image in sample.images)
+    if isinstance(sample, Unreadable):
+        return None
+    return tuple(None if isinstance(image, EvalsuiteError) else Form.of(image) for image in sample.images)
 
 
 def _fill(layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Filled:
@@ -223,6 +240,7 @@ def _fill(layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Filled:
     digests: list[bytes] = []
     unreadable: dict[int, Unreadable] = {}
     forms: dict[tuple[int, int], Form | None] = {}
+    faults: dict[int, EvalsuiteError] = {}
     for place, row in enumerate(rows):
         if memory[0]:
             break
@@ -233,11 +251,14 @@ def _fill(layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Filled:
             continue
         digests.append(sample.digest)
         for number, image in enumerate(sample.images):
+            if isinstance(image, EvalsuiteError):
+                faults.setdefault(number, image)
+                continue
             offset = layout.start(slot, number, start + place)
             form = _write(image, memory, offset, layout.forms[number].room)
             if form != layout.forms[number]:
                 forms[place, number] = form
-    return Filled(digests, unreadable, forms, time.perf_counter() - since)
+    return Filled(digests, unreadable, forms, faults, time.perf_counter() - since)
 
 
 def _write(image: NDArray[Any], memory: Any, offset: int, room: int) -> Form | None:
