@@ -134,7 +134,7 @@ def evaluate(
 def _random_states_kept() -> Iterator[None]:
     """Put the random states of the process back: making a network draws from them, and so does importing rich."""
     drawn, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
