@@ -207,7 +207,8 @@ def _differing(a: PoolFeatures, b: PoolFeatures, layer: str, ids: Sequence[str],
 
 def _far(one: NDArray[Any], two: NDArray[Any], most: float) -> NDArray[Any]:
     """Return (n,): which rows of two matrices (n, dim) are farther apart than this share of their norm, or NaN."""
-    return ~(np.linalg.norm(one - two, axis=1) <= most * np.linalg.norm(one, axis=1))
+    far: NDArray[Any] = ~(np.linalg.norm(one - two, axis=1) <= most * np.linalg.norm(one, axis=1))
+    return far
 
 
 def _and_more(count: int) -> str:
