@@ -32,7 +32,8 @@ MODEL = POOL.parent
 def store_record(machine: Path, task: str, value: float | None, created: str = "2026-01-01", **more: Any) -> Path:
     """Write a record as a run on a machine would."""
     metric = None if value is None else MetricRecord(name="accuracy", value=value, n=10)
-    more = {"run_key": "weights", "samples": None, "head": None, "metrics": {}, "fingerprint": "same", **more}
+    usual = {"run_key": "weights", "samples": None, "head": None, "fingerprint": "same", "content": "c", "top5": 0.6}
+    more = {**usual, **more}
     result = Result(
         status="error" if value is None else "ok",
         model="m",
@@ -41,18 +42,20 @@ def store_record(machine: Path, task: str, value: float | None, created: str = "
         protocol="zero_shot",
         fingerprint=more["fingerprint"],
         metric=metric,
-        metrics=more["metrics"],
         error=ErrorRecord(kind="E", message=created) if value is None else None,
-        data=DataRecord(source="s", content="c"),
+        metrics={"top5": more["top5"]} if value is not None else {},
+        data=DataRecord(source="s", content=more["content"]),
         provenance=Provenance(created=created),
     )
     return ResultStore(machine / "results").write(result, more["run_key"], samples=more["samples"], head=more["head"])
 
 
-def store_features(machine: Path, ids: list[str], *, scale: float = 1.0, sha: str = "s", dim: int = 2) -> None:
+def store_features(
+    machine: Path, ids: list[str], *, scale: float = 1.0, sha: str = "s", dim: int = 2, pool: str = "test"
+) -> None:
     """Write features whose values follow from the ids."""
     store = PoolFeatures(machine / POOL)
-    note_origin(store.folder, Origin("m", "digits", "test", "fp32", "abc"))
+    note_origin(store.folder, Origin("m", "digits", pool, "fp32", "abc"))
     with store.lock():
         rows = np.array([[scale * float(name), *[1.0] * (dim - 1)] for name in ids], dtype=np.float32)
         store.add_shard(Block(ids, [Stamp(1, 0, sha + name) for name in ids], {"penultimate": rows}))
@@ -111,7 +114,19 @@ def test_better_and_newer_records_win(cli: WarmCli, tmp_path: Path) -> None:
     assert error is not None and error.message == "2026-01-03"
 
 
-@pytest.mark.parametrize("wrong", ["value", "metrics", "fingerprint", "images", "features", "dimensions", "texts"])
+def test_of_equal_records_the_one_that_logged_its_samples_is_kept(cli: WarmCli, tmp_path: Path) -> None:
+    for machine, samples in (("a", None), ("b", {"sample": ["x"]}), ("c", None)):
+        path = store_record(tmp_path / machine, "one", 0.5, samples=samples)
+    assert cli("merge", "a", "b", "c", "--to", "all").returncode == 0
+    (merged,) = (tmp_path / "all").rglob(path.name)
+    assert read_result(merged).samples is not None and contents(merged.parent) == contents(
+        tmp_path / "b" / merged.parent.relative_to(tmp_path / "all")
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", ["value", "metrics", "fingerprint", "data", "pool", "images", "features", "dimensions", "texts"]
+)
 def test_contradictions_are_refused_before_anything_is_written(cli: WarmCli, tmp_path: Path, wrong: str) -> None:
     for machine, fails in (("a", False), ("b", True)):
         other = wrong if fails else ""
@@ -120,7 +135,8 @@ def test_contradictions_are_refused_before_anything_is_written(cli: WarmCli, tmp
             "one",
             0.6 if other == "value" else 0.5,
             fingerprint="x" if other == "fingerprint" else "same",
-            metrics={"top5": 0.8 if other == "metrics" else 0.9},
+            content="d" if other == "data" else "c",
+            top5=0.8 if other == "metrics" else 0.9,
         )
         store_features(
             tmp_path / machine,
@@ -128,6 +144,7 @@ def test_contradictions_are_refused_before_anything_is_written(cli: WarmCli, tmp
             scale=1.5 if other == "features" else 1.0,
             sha="t" if other == "images" else "s",
             dim=3 if other == "dimensions" else 2,
+            pool="train" if other == "pool" else "test",
         )
         store_texts(tmp_path / machine, 2.0 if other == "texts" else 1.0)
     store_record(tmp_path / "a", "other", 0.5)
