@@ -26,7 +26,7 @@ def is_complete(
         return False
     if options.save_head and protocol.has_head and not _has_head(store, record):
         return False
-    return not options.calibrate or protocol.scores is None or not task.one_label or _is_calibrated(found)
+    return not options.calibrate or protocol.scores is None or not task.one_label or found.is_calibrated
 
 
 def _has_head(store: ResultStore, record: Path) -> bool:
@@ -39,8 +39,3 @@ def _has_head(store: ResultStore, record: Path) -> bool:
         store.say_damaged(str(error).rstrip("."))
         return False
     return True
-
-
-def _is_calibrated(found: Result) -> bool:
-    calibration = found.details.get("calibration")
-    return isinstance(calibration, dict) and bool(calibration.get("validation"))

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import evalsuite
-from evalsuite.features.blocks import Block
+from evalsuite.features.blocks import Block, origin_digest
 from evalsuite.features.catalog import entries, note_origin
 from evalsuite.features.samples import Samples
 from evalsuite.features.store import PoolFeatures
+from evalsuite.features.sums import read_sums, write_sums
 from tests.datasets import write_folder_task
 from tests.processes import Zygote
 
@@ -133,7 +134,10 @@ def test_of_several_editions_of_a_pool_the_one_that_is_here_counts(stored: Path,
                     other.add_shard(Block(ids, [features.stamp(identifier) for identifier in ids], layers))
         else:  # the only one of this pool is another edition
             note = asdict(replace(entry.origin, fingerprint=f"of another machine's {entry.origin.pool}"))
-            (folder / entry.folder.name / "pool.json").write_text(json.dumps(note))
+            place = folder / entry.folder.name
+            (place / "pool.json").write_text(json.dumps(note))
+            for compacted in place.glob("compacted-*"):
+                write_sums(compacted, replace(read_sums(compacted), origin=origin_digest(place)))
     results = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
     assert values(results) == {"linear_probe": before(stored)["linear_probe"]}
 
