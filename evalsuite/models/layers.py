@@ -140,9 +140,15 @@ def unnormalised(encode: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 def layer_sizes(features: Mapping[str, Any], name: str) -> dict[str, int]:
     """Return layer -> dimension of the features of one image; ModelError where they are no (1, dim) tensor."""
     for layer, values in features.items():
-        if not isinstance(values, torch.Tensor) or values.ndim != 2:
-            found = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
-            raise ModelError(f"the model {name!r} must return (n, dim) features for {layer!r}, not {found}.")
+        if not isinstance(values, torch.Tensor):
+            found: object = type(values).__name__
+        elif values.layout != torch.strided or values.is_meta or values.is_complex() or values.is_quantized:
+            found = f"{'meta' if values.is_meta else values.layout} values of {values.dtype}"
+        elif values.ndim != 2 or values.shape[1] == 0:
+            found = tuple(values.shape)
+        else:
+            continue
+        raise ModelError(f"the model {name!r} must return (n, dim) features for {layer!r}, not {found}.")
     return {layer: int(values.shape[1]) for layer, values in features.items()}
 
 

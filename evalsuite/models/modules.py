@@ -99,6 +99,11 @@ class TorchImageTextModel(TorchImageModel):
         with undisturbed(self.module):
             for start in range(0, len(texts), TEXTS_AT_ONCE):
                 tokens = self.tokenizer(list(texts[start : start + TEXTS_AT_ONCE]))
+                if not hasattr(tokens, "to"):
+                    raise ModelError(
+                        f"The tokenizer of the model {self.info.name!r} returned {type(tokens).__name__}; it must "
+                        "return a tensor of tokens, (n, length), as those of open_clip do."
+                    )
                 chunks.append(encode(tokens.to(device)))
         if not chunks:
             return torch.empty((0, self.info.layers[EMBEDDING]), device=device)
