@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageMod
 
 def _run_file(file: CodeFile, resolved: ResolvedModel) -> ModuleType:
     with _blaming(f"{file.path}: fails on import"):
-        module = file.run(f"evalsuite_model_{hashlib.sha256(str(file.path).encode()).hexdigest()[:12]}")
+        module = file.run(f"evalsuite_model_{hashlib.sha256(os.fsencode(file.path)).hexdigest()[:12]}")
     if module is None:
         raise UsageError(f"The model {resolved.name!r}: {file.path} cannot be imported.")
     return module

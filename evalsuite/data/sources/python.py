@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -187,7 +188,7 @@ def _load_function(code: CodeFile, function: str) -> _Opener:
     It is run for every pool: a module that it imports may have been loaded again since.
     """
     file = code.path
-    digest = hashlib.sha256(str(file.resolve()).encode() + b"\0" + code.content).hexdigest()
+    digest = hashlib.sha256(os.fsencode(file.resolve()) + b"\0" + code.content).hexdigest()
     try:
         with without_compiled_code():
             module = code.run(f"{_PREFIX}{digest[:16]}")
