@@ -301,7 +301,8 @@ def _source_cases() -> Iterator[Case]:
     }  # fmt: skip
     for name, source in refused.items():
         yield Case(f"source: {name}", _validating(source))
-    for command in (["describe"], ["download", "--dry-run"], ["download"], ["validate"], ["ls", "tasks"]):
+    written = ["describe", "--output", "pages"]
+    for command in (["describe"], written, ["download", "--dry-run"], ["download"], ["validate"], ["ls", "tasks"]):
         yield Case(f"source: a password, {command}", _secret(secret, command), EITHER, unsaid="secret")
     for name, expression in {
         "nested": "((a*)*)*$",
