@@ -15,12 +15,12 @@ from typing import Any, Literal
 import torch
 
 from evalsuite.data.base import Pool
-from evalsuite.errors import JobError, ModelError
+from evalsuite.errors import JobError
 from evalsuite.features.batches import Batch
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.lanes import Lane, lane_to
 from evalsuite.features.samples import Unreadable
-from evalsuite.models.base import EMBEDDING, ImageModel, not_exiting
+from evalsuite.models.base import ImageModel, not_exiting
 from evalsuite.models.preprocessing import Finish
 from evalsuite.precision import exact_products
 from evalsuite.text import counted
@@ -310,19 +310,6 @@ def inference(device: torch.device, precision: Precision, *, cast: bool = False)
         arithmetic = torch.autocast(device.type, dtype=DTYPES[precision])
     with torch.no_grad(), arithmetic, not_exiting("The model"):
         yield
-
-
-def embeddings_of(count: int, model: ImageModel, found: object) -> torch.Tensor:
-    """Return what a model made of `count` texts, as float32 on the CPU; ModelError where it is not (count, dim)."""
-    dim = model.info.layers.get(EMBEDDING, 0)
-    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else ()
-    if not isinstance(found, torch.Tensor) or len(shape) != 2 or shape != (count, dim or shape[1]):
-        raise ModelError(
-            f"The model {model.info.name!r} made {f'a tensor {shape}' if shape else type(found).__name__} of "
-            f"{counted(count, 'text')}; it must be one vector for each, as long as the embeddings of its images"
-            f"{f' ({dim})' if dim else ''}."
-        )
-    return found.float().cpu()
 
 
 def first_not_finite(features: torch.Tensor) -> int | None:

@@ -22,6 +22,7 @@ from torch import nn
 
 from evalsuite.errors import ModelError
 from evalsuite.models.base import EMBEDDING, PENULTIMATE
+from evalsuite.text import counted
 
 ReadLayers = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 """(n, channels, height, width) -> layer name -> (n, dim)."""
@@ -150,6 +151,18 @@ def layer_sizes(features: Mapping[str, Any], name: str) -> dict[str, int]:
             continue
         raise ModelError(f"the model {name!r} must return (n, dim) features for {layer!r}, not {found}.")
     return {layer: int(values.shape[1]) for layer, values in features.items()}
+
+
+def embeddings_of(found: object, count: int, name: str, dim: int) -> torch.Tensor:
+    """Return what the model `name` made of `count` texts; ModelError where it is not (count, dim). dim: 0 if unknown."""
+    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else ()
+    if not isinstance(found, torch.Tensor) or len(shape) != 2 or shape != (count, dim or shape[1]):
+        raise ModelError(
+            f"The model {name!r} made {f'a tensor {shape}' if shape else type(found).__name__} of "
+            f"{counted(count, 'text')}; it must be one vector for each, as long as the embeddings of its images"
+            f"{f' ({dim})' if dim else ''}."
+        )
+    return found
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, ModelError, NotFiniteError, UsageError
 from evalsuite.features import precomputed
 from evalsuite.features.catalog import FEATURES
-from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, embeddings_of, first_not_finite, inference
+from evalsuite.features.encoding import EncodeRows, MapBatches, Precision, first_not_finite, inference
 from evalsuite.features.texts import TEXTS, EmbeddedTexts, text_embeddings
 from evalsuite.models.base import (
     EMBEDDING,
@@ -33,6 +33,7 @@ from evalsuite.models.base import (
     move,
 )
 from evalsuite.models.feature_folders import FeatureFolder, FeaturesModel
+from evalsuite.models.layers import embeddings_of
 from evalsuite.models.loading import known_logits, load_model, skeleton, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel, device_of_live
 from evalsuite.models.named_layers import with_layer
@@ -90,11 +91,11 @@ class LoadedModel:
         model = self.model
         if not isinstance(model, ImageTextModel):
             raise ModelError(f"The model {model.info.name!r} has no `encode_texts`.")
-        parts = []
+        parts, dim = [], model.info.layers.get(EMBEDDING, 0)
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             with inference(self.executor.devices[0], self.precision):
                 part = texts[start : start + TEXTS_AT_ONCE]
-                parts.append(embeddings_of(len(part), model, model.encode_texts(part)))
+                parts.append(embeddings_of(model.encode_texts(part), len(part), model.info.name, dim).float().cpu())
         found = torch.cat(parts)
         row = first_not_finite(found)
         if row is not None:

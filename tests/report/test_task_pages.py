@@ -58,5 +58,5 @@ def test_names_end_no_row_and_are_no_html(tmp_path: Path) -> None:
     page = task_page(TaskIndex().load(str(tmp_path / "bad.yaml")))
     assert "secret" not in page and "\x1b" not in page and not re.search(r"(?<!\\)</?script", page)
     rows = [line for line in page.splitlines() if line.startswith("|")]
-    assert len(rows) == 9 and {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+    assert len(rows) == 10 and {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
     assert "<http://***@example.org/a.zip>" in page

@@ -142,6 +142,9 @@ def test_what_does_not_fit_is_one_short_error(fault: str, said: str, stored: Pat
     elif fault == "column":
         frame = frame.rename(columns={"id": "name"})
     frame.to_parquet(path)
+    train = pq.read_table(path.with_name("train.parquet")).to_pandas()[["id", "penultimate"]]
+    train["penultimate"] = [vector[:16] for vector in train["penultimate"]]
+    train.to_parquet(path.with_name("train.parquet"))
     if fault == "absent":
         path.unlink()
     (result,) = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
