@@ -154,7 +154,7 @@ def layer_sizes(features: Mapping[str, Any], name: str) -> dict[str, int]:
 
 
 def embeddings_of(found: object, count: int, name: str, dim: int) -> torch.Tensor:
-    """Return what the model `name` made of `count` texts; ModelError where it is not (count, dim). dim: 0 if unknown."""
+    """Return what a model made of `count` texts; ModelError where it is not (count, dim). dim: 0 where unknown."""
     shape = tuple(found.shape) if isinstance(found, torch.Tensor) else ()
     if not isinstance(found, torch.Tensor) or len(shape) != 2 or shape != (count, dim or shape[1]):
         raise ModelError(
