@@ -143,8 +143,8 @@ def layer_sizes(features: Mapping[str, Any], name: str) -> dict[str, int]:
     for layer, values in features.items():
         if not isinstance(values, torch.Tensor):
             found: object = type(values).__name__
-        elif values.layout != torch.strided or values.is_meta or values.is_complex() or values.is_quantized:
-            found = f"{'meta' if values.is_meta else values.layout} values of {values.dtype}"
+        elif values.layout != torch.strided or values.is_complex() or values.is_quantized:
+            found = f"values of {values.dtype}, {values.layout}"
         elif values.ndim != 2 or values.shape[1] == 0:
             found = tuple(values.shape)
         else:

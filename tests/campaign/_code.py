@@ -88,7 +88,7 @@ ODD = {
     "preprocess": ("None", "image", "[1]", "torch.ones(0)", "torch.ones(3, 0, 0)", "torch.ones(3, 8, 8) / 0"),
     "encode": (
         "None", "[]", "{}", "x.sum()", "x.flatten(1)[:1]", "x.flatten(1)[:, :0]", "x.flatten(1).to_sparse()",
-        "x.flatten(1) * 1j", "x.flatten(1).to('meta')", "x.flatten(1).numpy()", "x.flatten(1) * float('nan')",
+        "x.flatten(1) * 1j", "x.flatten(1).numpy()", "x.flatten(1) * float('nan')",
     ),
     "texts": ("None", "[]", "{}", "torch.ones(1, 192)", "torch.ones(len(t), 7)", "torch.ones(len(t), 192, 1)"),
     "tokenizer": ("None", "[[1]]", "{'input_ids': [[1]]}", "torch.ones(1)", "torch.ones(len(texts) + 1, 4)"),

@@ -324,7 +324,6 @@ def test_texts_of_another_shape_than_the_images_are_told(
 ODD: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sparse": torch.Tensor.to_sparse,
     "complex": lambda x: x * 1j,
-    "meta": lambda x: x.to("meta"),
     "empty": lambda x: x[:, :0],
 }
 
