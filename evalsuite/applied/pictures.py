@@ -20,6 +20,7 @@ from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches
 from evalsuite.features.extraction import PassOptions, ensure_features
 from evalsuite.features.store import PoolFeatures
+from evalsuite.listing import walk
 from evalsuite.models.base import Preprocess
 from evalsuite.options import RunOptions
 from evalsuite.runner.base import Reporter
@@ -112,6 +113,7 @@ def encode(
                 ),
                 max_unreadable=len(rows),
                 on_images=lambda done, total: reporter.progress(f"{session.slug} {task}", done, total, "images"),
+                tell=reporter.note,
             )
             break
         except NotFiniteError as error:
@@ -149,7 +151,7 @@ def _stored_as(task: str, pool: Pool) -> tuple[str, str, str]:
 def _in_folder(folder: Path) -> list[Path]:
     """Return the images below a folder, in the order of their names."""
     known, found = image_extensions(), []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             Path(place, name)

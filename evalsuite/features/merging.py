@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from evalsuite.features.catalog import ENTRY_FILE, Origin, note_origin, read_ori
 from evalsuite.features.descriptions import DIGESTS
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import TEXTS
+from evalsuite.listing import walk
 from evalsuite.text import counted
 
 OF_A_MODEL = ("model.json", "overflow.json")
@@ -94,7 +94,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    for folder, subfolders, names in os.walk(root):
+    for folder, subfolders, names in walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield Path(folder), subfolders, sorted(names)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalsuite import atomic
+from evalsuite.listing import walk
 from evalsuite.locks import Lock
 from evalsuite.records import Result
 from evalsuite.results.head_files import HEAD_ENDS, head_paths
@@ -94,7 +94,7 @@ def _next_to(record: Path) -> tuple[Path, ...]:
 
 
 def _records(root: Path) -> Iterator[Path]:
-    for folder, subfolders, names in os.walk(root):
+    for folder, subfolders, names in walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         if _FOLDER.fullmatch(Path(folder).name):
             records = (name for name in sorted(names) if _RECORD.fullmatch(name) and not name.endswith(HEAD_ENDS))
