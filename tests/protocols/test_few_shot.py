@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 import torch
 
 from evalsuite import probe
+from evalsuite.data.base import Split
 from evalsuite.errors import EvalsuiteError
+from evalsuite.protocols.base import Samples
 from evalsuite.protocols.few_shot import Draw, FewShot, FewShotOptions
 from evalsuite.protocols.training import labelled
 from evalsuite.tasks import TaskSpec
@@ -102,6 +106,43 @@ def test_draws_are_balanced_nested_and_do_not_depend_on_the_order_of_files(tmp_p
     again = Draw.of(turned, 0).take(8)
     assert [mixed.ids[row] for row in again.fit] == [known.samples.ids[row] for row in draw.take(8).fit]
     assert all(place[mixed.ids[row]] == row for row in again.fit)
+
+
+def test_the_seeds_of_draws_follow_the_seed_of_the_run(tmp_path: Path) -> None:
+    data = {name: blobs(90, 3, seed) for seed, name in enumerate(("train", "val", "test"))}
+    options, task = FewShotOptions(images=(2,), seeds=2), make_task(tmp_path)
+    first, later = (FewShot(options).run(given(task, data, seed=seed)).folds for seed in (0, 1))
+    np.testing.assert_array_equal(first[1].scores, later[0].scores)
+    assert not np.array_equal(first[0].scores, later[0].scores)
+
+
+def test_images_in_all_are_those_that_the_linear_probe_may_fit(tmp_path: Path) -> None:
+    data = {name: blobs(n, 3, n) for name, n in (("train", 60), ("val", 30), ("test", 9))}
+    for refit, full in (("train", 20.0), ("train+val", 30.0)):
+        assert run(make_task(tmp_path, refit=refit), data, images=(1,), seeds=1).details["full"] == full
+
+
+def test_lambda_is_not_chosen_by_images_of_groups_that_are_fitted(tmp_path: Path) -> None:
+    task, data = make_task(tmp_path), {"train": blobs(180, 3, 0), "test": blobs(30, 3, 2)}
+    plain = given(task, data)
+
+    def read(split: Split, layer: str) -> Samples:
+        samples = plain.read(split, layer)  # twelve videos of each class, with five frames each
+        groups = [f"{label}/{row // 3 % 12}" for row, label in enumerate(samples.labels)]
+        return dataclasses.replace(samples, groups=groups if split.pool == "train" else None)
+
+    grouped = dataclasses.replace(plain, read=read)
+    known = labelled(grouped, fold_of(data), "penultimate")
+    assert known.samples.groups is not None
+    groups = np.array(known.samples.groups)
+    for seed, images in itertools.product(range(3), (1, 4, 16)):
+        drawn = Draw.of(known, seed).take(images)
+        assert not set(groups[drawn.fit]) & set(groups[drawn.val]) and not drawn.short
+        assert np.bincount(known.samples.labels[drawn.fit]).tolist() == [images] * 3
+        assert np.bincount(known.samples.labels[drawn.val]).tolist() == [min(images, 4)] * 3
+    outcome = FewShot(FewShotOptions(images=(4, 60), seeds=2)).run(grouped)
+    assert outcome.sizes == {"train": 12, "val": 12, "test": 30}
+    assert any("60 images per class left out: the largest class has 55" in text for text in outcome.warnings)
 
 
 def test_the_features_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
