@@ -76,7 +76,7 @@ def test_who_waits_for_another_process_is_told_for_whom(
     with Lock(features / "lock"):
         waiting = zygote.start(command, env, tmp_path, code="import evalsuite.locks\n"
             "evalsuite.locks.TELL_AFTER = 0\nfrom evalsuite.cli import main\nmain()")  # fmt: skip
-        while "Waiting" not in waiting.stderr.read_text():
+        while not (waiting.stderr.exists() and "Waiting" in waiting.stderr.read_text()):
             assert Path(f"/proc/{waiting.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
             os.sched_yield()
     done = waiting.finish()
