@@ -146,7 +146,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
     A link stays one: what it leads to is replaced. A pipe or a device (`/dev/stdout`) is written into.
     """
-    path = path.resolve() if path.is_symlink() else path
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     if _is_stream(path):
         with path.open("wb") as file:
             yield file
