@@ -146,11 +146,11 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
     A link stays one: what it leads to is replaced. A pipe or a device (`/dev/stdout`) is written into.
     """
-    path = Path(os.path.realpath(path)) if path.is_symlink() else path
-    if _is_stream(path):
+    if _is_stream(path):  # first: what /dev/stdout leads to has no name where it is a pipe
         with path.open("wb") as file:
             yield file
         return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     with replacing(path) as temporary, temporary.open("xb") as file:
         yield file
 

@@ -139,3 +139,10 @@ def test_a_pipe_is_written_into_and_a_link_stays_one(tmp_path: Path) -> None:
         atomic.write_text(tmp_path / "other", content)
         assert (tmp_path / "file").read_text() == content and (tmp_path / "other").is_symlink()
     assert names(tmp_path) == ["file", "link", "other", "pipe"]
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As root, `--to /dev/stdout` made a file of it, for all programs."""
+    (tmp_path / "nowhere").symlink_to("/dev/null")
+    atomic.write_text(tmp_path / "nowhere", "text")
+    assert (tmp_path / "nowhere").is_symlink() and [path.name for path in tmp_path.iterdir()] == ["nowhere"]
