@@ -65,7 +65,7 @@ def _published() -> tuple[object, ...]:
 def _read(what: str, read: Callable[[], tuple[object, ...]]) -> Checked:
     try:
         return Checked(what, len(read()))
-    except EvalsuiteError as error:
+    except (OSError, EvalsuiteError) as error:
         return Checked(what, 1, problems=(str(error),))
 
 
