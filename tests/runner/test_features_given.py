@@ -94,6 +94,7 @@ def test_vectors_of_one_s_own(form: str, stored: Path, tmp_path: Path) -> None:
     assert results[0].status == "not_applicable"  # no texts
     assert results[1].metric.value == before(stored)["linear_probe"]
     assert results[1].model == "features/mine"
+    assert not [text for text in results[1].warnings if "byte for byte" in text]  # nobody knows their bytes
 
 
 @pytest.mark.usefixtures("no_images")
