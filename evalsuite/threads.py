@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 CPU = torch.device("cpu")
 
-Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 SHARED_FROM = 2e7
@@ -48,9 +47,9 @@ class Threads:
         self.count = count
         self._pool = ThreadPoolExecutor(count, initializer=_begin) if count > 1 else None
 
-    def map(self, work: Callable[[Item], Made], parts: Iterable[Item]) -> Iterator[Made]:
-        """Yield what is made of each part, in their order."""
-        return map(work, parts) if self._pool is None else self._pool.map(work, parts)
+    def map(self, work: Callable[..., Made], *parts: Iterable[Any]) -> Iterator[Made]:
+        """Yield what is made of each part, in their order. Several threads begin at once, unasked."""
+        return map(work, *parts) if self._pool is None else self._pool.map(work, *parts)
 
 
 def _begin() -> None:

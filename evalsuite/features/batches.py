@@ -10,9 +10,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError
@@ -25,6 +27,7 @@ from evalsuite.models.preprocessing import Finish, understood
 from evalsuite.options import DecoderName
 from evalsuite.processors import processors
 from evalsuite.text import counted
+from evalsuite.threads import Threads
 
 WORKERS_PAY_FROM = 2_000
 """Samples below which starting worker processes takes longer than decoding in this one."""
@@ -87,8 +90,9 @@ def read_batches(
     forked = start_method() == "fork"
     content = packed(samples) if workers and not forked else None
     if not workers or (content is None and not forked):
+        threads = Threads(min(torch.get_num_threads(), MOST_WORKERS))
         for start in range(0, len(rows), batch_size):
-            yield _read_here(samples, rows[start : start + batch_size], finishes, on_unreadable)
+            yield _read_here(samples, rows[start : start + batch_size], finishes, on_unreadable, threads)
         return
     count = min(workers, -(-len(rows) // CHUNK))
     processes = Workers(samples, content, count)
@@ -104,23 +108,28 @@ def _read_here(
     rows: Sequence[int],
     finishes: Sequence[Finish | None],
     on_unreadable: Callable[[Unreadable], None],
+    threads: Threads,
 ) -> tuple[list[Batch], ...]:
     found: list[tuple[int, Sample]] = []
     since = time.perf_counter()
-    for row in map(int, rows):
-        sample = samples.read(row)
+    places = [int(row) for row in rows]
+    for row, sample in zip(places, samples.read_each(places, threads), strict=True):
         if isinstance(sample, Unreadable):
             on_unreadable(sample)
         else:
             found.append((row, sample))
     stamps = stamps_with(samples.pool, [row for row, _ in found], [sample.digest.hex() for _, sample in found])
-    # torch takes no array whose rows run backwards, nor one that may not be written.
     zipped = list(zip(found, stamps, strict=True))
     parts = tuple(
-        _by_shape([_Image(row, stamp, torch.tensor(sample.images[number])) for (row, sample), stamp in zipped], finish)
+        _by_shape([_Image(row, stamp, _tensor(sample.images[number])) for (row, sample), stamp in zipped], finish)
         for number, finish in enumerate(finishes)
     )
     return _timed(parts, time.perf_counter() - since)
+
+
+def _tensor(image: NDArray[Any]) -> torch.Tensor:
+    """Return a copy with the values in order: torch stacks others in four times the time, and takes none backwards."""
+    return torch.from_numpy(np.array(image, order="C"))
 
 
 def _timed(parts: tuple[list[Batch], ...], seconds: float) -> tuple[list[Batch], ...]:
@@ -308,7 +317,7 @@ class _Prefetch:
         sample = self.samples.read(flight.rows[place])
         if isinstance(sample, Unreadable):
             raise DataError(sample.problem)
-        return torch.tensor(sample.images[number])
+        return _tensor(sample.images[number])
 
 
 def _common(forms: Sequence[Form]) -> Form:

@@ -3,9 +3,9 @@
 For each of three seeds the images of each class are put in a random order, of which the first k are fitted, so that
 more images contain the fewer. Lambda is searched as by the linear probe, on min(k, 4) further images per class (CoOp,
 Zhou et al. 2022, arXiv:2109.01134, and its code): of the validation split, or, where the task has none, the ones that
-follow in train. They are not part of the fit. The number is the mean over the seeds at the most images per class; each
-k has its mean and standard deviation in the details. `evalsuite.report.few_shot` says how many images per class match
-zero-shot (figure 7).
+follow in train; where samples belong together, of groups that are held out. They are not part of the fit. The number
+is the mean over the seeds at the most images per class; each k has its mean and standard deviation in the details.
+`evalsuite.report.few_shot` says how many images per class match zero-shot (figure 7).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class FewShot(TrainedSplits):
     name = "few_shot"
     prefix = "few_shot"
     Options = FewShotOptions
-    version = 1
+    version = 2
     layer = PENULTIMATE
     scores = "logits"
 
@@ -231,7 +231,7 @@ class _Problem:
 
 @dataclass(frozen=True)
 class Draw:
-    """The images of each class in a random order. val: of the validation split; none: they follow in train."""
+    """The images of each class in a random order. val: of rows of their own; none: they follow in train."""
 
     train: dict[int, Rows]
     val: dict[int, Rows] | None
@@ -245,14 +245,14 @@ class Draw:
             order = rows[by_id([ids[row] for row in rows])]
             return {number: members[shuffled(len(members), bits)] for number, members in strata(labels, order)}
 
-        if known.official:
+        if _apart(known):
             return cls(by_class(known.fit), by_class(known.val))
         return cls(by_class(np.arange(len(ids))), None)
 
     def take(self, images: int) -> Drawn:
         """Return so many images per class to fit, and min(images, 4) further ones to choose by, or what there is.
 
-        A class that has too few without a validation split keeps one of two or more to choose by.
+        A class that has too few, and no rows of their own to choose by, keeps one of two or more for that.
         """
         wanted = min(images, MOST_VALIDATION)
         fit, val, short = [], [], []
@@ -266,10 +266,18 @@ class Draw:
         return Drawn(np.concatenate(fit), np.concatenate(val), short)
 
 
+def _apart(known: Labelled) -> bool:
+    """Return whether lambda is chosen by rows of their own: a validation split, or groups that are held out.
+
+    Frames of one video are nearly one image: a lambda that is chosen by what was fitted is too small.
+    """
+    return known.official or known.samples.groups is not None
+
+
 def _drawn_from(known: Labelled) -> NDArray[np.int64]:
-    """Return the labels of the images that may be fitted: of train alone, where there is a validation split."""
+    """Return the labels of the images that may be fitted: of train alone, where others are there to choose by."""
     labels: NDArray[np.int64] = known.samples.labels
-    return labels[known.fit] if known.official else labels
+    return labels[known.fit] if _apart(known) else labels
 
 
 def _shot(images: int, fitted: Sequence[Sequence[_Fitted]]) -> Shot:

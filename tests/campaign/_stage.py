@@ -49,10 +49,11 @@ STARTS = {"new": [], "added": ["begun"], "removed": ["whole"], "merged": ["one",
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a process that was watched."""
+    """One call of a process that was watched. place: which lines of evalsuite it came from."""
 
     number: int
     name: str
+    place: str
     path: str
 
     def __str__(self) -> str:
@@ -154,8 +155,8 @@ class Stage:
     def seen(self) -> list[Call]:
         """Return the calls of the last command."""
         lines = (self.folder / "calls").read_text(errors="replace").splitlines()
-        parts = [line.split(" ", 2) for line in lines]
-        return [Call(int(number), name, path) for number, name, path in parts]
+        parts = [line.split(" ", 3) for line in lines]
+        return [Call(int(number), name, place, path) for number, name, place, path in parts]
 
     def check(self, done: Finished) -> None:
         """See that a command of the preparation ended well."""

@@ -6,6 +6,7 @@ What can be done is done, and what cannot is told in a few lines without a trace
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 import re
 from collections.abc import Iterator
@@ -24,7 +25,11 @@ MOST_LINES = 6
 
 
 def rounds(folder: Path, random: random.Random, stage: Stage | None = None) -> Iterator[Finding | None]:
-    """Let every call fail with every error, in a random order; where that lasts, for good, too."""
+    """Let every call fail with every error, in a random order; where that lasts, for good, too.
+
+    First each line of evalsuite that makes such calls, once in each way that it is reached; then the same in other
+    turns of a loop.
+    """
     with nullcontext(stage) if stage else prepared(folder, scenarios=SCENARIOS) as stage:
         points = [
             (scenario, call, number, lasting)
@@ -33,7 +38,10 @@ def rounds(folder: Path, random: random.Random, stage: Stage | None = None) -> I
             for lasting in ([False, True] if number in LASTING else [False])
         ]
         random.shuffle(points)
-        yield from (_attack(stage, *point) for point in points)
+        first = {(scenario, call.name, call.place, *how): (scenario, call, *how) for scenario, call, *how in points}
+        chosen = set(first.values())
+        again = (point for point in points if point not in chosen)
+        yield from (_attack(stage, *point) for point in itertools.chain(first.values(), again))
 
 
 def _attack(stage: Stage, scenario: str, call: Call, number: int, lasting: bool) -> Finding | None:

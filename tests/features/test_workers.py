@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -23,10 +24,11 @@ from PIL import Image
 from torchvision import transforms
 
 from evalsuite.data.base import LoadedSample, Pool
-from evalsuite.errors import JobError, MissingExtraError, ModelError
+from evalsuite.errors import DataError, JobError, MissingExtraError, ModelError
 from evalsuite.features import arena
 from evalsuite.features.batches import MOST_WORKERS, Batch, read_batches
 from evalsuite.features.samples import Unreadable
+from evalsuite.threads import threads
 from tests.models_for_tests import array_pool
 
 CPU = torch.device("cpu")
@@ -75,6 +77,18 @@ class Depths(Reader):
 
     def image(self, row: int, image: Image.Image) -> Image.Image:
         return image.convert("I") if row % 7 == 6 else image
+
+
+class Failing(Reader):
+    """Each eleventh cannot be read; the others are those of another reader."""
+
+    def __init__(self, other: Reader) -> None:
+        self.other = other
+
+    def __call__(self, row: int) -> LoadedSample:
+        if row % 11 == 0 and row % 55:
+            raise DataError(f"row {row}")
+        return self.other(row)
 
 
 class Mortal(Reader):
@@ -137,6 +151,39 @@ def test_processes_make_the_batches_that_one_process_makes(reader: Reader) -> No
     assert_equal(read(pool, whole, workers=2, more=(own,)), expected)
     by_hand = [whole(pool.read(row).image) for row in expected[0][0][0].rows]
     assert torch.equal(expected[0][0][0].on(CPU), torch.stack(by_hand))
+
+
+@pytest.mark.parametrize("reader", [Reader(), Sizes(), Depths()])
+def test_threads_make_the_batches_that_one_thread_makes(reader: Reader) -> None:
+    pool, whole = with_reader(Failing(reader), 70), transforms.Compose([transforms.ToTensor()])
+    cut = transforms.Compose([transforms.CenterCrop(6), transforms.ToTensor()])
+    found: list[list[tuple[list[Batch], ...]]] = []
+    told: list[list[Unreadable]] = [[], []]
+    for count, unreadable in zip((1, 3), told, strict=True):
+        with threads(count):
+            found.append(read(pool, whole, workers=0, more=(cut,), unreadable=unreadable))
+    assert_equal(found[1], found[0])
+    assert told[0] == told[1] and [item.identifier for item in told[0]] == [
+        pool.ids[row] for row in (11, 22, 33, 44, 66)
+    ]
+
+
+def test_readers_and_functions_of_a_persons_own_are_called_in_one_thread() -> None:
+    callers: dict[str, set[int]] = {"read": set(), "preprocess": set()}
+
+    class Noted(Reader):
+        def image(self, row: int, image: Image.Image) -> Image.Image:
+            callers["read"].add(threading.get_ident())
+            return image
+
+    def noted(image: Image.Image) -> torch.Tensor:
+        callers["preprocess"].add(threading.get_ident())
+        return own(image)
+
+    with threads(3):
+        read(with_reader(Noted(), 30), workers=0)
+        read(with_reader(Noted(), 30), noted, workers=0)
+    assert callers == {"read": {threading.get_ident()}, "preprocess": {threading.get_ident()}}
 
 
 def test_unreadable_samples_are_left_out_and_told_in_order() -> None:

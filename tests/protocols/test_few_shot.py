@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 import torch
 
 from evalsuite import probe
+from evalsuite.data.base import Split
 from evalsuite.errors import EvalsuiteError
+from evalsuite.protocols.base import Samples
 from evalsuite.protocols.few_shot import Draw, FewShot, FewShotOptions
 from evalsuite.protocols.training import labelled
 from evalsuite.tasks import TaskSpec
@@ -102,6 +106,29 @@ def test_draws_are_balanced_nested_and_do_not_depend_on_the_order_of_files(tmp_p
     again = Draw.of(turned, 0).take(8)
     assert [mixed.ids[row] for row in again.fit] == [known.samples.ids[row] for row in draw.take(8).fit]
     assert all(place[mixed.ids[row]] == row for row in again.fit)
+
+
+def test_lambda_is_not_chosen_by_images_of_groups_that_are_fitted(tmp_path: Path) -> None:
+    task, data = make_task(tmp_path), {"train": blobs(180, 3, 0), "test": blobs(30, 3, 2)}
+    plain = given(task, data)
+
+    def read(split: Split, layer: str) -> Samples:
+        samples = plain.read(split, layer)  # twelve videos of each class, with five frames each
+        groups = [f"{label}/{row // 3 % 12}" for row, label in enumerate(samples.labels)]
+        return dataclasses.replace(samples, groups=groups if split.pool == "train" else None)
+
+    grouped = dataclasses.replace(plain, read=read)
+    known = labelled(grouped, fold_of(data), "penultimate")
+    assert known.samples.groups is not None
+    groups = np.array(known.samples.groups)
+    for seed, images in itertools.product(range(3), (1, 4, 16)):
+        drawn = Draw.of(known, seed).take(images)
+        assert not set(groups[drawn.fit]) & set(groups[drawn.val]) and not drawn.short
+        assert np.bincount(known.samples.labels[drawn.fit]).tolist() == [images] * 3
+        assert np.bincount(known.samples.labels[drawn.val]).tolist() == [min(images, 4)] * 3
+    outcome = FewShot(FewShotOptions(images=(4, 60), seeds=2)).run(grouped)
+    assert outcome.sizes == {"train": 12, "val": 12, "test": 30}
+    assert any("60 images per class left out: the largest class has 55" in text for text in outcome.warnings)
 
 
 def test_the_features_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
