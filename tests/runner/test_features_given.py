@@ -151,6 +151,14 @@ def test_what_does_not_fit_is_one_short_error(fault: str, said: str, stored: Pat
     assert len(result.error.message.splitlines()) <= 3
 
 
+@pytest.mark.parametrize("more", ["test.npy", "test.parquet", "test.ids.npy"])
+def test_features_in_two_forms_are_refused(more: str, stored: Path, tmp_path: Path) -> None:
+    folder = exported(stored, tmp_path / "mine", "npy")
+    (folder / "digits" / more).write_bytes((folder / "digits/test.penultimate.npy").read_bytes())
+    (result,) = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
+    assert "has test in several forms: keep one of" in result.error.message
+
+
 def test_changed_files_are_noticed(stored: Path, tmp_path: Path) -> None:
     folder = exported(stored, tmp_path / "mine")
     (folder / "model.json").write_text(json.dumps({"fingerprint": "v1"}))
