@@ -235,7 +235,7 @@ def test_a_row_with_two_labels_is_refused(root, make_task, name, text, said):
 
 def test_columns_of_one_name_that_nobody_reads_do_no_harm(root, make_task):
     write(root, "all.csv", "image,x,x,label\na/0.png,1,2,cat\n")
-    assert opened(make_task, root).labels.tolist() == [1]
+    assert opened(make_task, root).labels.tolist() == [0]
 
 
 def test_rows_that_are_passed_over_for_their_spelling_are_a_warning(root, make_task):

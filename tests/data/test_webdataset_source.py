@@ -264,7 +264,7 @@ def test_a_copy_of_a_shard_is_refused(root, make_task):
 def test_the_names_next_to_the_shards_are_held_against_the_order(root, make_task):
     names = root / "wds/classnames.txt"
     names.write_text("Dog\ncat\n")
-    assert open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").labels.tolist() == [0, 1, 0, 1]
+    assert open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").labels.tolist() == [1, 0, 1, 0]
     names.write_text("cat\ndog\n")
     with pytest.raises(DataError, match="the data call the label 0 'cat', `by_index` calls it 'dog'"):
         open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")

@@ -28,7 +28,8 @@ def test_images_to_train_on_and_to_test_on(tmp_path: Path) -> None:
     for number in range(2):
         shutil.copy(tmp_path / f"data/train/red/00{number}.png", tmp_path / f"data/test/green/00{number}.png")
     said = "2 of 9 test images are images to train on, too, byte for byte."
-    assert warnings(tmp_path / "doubled", task) == {"zero_shot": [], "linear_probe": [said]}
+    twice = "2 images are there before with another label, byte for byte."
+    assert warnings(tmp_path / "doubled", task) == {"zero_shot": [], "linear_probe": [twice, said]}
     table, _ = load_numbers([tmp_path / "doubled/out"])
     page = report_page(build_leaderboard(table))
     assert f"pocket (linear_probe, measured): {said}" in page

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 PIECE_ROWS = 4096
 """Rows that are in memory as text at a time."""
 
+_NO_VALUE = ("", "nan", "None")
+"""Cells of rows that do not say anything, as text."""
+
 MOST_COLUMNS = 10_000
 """Columns of a table; a frame has a place for each in every row."""
 
@@ -212,7 +215,8 @@ def _spelled_alike(table: _Table, where: Mapping[str, str]) -> Iterator[str]:
     """Warn of rows that were passed over, although they differ from those that are wanted in spelling alone."""
     for column, value in where.items():
         cells = Counter(str(cell).strip() for cell in table.cells(column))
-        alike = [cell for cell in cells if cell != value.strip() and plain_form(cell) in ("", "nan", plain_form(value))]
+        form = plain_form(value) or value
+        alike = [cell for cell in cells if cell != value.strip() and (cell in _NO_VALUE or plain_form(cell) == form)]
         if alike:
             count = sum(cells[cell] for cell in alike)
             yield (
@@ -256,7 +260,9 @@ def _read_table(path: Path, pixels: str | None = None) -> pd.DataFrame:
             header = _header(path, separator)
             options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
             table = pd.concat(map(compact, pd.read_csv(path, sep=separator, chunksize=PIECE_ROWS, **options)))
-            if table.index.dtype == object:  # pandas takes the first cells for the names of the rows
+            if not pd.api.types.is_integer_dtype(
+                table.index.dtype
+            ):  # pandas takes the first cells for the names of the rows
                 raise ValueError("its rows have more cells than its header")
             if len(header) == len(table.columns):
                 table.columns = pd.Index(header)  # pandas renames columns of one name
