@@ -260,12 +260,11 @@ def _read_table(path: Path, pixels: str | None = None) -> pd.DataFrame:
             header = _header(path, separator)
             options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
             table = pd.concat(map(compact, pd.read_csv(path, sep=separator, chunksize=PIECE_ROWS, **options)))
-            if not pd.api.types.is_integer_dtype(
-                table.index.dtype
-            ):  # pandas takes the first cells for the names of the rows
+            # pandas takes cells that are too many for names of the rows, and renames columns of one name.
+            if not pd.api.types.is_integer_dtype(table.index.dtype):
                 raise ValueError("its rows have more cells than its header")
             if len(header) == len(table.columns):
-                table.columns = pd.Index(header)  # pandas renames columns of one name
+                table.columns = pd.Index(header)
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path} cannot be read as a {suffix.lstrip('.') or 'csv'} table: {error}.") from error
     table.columns = pd.Index([str(name).strip() for name in table.columns])
