@@ -23,6 +23,15 @@ def worth_sharing(operations: float, device: torch.device = CPU) -> int:
     return torch.get_num_threads() if device.type == "cpu" and operations >= SHARED_FROM else 1
 
 
+def use_threads(count: int) -> None:
+    """Let the operations of torch that this thread calls use so many threads from here on.
+
+    A thread that has never asked for its number would at its first operation take the one that any other set last.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(count)
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let the operations of torch that this thread calls use so many threads."""
@@ -38,21 +47,21 @@ def threads(count: int) -> Iterator[None]:
 
 
 class Threads:
-    """Threads that take the parts of a step, and each compute alone.
+    """Threads that take the parts of a step, and each compute with `each` threads of OpenMP: alone, if that is 1.
 
     They meet once per step. Those of OpenMP meet in each operation of it, and have to be woken for each.
     """
 
-    def __init__(self, count: int = 1) -> None:
+    def __init__(self, count: int = 1, each: int = 1) -> None:
         self.count = count
-        self._pool = ThreadPoolExecutor(count, initializer=_begin) if count > 1 else None
+        self._pool = ThreadPoolExecutor(count, initializer=_begin, initargs=(each,)) if count > 1 else None
 
     def map(self, work: Callable[..., Made], *parts: Iterable[Any]) -> Iterator[Made]:
         """Yield what is made of each part, in their order. Several threads begin at once, unasked."""
         return map(work, *parts) if self._pool is None else self._pool.map(work, *parts)
 
 
-def _begin() -> None:
-    """Compute alone and without gradients: both are settings of each thread."""
-    torch.set_num_threads(1)
+def _begin(each: int) -> None:
+    """Compute with so many threads and without gradients: both are settings of each thread."""
+    use_threads(each)
     torch.set_grad_enabled(False)

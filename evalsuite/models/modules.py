@@ -272,6 +272,15 @@ def halved(model: ImageModel) -> ImageModel | None:
     return replace(model, module=module)
 
 
+def shareable(model: ImageModel) -> bool:
+    """Tell whether several threads may encode with a model at a time: networks that keep nothing of a call.
+
+    transformers changes modules while it collects the layers of a call; of a network of somebody's own nobody knows.
+    """
+    own = not isinstance(model, TorchImageModel) or model.mark is not None or model.compiled is not None
+    return not own and model.info.backend in ("open_clip", "timm", "torchvision", "pocket")
+
+
 def compiled(model: ImageModel) -> ImageModel:
     """Return the model with its network compiled by torch; one that is no torch module stays as it is."""
     if not isinstance(model, TorchImageModel):

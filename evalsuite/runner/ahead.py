@@ -12,6 +12,8 @@ from typing import Generic, Self, TypeVar
 
 import torch
 
+from evalsuite.threads import use_threads
+
 T = TypeVar("T")
 Piece = TypeVar("Piece")
 
@@ -124,7 +126,7 @@ class Ahead(Generic[Piece]):
     def _run(self) -> None:
         try:
             try:
-                torch.set_num_threads(self._threads)  # of this thread: the number is each thread's own
+                use_threads(self._threads)  # the number is each thread's own
                 for piece in self._pieces(self):
                     with self._change:
                         self._ready.append(piece)

@@ -32,16 +32,17 @@ def store_record(machine: Path, task: str, value: float | None, created: str = "
         fingerprint=str(more.get("fingerprint", "same")),
         metric=metric,
         error=ErrorRecord(kind="E", message=created) if value is None else None,
-        data=DataRecord(source="s", content="c"),
+        metrics={"top5": more.get("top5", 0.6)} if value is not None else {},
+        data=DataRecord(source="s", content=str(more.get("content", "c"))),
         provenance=Provenance(created=created),
     )
     return ResultStore(machine / "results").write(result, "weights", samples=more.get("samples"))
 
 
-def store_features(machine: Path, ids: list[str], *, scale: float = 1.0, sha: str = "s") -> None:
+def store_features(machine: Path, ids: list[str], *, scale: float = 1.0, sha: str = "s", pool: str = "test") -> None:
     """Write features whose values follow from the ids."""
     store = PoolFeatures(machine / POOL)
-    note_origin(store.folder, Origin("m", "digits", "test", "fp32", "abc"))
+    note_origin(store.folder, Origin("m", "digits", pool, "fp32", "abc"))
     with store.lock():
         rows = np.array([[scale * float(name), 1.0] for name in ids], dtype=np.float32)
         store.add_shard(Block(ids, [Stamp(1, 0, sha + name) for name in ids], {"penultimate": rows}))
@@ -85,16 +86,25 @@ def test_better_and_newer_records_win(cli: WarmCli, tmp_path: Path) -> None:
     assert error is not None and error.message == "2026-01-03"
 
 
-@pytest.mark.parametrize("wrong", ["value", "fingerprint", "images", "features"])
+def test_of_equal_records_the_one_that_logged_its_samples_is_kept(cli: WarmCli, tmp_path: Path) -> None:
+    for machine, samples in (("a", None), ("b", {"sample": ["x"]}), ("c", None)):
+        path = store_record(tmp_path / machine, "one", 0.5, samples=samples)
+    assert cli("merge", "a", "b", "c", "--to", "all").returncode == 0
+    (merged,) = (tmp_path / "all").rglob(path.name)
+    assert read_result(merged).samples is not None and contents(merged.parent) == contents(
+        tmp_path / "b" / merged.parent.relative_to(tmp_path / "all")
+    )
+
+
+@pytest.mark.parametrize("wrong", ["value", "further value", "fingerprint", "data", "pool", "images", "features"])
 def test_contradictions_are_refused_before_anything_is_written(cli: WarmCli, tmp_path: Path, wrong: str) -> None:
     store_record(tmp_path / "a", "one", 0.5)
     store_record(tmp_path / "a", "other", 0.5)
-    store_record(
-        tmp_path / "b", "one", 0.6 if wrong == "value" else 0.5, fingerprint="x" if wrong == "fingerprint" else "same"
-    )
+    other = {"fingerprint": {"fingerprint": "x"}, "data": {"content": "d"}, "further value": {"top5": 0.7}}
+    store_record(tmp_path / "b", "one", 0.6 if wrong == "value" else 0.5, **other.get(wrong, {}))
     store_features(tmp_path / "a", ["1", "2"])
     scale, sha = (1.5 if wrong == "features" else 1.0), ("t" if wrong == "images" else "s")
-    store_features(tmp_path / "b", ["2", "3"], scale=scale, sha=sha)
+    store_features(tmp_path / "b", ["2", "3"], scale=scale, sha=sha, pool="train" if wrong == "pool" else "test")
     done = cli("merge", "a", "b", "--to", "all")
     assert done.returncode == 1 and "1 contradiction; nothing was merged" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 6

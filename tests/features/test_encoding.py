@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +14,14 @@ from evalsuite import probe
 from evalsuite.errors import JobError
 from evalsuite.features import encoding
 from evalsuite.features.batches import Batch
-from evalsuite.features.encoding import EncodedBatch, Encoder, Room, encode_batches, encode_over
+from evalsuite.features.encoding import EncodedBatch, Encoder, Precision, Room, encode_batches, encode_over
 from evalsuite.features.lanes import HostLane
+from evalsuite.models.layers import own_layers
+from evalsuite.models.modules import TorchImageModel
+from evalsuite.models.pocket import load_pocket
 from evalsuite.models.preprocessing import Finish
 from evalsuite.precision import exact_products
+from evalsuite.threads import threads
 from tests.models_for_tests import CountingModel
 
 CPU = torch.device("cpu")
@@ -64,6 +69,59 @@ def test_several_devices_compute_at_the_same_time() -> None:
     model = Gpu()
     check(list(encode_over([Encoder(model, CPU, "fp32") for _ in range(3)], batches(12))), 24)
     assert model.encoded == 24 and not together.broken
+
+
+class Noted(torch.nn.Module):
+    """A network that notes who calls it, and with how many images; the first call waits for a second one to begin."""
+
+    def __init__(self, network: Any, alone: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.calls: list[tuple[int, int]] = []
+        self.together = threading.Barrier(1 if alone else 2)
+
+    def read_layers(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Read the layers of the network."""
+        self.calls.append((threading.get_ident(), len(images)))
+        if len(self.calls) <= 2:
+            self.together.wait(PATIENCE)
+        features: Mapping[str, torch.Tensor] = self.network(images)
+        return features
+
+
+def noted(alone: bool = False, **info: Any) -> tuple[TorchImageModel, Noted]:
+    """Return pocket, with a network that notes its calls."""
+    pocket = load_pocket()
+    module = Noted(pocket.layers(pocket.module), alone)
+    return replace(pocket, module=module, layers=own_layers, info=pocket.info.model_copy(update=info)), module
+
+
+def encoded_by(model: Any, images: torch.Tensor, count: int, precision: Precision = "fp32") -> torch.Tensor:
+    """Return the features of uint8 images, all in one batch, on a device with so many threads."""
+    batch = Batch(images, list(range(len(images))), [], Finish((0.5,) * 3, (0.2,) * 3))
+    with threads(count):
+        (found,) = encode_batches(model, CPU, precision, [batch])
+    return found.layers["penultimate"]
+
+
+def test_threads_of_a_cpu_encode_pieces_of_a_batch_at_the_same_time_and_the_bits_do_not_depend_on_them() -> None:
+    images = torch.randint(0, 256, (37, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    model, network = noted()
+    found = encoded_by(model, images, 2)
+    assert sorted(size for _, size in network.calls) == [5, 16, 16]
+    assert len({thread for thread, _ in network.calls}) == 2
+    floats = Finish((0.5,) * 3, (0.2,) * 3)(images)
+    whole = load_pocket().encode_images(floats)["penultimate"]
+    assert float((found - whole).norm(dim=1).max()) < 1e-6 * float(whole.norm(dim=1).min())
+    for count in (1, 3):
+        assert torch.equal(encoded_by(load_pocket(), images, count), found)
+
+
+@pytest.mark.parametrize(("backend", "precision"), [("hf", "fp32"), ("module", "fp32"), ("pocket", "bf16")])
+def test_a_model_that_is_not_made_for_threads_is_called_in_one(backend: str, precision: Precision) -> None:
+    model, network = noted(alone=True, backend=backend)
+    encoded_by(model, torch.zeros(40, 3, 32, 32, dtype=torch.uint8), 2, precision)
+    assert [size for _, size in network.calls] == [40]
 
 
 def test_a_fast_device_takes_the_batches_that_a_slow_one_has_no_time_for() -> None:

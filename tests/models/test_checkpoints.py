@@ -264,6 +264,13 @@ def test_a_bias_of_the_logits_is_kept(bias: torch.Tensor, tmp_path: Path, clip: 
     assert known_logits(f"open_clip:ViT-B-32/{tmp_path / 'w.pt'}") == Logits(model.info.logit_scale, -10.0)
 
 
+def test_weights_without_a_bias_have_none_in_a_network_that_has_one(tmp_path: Path, clip: State) -> None:
+    torch.save(clip, tmp_path / "w.pt")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {**CLIP, "init_logit_bias": -10}}))
+    model = loaded(f"open_clip:ViT-B-32/{tmp_path / 'w.pt'}")
+    assert (model.module.logit_bias.item(), model.info.logit_bias) == (0.0, None)
+
+
 def test_the_scale_of_the_logits_is_that_of_the_weights(tmp_path: Path, clip: State) -> None:
     for name in ("w.pt", "w.safetensors"):
         state = {**clip, "logit_scale": torch.tensor(3.0)}

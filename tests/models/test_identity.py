@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from evalsuite.models.identity import describe_config, fingerprint, glance, readable, state_digest
+from evalsuite.models.layers import embedding_layers
+from evalsuite.models.modules import TorchImageModel, wrap_module
 
 
 def sha256(*parts: bytes) -> str:
@@ -127,3 +131,88 @@ def test_what_is_printed_of_an_object_is_one_line_without_addresses() -> None:
 def test_a_preprocessing_is_described_in_a_line() -> None:
     config = {"size": (3, 224), "mean": [0.48145466, 0.5], "crop": None, "mode": "bicubic", "scale": 0.9}
     assert describe_config(config) == "size (3, 224), mean (0.4815, 0.5), mode bicubic, scale 0.9"
+
+
+class Live(nn.Module):
+    """A network with an image and a text tower of one weight each, and everything else that decides its features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("kept", torch.tensor(3.0))
+        self.register_buffer("not_kept", torch.tensor(4.0), persistent=False)
+        self.power = 1.0
+        self.logit_scale = nn.Parameter(torch.tensor(2.0))
+        self.logit_bias = nn.Parameter(torch.tensor(-3.0))
+
+    def encode_image(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return (n, 3)."""
+        found: torch.Tensor = batch.flatten(2).mean(dim=2) * self.weight * self.kept * self.not_kept * self.power
+        return found
+
+    def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return (n, 2)."""
+        return tokens.float()
+
+
+class Preprocess:
+    """A preprocessing with a constant."""
+
+    def __init__(self, value: float = 0.5) -> None:
+        self.value = value
+
+    def __call__(self, image: object) -> torch.Tensor:
+        """Return a plain image."""
+        return torch.full((3, 4, 4), self.value)
+
+
+class Tokenizer:
+    """A tokenizer with a constant."""
+
+    def __init__(self, shift: int = 0) -> None:
+        self.shift = shift
+
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        """Return the length of each text and the shift."""
+        return torch.tensor([[len(text), self.shift] for text in texts])
+
+
+def test_all_that_decides_the_features_of_a_live_network_is_in_its_fingerprint() -> None:
+    def wrapped(change: Callable[[Live], object] = lambda network: None, **other: Any) -> TorchImageModel:
+        network = Live()
+        change(network)
+        usual = {"preprocess": Preprocess(), "tokenizer": Tokenizer(), "source": "file"}
+        return wrap_module(network, name="mine", **{**usual, **other})
+
+    def set_to_one(name: str) -> Callable[[Live], object]:
+        return lambda network: getattr(network, name).data.fill_(1.0)
+
+    models = {
+        "nothing": wrapped(),
+        **{name: wrapped(set_to_one(name)) for name in ("weight", "kept", "not_kept", "logit_scale", "logit_bias")},
+        "power": wrapped(lambda network: setattr(network, "power", 2.0)),
+        "preprocess": wrapped(preprocess=Preprocess(0.25)),
+        "tokenizer": wrapped(tokenizer=Tokenizer(1)),
+        "no tokenizer": wrapped(tokenizer=None),
+        "source": wrapped(source="another file"),
+    }
+    assert wrapped().info.fingerprint == models["nothing"].info.fingerprint
+    assert len({model.info.fingerprint for model in models.values()}) == len(models)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evalsuite.models.modules.layer_function", lambda network: (embedding_layers, "another rule"))
+        assert wrapped().info.fingerprint not in {model.info.fingerprint for model in models.values()}
+
+
+def test_scale_and_bias_of_a_live_network_are_those_it_has_now() -> None:
+    network = Live()
+    model = wrap_module(network, Preprocess(), Tokenizer(), name="mine")
+    assert (model.info.logit_scale, model.info.logit_bias) == (pytest.approx(math.exp(2)), -3.0)
+    before = model.info.fingerprint
+    with torch.no_grad():
+        network.logit_scale.fill_(1.0)
+        network.logit_bias.fill_(-5.0)
+    model.refresh()
+    assert (model.info.logit_scale, model.info.logit_bias) == (pytest.approx(math.e), -5.0)
+    assert model.info.fingerprint != before
+    alone = wrap_module(network, Preprocess(), name="mine").info
+    assert alone.logit_scale is None and alone.logit_bias is None

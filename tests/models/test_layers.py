@@ -7,7 +7,7 @@ import torch
 from open_clip.transformer import VisionTransformer
 from torch import nn
 
-from evalsuite.models.layers import convolutional, layer_function
+from evalsuite.models.layers import chosen_activation, convolutional, layer_function
 
 
 class Clip(nn.Module):
@@ -51,6 +51,29 @@ def test_weights_that_are_exchanged_are_read_anew() -> None:
     after = read(model)(images)
     assert torch.equal(after["embedding"], model.encode_image(images))
     assert not torch.equal(after["penultimate"], before["penultimate"])
+
+
+@pytest.mark.parametrize(
+    ("counts", "chosen"),
+    [
+        ({"gelu": 12, "quickgelu": 1}, "quickgelu"),
+        ({"relu": 12, "gelu": 1}, "gelu"),
+        ({"silu": 2, "relu": 1}, "silu"),
+        ({}, None),
+    ],
+)
+def test_of_several_activations_that_of_transformers_is_recorded(counts: dict[str, int], chosen: str | None) -> None:
+    assert chosen_activation(counts) == chosen
+
+
+def test_a_tower_that_normalises_unless_told_not_to_is_told() -> None:
+    class CoCa(nn.Module):
+        def encode_image(self, batch: torch.Tensor, normalize: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+            return (nn.functional.normalize(batch, dim=1) if normalize else batch), batch.sum(dim=1)
+
+    found = layer_function(CoCa())[0](CoCa())(torch.tensor([[3.0, 4.0]]))
+    assert found.keys() == {"penultimate", "embedding"}
+    assert all(values.tolist() == [[3.0, 4.0]] for values in found.values())
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ def random_image(mode: str, size: tuple[int, int]) -> Image.Image:
         (random_image("L", (48, 48)), 3072),  # FER 2013
         (random_image("RGB", (29, 30)), 3072),  # GTSRB: images of many sizes, some below 32
         (random_image("L", (300, 200)), 3072),  # a grey photo among coloured ones
+        (random_image("L", (20, 40)), 3072),
+        (random_image("L", (33, 8)), 3072),
         (random_image("CMYK", (300, 200)), 3072),
         (random_image("RGBA", (64, 64)), 3072),
         (random_image("RGB", (64, 64)).convert("P"), 3072),

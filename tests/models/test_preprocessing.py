@@ -15,7 +15,17 @@ from torchvision.transforms import v2
 
 from evalsuite.models.pixels import preprocess_pixels
 from evalsuite.models.pocket import load_pocket
-from evalsuite.models.preprocessing import RgbFirst, understood
+from evalsuite.models.preprocessing import (
+    Finish,
+    MiddleCut,
+    Recipe,
+    Resizing,
+    RgbFirst,
+    RgbSquare,
+    to_grey,
+    to_rgb,
+    understood,
+)
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -87,6 +97,59 @@ def test_images_of_other_8_bit_modes_are_the_same_bits_too(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["1", "I", "F"])
 def test_images_that_are_not_8_bit_are_left_to_the_whole(mode: str) -> None:
     assert understood(composed(transforms.Resize(80))).pixels(photo("L").convert(mode)) is None
+
+
+def steps(*given):
+    return Recipe(given, Finish())
+
+
+BICUBIC = transforms.InterpolationMode.BICUBIC
+
+
+@pytest.mark.parametrize(
+    ("recipe", "known"),
+    [
+        (steps(), Resizing(False, (), "", None)),
+        (steps(RgbSquare(9)), Resizing(True, (9, 9), "bilinear", None)),
+        (steps(to_rgb, transforms.Resize(80)), Resizing(True, (80,), "bilinear", None)),
+        (steps(transforms.Resize((80, 64), BICUBIC)), Resizing(False, (80, 64), "bicubic", None)),
+        (steps(to_rgb, transforms.CenterCrop((48, 32))), Resizing(True, (), "", (48, 32))),
+        (steps(transforms.Resize(80), transforms.CenterCrop(64)), Resizing(False, (80,), "bilinear", (64, 64))),
+        (steps(to_rgb, transforms.Resize(80), MiddleCut(48, 32)), Resizing(True, (80,), "bilinear", (48, 32), True)),
+        (understood(RgbFirst(open_clip_transform())), Resizing(True, (64,), "bicubic", (64, 64))),
+        (steps(transforms.Resize(80, max_size=90)), None),
+        (steps(transforms.Resize(80, transforms.InterpolationMode.NEAREST)), None),
+        (steps(transforms.CenterCrop(64), transforms.Resize(80)), None),
+        (steps(transforms.Resize(80), to_rgb), None),
+        (steps(transforms.Grayscale(), transforms.Resize(80)), None),
+    ],
+)
+def test_what_another_decoder_may_do_is_told_exactly(recipe, known) -> None:
+    assert recipe.resizing == known
+
+
+@pytest.mark.parametrize("size", [(64, 48), (65, 49), (61, 90), (20, 30)])
+def test_the_middle_is_that_of_transformers(size) -> None:
+    from transformers.image_transforms import center_crop
+
+    image = photo(size=size)
+    wanted = center_crop(np.asarray(image), (48, 64), input_data_format="channels_last")
+    assert np.array_equal(np.asarray(MiddleCut(48, 64)(image)), wanted)
+
+
+def test_of_16_bits_the_upper_8_are_kept_by_rounding() -> None:
+    levels = np.arange(256, dtype=np.uint16)
+    for shift, expected in ((0, levels), (-128, levels), (128, levels), (129, levels + 1)):  # 65,535 / 255 = 257
+        values = np.clip(257 * levels.astype(int) + shift, 0, 65_535).astype(np.uint16)
+        grey = to_grey(Image.fromarray(values.reshape(16, 16)))
+        assert grey.mode == "L" and np.asarray(grey).flatten().tolist() == np.minimum(expected, 255).tolist()
+        assert np.asarray(to_rgb(Image.fromarray(values.reshape(16, 16))))[..., 2].tolist() == np.asarray(grey).tolist()
+
+
+def test_a_palette_is_turned_into_colours_before_anything_is_resized() -> None:
+    image, resize = photo().quantize(8), open_clip_transform()
+    assert torch.equal(RgbFirst(resize)(image), resize(image.convert("RGB")))
+    assert not torch.equal(resize(image), resize(image.convert("RGB")))
 
 
 def multiplied(image):

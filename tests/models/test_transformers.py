@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from evalsuite.errors import MissingExtraError, ModelError, UsageError
 from evalsuite.features.decoders import DECODERS, Opened
 from evalsuite.models.base import ImageTextModel
+from evalsuite.models.image_processors import preprocessing, read_processor
 from evalsuite.models.loading import known_logits, load_model, weights_fingerprint
 from evalsuite.models.names import resolve
 from evalsuite.models.preprocessing import Recipe, understood
@@ -159,8 +160,6 @@ def test_images_are_prepared_as_the_processor_does(name: str, options: dict[str,
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(folders / "swin", folder) if (folders / "swin").is_dir() else save_image_model("swin", folder)
     save_processor(name, folder, **options)
-    from evalsuite.models.image_processors import preprocessing, read_processor
-
     own = preprocessing(read_processor(folder, "mine"), "mine")
     recipe = understood(own)
     assert isinstance(recipe, Recipe)
@@ -184,6 +183,23 @@ def test_a_processor_that_is_not_understood_is_used_as_it_is(folders: Path) -> N
         images=image(61, 47), return_tensors="pt"
     )["pixel_values"][0]
     assert torch.equal(model.preprocess(image(61, 47)), expected.float())
+
+
+def test_a_processor_that_does_more_than_it_says_is_used_as_it_is(tmp_path: Path) -> None:
+    save_processor("Siglip", tmp_path)
+    processor = read_processor(tmp_path, "mine")
+    assert understood(preprocessing(processor, "mine")) is not None
+
+    class Mirrored(type(processor)):  # type: ignore[misc]
+        def __call__(self, images: Image.Image, **options: Any) -> Any:
+            return super().__call__(images=images.transpose(Image.Transpose.FLIP_LEFT_RIGHT), **options)
+
+    processor.__class__ = Mirrored
+    own = preprocessing(processor, "mine")
+    assert understood(own) is None
+    assert torch.equal(own(image(61, 47)), processor(images=image(61, 47), return_tensors="pt")["pixel_values"][0])
+    with pytest.raises(ModelError, match=r"Mirrored, has no other --image-size"):
+        preprocessing(processor, "mine", 48)
 
 
 def test_the_folder_may_be_named_alone(folders: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from itertools import chain
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.probe import LAMBDAS, Solution, SweepResult, Targets, refit, solve, sweep
+from evalsuite.probe.sweep import Grid
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +129,53 @@ def test_a_middle_that_is_worse_parts_the_plateau(data: tuple[torch.Tensor, Targ
     assert LAMBDAS.index(quick.best_lambda) not in (55, 56, 57)
     best = next(trial for trial in quick.tried if trial["lambda"] == quick.best_lambda)
     assert best["score"] == 1 and quick.plateau[0] <= quick.best_lambda <= quick.plateau[1]
+
+
+class NoFits:
+    """Takes the place of the solver: the logits of a fit are the number of its lambda on the grid."""
+
+    def __init__(self, *_: object) -> None:
+        self.index = -1
+
+    def solve(self, lambdas: list[float], *_: object) -> Solution:
+        """Return a solution of one lambda."""
+        one, none = (0.0,), torch.zeros(1, 1)
+        found = Solution(tuple(lambdas), none[None], none, one, (1,), one, one, (True,), (1,), none[0])
+        object.__setattr__(found, "logits", lambda *_: torch.tensor(LAMBDAS.index(lambdas[0])))
+        return found
+
+
+def plainly(scores: dict[int, float]) -> tuple[int, int, int]:
+    """Return first, middle and last of the widest run of the highest score, of equally wide ones the last."""
+    best, points = (-1, 0, 0), sorted(scores)
+    for place, first in enumerate(points):
+        for last in points[place:]:
+            if all(scores[p] == max(scores.values()) for p in points if first <= p <= last):
+                best = max(best, (last - first, first, last))
+    return best[1], math.ceil((best[1] + best[2]) / 2), best[2]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40)), min_size=1, max_size=20),
+    st.sampled_from(["parametric", "full"]),
+)
+def test_whatever_the_scores_the_middle_of_the_widest_plateau_was_tried(
+    runs: list[tuple[int, int]], grid: Grid
+) -> None:
+    scores = (list(chain.from_iterable([score] * length for score, length in runs)) * 97)[:97]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["evalsuite.probe.sweep"], "Prepared", NoFits)
+        found = sweep(
+            torch.zeros(1, 1), Targets("multinomial", torch.zeros(1), 1), fit_rows=FIT, validation_rows=VALIDATION,
+            score=lambda logits: float(scores[int(logits)]), grid=grid,
+        )  # fmt: skip
+    tried = {LAMBDAS.index(trial["lambda"]): trial["score"] for trial in found.tried}
+    assert tried == {point: scores[point] for point in (range(97) if grid == "full" else sorted(tried))}
+    first, middle, last = plainly(tried)
+    assert (found.best_lambda, found.plateau) == (LAMBDAS[middle], (LAMBDAS[first], LAMBDAS[last]))
+    assert found.solution.lambdas == (found.best_lambda,)
+    # beyond both ends of the plateau, the next of the grid was tried and is worse
+    assert all(point in tried for point in (first - 1, last + 1) if 0 <= point < 97)
 
 
 def test_the_solution_is_the_best_fit(data: tuple[torch.Tensor, Targets]) -> None:

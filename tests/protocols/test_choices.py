@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import torch
 from sklearn.metrics import log_loss
 
 from evalsuite.calibration import FLOOR
+from evalsuite.data.base import Fold
 from evalsuite.errors import DataError, UsageError
+from evalsuite.metrics import accuracy
 from evalsuite.models.base import Logits
 from evalsuite.protocols import DEFAULT_PROTOCOLS, FURTHER_PROTOCOLS, PROTOCOLS, EvaluationProtocol, make_protocols
 from evalsuite.protocols.calibrating import calibrated, own_logits
+from evalsuite.protocols.training import labelled
 from tests.problems import blobs, given, make_task, whole
 
 EVERY = DEFAULT_PROTOCOLS + FURTHER_PROTOCOLS
@@ -62,6 +66,57 @@ def test_noise_in_place_of_the_test_labels_changes_no_choice(tmp_path: Path, nam
     assert first[3] != second[3]  # the noise has arrived
 
 
+@pytest.mark.parametrize("name", ["knn", "prototype"])
+def test_temperatures_are_fitted_on_scores_of_what_was_chosen(tmp_path: Path, name: str) -> None:
+    def skewed(n: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+        """Of nearest neighbours most are of the right class, of many of the largest one."""
+        labels = np.arange(n) % 3
+        angles = np.random.default_rng(seed).uniform(0, 0.02, n) + 0.1 * labels
+        features = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        kept = (labels == 0) | (np.arange(n) < 30)
+        return torch.from_numpy(features[kept].astype(np.float32)), labels[kept]
+
+    def scaled(n: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+        """Directions tell the classes, lengths vary a thousandfold."""
+        features, labels = blobs(n, 3, seed, 0.1)
+        return features * torch.from_numpy(np.exp(np.random.default_rng(seed).uniform(0, 7, (n, 1)))).float(), labels
+
+    make = {"knn": skewed, "prototype": scaled}[name]
+    data = {"train": make(600, 0), "val": make(30, 1), "test": make(30, 2)}
+    kind = PROTOCOLS.get(name)
+    options = {"k": (5, 200)} if name == "knn" else {}
+    outcome = kind(kind.Options(**options)).run(given(make_task(tmp_path), data))
+    (details,), (validation,) = outcome.details["folds"], outcome.validation
+    key, chosen = {"knn": ("k", 5), "prototype": ("form", "centred")}[name]
+    assert details[key] == chosen
+    tried = {one[key]: one["validation"] for one in details["tried"]}
+    assert accuracy(validation.scores, validation.labels) == tried.pop(chosen) > max(tried.values())
+
+
+def test_a_held_out_tenth_keeps_groups_whole_and_is_drawn_by_the_seed(tmp_path: Path) -> None:
+    data = {"train": blobs(90, 3, 0), "test": blobs(9, 3, 1)}
+    asked = given(make_task(tmp_path), data)
+    grouped = replace(
+        asked, read=lambda split, layer: replace(asked.read(split, layer), groups=[f"{row // 9}" for row in split.rows])
+    )
+    found = [labelled(replace(grouped, seed=seed), asked.folds[0], "penultimate") for seed in range(3)]
+    for one in found:
+        assert len({row // 9 for row in one.val}) == len(one.val) / 9 == 1
+        assert sorted([*one.fit, *one.val]) == list(range(90)) and one.final is None
+    assert len({tuple(one.val) for one in found}) > 1
+
+
+@pytest.mark.parametrize("name", ["few_shot", "linear_probe", "prototype"])
+def test_a_class_that_only_validation_images_are_of_is_named_where_train_alone_is_fitted(
+    tmp_path: Path, name: str
+) -> None:
+    data = {pool: blobs(60, 3, seed) for seed, pool in enumerate(("train", "val", "test"))}
+    features, labels = data["train"]
+    data["train"] = features[labels != 1], labels[labels != 1]
+    outcome = quick(name).run(given(make_task(tmp_path, refit="train"), data))
+    assert any(text.endswith("no training sample is of 1 class: b.") for text in outcome.warnings)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_calibration_is_that_of_the_models_own_probabilities(tmp_path: Path, name: str) -> None:
     task, protocol = make_task(tmp_path), quick(name)
@@ -83,6 +138,17 @@ def test_calibration_is_that_of_the_models_own_probabilities(tmp_path: Path, nam
         assert found["validation"] == 90
     if name == "knn":
         np.testing.assert_allclose(torch.from_numpy(logits).softmax(1).numpy(), outcome.folds[0].scores, atol=1e-6)
+
+
+def test_one_fold_without_a_temperature_leaves_the_mean_without(tmp_path: Path) -> None:
+    data = {"train": blobs(90, 3, 0), "val": blobs(90, 3, 1), "test": blobs(90, 3, 2), "easy": blobs(9, 3, 3, 0.0)}
+    first = Fold(whole("train", data), whole("val", data), whole("test", data))
+    task, protocol = make_task(tmp_path), quick("prototype")
+    folds = [first, replace(first, val=whole("easy", data))]
+    found = calibrated(protocol, task, protocol.run(given(task, data, folds)))
+    assert found is not None and (found["after"], found["temperatures"], found["validation"]) == (None, [], 99)
+    found = calibrated(protocol, task, protocol.run(given(task, data, [first, first])))
+    assert found is not None and found["after"] is not None and len(found["temperatures"]) == 2
 
 
 def test_a_model_with_a_bias_is_read_by_a_sigmoid(tmp_path: Path) -> None:

@@ -108,6 +108,20 @@ def test_draws_are_balanced_nested_and_do_not_depend_on_the_order_of_files(tmp_p
     assert all(place[mixed.ids[row]] == row for row in again.fit)
 
 
+def test_the_seeds_of_draws_follow_the_seed_of_the_run(tmp_path: Path) -> None:
+    data = {name: blobs(90, 3, seed) for seed, name in enumerate(("train", "val", "test"))}
+    options, task = FewShotOptions(images=(2,), seeds=2), make_task(tmp_path)
+    first, later = (FewShot(options).run(given(task, data, seed=seed)).folds for seed in (0, 1))
+    np.testing.assert_array_equal(first[1].scores, later[0].scores)
+    assert not np.array_equal(first[0].scores, later[0].scores)
+
+
+def test_images_in_all_are_those_that_the_linear_probe_may_fit(tmp_path: Path) -> None:
+    data = {name: blobs(n, 3, n) for name, n in (("train", 60), ("val", 30), ("test", 9))}
+    for refit, full in (("train", 20.0), ("train+val", 30.0)):
+        assert run(make_task(tmp_path, refit=refit), data, images=(1,), seeds=1).details["full"] == full
+
+
 def test_lambda_is_not_chosen_by_images_of_groups_that_are_fitted(tmp_path: Path) -> None:
     task, data = make_task(tmp_path), {"train": blobs(180, 3, 0), "test": blobs(30, 3, 2)}
     plain = given(task, data)

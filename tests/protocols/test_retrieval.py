@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ import evalsuite
 from evalsuite.api import open_model
 from evalsuite.applied.searching import collection, search
 from evalsuite.data import open_task
+from evalsuite.data.base import Fold
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.metrics import RECALLS, recall_at_1
 from evalsuite.models.base import ModelInfo
 from evalsuite.options import RunOptions
 from evalsuite.protocols import retrieval
+from evalsuite.protocols.base import Samples
 from evalsuite.protocols.retrieval import hits
 from evalsuite.records import Result
 from evalsuite.runner.base import Reporter
 from evalsuite.tasks import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
 from tests.paper.picture import CELLS, code, picture, read_code
+from tests.problems import given, make_task, whole
 
 DIM = CELLS * CELLS
 
@@ -67,6 +71,24 @@ def test_recalls_are_those_of_a_plain_implementation(chunk: int, monkeypatch: py
 def test_an_encoder_that_tells_nothing_apart_finds_next_to_nothing() -> None:
     scores = hits(torch.ones(20, 4), torch.full((100, 4), 0.5), [5] * 20)
     assert scores.mean(axis=0).tolist() == pytest.approx([1 / 20, 1 / 20, 2 / 20, 1 / 20, 5 / 20, 10 / 20])
+
+
+def test_a_caption_is_the_mean_of_its_own_templates(tmp_path: Path) -> None:
+    task = make_task(tmp_path)
+    prompts = task.prompt_spec.model_copy(update={"templates": ["{}", "a photo of {}"]})
+    task = task.changed(prompts=prompts)
+    numbers = np.arange(6)
+    pools = {"test": (torch.eye(6)[numbers // 2 * 2] + torch.eye(6)[numbers // 2 * 2 + 1], numbers)}
+    captions = [(f"{2 * image}", f"{2 * image + 1}") for image in range(3)]
+    images = Samples(pools["test"][0][::2], np.zeros(3, np.int64), ["a", "b", "c"], captions=captions)
+    asked = replace(
+        given(task, pools, [Fold(whole("test", pools), None, whole("test", pools))]),
+        read=lambda split, layer: images,
+        embed_texts=lambda texts: torch.stack([torch.eye(6)[int(text.split()[-1])] for text in texts]),
+    )
+    outcome = retrieval.Retrieval().run(asked)
+    np.testing.assert_array_equal(outcome.folds[0].scores, np.ones((3, 6)))
+    assert outcome.details["templates"] == 2 and outcome.sizes == {"test": 3}
 
 
 class Reader:

@@ -49,6 +49,27 @@ def right(bench: Bench, model: str, task_name: str) -> np.ndarray:
 # --- paired tests ---
 
 
+def test_a_table_for_programs_has_what_its_columns_say(bench: Bench) -> None:
+    for model, noise in (("m/a", 0.1), ("m/b", 0.5)):
+        for name in ("t1", "t22"):
+            bench.add(model, name, noise)
+    found = compared(bench, "m/a", "m/b")
+    assert any(row.p != row.p_holm for row in found.rows)
+    for row, read in zip(found.rows, csv.DictReader(io.StringIO(to_csv(found))), strict=True):
+        assert row.interval is not None and row.p is not None and row.p_holm is not None and row.p <= row.p_holm
+        values = {
+            "first": 100 * row.first.value, "second": 100 * row.second.value,
+            "difference": 100 * (row.first.value - row.second.value), "low": 100 * row.interval.low,
+            "high": 100 * row.interval.high, "p": row.p, "p_holm": row.p_holm,
+        }  # fmt: skip
+        assert {name: float(read.pop(name)) for name in values} == pytest.approx(values)
+        assert values["low"] < values["difference"] < values["high"]
+        assert read == {
+            "protocol": "linear_probe", "task": row.task, "metric": "accuracy", "outcome": "win", "test": row.test,
+            "remark": "", "partial": "",
+        }  # fmt: skip
+
+
 def test_logged_accuracies_are_compared_by_mcnemar_and_holm(bench: Bench) -> None:
     noises = {"t1": 0.1, "t22": 0.5, "t333": 0.62, "t4444": 1.5}
     for name, noise in noises.items():

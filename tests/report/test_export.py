@@ -85,6 +85,24 @@ def test_a_row_per_number_with_what_tells_it_from_others() -> None:
     assert [(item.partial, item.value) for item in partial] == [(True, 0.6), (True, 0.99)]
 
 
+def test_every_column_has_what_its_name_says() -> None:
+    made = Provenance(
+        created="2026-01-02", evalsuite="0.1.0", git_commit="abc", packages={"torch": "2.6.0"}, device="cpu",
+        precision="bf16",
+    )  # fmt: skip
+    options = {"options_hash": "0123456789abcdef", "changed_options": {"seed": 1}}
+    frame = to_frame(listed([make("clip/mine", "mnist", 0.5, metrics={}, provenance=made, **options)]))
+    (row,) = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    assert row == {
+        "model": "clip/mine", "task": "mnist", "protocol": "zero_shot #01234567", "metric": "accuracy",
+        "is_main": True, "value": 0.5, "unit": "fraction", "low": 0.4, "high": 0.6, "level": 0.995, "n": 100,
+        "logit_scale": None, "split_fidelity": "exact", "origin": "measured", "table": None, "status": "ok",
+        "caveat": None, "created": "2026-01-02", "evalsuite": "0.1.0", "git_commit": "abc", "torch": "2.6.0",
+        "device": "cpu", "precision": "bf16", "model_fingerprint": "what clip/mine is",
+        "run_key": "weights of clip/mine",
+    }  # fmt: skip
+
+
 def test_each_zero_shot_number_says_by_what_its_cosines_were_multiplied() -> None:
     own = make("clip/mine", "mnist", 0.5, details={"logit_scale": 21.97, "logit_bias": 0.0})
     probed = make("clip/mine", "mnist", 0.7, "linear_probe")
@@ -102,6 +120,9 @@ def test_published_numbers_keep_their_origin_metric_and_caveat() -> None:
     assert pets.metric == "mean_per_class_recall" and pets.value == pytest.approx(0.854)
     assert pets.interval is None and not pets.caveat
     assert "ten predefined folds" in stl.caveat
+    told = to_frame(numbers).set_index("task").loc["stl10"]
+    assert (told["origin"], told["table"], told["caveat"], told["n"]) == ("published", "clip-paper", stl.caveat, stl.n)
+    assert told[["created", "evalsuite", "device", "precision", "run_key"]].isna().all()
 
 
 def test_the_frame_has_types_and_columns_even_when_it_is_empty() -> None:

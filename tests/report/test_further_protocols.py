@@ -9,7 +9,7 @@ import pytest
 
 from evalsuite.records import MetricRecord, Result
 from evalsuite.report.export import exported, to_frame
-from evalsuite.report.few_shot import Curve
+from evalsuite.report.few_shot import Curve, curves
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.results.numbers import Numbers
 
@@ -54,6 +54,27 @@ def test_a_table_shows_the_two_of_the_paper_unless_others_are_asked_for() -> Non
 def test_images_that_match_are_interpolated_on_a_logarithmic_scale(target: float, images: float, words: str) -> None:
     curve = Curve("t", ((1, 0.5), (4, 0.7), (64, 0.9)), target)
     assert curve.images == pytest.approx(images) and str(curve) == words
+
+
+def test_a_curve_has_the_draws_the_probe_on_all_images_and_zero_shot() -> None:
+    few, zero, full = (
+        result("few_shot", 0.7, shots=SHOTS, full=64.0),
+        result("zero_shot", 0.6),
+        result("linear_probe", 0.9),
+    )
+    others = [
+        one.model_copy(update={"options_hash": "01234567", "changed_options": {"seed": 1}}) for one in (zero, full)
+    ]
+    ((curve,),) = curves(Numbers.of([few, zero, full, *others]).numbers).values()
+    assert curve == Curve("digits", ((1, 0.5), (4, 0.7), (64, 0.9)), 0.6, (0.01, 0.01))
+    ((alone,),) = curves(Numbers.of([few]).numbers).values()
+    assert alone == Curve("digits", ((1, 0.5), (4, 0.7)), None, (0.01, 0.01)) and alone.matching == ""
+    ((one_draw,),) = curves(Numbers.of([result("few_shot", 0.7, shots=SHOTS, full=4.0), full]).numbers).values()
+    assert one_draw.points == ((1, 0.5), (4, 0.7))  # all images are the four that were drawn
+    partial = [one.model_copy(update={"status": "partial"}) for one in (few, zero)]
+    assert not curves(Numbers.of(partial).numbers)
+    ((of_a_part,),) = curves(Numbers.of([few, partial[1]]).numbers, include_partial=True).values()
+    assert of_a_part.partial and not curve.partial
 
 
 def test_an_export_has_calibration_and_fewer_images_next_to_the_metric() -> None:

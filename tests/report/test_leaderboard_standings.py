@@ -95,6 +95,28 @@ def test_a_zero_shot_table_is_compared_with_a_probe_and_missing_tasks_are_marked
         build_leaderboard(Numbers.of([], PAPER), baselines=["bit-n"])
 
 
+@pytest.mark.parametrize(
+    ("value", "word"), [(0.647, "confirmed"), (0.646, "holds, with another figure"), (0.6, "does not hold")]
+)
+def test_a_claim_is_confirmed_in_the_decimals_that_are_printed(value: float, word: str) -> None:
+    tasks = list(dict.fromkeys(number.task for number in PAPER))
+    rows = (("clip/mine", value), ("efficientnet-ns/mine", 0.6))
+    results = [result for model, own in rows for result in measured(model, "linear_probe", own, tasks)]
+    found = {verdict.claim: verdict.word for verdict in build_leaderboard(Numbers.of(results), claims=True).claims}
+    assert found["ahead-of-noisy-student"] == word
+
+
+def test_a_family_is_as_good_as_its_model_with_values_for_most_tasks() -> None:
+    results = [
+        *measured("net/whole", "linear_probe", 0.5, ["mnist", "cifar10"]),
+        *measured("net/short", "linear_probe", 0.9, ["mnist"]),
+        *measured("mine/m", "linear_probe", 0.6, ["mnist", "cifar10"]),
+    ]
+    board = build_leaderboard(Numbers.of(results), baselines=["net"])
+    row = next(row for row in board.rows if row.model == "mine/m")
+    assert row.differences["net"].value == pytest.approx(0.1)
+
+
 def number(task: str, value: float, **more: Any) -> Number:
     return Number(model="m", name="m", protocol="zero_shot", task=task, metric="accuracy", value=value, **more)
 

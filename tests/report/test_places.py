@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evalsuite.records import Interval
 from evalsuite.report.formats import to_json, to_markdown
 from evalsuite.report.leaderboard import build_leaderboard
 from evalsuite.report.pairing import Spread
 from evalsuite.report.places import ALPHA, told_ahead
 from evalsuite.report.table import Leaderboard
-from evalsuite.results.numbers import Numbers
+from evalsuite.results.numbers import Number, Numbers
 from evalsuite.stats import clopper_pearson, deviations, mcnemar_p
 from tests.report.conftest import Bench
 
@@ -127,6 +128,20 @@ def places(board: Leaderboard) -> dict[str, str]:
 def wide(bench: Bench) -> Numbers:
     """Return what is in the store, with the intervals that follow from the number of samples alone."""
     return Numbers(tuple(replace(number, interval=None) for number in Numbers.of(bench.read()).numbers))
+
+
+@pytest.mark.parametrize(("value", "found"), [(0.548, "1–2"), (0.550, "1")])
+def test_of_two_intervals_the_ends_towards_each_other_decide(value: float, found: str) -> None:
+    one = deviations(0.995)
+    bounds = {value: (value - 0.02 * one, 1.0), 0.5: (0.0, 0.5 + 0.015 * one)}
+    numbers = [
+        Number(
+            model=f"m/{share}", name="m", protocol="p", task="t", metric="accuracy", value=share,
+            interval=Interval(low=low, high=high, level=0.995, method="clopper-pearson"),
+        )
+        for share, (low, high) in bounds.items()
+    ]  # fmt: skip
+    assert places(build_leaderboard(Numbers(tuple(numbers))))[f"m/{value}"] == found
 
 
 def test_a_small_difference_is_told_where_samples_were_logged_and_not_without(bench: Bench) -> None:

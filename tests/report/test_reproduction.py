@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
 import pytest
@@ -53,6 +55,19 @@ def test_the_published_number_lies_in_the_interval_or_not(
     assert (f"outside the interval, {abs(outside):.2f} {word}" in to_markdown(reproduce(Numbers.of(bench.read())))) == (
         verdict == "outside the interval"
     )
+
+
+def test_a_table_for_programs_has_what_its_columns_say(bench: Bench) -> None:
+    add(bench, "cifar10", value=CIFAR10 - 0.05)
+    (row,) = csv.DictReader(io.StringIO(to_csv(reproduce(Numbers.of(bench.read())))))
+    numbers = {name: round(float(row.pop(name)), 3) for name in ("measured", "low", "high", "published", "difference")}
+    assert numbers == {"measured": 90.1, "low": 87.1, "high": 93.1, "published": 95.1, "difference": -5.0}
+    assert round(float(row.pop("outside")), 3) == -2.0
+    assert row == {
+        "model": "clip/vit-b-32", "protocol": "linear_probe", "task": "cifar10", "metric": "accuracy",
+        "split_fidelity": "exact", "weight_fidelity": "exact", "verdict": "outside the interval", "why": "",
+        "caveat": "", "partial": "",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

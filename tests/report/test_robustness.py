@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,20 @@ def test_a_model_on_the_line_of_its_baselines_has_none() -> None:
     assert {row["model"]: row["baseline"] for row in rows}["a"] == "True"
     found = json.loads(FORMATS["json"](table))
     assert found["lines"]["cifar10_1"]["slope"] == pytest.approx(1) and len(found["rows"]) == len(rows) == 6
+
+
+def test_baselines_are_of_the_protocols_that_are_shown() -> None:
+    scores = {"a": 0.6, "b": 0.8}
+    numbers = [
+        number
+        for model, value in scores.items()
+        for number in measured(model, {"cifar10": value, "cifar10_1": value - 0.1})
+    ]
+    probes = [replace(number, protocol="linear_probe", value=number.value / 2) for number in numbers]
+    table = Numbers((*numbers, *probes))
+    shown = build_robustness(table, [], baselines=["a", "b"], protocols=["zero_shot"])
+    assert shown.lines["cifar10_1"] == fit_line([(0.6, 0.5), (0.8, 0.8 - 0.1)])
+    assert build_robustness(table, [], baselines=["a", "b"]).lines["cifar10_1"].points == 4
 
 
 def test_what_is_lacking_is_said() -> None:

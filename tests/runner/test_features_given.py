@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import evalsuite
-from evalsuite.features.catalog import entries
+from evalsuite.features.blocks import Block
+from evalsuite.features.catalog import entries, note_origin
 from evalsuite.features.samples import Samples
 from evalsuite.features.store import PoolFeatures
 from tests.datasets import write_folder_task
@@ -84,6 +86,28 @@ def test_the_store_of_another_machine(stored: Path, tmp_path: Path) -> None:
     assert results[0].provenance.device == "elsewhere: features were given"
     again = evalsuite.evaluate(f"features:{store_of(stored)}", "digits", **places(tmp_path))
     assert [result.provenance.created for result in again] == [result.provenance.created for result in results]
+
+
+@pytest.mark.usefixtures("no_images")
+@pytest.mark.parametrize("right", [True, False])
+def test_of_several_editions_of_a_pool_the_one_that_is_here_counts(stored: Path, tmp_path: Path, right: bool) -> None:
+    folder = tmp_path / store_of(stored).name
+    shutil.copytree(store_of(stored), folder)
+    for entry in entries(stored / "cache"):
+        if right:  # other editions, with other features, on either side of it
+            features = PoolFeatures(entry.folder)
+            ids = features.ids()
+            layers = {layer: features.read(layer, ids[::-1]).numpy() for layer in features.layers()}
+            for name in ("digits.0", "digits.z"):
+                other = PoolFeatures(folder / f"{name}{entry.folder.name}")
+                note_origin(other.folder, replace(entry.origin, fingerprint=name))
+                with other.lock():
+                    other.add_shard(Block(ids, [features.stamp(identifier) for identifier in ids], layers))
+        else:  # the only one of this pool is another edition
+            note = asdict(replace(entry.origin, fingerprint=f"of another machine's {entry.origin.pool}"))
+            (folder / entry.folder.name / "pool.json").write_text(json.dumps(note))
+    results = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
+    assert values(results) == {"linear_probe": before(stored)["linear_probe"]}
 
 
 @pytest.mark.usefixtures("no_images")
