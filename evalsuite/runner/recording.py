@@ -121,7 +121,7 @@ def _warnings(
 
 
 def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
-    found = []
+    found: list[str] = []
     for name, report in measured.passes.items():
         found += session.pool(name).warnings
         if unread := [item.identifier for item in report.unreadable]:

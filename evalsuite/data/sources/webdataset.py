@@ -88,8 +88,8 @@ class WebDatasetSource(Source[WebDatasetSpec]):
         check_copies(shards, digests)
         reader = ShardReader(tuple(map(str, shards)), np.array(members, np.int64), tuple(ids))
         origin = PoolOrigin(dict(zip(names, digests, strict=True)))
-        sizes, content, names = reader.members[:, 2].copy(), combined_sha256(digests), self._names()
-        return RawPool(ids, labels, reader, sizes, content=content, origin=origin, warnings=gaps(shards), names=names)
+        sizes, content, called = reader.members[:, 2].copy(), combined_sha256(digests), self._names()
+        return RawPool(ids, labels, reader, sizes, None, content, None, origin, warnings=gaps(shards), names=called)
 
     @property
     def repository(self) -> Repository | None:
