@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,13 @@ from evalsuite.data.base import Pool
 from evalsuite.data.decoding import image_extensions
 from evalsuite.data.readers import raw_pool_from_files
 from evalsuite.errors import EvalsuiteError, NotFiniteError, UsageError
-from evalsuite.features.catalog import Origin, note_origin
-from evalsuite.features.encoding import EncodeRows, MapBatches
-from evalsuite.features.extraction import PassOptions, ensure_features
+from evalsuite.features.extraction import ensure_features
 from evalsuite.features.store import PoolFeatures
-from evalsuite.models.base import Preprocess
 from evalsuite.options import RunOptions
 from evalsuite.runner.base import Reporter
+from evalsuite.runner.job import preparing
 from evalsuite.runner.models import ModelSession
-from evalsuite.runner.passes import BATCH_SIZES
+from evalsuite.runner.passes import reading
 
 LOOSE = "images"
 """The task that features of a person's images are stored under; the pool says which folder."""
@@ -101,15 +99,8 @@ def encode(
                 pool,
                 rows,
                 features,
-                _prepare(session, task, pool, features),
-                PassOptions(
-                    options.batch_size or BATCH_SIZES[session.device.type],
-                    options.workers,
-                    session.device.type,
-                    options.verify,
-                    options.decoder,
-                    session.devices,
-                ),
+                preparing(session, task, features, _stored_as(task, pool)),
+                reading(options, session),
                 max_unreadable=len(rows),
                 on_images=lambda done, total: reporter.progress(f"{session.slug} {task}", done, total, "images"),
             )
@@ -124,17 +115,6 @@ def encode(
     if not there:
         raise EvalsuiteError("\n".join(["None of the images can be read:", *unreadable[:3]]))
     return Encoded(pool, there, features, unreadable)
-
-
-def _prepare(
-    session: ModelSession, task: str, pool: Pool, features: PoolFeatures
-) -> Callable[[], tuple[Preprocess, MapBatches] | EncodeRows]:
-    def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
-        loaded, (owner, name, fingerprint) = session.loaded, _stored_as(task, pool)
-        note_origin(features.folder, Origin(session.slug, owner, name, session.precision, fingerprint))
-        return loaded.encode_rows(task) or (loaded.model.preprocess, loaded.encode_batches)
-
-    return prepare
 
 
 def _stored_as(task: str, pool: Pool) -> tuple[str, str, str]:

@@ -207,7 +207,7 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "", bounds: Bou
 
 @dataclass(frozen=True)
 class _Track:
-    """What a video's packets tell without being decoded. size: (width, height) in pixels.
+    """What a video's packets tell without being decoded, empty ones included. size: (width, height) in pixels.
 
     times: when each packet is shown, in units of the track; empty where packets may hold another number of frames
     than one. keys: of these, the packets from which decoding can start. stated: frames in the header; 0: it tells none.
@@ -224,10 +224,10 @@ def _survey(av: Any, content: bytes, container_format: str) -> _Track:
     """Read the packets of a video.
 
     Matroska tells the time when the last of its streams ends instead of a number of frames: there are as many at the
-    rate of those found.
+    rate of those found. AVI counts frames in which nothing has changed; their packets are empty, and passed over.
     """
     shown: list[tuple[int | None, bool, int]] = []
-    end = 0.0
+    end, passed = 0.0, 0
     with av.open(io.BytesIO(content), format=container_format) as container:
         stream = container.streams.video[0]
         for packet in container.demux():
@@ -236,6 +236,8 @@ def _survey(av: Any, content: bytes, container_format: str) -> _Track:
             if packet.size and packet.stream.index == stream.index:
                 whole = not (packet.is_discard or packet.is_corrupt)
                 shown.append((packet.pts if whole else None, packet.is_keyframe, packet.size))
+                if container_format == "avi" and packet.dts is not None:
+                    passed = packet.dts + 1
         stated = stream.frames
         if not stated and container.duration and end:
             stated = round(len(shown) * container.duration / av.time_base / end)
@@ -243,7 +245,7 @@ def _survey(av: Any, content: bytes, container_format: str) -> _Track:
         plain = stream.codec_context.name in ONE_FRAME_CODECS and len(times) == len(shown)
         keys = [time for time, is_key, _ in shown if is_key and time is not None]
         size = (max(stream.width, 1), max(stream.height, 1))
-        return _Track(len(shown), stated, sorted(times) if plain else [], keys, size)
+        return _Track(max(len(shown), passed), stated, sorted(times) if plain else [], keys, size)
 
 
 def _middle_by_time(av: Any, content: bytes, container_format: str, track: _Track) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from evalsuite.data.base import Pool
-from evalsuite.errors import DataError, ModelError, NotFiniteError
+from evalsuite.errors import DataError, EvalsuiteError, ModelError, NotFiniteError
 from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block, Stamp
 from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, EncodeRows, MapBatches, first_not_finite
@@ -278,6 +278,7 @@ def _streams(
     if shares[0].encode_rows is not None:
         return {0: shares[0].encode_rows(pool, rows, unreadable.append)}, Feed(iter(()), [0])
     preprocesses, places = distinct([share.preprocess for share in shares])
+    faults: dict[int, EvalsuiteError] = {}
     source = read_batches(
         pool,
         rows,
@@ -288,8 +289,9 @@ def _streams(
         decoder=options.decoder,
         ahead=BATCHES_AHEAD * options.devices,
         register=lambda memory: stack.enter_context(pinned(memory, options.device)),
+        on_fault=faults.setdefault,
     )
-    feed = Feed(source, places)
+    feed = Feed(source, places, faults)
     return {number: share.map_batches(feed.of(number)) for number, share in enumerate(shares)}, feed
 
 

@@ -13,7 +13,7 @@ from evalsuite.data.base import Split
 from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError, fault_of_the_system
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
-from evalsuite.features.extraction import Member, PassReport
+from evalsuite.features.extraction import Member, PassReport, Prepare
 from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, settle
 from evalsuite.features.store import PoolFeatures
 from evalsuite.locks import HeldError, Lock
@@ -201,14 +201,7 @@ class ModelTaskJob:
     def member(self, pool: str) -> Member:
         """Return what an image pass over a pool needs of the model."""
         features = self.features(pool)
-
-        def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
-            loaded = self.model.loaded
-            task, name, fingerprint = self.task.stored_as(pool)
-            origin = Origin(self.model.slug, task, name, self.model.precision, fingerprint)
-            note_origin(features.folder, origin)
-            return loaded.encode_rows(self.task.task.name) or (loaded.model.preprocess, loaded.encode_batches)
-
+        prepare = preparing(self.model, self.task.task.name, features, self.task.stored_as(pool))
         return Member(features, prepare, self._checking(pool))
 
     def _checking(self, pool: str) -> OnBytes:
@@ -368,6 +361,20 @@ class ModelTaskJob:
         except EvalsuiteError:  # the record that is being written says so
             return ""
         return known.run_key if known is not None else ""
+
+
+def preparing(model: ModelSession, task: str, features: PoolFeatures, stored_as: tuple[str, str, str]) -> Prepare:
+    """Return what loads a model when a pass over a pool of a task needs it, and notes what its features are of.
+
+    stored_as: task, pool and fingerprint that the features are stored under.
+    """
+
+    def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
+        loaded, (owner, pool, fingerprint) = model.loaded, stored_as
+        note_origin(features.folder, Origin(model.slug, owner, pool, model.precision, fingerprint))
+        return loaded.encode_rows(task) or (loaded.model.preprocess, loaded.encode_batches)
+
+    return prepare
 
 
 def _not_stored(result: Result, error: Exception) -> Result:

@@ -55,6 +55,14 @@ def test_labels_may_be_found_in_the_path(tmp_path, make_task, encode):
         open_task(make_task({**source, "label": "^x"}), DataPlace(tmp_path)).open_pool("all")
 
 
+def test_names_choose_by_the_name_of_the_file_alone(root, make_task, encode):
+    (root / "pets/train/dog/cat_1.png").write_bytes(encode(9))
+    source = {**SOURCE, "pools": {"train": "train", "test": "train"}, "names": {"train": "[0-9]*", "test": "cat*"}}
+    data = open_task(make_task(source), DataPlace(root))
+    assert data.open_pool("train").ids == ("cat/10.png", "cat/2.png", "dog/0.png", "dog/deep/er/1.png")
+    assert data.open_pool("test").ids == ("dog/cat_1.png",)
+
+
 def test_pools_open_once_and_only_when_asked(root, make_task):
     shutil.rmtree(root / "pets/test")
     (root / "pets/test").mkdir()

@@ -58,7 +58,8 @@ def test_jsonl_keeps_integers(root, make_task):
 
 
 def test_where_picks_rows_and_groups_follow(root, make_task):
-    write(root, "all.csv", "image,label,Usage,who\na/0.png,cat,x,p\na/1.png,dog,y,q\na/2.png,dog, x ,r\n")
+    rows = "a/0.png,cat,x,p\na/1.png,dog,y,q\na/2.png,dog, x ,r\na/3.png,dog,xx,s\n"
+    write(root, "all.csv", f"image,label,Usage,who\n{rows}")
     source = {"pools": {"all": {"file": "all.csv", "where": {"Usage": "x"}}}, "group": "who"}
     pool = opened(make_task, root, source)
     assert pool.ids == ("a/0.png", "a/2.png")
@@ -245,3 +246,16 @@ def test_rows_that_are_passed_over_for_their_spelling_are_a_warning(root, make_t
     assert len(pool) == 1 and "2 rows passed over whose 'split' is 'Test', '', and not 'test'" in pool.warnings[0]
     train = opened(make_task, root, {"pools": {"all": {"file": "all.csv", "where": {"label": "cat"}}}})
     assert train.warnings == ()
+
+
+def test_where_every_image_has_a_row_one_without_is_an_error(root, make_task, encode):
+    write(root, "all.csv", "image,label\na/0.png,cat\na/1.png,dog\na/2.png,dog\na/3.png,cat\n")
+    for name in ("a/.4.png", "a/notes.txt", "b/5.png"):  # hidden, no image, in a folder that no row names
+        (root / "pets/img" / name).parent.mkdir(exist_ok=True)
+        (root / "pets/img" / name).write_bytes(encode(4))
+    assert len(opened(make_task, root, {"every_image": True})) == 4
+    for name in ("a/7.png", "a/6.JPG"):
+        (root / "pets/img" / name).write_bytes(encode(6))
+    assert len(opened(make_task, root)) == 4
+    with pytest.raises(DataError, match=r"2 images of 6 under .* have no row in .*all\.csv \(a/6\.JPG, a/7\.png\)"):
+        opened(make_task, root, {"every_image": True})

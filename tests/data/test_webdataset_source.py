@@ -53,6 +53,15 @@ def test_ids_labels_and_random_access(root, make_task, encode):
     assert set(data.resolved["files"]["train"]) == {"train/0.tar", "train/1.tar"}
 
 
+def test_samples_of_one_name_in_two_folders_of_a_shard_are_two(tmp_path, make_task, encode):
+    members = [("a/1.cls", b"0"), ("b/1.png", encode(1)), ("b/1.cls", b"1"), ("./a/1.png", encode(0))]
+    for pool in ("train", "test"):
+        write_tar(tmp_path / f"wds/{pool}/0.tar", members)
+    found = open_task(make_task(SOURCE), DataPlace(tmp_path)).open_pool("train")
+    assert found.ids == ("train/0.tar/a/1", "train/0.tar/b/1") and found.labels.tolist() == [1, 0]
+    assert [found.read(row).content for row in (0, 1)] == [encode(0), encode(1)]
+
+
 def test_shards_of_the_webdataset_package(tmp_path, make_task, encode):
     webdataset = pytest.importorskip("webdataset")
     (tmp_path / "wds/all").mkdir(parents=True)

@@ -67,10 +67,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(measure, name, value)
 
 
-def plan(tmp_path: Path, model: str = "pixels") -> str:
+def plan(tmp_path: Path, model: str = "pixels", *more: str) -> str:
     """Return what a dry run of a model on the digits prints."""
     stores = ["--cache-dir", str(tmp_path / "cache"), "-o", str(tmp_path / "out")]
-    done = CliRunner().invoke(evalsuite, ["run", "-m", model, "-t", "digits", "--dry-run", *stores])
+    done = CliRunner().invoke(evalsuite, ["run", "-m", model, "-t", "digits", "--dry-run", *stores, *more])
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -88,6 +88,9 @@ def test_a_dry_run_shows_the_estimate_of_what_was_measured(
     (row,) = [line for line in done.output.splitlines() if line.startswith("digits")]
     whole = re.split(r"  +", row)[-1]
     assert f"; expected: {whole}." in plan(tmp_path, model)
+    lines = plan(tmp_path, model, "--protocol", "knn,few_shot").splitlines()
+    (few_shot,) = [re.split(r"  +", line.strip())[-1] for line in lines if "few_shot" in line]
+    assert few_shot.endswith(" s") and few_shot != "0.0 s"  # fits alone: the images are of the line before
     with monkeypatch.context() as patch:
         patch.setattr(platform, "node", lambda: "another machine")
         assert "; expected" not in plan(tmp_path, model)
