@@ -246,6 +246,12 @@ class Result(Record):
     error: ErrorRecord | None = None
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether a temperature was fitted on validation samples."""
+        calibration = self.details.get("calibration")
+        return isinstance(calibration, dict) and bool(calibration.get("validation"))
+
+    @property
     def split_level(self) -> str | None:
         """How near the splits are to the published ones; None where no data was recorded."""
         return self.data.split_fidelity.level if self.data and self.data.split_fidelity else None

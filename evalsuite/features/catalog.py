@@ -99,7 +99,7 @@ def remove(entry: Entry, tell: Callable[[str], None] | None = None) -> None:
     model = entry.folder.parent
     with Lock(entry.folder / LOCK_FILE, tell), ExitStack() as others:
         used = any(
-            _has_features(pool) or ((pool / LOCK_FILE).exists() and not _held(Lock(pool / LOCK_FILE), others))
+            has_features(pool) or ((pool / LOCK_FILE).exists() and not _held(Lock(pool / LOCK_FILE), others))
             for pool in _subfolders(model)
             if pool != entry.folder
         )
@@ -125,10 +125,10 @@ def _folders(cache_dir: Path) -> Iterator[Path]:
             pools = _subfolders(model)
         except OSError:
             pools = [model]
-        yield from (pool for pool in pools if pool == model or _has_features(pool))
+        yield from (pool for pool in pools if pool == model or has_features(pool))
 
 
-def _has_features(pool: Path) -> bool:
+def has_features(pool: Path) -> bool:
     """Tell whether anything was stored in a folder, or may have been."""
     try:
         return (pool / ENTRY_FILE).is_file() or (pool / SHARDS).is_dir() or any(pool.glob("compacted-[0-9]*"))

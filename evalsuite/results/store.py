@@ -117,9 +117,25 @@ def record_path(model: str, run_key: str, task: str, protocol: str, options_hash
     return Path(f"{file_slug(model)}-{hash8(run_key)}", name)
 
 
+def is_of_a_job(path: Path) -> bool:
+    """Tell whether a file is named as the record of a job is."""
+    named = _MODEL_FOLDER.fullmatch(path.parent.name) and _JOB_FILE.fullmatch(path.name)
+    return bool(named) and not path.name.endswith(HEAD_ENDS)
+
+
+def error_paths(result: Result) -> tuple[Path, ...]:
+    """Return where errors of the job of a value are, below the root of a store.
+
+    They are from before its weights were there, or of a failed `overwrite`.
+    """
+    job = (result.task, result.protocol, result.options_hash)
+    unknown, own = (record_path(result.model, key, *job) for key in ("", result.run_key))
+    return unknown, _siblings(unknown)[1], _siblings(own)[1]
+
+
 def misplaced(path: Path, result: Result) -> str:
     """Say that a record in a folder of a store is not of the job that its file is named after; "" where it is."""
-    if not (_MODEL_FOLDER.fullmatch(path.parent.name) and _JOB_FILE.fullmatch(path.name)):
+    if not is_of_a_job(path):
         return ""
     own = record_path(result.model, result.run_key, result.task, result.protocol, result.options_hash)
     # Before the eight digits stands a name of the model, of which there may be others.
@@ -168,6 +184,11 @@ class StoredResult:
             return None
         path = self.path.with_name(Path(self.result.samples).name)
         return path if path.is_file() else None
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether that table is there, and is the one that was written."""
+        return self.samples is not None and self.result.samples_digest in (None, sha256_of(self.samples))
 
 
 class ResultStore:
@@ -232,15 +253,10 @@ class ResultStore:
             raise JobError(f"Cannot store the result {main}: {error.strerror or error}.") from error
 
     def forget_errors(self, result: Result) -> None:
-        """Remove the errors of a job that has a value: from before its weights were there, or of a failed `overwrite`.
-
-        Where they cannot be removed they stay, and the value is no worse for it.
-        """
-        job = (result.model, result.run_key or "", result.task, result.protocol, result.options_hash)
-        unknown = self.path(result.model, "", *job[2:])
-        for path in (unknown, *_siblings(unknown)[1:], _siblings(self.path(*job))[1]):
+        """Remove the errors of a job that has a value; where that fails they stay, and the value is no worse for it."""
+        for path in error_paths(result):
             with suppress(OSError):
-                remove_record(path)
+                remove_record(self.root / path)
 
     def find(
         self,
@@ -274,16 +290,11 @@ class ResultStore:
 
     def has_samples(self, result: Result) -> bool:
         """Tell whether the table of samples of a stored result is there, and is the one that was written."""
-        if result.samples is None:
-            return False
-        folder = self.path(result.model, result.run_key, result.task, result.protocol).parent
-        path = folder / Path(result.samples).name
-        if not path.is_file():
-            return False
-        if result.samples_digest in (None, sha256_of(path)):
-            return True
-        self._say(f"{path} is damaged, or of another result")
-        return False
+        stored = StoredResult(self.path(result.model, result.run_key, result.task, result.protocol), result)
+        sound = stored.has_samples
+        if stored.samples is not None and not sound:
+            self._say(f"{stored.samples} is damaged, or of another result")
+        return sound
 
     def _say(self, problem: str) -> None:
         if self._tell is not None and problem not in self._told:

@@ -24,9 +24,4 @@ def is_complete(
         return False
     if options.save_head and protocol.has_head and not all(path.is_file() for path in head_paths(record)):
         return False
-    return not options.calibrate or protocol.scores is None or not task.one_label or _is_calibrated(found)
-
-
-def _is_calibrated(found: Result) -> bool:
-    calibration = found.details.get("calibration")
-    return isinstance(calibration, dict) and bool(calibration.get("validation"))
+    return not options.calibrate or protocol.scores is None or not task.one_label or found.is_calibrated

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError, fault_of_the_system
+from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError, fault_of_the_system, place_of
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import Member, PassReport, Prepare
@@ -314,8 +314,7 @@ class ModelTaskJob:
         if fault is not None:
             message, log = printable(brief(fault)), ""
         elif not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            message = f"{message}\n({place.name}, {place.filename}, line {place.lineno})".strip()
+            message = f"{message}\n({place_of(error)})".strip()
             log = printable("".join(traceback.format_exception(error)))
         record = ErrorRecord(kind=type(error).__name__, message=message)
         for protocol in protocols:
