@@ -357,7 +357,7 @@ def compare(
 
 def _folders(given: str | Path | Sequence[str | Path]) -> list[Path]:
     """Return one folder or several as a list; a comma in the name of a folder is a part of it."""
-    return [Path(folder).expanduser() for folder in ([given] if isinstance(given, str | Path) else given)]
+    return [config.expanded(folder) for folder in ([given] if isinstance(given, str | Path) else given)]
 
 
 def _numbers(

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -139,9 +140,21 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary.rename(path)
 
 
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that becomes `path` when the block ends without an error."""
+    """Open a binary file that becomes `path` when the block ends without an error; a device or a pipe is written to."""
+    if _is_special(path):  # root would replace /dev/stdout by a file, for all programs
+        with path.open("wb") as file:
+            yield file
+        return
     with replacing(path) as temporary, temporary.open("xb") as file:
         yield file
 

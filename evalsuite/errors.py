@@ -58,6 +58,18 @@ class MissingExtraError(JobError):
         )
 
 
+INTERRUPTIONS = (KeyboardInterrupt, GeneratorExit)
+"""What ends a run from outside. All else that somebody's code raises, sys.exit too, is a failure of that code."""
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says; of one that cannot even do that, nothing."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its own `__str__` fails
+        return ""
+
+
 FULL = {
     os.strerror(number): said
     for number, said in ((errno.ENOSPC, "The disk is full"), (errno.EDQUOT, "Your quota of the disk is used up"))
@@ -76,11 +88,11 @@ NO_MEMORY = (
 
 def fault_of_the_system(error: BaseException) -> str | None:
     """Return the message for a fault of the machine: a disk, rights, memory; None for any other error."""
-    text = str(error)
-    for said, words in FULL.items():
-        if said in text:
+    text = said(error)
+    for full, words in FULL.items():
+        if full in text:
             return f"{words} ({text}). Make room, or use another --cache-dir or --output."
-    if isinstance(error, MemoryError) or any(said in text for said in NO_MEMORY):
+    if isinstance(error, MemoryError) or any(known in text for known in NO_MEMORY):
         return (
             f"The memory does not suffice ({text or 'no more is given'}). Use a smaller --batch-size, fewer --workers, "
             "or a machine with more."

@@ -123,3 +123,10 @@ def test_a_folder_is_gone_before_its_first_file_is(tmp_path: Path, monkeypatch: 
     (left,) = names(tmp_path)
     assert left.startswith(atomic.TEMPORARY_PREFIX) and names(tmp_path / left) == ["one"]
     atomic.remove_folder(tmp_path / "pool")  # it is not there: nothing to do
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As root, `--to /dev/stdout` made a file of it, for all programs."""
+    (tmp_path / "nowhere").symlink_to("/dev/null")
+    atomic.write_text(tmp_path / "nowhere", "text")
+    assert (tmp_path / "nowhere").is_symlink() and [path.name for path in tmp_path.iterdir()] == ["nowhere"]

@@ -23,6 +23,7 @@ from evalsuite.runner.base import Reporter
 from evalsuite.runner.job import preparing
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.passes import reading
+from evalsuite.text import is_unicode
 
 LOOSE = "images"
 """The task that features of a person's images are stored under; the pool says which folder."""
@@ -68,6 +69,8 @@ def open_images(paths: Sequence[Path]) -> Pool:
     folders = [path.resolve() for path in paths] if len(paths) == 1 and paths[0].is_dir() else []
     root = Path(os.path.commonpath(folders or [file.parent for file in whole]))
     ids = sorted(file.relative_to(root).as_posix() for file in whole)
+    if strange := [name for name in ids if not is_unicode(name)]:
+        raise UsageError(f"The name of the image {strange[0]!r} is no UTF-8. Rename the file.")
     raw = raw_pool_from_files(root, ids, [0] * len(ids))
     return Pool(
         name=LOOSE,
@@ -77,7 +80,7 @@ def open_images(paths: Sequence[Path]) -> Pool:
         sizes=raw.sizes,
         mtimes=raw.mtimes,
         groups=None,
-        fingerprint=hashlib.sha256(str(root).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(os.fsencode(root)).hexdigest(),
         states=raw.states,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import threading
 import zlib
@@ -46,6 +47,15 @@ ONE_FRAME_CODECS = frozenset({"h264", "mjpeg", "mpeg4"})
 
 SMALLEST_FRAME = 20
 """Bytes of a packet; less may be MPEG-4's mark that nothing is shown, which XviD writes in 7 bytes."""
+
+MOST_SCANS = 100
+"""Scans of a JPEG. Encoders write ten or so; each goes over all pixels, and a thousand fit into 300 kB."""
+
+SCANS_COUNTED_FROM = 10**12
+"""Bytes of a file times its pixels. Below, no number of scans takes ten seconds, and none are counted."""
+
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd8\xff]", re.DOTALL)
+"""The start of a part of a JPEG, which has its length behind it: not a byte of pixels, nor a place to restart."""
 
 _PILLOWS_BOUND = threading.Lock()
 """Held while Pillow's own bound, which is that of the whole process, is another one."""
@@ -108,7 +118,8 @@ def decode_image(content: bytes, sample: str, file: str = "", bounds: Bounds = B
 def check_bounds(content: bytes, sample: str, file: str, bounds: Bounds) -> None:
     """Raise DataError where the head of an image file tells of more than the bounds allow; no pixel is decoded."""
     try:
-        problem = bounds.problem(_opened(content, bounds).size)
+        image = _opened(content, bounds)
+        problem = bounds.problem(image.size) or _too_many_scans(content, image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         problem = str(error)
     except _DECODE_ERRORS:
@@ -141,8 +152,21 @@ def _decoded(content: bytes, bounds: Bounds) -> Image.Image:
     image = _opened(content, bounds)
     if problem := bounds.problem(image.size):
         raise _OutOfBoundsError(problem)
+    if problem := _too_many_scans(content, image):
+        raise ValueError(f"it {problem}")
     image.load()
     return image
+
+
+def _too_many_scans(content: bytes, image: Image.Image) -> str:
+    """Say what is wrong with a JPEG that goes over its pixels again and again; "" for any other image."""
+    if image.format not in ("JPEG", "MPO") or len(content) * image.width * image.height < SCANS_COUNTED_FROM:
+        return ""
+    place, scans = 0, 0
+    while scans <= MOST_SCANS and (found := _MARKER.search(content, place)) and found[0] != b"\xff\xd9":
+        scans += found[0] == b"\xff\xda"
+        place = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
+    return f"has more than {MOST_SCANS} scans, as files do that are made to take hours" if scans > MOST_SCANS else ""
 
 
 def _opened(content: bytes, bounds: Bounds) -> Image.Image:

@@ -48,7 +48,14 @@ def reading(folder: FeatureFolder, task: str) -> EncodeRows:
 
 
 def _own(folder: FeatureFolder, task: str, pool: Pool) -> Vectors:
-    return vectors(folder.path / task, pool.name, folder.path)
+    found = vectors(folder.path / task, pool.name, folder.path)
+    known = folder.layers()
+    for name, values in found.layers.items():
+        if (dim := values.shape[1]) != known.get(name, dim):
+            raise ModelError(
+                f"{found.place}: {name} has {counted(dim, 'number')} per sample, in other files {known[name]}."
+            )
+    return found
 
 
 def _stored(folder: FeatureFolder, task: str, pool: Pool) -> tuple[Vectors, dict[str, str]]:
@@ -102,8 +109,8 @@ def _places(found: Vectors, pool: Pool, rows: Sequence[int], task: str) -> dict[
 
 
 def _finite(values: Any, found: Vectors, where: Sequence[int], layer: str) -> torch.Tensor:
-    made = torch.from_numpy(np.ascontiguousarray(values))
-    made = made.float() if made.dtype not in (torch.float16, torch.bfloat16) else made
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes an infinity, which is refused below
+        made = torch.from_numpy(np.ascontiguousarray(values, np.float16 if values.dtype == np.float16 else np.float32))
     row = first_not_finite(made)
     if row is not None:
         raise ModelError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evalsuite.code_files import Portable
 from evalsuite.data.base import Pool
-from evalsuite.errors import DataError, EvalsuiteError, ModelError
+from evalsuite.errors import INTERRUPTIONS, DataError, EvalsuiteError, ModelError, said
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.decoders import DECODERS, Opened
 from evalsuite.models.base import Preprocess
@@ -97,11 +97,13 @@ class Samples:
             return DECODERS[self._decoder].pixels(opened, preprocess, recipe)
         except EvalsuiteError as error:
             return error
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the result; a worker process would end
+        except INTERRUPTIONS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is the result; a worker process would end
             last, image = traceback.extract_tb(error.__traceback__)[-1], opened.shown()
             return ModelError(
                 f"The preprocessing of the model fails on {self.pool.ids[row]!r} ({image.mode}, {image.width} x "
-                f"{image.height}): {type(error).__name__}: {error} (at {last.filename}, line {last.lineno})."
+                f"{image.height}): {type(error).__name__}: {said(error)} (at {last.filename}, line {last.lineno})."
             )
 
 

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError, fault_of_the_system, place_of
+from evalsuite.errors import (
+    EvalsuiteError,
+    JobError,
+    NotFiniteError,
+    UsageError,
+    fault_of_the_system,
+    place_of,
+    said,
+)
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
 from evalsuite.features.extraction import Member, PassReport, Prepare
@@ -308,8 +316,9 @@ class ModelTaskJob:
 
     def fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
         """Record what went wrong as the result of these protocols."""
-        message = printable(brief(str(error)))
-        log = printable(str(error)) if brief(str(error)) != str(error).strip() else ""
+        text = said(error)
+        message = printable(brief(text))
+        log = printable(text) if brief(text) != text.strip() else ""
         fault = None if isinstance(error, UsageError) else fault_of_the_system(error)
         if fault is not None:
             message, log = printable(brief(fault)), ""

@@ -237,5 +237,5 @@ def _data(session: TaskSession, measured: Measured) -> DataRecord:
             if report.unreadable
         },
         split_fidelity=session.data.task.split_fidelity,
-        task_file="" if session.task.path is None or session.task.is_shipped else str(session.task.path),
+        task_file="" if session.task.path is None or session.task.is_shipped else printable(str(session.task.path)),
     )

@@ -222,3 +222,9 @@ def test_a_run_says_something_before_it_imports_torch(run_cli: RunCli, tmp_path:
     (tmp_path / "sitecustomize.py").write_text(REFUSE_TORCH)
     done = run_cli("run", "pocket", "digits", env={"PYTHONPATH": str(tmp_path)})
     assert "loading torch" in done.stderr.partition("torch was imported")[0]
+
+
+@pytest.mark.parametrize("columns", ["²", "-5", "wide", "9" * 5_000])
+def test_a_width_that_is_no_number_is_forgotten(columns: str, cli: WarmCli) -> None:
+    found = cli("ls", "tasks", env={"COLUMNS": columns})
+    assert (found.returncode, found.stderr) == (0, "") and "digits" in found.stdout

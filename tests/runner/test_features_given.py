@@ -167,6 +167,9 @@ def test_what_does_not_fit_is_one_short_error(fault: str, said: str, stored: Pat
     elif fault == "column":
         frame = frame.rename(columns={"id": "name"})
     frame.to_parquet(path)
+    train = pq.read_table(path.with_name("train.parquet")).to_pandas()[["id", "penultimate"]]
+    train["penultimate"] = [vector[:16] for vector in train["penultimate"]]
+    train.to_parquet(path.with_name("train.parquet"))
     if fault == "absent":
         path.unlink()
     (result,) = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
@@ -181,6 +184,59 @@ def test_features_in_two_forms_are_refused(more: str, stored: Path, tmp_path: Pa
     (folder / "digits" / more).write_bytes((folder / "digits/test.penultimate.npy").read_bytes())
     (result,) = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
     assert "has test in several forms: keep one of" in result.error.message
+
+
+ROWS = np.arange(36, dtype=np.float32).reshape(9, 4)
+
+NOT_FEATURES: dict[str, tuple[object, str]] = {
+    "strings": (np.full((9, 4), "x"), "type <U1"),
+    "complex numbers": (ROWS + 1j, "type complex"),
+    "dates": (np.zeros((9, 4), "M8[s]"), "type datetime64"),
+    "records": (np.zeros((9, 4), [("a", "f4")]), "type ["),
+    "another width": (ROWS[:, :2], "2 numbers per sample, in other files 4"),
+    "texts in lists": (pa.table({"id": [""] * 9, "penultimate": [["a"]] * 9}), "0 have lists of numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_FEATURES)
+def test_what_is_no_features_is_told(kind: str, tmp_path: Path) -> None:
+    values, said = NOT_FEATURES[kind]
+    task = features_of_shapes(tmp_path)
+    if isinstance(values, pa.Table):
+        pq.write_table(values, tmp_path / "mine/shapes/train.parquet")
+    else:
+        np.save(tmp_path / "mine/shapes/train.npy", values)  # type: ignore[arg-type]
+    (result,) = evalsuite.evaluate(f"features:{tmp_path / 'mine'}", task, "linear_probe", **places(tmp_path))
+    assert result.error.kind == "ModelError" and said in result.error.message
+
+
+def test_an_archive_of_arrays_is_told(tmp_path: Path) -> None:
+    task = features_of_shapes(tmp_path)
+    with (tmp_path / "mine/shapes/train.npy").open("wb") as file:
+        np.savez(file, penultimate=ROWS)
+    (result,) = evalsuite.evaluate(f"features:{tmp_path / 'mine'}", task, "linear_probe", **places(tmp_path))
+    assert result.error.kind == "ModelError" and "the arrays of train cannot be read" in result.error.message
+
+
+def test_numbers_of_any_byte_order_and_width_are_features(tmp_path: Path) -> None:
+    task = features_of_shapes(tmp_path)
+    found = []
+    for kind in ("<f4", ">f8", "<i8"):
+        np.save(tmp_path / "mine/shapes/train.npy", ROWS.astype(kind))
+        (result,) = evalsuite.evaluate(f"features:{tmp_path / 'mine'}", task, "linear_probe", **places(tmp_path))
+        found.append(result.metric.value)
+    assert len(set(found)) == 1
+
+
+def features_of_shapes(folder: Path) -> str:
+    """Write a task of nine images to train on and three to test, with features in `mine`; return the task."""
+    task = write_folder_task(folder, train=3, test=1, size=8)
+    (folder / "mine/shapes").mkdir(parents=True)
+    for pool, count in (("train", 3), ("test", 1)):
+        ids = [f"{key}/{number:03d}.png" for key in ("red", "green", "blue") for number in range(count)]
+        (folder / "mine/shapes" / f"{pool}.ids.txt").write_text("\n".join(ids))
+        np.save(folder / "mine/shapes" / f"{pool}.npy", ROWS[: len(ids)])
+    return str(task)
 
 
 def test_changed_files_are_noticed(stored: Path, tmp_path: Path) -> None:
