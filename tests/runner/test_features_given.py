@@ -203,6 +203,7 @@ def test_what_is_no_features_is_told(kind: str, tmp_path: Path) -> None:
     values, said = NOT_FEATURES[kind]
     task = features_of_shapes(tmp_path)
     if isinstance(values, pa.Table):
+        (tmp_path / "mine/shapes/train.npy").unlink()
         pq.write_table(values, tmp_path / "mine/shapes/train.parquet")
     else:
         np.save(tmp_path / "mine/shapes/train.npy", values)  # type: ignore[arg-type]
