@@ -23,6 +23,7 @@ from evalsuite.data.sources.copies import files_of, leave_only_intact, note_sums
 from evalsuite.data.sources.hub_splits import HubSplits
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.listing import matching
 from evalsuite.tasks.sources import HuggingFaceSpec
 
 _SHARD_COUNT = re.compile(r"-of-(\d+)")
@@ -133,7 +134,7 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
                 for pattern in (f"{name}-[0-9]*.{extension}", f"{name}.{extension}")
             ]
             for folder, pattern in [*patterns, (base / split, f"*.{extension}")]:
-                if files := sorted(path for path in folder.glob(pattern) if not path.name.startswith(".")):
+                if files := [path for path in matching(folder, pattern) if not path.name.startswith(".")]:
                     return files
         return []
 

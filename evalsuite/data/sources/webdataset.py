@@ -18,6 +18,7 @@ from evalsuite.data.download.unpacking import check_end
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.listing import matching
 from evalsuite.tasks.parts import leads_out
 from evalsuite.tasks.sources import WebDatasetSpec
 from evalsuite.text import counted
@@ -108,8 +109,8 @@ class WebDatasetSource(Source[WebDatasetSpec]):
     def _shards(self, pool: str) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        found = self.folder.glob(self.spec.pools[pool])
-        return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+        found = matching(self.folder, self.spec.pools[pool])
+        return [path for path in found if path.is_file() and not path.name.startswith(".")]
 
     def _label(self, content: bytes, place: str) -> RawLabel:
         """Return text, or of a vector of 0 and 1, a place per class, the places of the ones.
