@@ -18,6 +18,7 @@ from evalsuite.data.readers import raw_pool_from_files
 from evalsuite.errors import EvalsuiteError, NotFiniteError, UsageError
 from evalsuite.features.extraction import ensure_features
 from evalsuite.features.store import PoolFeatures
+from evalsuite.listing import walk
 from evalsuite.options import RunOptions
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.job import preparing
@@ -106,6 +107,7 @@ def encode(
                 reading(options, session),
                 max_unreadable=len(rows),
                 on_images=lambda done, total: reporter.progress(f"{session.slug} {task}", done, total, "images"),
+                tell=reporter.note,
             )
             break
         except NotFiniteError as error:
@@ -132,7 +134,7 @@ def _stored_as(task: str, pool: Pool) -> tuple[str, str, str]:
 def _in_folder(folder: Path) -> list[Path]:
     """Return the images below a folder, in the order of their names."""
     known, found = image_extensions(), []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             Path(place, name)

@@ -16,6 +16,7 @@ from evalsuite.features.catalog import read_origin
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, first_not_finite
 from evalsuite.features.samples import Unreadable, stamps_with
 from evalsuite.features.store import PoolFeatures
+from evalsuite.listing import matching
 from evalsuite.models.base import EMBEDDING, PENULTIMATE
 from evalsuite.models.feature_folders import POOL_FILE, FeatureFolder, Vectors, vectors
 from evalsuite.text import counted, shortened
@@ -76,7 +77,7 @@ def _stored(folder: FeatureFolder, task: str, pool: Pool) -> tuple[Vectors, dict
 
 def _pool_folder(root: Path, task: str, pool: Pool) -> Path:
     found = {}
-    for file in sorted(root.glob(f"*/{POOL_FILE}")):
+    for file in matching(root, f"*/{POOL_FILE}"):
         origin = read_origin(file.parent)
         if origin is not None and (origin.task, origin.pool) == (task, pool.name):
             found[origin.fingerprint] = file.parent

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from evalsuite.errors import ModelError
 from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.listing import matching
 from evalsuite.models.base import EMBEDDING, PENULTIMATE, Logits, ModelInfo
 from evalsuite.models.identity import fingerprint
 from evalsuite.models.names import ResolvedModel
@@ -78,7 +79,7 @@ class FeatureFolder:
             stated = Stated.model_validate(content)
         except ValidationError as error:
             raise ModelError(f"{path / MODEL_FILE}: {first_problem(error)}.") from error
-        models = sorted(file.parent.name for file in path.glob(f"*/{MODEL_FILE}"))
+        models = [file.parent.name for file in matching(path, f"*/{MODEL_FILE}")]
         if models:
             raise ModelError(f"{path} holds the features of {shortened(models, 5)}: name one of these folders.")
         found = cls(path, stated, None)
@@ -91,9 +92,9 @@ class FeatureFolder:
     def files(self, task: str | None = None) -> list[Path]:
         """Return the files with features, sorted; of one task or of all."""
         if self.of is not None:
-            folders = (file.parent for file in self.path.glob(f"{task or '*'}.*/{POOL_FILE}"))
-            return sorted(file for folder in folders for file in folder.rglob("*") if file.suffix in _STORED)
-        return sorted(file for file in self.path.glob(f"{task or '*'}/*") if file.suffix in SUFFIXES)
+            folders = (file.parent for file in matching(self.path, f"{task or '*'}.*/{POOL_FILE}"))
+            return sorted(file for folder in folders for file in matching(folder, "**/*") if file.suffix in _STORED)
+        return [file for file in matching(self.path, f"{task or '*'}/*") if file.suffix in SUFFIXES]
 
     def digest(self, cache_dir: Path | None, task: str | None = None) -> str:
         """Return a digest of the names and bytes of the files of one task, or of all."""
@@ -113,7 +114,7 @@ class FeatureFolder:
     @property
     def has_text(self) -> bool:
         """Whether prompts are embedded too."""
-        stored = self.of is not None and any((self.path / STORED_TEXTS).glob("*.safetensors"))
+        stored = self.of is not None and bool(matching(self.path / STORED_TEXTS, "*.safetensors"))
         return stored or (self._texts.is_file() and EMBEDDING in self.layers())
 
     def layers(self) -> dict[str, int]:
@@ -362,7 +363,7 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 def _precision(path: Path) -> Any:
     """Return the precision that a store's features were computed at, as the folders of its pools say."""
-    found = sorted({str(_json(file).get("precision", "fp32")) for file in path.glob(f"*/{POOL_FILE}")})
+    found = sorted({str(_json(file).get("precision", "fp32")) for file in matching(path, f"*/{POOL_FILE}")})
     if len(found) > 1:
         raise ModelError(f"{path}: has features of {' and '.join(found)}; one precision is needed.")
     return found[0] if found else "fp32"

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -198,7 +199,7 @@ class ResultStore:
     """
 
     def __init__(self, root: Path, tell: Callable[[str], None] | None = None) -> None:
-        self.root = Path(root).absolute()  # code of models may change the working directory
+        self.root = Path(root)
         self._tell = tell
         self._told: set[str] = set()
 
@@ -346,9 +347,19 @@ def _json_files(root: Path) -> Iterator[str]:
         for name in names:
             if name.endswith(".json") and not name.startswith(".") and not name.endswith(HEAD_ENDS):
                 path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
-                if os.path.isfile(path) or os.path.islink(path):  # noqa: PTH113, PTH114 - a pipe would be waited for
+                if _may_be_record(path):
                     yield path
     yield from unreadable
+
+
+def _may_be_record(path: str) -> bool:
+    """Tell whether a path is a file, or cannot be looked at, which its reader says; a pipe would be waited for."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as above
+    except FileNotFoundError:  # it is gone, or a link without target
+        return os.path.islink(path)  # noqa: PTH114
+    except OSError:
+        return True
 
 
 def _write_locked(main: Path, result: Result, samples: Any, log: str, head: tuple[bytes, bytes] | None) -> Path:

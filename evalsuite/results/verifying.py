@@ -53,7 +53,7 @@ def verify_tables() -> list[Checked]:
 def _read(what: str, read: Callable[[], tuple[object, ...]]) -> Checked:
     try:
         return Checked(what, len(read()))
-    except EvalsuiteError as error:
+    except (OSError, EvalsuiteError) as error:
         return Checked(what, 1, problems=(str(error),))
 
 

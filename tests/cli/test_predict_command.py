@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.processes import WarmCli
+from evalsuite.atomic import remove_folder
+from evalsuite.locks import Lock
+from tests.processes import WarmCli, Zygote
 
 STORES = ("-o", "out", "--cache-dir", "cache")
 
@@ -60,6 +63,24 @@ def test_a_result_without_its_head_is_computed_again_where_one_is_asked_for(
     assert "stored" not in cli(*common, "--save-head").stderr
     assert len(list((tmp_path / "out").rglob("*.head.*"))) == 2
     assert "stored" in cli(*common, "--save-head").stderr
+
+
+def test_who_waits_for_another_process_is_told_for_whom(
+    zygote: Zygote, shapes: Path, colours: str, tmp_path: Path
+) -> None:
+    command = ["predict", "-m", colours, str(shapes.parent / "test"), "--classes", "red,blue", "--cache-dir", "cache"]
+    env = zygote.environment(tmp_path)
+    assert zygote.run(command, env, tmp_path).returncode == 0
+    (features,) = (tmp_path / "cache" / "features").glob("*/images.*")
+    remove_folder(*features.glob("compacted-*"))
+    with Lock(features / "lock"):
+        waiting = zygote.start(command, env, tmp_path, code="import evalsuite.locks\n"
+            "evalsuite.locks.TELL_AFTER = 0\nfrom evalsuite.cli import main\nmain()")  # fmt: skip
+        while not (waiting.stderr.exists() and "Waiting" in waiting.stderr.read_text()):
+            assert Path(f"/proc/{waiting.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            os.sched_yield()
+    done = waiting.finish()
+    assert done.returncode == 0 and f"is held by process {os.getpid()}" in done.stderr, done.stderr
 
 
 def test_words_classify_without_a_probe(cli: WarmCli, shapes: Path, colours: str) -> None:

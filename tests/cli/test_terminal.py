@@ -137,6 +137,15 @@ def test_a_reader_that_goes_ends_it_in_silence(zygote: Zygote, tmp_path: Path, a
     assert started.stderr.read_text() == ""
 
 
+@pytest.mark.parametrize(("closed", "arguments", "code"), [("2>&-", "ls modles", 2), ("<&- >&- 2>&-", "ls groups", 0)])
+def test_closed_streams_are_no_error(tmp_path: Path, closed: str, arguments: str, code: int) -> None:
+    line = f"{sys.executable} -m evalsuite {arguments} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", line], env=cli_environment(tmp_path), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 # --- completion ---
 
 

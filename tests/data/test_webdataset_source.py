@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import tarfile
 
@@ -51,6 +52,19 @@ def test_ids_labels_and_random_access(root, make_task, encode):
         assert read(row).content == encode(seed, kind="WEBP")
     assert pool.sizes[3] == len(encode(11, kind="WEBP"))
     assert set(data.resolved["files"]["train"]) == {"train/0.tar", "train/1.tar"}
+
+
+def test_shards_in_a_folder_that_may_not_be_listed_are_not_left_out(root, make_task, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("wds/test"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataMissingError, match=r"cannot be looked at: .*Permission denied.*wds/test"):
+        open_task(make_task({**SOURCE, "pools": {"all": "**/*.tar"}}), DataPlace(root)).open_pool("all")
 
 
 def test_samples_of_one_name_in_two_folders_of_a_shard_are_two(tmp_path, make_task, encode):

@@ -23,6 +23,7 @@ from evalsuite.data.sources.copies import files_of, leave_only_intact, note_sums
 from evalsuite.data.sources.hub_splits import HubSplits
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.listing import matching
 from evalsuite.tasks.sources import HuggingFaceSpec
 
 _EXTENSIONS = ("parquet", "arrow")
@@ -132,7 +133,7 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
             path
             for extension in _EXTENSIONS
             for folder, stem in patterns
-            for path in folder.glob(f"{stem}.{extension}")
+            for path in matching(folder, f"{stem}.{extension}")
         )
         return sorted({path for path in found if not path.name.startswith(".")})
 

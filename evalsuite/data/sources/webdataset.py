@@ -19,6 +19,7 @@ from evalsuite.data.shards import check_copies, gaps, shortage
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.listing import matching
 from evalsuite.reading import read_text
 from evalsuite.tasks.parts import leads_out
 from evalsuite.tasks.sources import WebDatasetSpec
@@ -116,8 +117,8 @@ class WebDatasetSource(Source[WebDatasetSpec]):
     def _shards(self, pool: str) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        found = self.folder.glob(self.spec.pools[pool])
-        return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+        found = matching(self.folder, self.spec.pools[pool])
+        return [path for path in found if path.is_file() and not path.name.startswith(".")]
 
     def _names(self) -> tuple[str, ...]:
         """Return what the labels are called, where a file next to the shards says it."""
