@@ -314,7 +314,7 @@ def _frames(av: Any, content: bytes, container_format: str, start: int | None = 
 def image_extensions() -> frozenset[str]:
     """Return the endings of the names of images, such as .jfif, also of some kinds that are not decoded."""
     own = {extension for extension, name in Image.registered_extensions().items() if name in FORMATS}
-    return frozenset(own | {".heic", ".heif", ".jxl"})
+    return frozenset(own | {".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".dcm", ".dng", ".cr2", ".nef", ".arw"})
 
 
 def _known_formats() -> list[str]:

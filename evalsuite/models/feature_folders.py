@@ -154,6 +154,10 @@ class Vectors:
 def vectors(folder: Path, pool: str, root: Path) -> Vectors:
     """Read the features of a pool of a task; ModelError says what is wrong with the files."""
     table = folder / f"{pool}.parquet"
+    forms = [table, *(folder / f"{pool}.{end}" for end in ("npy", f"{PENULTIMATE}.npy"))]
+    for several in (forms, [folder / f"{pool}.ids.{end}" for end in ("txt", "npy")]):
+        if len(found := [path.name for path in several if path.is_file()]) > 1:
+            raise ModelError(f"{folder} has {pool} in several forms: keep one of {shortened(found)}.")
     return _of_parquet(table) if table.is_file() else _of_arrays(folder, pool, root)
 
 

@@ -198,7 +198,7 @@ class ResultStore:
     """
 
     def __init__(self, root: Path, tell: Callable[[str], None] | None = None) -> None:
-        self.root = Path(root).absolute()  # code of models may change the working directory
+        self.root = Path(root)
         self._tell = tell
         self._told: set[str] = set()
 

@@ -34,7 +34,7 @@ from evalsuite.records import ErrorRecord, Result
 from evalsuite.results.store import ResultStore, UnreadableRecordError, log_path, read_result
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.completeness import is_complete
-from evalsuite.runner.doubts import cut_prompts, images_on_both_sides, untested_classes
+from evalsuite.runner.doubts import cut_prompts, doubts_about
 from evalsuite.runner.fingerprints import changed_options, layer_of, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, first_head, measured_result, samples_table
@@ -194,17 +194,10 @@ class ModelTaskJob:
             digests.append(content_digest(stored, features))
         return _joined(digests)
 
-    def _doubts(self, protocol: EvaluationProtocol, outcome: Outcome) -> list[str]:
-        """Return what of the data contradicts itself, although there is a number."""
-        absent = [] if self.options.limit is not None else untested_classes(self.task.task, outcome)
-        if not protocol.needs_training:
-            return absent
-        return absent + images_on_both_sides(self.task.folds(training=True), self._digests)
-
     def _digests(self, split: Split) -> Iterator[str]:
-        """Yield the sha256 of the images of a split, of those that could be read."""
+        """Yield the sha256 of the images of a split, "" where nobody knows it."""
         features, ids = self.features(split.pool), self.task.pool(split.pool).ids
-        return (features.stamp(ids[row]).sha256 for row in split.rows if ids[row] in features)
+        return (features.stamp(ids[row]).sha256 if ids[row] in features else "" for row in split.rows)
 
     def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
@@ -284,7 +277,8 @@ class ModelTaskJob:
         with exact_products():  # for protocols, too: scores are as exact as the features
             outcome: Outcome = protocol.run(given)
         fit = time.perf_counter() - started - clock["text"]
-        outcome.warnings += [*cut, *self._doubts(protocol, outcome)]
+        limited = self.options.limit is not None
+        outcome.warnings += [*cut, *doubts_about(self.task, protocol, outcome, self._digests, limited=limited)]
         content = self._content(protocol)
         images = sum(report.seconds for report in reports.values())
         sizes = [features.layers()[chosen] for features in self._opened.values() if chosen in features.layers()]

@@ -27,7 +27,7 @@ from evalsuite.runner.fingerprints import changed_options, in_json, result_finge
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
-from evalsuite.text import printable
+from evalsuite.text import counted, printable, shortened
 
 TOP = 5
 
@@ -121,7 +121,15 @@ def _warnings(
 
 
 def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
-    return [warning for name in measured.passes for warning in session.pool(name).warnings]
+    found: list[str] = []
+    for name, report in measured.passes.items():
+        found += session.pool(name).warnings
+        if unread := [item.identifier for item in report.unreadable]:
+            found.append(
+                f"{counted(len(unread), 'image')} of the pool {name!r} cannot be read and "
+                f"{'is' if len(unread) == 1 else 'are'} left out, as `max_unreadable` allows: {shortened(unread, 3)}."
+            )
+    return found
 
 
 def _phases(passes: Iterable[PassReport], devices: int) -> PassPhases | None:

@@ -223,6 +223,30 @@ def test_images_outside_of_class_folders_are_passed_over_with_a_warning(root, ma
     assert "1 image directly in it" in warning
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (".2.png", "1 image hidden, passed over"),
+        ("2", "1 x without extension"),
+        ("2.png.part", "1 x .png.part"),
+        ("2.dcm", "1 x .dcm"),
+        ("._2.png", ""),
+        ("2.png.txt", ""),
+    ],
+)
+def test_images_that_are_passed_over_for_their_name_are_a_warning(root, make_task, name, said):
+    (root / "pets/train/cat/2.png").rename(root / "pets/train/cat" / name)
+    warnings = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").warnings
+    assert said in warnings[0] if said else warnings == ()
+
+
+def test_names_in_other_case_are_passed_over_with_a_warning(root, make_task):
+    (root / "pets/train/cat/2.png").rename(root / "pets/train/cat/X2.png")
+    (root / "pets/train/cat/10.png").rename(root / "pets/train/cat/x10.png")
+    pool = open_task(make_task({**SOURCE, "names": {"train": "x*"}}), DataPlace(root)).open_pool("train")
+    assert pool.ids == ("cat/x10.png",) and "1 image that `names` has in other case" in pool.warnings[0]
+
+
 def test_a_folder_that_may_not_be_read_is_named(root, make_task, monkeypatch):
     scan = os.scandir
 

@@ -244,3 +244,58 @@ def test_what_is_no_vector_of_0_and_1_is_refused(tmp_path, make_task, encode, ve
     task = make_task({**SOURCE, "pools": {"all": "*.tar"}, "label": "npy"}, multilabel=True, metric="map_11_point")
     with pytest.raises(DataError, match="a vector of 0 and 1 with a place for each of the 2 classes"):
         open_task(task, DataPlace(tmp_path)).open_pool("all")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["0-of-3", "1-of-3"], "2 of 3 files are in"),
+        (["0-of-2", "1-of-2", "0-of-3"], "files of several uploads"),
+        (["0-of-2-abc", "0-of-2-def"], "files of several uploads"),
+        (["0-of-2", "1-of-2", "new"], "files of several uploads"),
+        (["1-of-2", "2-of-2"], ""),
+    ],
+)
+def test_shards_that_say_how_many_they_are(root, make_task, encode, names, said):
+    for old in (root / "wds/test").iterdir():
+        old.unlink()
+    for number, name in enumerate(names):
+        write_tar(root / f"wds/test/{name}.tar", [(f"{number}.cls", b"0"), (f"{number}.webp", encode(50 + number))])
+    state = data_state(make_task(SOURCE), DataPlace(root))
+    assert (state.state == "ready") == (said == "") and said in state.missing
+
+
+def test_a_gap_in_the_numbers_of_shards_is_a_warning(root, make_task):
+    data = open_task(make_task(SOURCE), DataPlace(root))
+    assert data.open_pool("test").warnings == ()
+    (root / "wds/train/nshards.txt").unlink()
+    (root / "wds/train/1.tar").rename(root / "wds/train/3.tar")
+    (warning,) = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").warnings
+    assert "numbered from 0 to 3, 2 numbers are not there, such as 1" in warning
+    for old, new in (("0", "2007"), ("3", "2012")):  # which are years
+        (root / f"wds/train/{old}.tar").rename(root / f"wds/train/{new}.tar")
+    assert open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").warnings == ()
+
+
+def test_a_copy_of_a_shard_is_refused(root, make_task):
+    (root / "wds/train/nshards.txt").unlink()
+    (root / "wds/train/1 (1).tar").write_bytes((root / "wds/train/1.tar").read_bytes())
+    with pytest.raises(DataError, match=r"1\.tar is a copy of 1 \(1\)\.tar"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+
+
+def test_the_names_next_to_the_shards_are_held_against_the_order(root, make_task):
+    names = root / "wds/classnames.txt"
+    names.write_text("Dog\ncat\n")
+    assert open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").labels.tolist() == [1, 0, 1, 0]
+    names.write_text("cat\ndog\n")
+    with pytest.raises(DataError, match="the data call the label 0 'cat', `by_index` calls it 'dog'"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+
+
+def test_of_several_images_the_task_file_says_which(root, make_task, encode):
+    write_tar(root / "wds/train/0.tar", [("a.cls", b"0"), ("a.jpg", encode(1)), ("a.png", encode(2))])
+    with pytest.raises(DataError, match=r"the sample 'a' has several images \(png, jpg\)"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+    pool = open_task(make_task({**SOURCE, "image": ["jpg", "webp"]}), DataPlace(root)).open_pool("train")
+    assert pool.read(0).content == encode(1)

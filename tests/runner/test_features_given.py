@@ -150,6 +150,7 @@ def test_vectors_of_one_s_own(form: str, stored: Path, tmp_path: Path) -> None:
     assert results[0].status == "not_applicable"  # no texts
     assert results[1].metric.value == before(stored)["linear_probe"]
     assert results[1].model == "features/mine"
+    assert not [text for text in results[1].warnings if "byte for byte" in text]  # nobody knows their bytes
 
 
 @pytest.mark.usefixtures("no_images")
@@ -209,6 +210,14 @@ def test_what_does_not_fit_is_one_short_error(fault: str, said: str, stored: Pat
     assert len(result.error.message.splitlines()) <= 3
 
 
+@pytest.mark.parametrize("more", ["test.npy", "test.parquet", "test.ids.npy"])
+def test_features_in_two_forms_are_refused(more: str, stored: Path, tmp_path: Path) -> None:
+    folder = exported(stored, tmp_path / "mine", "npy")
+    (folder / "digits" / more).write_bytes((folder / "digits/test.penultimate.npy").read_bytes())
+    (result,) = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
+    assert "has test in several forms: keep one of" in result.error.message
+
+
 ROWS = np.arange(36, dtype=np.float32).reshape(9, 4)
 
 NOT_FEATURES: dict[str, tuple[object, str]] = {
@@ -226,6 +235,7 @@ def test_what_is_no_features_is_told(kind: str, tmp_path: Path) -> None:
     values, said = NOT_FEATURES[kind]
     task = features_of_shapes(tmp_path)
     if isinstance(values, pa.Table):
+        (tmp_path / "mine/shapes/train.npy").unlink()
         pq.write_table(values, tmp_path / "mine/shapes/train.parquet")
     else:
         np.save(tmp_path / "mine/shapes/train.npy", values)  # type: ignore[arg-type]
