@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import torch
 
 from evalsuite import config
@@ -19,6 +20,7 @@ from evalsuite.data.place import DataPlace
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.executors.devices import choose_precisions, parse_devices
 from evalsuite.executors.local import LocalExecutor
+from evalsuite.features.workers import check_guarded
 from evalsuite.hashing import read_every_byte
 from evalsuite.models.base import ImageModel, Preprocess
 from evalsuite.models.given import given_models, home_of, parameters_digest
@@ -104,9 +106,11 @@ def evaluate(
     where results and features are kept, and what is stored there already is not computed again.
     Raises UsageError for what is wrong before any work; what goes wrong later is in the results.
     """
-    drawn = random.getstate()  # rich draws from it while it is imported
-    listening = make_reporter(reporter)
-    try:
+    with ExitStack() as ending:
+        ending.enter_context(_random_states_kept())
+        listening = make_reporter(reporter)
+        if listening is not reporter:
+            ending.callback(listening.close)
         _check_choice("cache", cache, CacheMode)
         _check_choice("ranks", ranks, RanksMode)
         given = given_models(models, preprocess, tokenizer, name)
@@ -124,10 +128,20 @@ def evaluate(
             return found
 
         return Results(work() if group is None else group.once(_asked(given, specs, chosen), work))
+
+
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """Put the random states of the process back: making a network draws from them, and so does importing rich."""
+    drawn, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    try:
+        yield
     finally:
-        if listening is not reporter:
-            listening.close()
         random.setstate(drawn)
+        np.random.set_state(of_numpy)
+        torch.set_rng_state(of_torch)
+        torch.cuda.set_rng_state_all(of_gpus)
 
 
 @contextmanager
@@ -195,6 +209,7 @@ def prepare(
     reporter: Reporter,
 ) -> list[ModelTaskJob]:
     """Check everything that can be known before any work and return the jobs; UsageError says what is wrong."""
+    check_guarded()
     for kind, chosen in (("model", models), ("task", tasks), ("protocol", protocols)):
         if not chosen:
             raise UsageError(f"There is nothing to do: no {kind} is chosen.")
@@ -266,6 +281,7 @@ def open_model(
     model: str | ImageModel, options: RunOptions, place: DataPlace, say: Callable[[str], None]
 ) -> ModelSession:
     """Return a model on the devices of these options; UsageError for a wrong name or device. say: told what is done."""
+    check_guarded()
     check_writable(place.cache_dir, "--cache-dir")
     devices = parse_devices(options.device)
     executor = LocalExecutor(
@@ -341,7 +357,7 @@ def compare(
 
 def _folders(given: str | Path | Sequence[str | Path]) -> list[Path]:
     """Return one folder or several as a list; a comma in the name of a folder is a part of it."""
-    return [Path(folder).expanduser() for folder in ([given] if isinstance(given, str | Path) else given)]
+    return [config.expanded(folder) for folder in ([given] if isinstance(given, str | Path) else given)]
 
 
 def _numbers(

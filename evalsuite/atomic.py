@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -141,7 +142,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that becomes `path` when the block ends without an error."""
+    """Open a binary file that becomes `path` when the block ends without an error.
+
+    A link stays one: what it leads to is replaced. A pipe or a device (`/dev/stdout`) is written into.
+    """
+    if _is_stream(path):  # first: what /dev/stdout leads to has no name where it is a pipe
+        with path.open("wb") as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     with replacing(path) as temporary, temporary.open("xb") as file:
         yield file
 
@@ -224,6 +233,14 @@ def _temporary_for(path: Path, suffix: str = "") -> Iterator[Path]:
     except BaseException:
         discard(temporary)
         raise
+
+
+def _is_stream(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # not there, or whoever writes to it meets that, too
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @cache

@@ -13,7 +13,7 @@ from evalsuite.errors import UsageError
 def home() -> Path:
     """Return $EVALSUITE_HOME, else the platform's folder for user data."""
     if value := os.environ.get("EVALSUITE_HOME"):
-        return Path(value).expanduser()
+        return expanded(value)
     import platformdirs
 
     return _there(platformdirs.user_data_path)
@@ -33,12 +33,20 @@ def imported_dir() -> Path:
 def default_cache() -> Path:
     """Return where features go: $EVALSUITE_CACHE, else the platform's cache folder."""
     if value := os.environ.get("EVALSUITE_CACHE"):
-        return Path(value).expanduser()
+        return expanded(value)
     if os.environ.get("EVALSUITE_HOME"):
         return home() / "cache"
     import platformdirs
 
     return _there(platformdirs.user_cache_path)
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home folder for its ~; UsageError where nobody is called so, or has none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{path}: nobody here has that name and a home folder; write the whole path.") from None
 
 
 def _there(folder_of: Callable[[str], Path]) -> Path:
@@ -55,7 +63,7 @@ def _there(folder_of: Callable[[str], Path]) -> Path:
 def default_data_root() -> Path:
     """Return where datasets are looked for: $EVALSUITE_DATA, else the `data` folder of `home()`."""
     if value := os.environ.get("EVALSUITE_DATA"):
-        return Path(value).expanduser()
+        return expanded(value)
     return home() / "data"
 
 

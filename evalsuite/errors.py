@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
+import traceback
 
 
 class EvalsuiteError(Exception):
@@ -56,6 +58,18 @@ class MissingExtraError(JobError):
         )
 
 
+INTERRUPTIONS = (KeyboardInterrupt, GeneratorExit)
+"""What ends a run from outside. All else that somebody's code raises, sys.exit too, is a failure of that code."""
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says; of one that cannot even do that, nothing."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its own `__str__` fails
+        return ""
+
+
 FULL = {
     os.strerror(number): said
     for number, said in ((errno.ENOSPC, "The disk is full"), (errno.EDQUOT, "Your quota of the disk is used up"))
@@ -74,11 +88,11 @@ NO_MEMORY = (
 
 def fault_of_the_system(error: BaseException) -> str | None:
     """Return the message for a fault of the machine: a disk, rights, memory; None for any other error."""
-    text = str(error)
-    for said, words in FULL.items():
-        if said in text:
+    text = said(error)
+    for full, words in FULL.items():
+        if full in text:
             return f"{words} ({text}). Make room, or use another --cache-dir or --output."
-    if isinstance(error, MemoryError) or any(said in text for said in NO_MEMORY):
+    if isinstance(error, MemoryError) or any(known in text for known in NO_MEMORY):
         return (
             f"The memory does not suffice ({text or 'no more is given'}). Use a smaller --batch-size, fewer --workers, "
             "or a machine with more."
@@ -87,3 +101,33 @@ def fault_of_the_system(error: BaseException) -> str | None:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}. Type the same command again when that is fixed."
     return None
+
+
+def place_of(error: BaseException) -> str:
+    """Return where an error was raised, on the machine that it came from: function, file and line."""
+    if found := getattr(error, "raised_at", ""):
+        return str(found)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.name}, {last.filename}, line {last.lineno}"
+
+
+def sendable(error: BaseException, place: str) -> Exception:
+    """Return an error that another process can unpickle: this one, or its kind and text. Its traceback comes as a note.
+
+    place: the process that it is sent from, in words.
+    """
+    at = f"{place_of(error)} on {place}"
+    note = f"{place}:\n{''.join(traceback.format_exception(error))}"
+    in_words = RuntimeError(f"{type(error).__name__}: {error}")
+    try:
+        found = _marked(error if isinstance(error, Exception) else in_words, at, note)
+        pickle.loads(pickle.dumps(found))
+    except Exception:  # noqa: BLE001 - whatever somebody's error does
+        found = _marked(in_words, at, note)
+    return found
+
+
+def _marked(error: Exception, raised_at: str, note: str) -> Exception:
+    error.raised_at = raised_at  # type: ignore[attr-defined]
+    error.add_note(note)
+    return error

@@ -179,6 +179,7 @@ class DataRecord(Record):
     pools: dict[str, str] = Field(default_factory=dict, description="pool -> fingerprint")
     sizes: dict[str, int | list[int]] = Field(default_factory=dict, description="split -> samples used")
     content: str = Field(default="", description="digest of the bytes of every sample used, in order")
+    labels: str = Field(default="", description="digest of the labels of the test samples, in order")
     unreadable: dict[str, list[str]] = Field(default_factory=dict, description="pool -> ids left out")
     split_fidelity: Annotated[SplitFidelity | None, BeforeValidator(_or_none)] = None
     task_file: str = Field(default="", description="path of the task file; none: the task is shipped, or has no file")
@@ -186,8 +187,9 @@ class DataRecord(Record):
     @model_serializer(mode="wrap")
     def _without_what_is_empty(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
         found: dict[str, Any] = serialised(self)
-        if not self.task_file:
-            found.pop("task_file", None)
+        for name in ("labels", "task_file"):
+            if not getattr(self, name):
+                found.pop(name, None)
         return found
 
 
@@ -244,6 +246,12 @@ class Result(Record):
     samples: str | None = Field(default=None, description="name of the parquet file with per-sample predictions")
     samples_digest: str | None = Field(default=None, description="its sha256; none: from before there were any")
     error: ErrorRecord | None = None
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether a temperature was fitted on validation samples."""
+        calibration = self.details.get("calibration")
+        return isinstance(calibration, dict) and bool(calibration.get("validation"))
 
     @property
     def split_level(self) -> str | None:

@@ -17,16 +17,37 @@ from evalsuite import atomic
 KEY = "digest"
 """The last key of a sealed object."""
 
+NAME = "file"
+"""The key of what a file is called, without its suffix, in files that may be mistaken for each other."""
+
 BROKEN = f"its bytes are not those that were written: its `{KEY}` does not fit"
 
 _SEAL = re.compile(rb',\n  "digest": "([0-9a-f]{64})"\n\}\s*\Z')
 
 
-def write_sealed(path: Path, value: dict[str, Any]) -> None:
-    """Replace the content of `path` atomically by `value`, which has a key, as indented JSON with its digest."""
+def sealed(value: dict[str, Any]) -> bytes:
+    """Return an object, which has a key, as indented JSON with its digest."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    atomic.write_text(path, f'{text[:-2]},\n  "{KEY}": "{digest}"\n}}\n')
+    return f'{text[:-2]},\n  "{KEY}": "{digest}"\n}}\n'.encode()
+
+
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Replace the content of `path` atomically by `value`, which has a key, as indented JSON with its digest."""
+    atomic.write_bytes(path, sealed(value))
+
+
+def write_named(path: Path, value: dict[str, Any]) -> None:
+    """Do as `write_sealed` does, for a file whose name says what it is of: the content says so, too."""
+    write_sealed(path, {NAME: path.stem, **value})
+
+
+def read_named(path: Path) -> Any:
+    """Return the value of what `write_named` wrote; ValueError where it is damaged, or the file of another name."""
+    value = read_sealed(path)
+    if isinstance(value, dict) and value.pop(NAME, path.stem) != path.stem:
+        raise ValueError("it is another file's content")
+    return value
 
 
 def unseal(content: bytes) -> tuple[bytes, bool]:

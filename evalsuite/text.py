@@ -141,6 +141,19 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: _spelled(found[0]), text)
 
 
+def is_unicode(name: str) -> bool:
+    """Say whether a name is text: Linux takes any bytes for the name of a file, and few formats do.
+
+    >>> is_unicode("caf\u00e9"), is_unicode("caf\udce9")
+    (True, False)
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def on_one_line(text: str) -> str:
     """Return printable text without line breaks and tabs, which would end a row or a cell of a table.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,3 +47,12 @@ def write_folder_task(
         "split_fidelity: {level: convention, why: Made up for the tests.}\n"
     )
     return path
+
+
+def jpeg_of_scans(side: int, more: int) -> bytes:
+    """Return a grey progressive JPEG whose last scan is there again and again."""
+    buffer = io.BytesIO()
+    Image.new("L", (side, side), 128).save(buffer, "JPEG", progressive=True)
+    whole = buffer.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    return whole[:-2] + last * more + b"\xff\xd9"

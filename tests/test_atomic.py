@@ -123,3 +123,26 @@ def test_a_folder_is_gone_before_its_first_file_is(tmp_path: Path, monkeypatch: 
     (left,) = names(tmp_path)
     assert left.startswith(atomic.TEMPORARY_PREFIX) and names(tmp_path / left) == ["one"]
     atomic.remove_folder(tmp_path / "pool")  # it is not there: nothing to do
+
+
+def test_a_pipe_is_written_into_and_a_link_stays_one(tmp_path: Path) -> None:
+    """As root, `--to /dev/null` would else put a file in the place of the device."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        atomic.write_text(tmp_path / name, name)
+        assert os.read(reader, 100) == name.encode() and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+    (tmp_path / "other").symlink_to("file")
+    for content in ("new", "changed"):
+        atomic.write_text(tmp_path / "other", content)
+        assert (tmp_path / "file").read_text() == content and (tmp_path / "other").is_symlink()
+    assert names(tmp_path) == ["file", "link", "other", "pipe"]
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As root, `--to /dev/stdout` made a file of it, for all programs."""
+    (tmp_path / "nowhere").symlink_to("/dev/null")
+    atomic.write_text(tmp_path / "nowhere", "text")
+    assert (tmp_path / "nowhere").is_symlink() and [path.name for path in tmp_path.iterdir()] == ["nowhere"]

@@ -20,3 +20,13 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
         folder()
     monkeypatch.setenv("EVALSUITE_HOME", "/elsewhere")
     assert folder().is_relative_to("/elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("HOME", config.home), ("CACHE", config.default_cache), ("DATA", config.default_data_root)],
+)
+def test_a_home_folder_of_nobody_is_told(name: str, read: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"EVALSUITE_{name}", "~nobody-is-called-so/data")
+    with pytest.raises(UsageError, match="~nobody-is-called-so/data: nobody here"):
+        read()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,15 @@ from evalsuite.data.base import Pool
 from evalsuite.data.decoding import image_extensions
 from evalsuite.data.readers import raw_pool_from_files
 from evalsuite.errors import EvalsuiteError, NotFiniteError, UsageError
-from evalsuite.features.catalog import Origin, note_origin
-from evalsuite.features.encoding import EncodeRows, MapBatches
-from evalsuite.features.extraction import PassOptions, ensure_features
+from evalsuite.features.extraction import ensure_features
 from evalsuite.features.store import PoolFeatures
-from evalsuite.models.base import Preprocess
+from evalsuite.listing import walk
 from evalsuite.options import RunOptions
 from evalsuite.runner.base import Reporter
+from evalsuite.runner.job import preparing
 from evalsuite.runner.models import ModelSession
-from evalsuite.runner.passes import BATCH_SIZES
+from evalsuite.runner.passes import reading
+from evalsuite.text import is_unicode
 
 LOOSE = "images"
 """The task that features of a person's images are stored under; the pool says which folder."""
@@ -70,6 +70,8 @@ def open_images(paths: Sequence[Path]) -> Pool:
     folders = [path.resolve() for path in paths] if len(paths) == 1 and paths[0].is_dir() else []
     root = Path(os.path.commonpath(folders or [file.parent for file in whole]))
     ids = sorted(file.relative_to(root).as_posix() for file in whole)
+    if strange := [name for name in ids if not is_unicode(name)]:
+        raise UsageError(f"The name of the image {strange[0]!r} is no UTF-8. Rename the file.")
     raw = raw_pool_from_files(root, ids, [0] * len(ids))
     return Pool(
         name=LOOSE,
@@ -79,7 +81,7 @@ def open_images(paths: Sequence[Path]) -> Pool:
         sizes=raw.sizes,
         mtimes=raw.mtimes,
         groups=None,
-        fingerprint=hashlib.sha256(str(root).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(os.fsencode(root)).hexdigest(),
         states=raw.states,
     )
 
@@ -101,17 +103,11 @@ def encode(
                 pool,
                 rows,
                 features,
-                _prepare(session, task, pool, features),
-                PassOptions(
-                    options.batch_size or BATCH_SIZES[session.device.type],
-                    options.workers,
-                    session.device.type,
-                    options.verify,
-                    options.decoder,
-                    session.devices,
-                ),
+                preparing(session, task, features, _stored_as(task, pool)),
+                reading(options, session),
                 max_unreadable=len(rows),
                 on_images=lambda done, total: reporter.progress(f"{session.slug} {task}", done, total, "images"),
+                tell=reporter.note,
             )
             break
         except NotFiniteError as error:
@@ -126,17 +122,6 @@ def encode(
     return Encoded(pool, there, features, unreadable)
 
 
-def _prepare(
-    session: ModelSession, task: str, pool: Pool, features: PoolFeatures
-) -> Callable[[], tuple[Preprocess, MapBatches] | EncodeRows]:
-    def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
-        loaded, (owner, name, fingerprint) = session.loaded, _stored_as(task, pool)
-        note_origin(features.folder, Origin(session.slug, owner, name, session.precision, fingerprint))
-        return loaded.encode_rows(task) or (loaded.model.preprocess, loaded.encode_batches)
-
-    return prepare
-
-
 def _stored_as(task: str, pool: Pool) -> tuple[str, str, str]:
     """Return the task, the pool and the fingerprint that features are stored under: another task's, where it is."""
     return (
@@ -149,7 +134,7 @@ def _stored_as(task: str, pool: Pool) -> tuple[str, str, str]:
 def _in_folder(folder: Path) -> list[Path]:
     """Return the images below a folder, in the order of their names."""
     known, found = image_extensions(), []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             Path(place, name)

@@ -13,7 +13,7 @@ import click
 from evalsuite import __version__
 from evalsuite.cli.arguments import volume_options
 from evalsuite.cli.options import Group
-from evalsuite.cli.signals import code_of, end_on_signals
+from evalsuite.cli.signals import code_of, end_on_signals, leave_signals
 from evalsuite.cli.terminal import comes_from_output, complain, leave_output, prepare_output, say
 from evalsuite.errors import EvalsuiteError, UsageError, fault_of_the_system
 from evalsuite.text import brief
@@ -73,6 +73,7 @@ def main() -> None:
         code = _run()
     except BrokenPipeError:
         code = 0  # the reader (head, less) has gone: nothing more to say, and nothing went wrong
+    leave_signals()
     if fault := leave_output():
         complain(EvalsuiteError(f"The output cannot be written: {fault}. What was computed is stored."))
         code = EXIT_FAILED

@@ -13,6 +13,7 @@ from evalsuite.cli.options import Command, Group, cache_dir_option, include_path
 from evalsuite.cli.terminal import say
 from evalsuite.columns import Column, as_table, room
 from evalsuite.config import default_cache, default_output
+from evalsuite.errors import UsageError
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ def list_(models: tuple[str, ...], tasks: tuple[str, ...], cache_dir: Path | Non
 @cache_dir_option
 def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> int:
     """Remove stored features; results stay. They are computed again when they are needed."""
-    from evalsuite.errors import UsageError
     from evalsuite.features.catalog import remove, sweep
 
     if not (models or tasks or everything):
@@ -77,8 +77,9 @@ def rm(models: tuple[str, ...], tasks: tuple[str, ...], everything: bool, yes: b
         sweep(cache_dir or default_cache())
         say("Nothing matches.")
         return 0
-    if not yes:
-        click.confirm(f"Remove {_sum(chosen)}?", abort=True)
+    if not (yes or _agreed(f"Remove {_sum(chosen)}?")):
+        say("Nothing was removed.")
+        return 1
     failed = 0
     for entry in chosen:
         try:
@@ -141,6 +142,16 @@ def verify(models: tuple[str, ...], tasks: tuple[str, ...], outputs: tuple[Path,
     if left := leftovers(place.cache_dir):
         say(f"{counted(len(left), 'leftover')} of stopped runs, which nothing reads; the next run removes them.")
     return 1 if wrong else 0
+
+
+def _agreed(question: str) -> bool:
+    """Ask; UsageError where nobody can answer."""
+    try:
+        return click.confirm(question)
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError):
+            raise UsageError("Nobody is there to be asked: --yes removes without a question.") from None
+        raise
 
 
 def _pool(entry: Entry, place: DataPlace, index: TaskIndex) -> tuple[Pool | None, str]:

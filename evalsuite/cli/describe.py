@@ -13,7 +13,7 @@ from evalsuite.cli.known_tasks import task_index
 from evalsuite.cli.options import Command, TaskName, include_path_option, place_options, split_commas
 from evalsuite.cli.terminal import say
 from evalsuite.columns import facts, room
-from evalsuite.text import counted
+from evalsuite.text import counted, printable
 
 INDEX = "README.md"
 
@@ -48,8 +48,8 @@ def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> N
     from evalsuite.atomic import check_writable, write_text
     from evalsuite.data.opening import data_state
     from evalsuite.data.place import DataPlace
-    from evalsuite.data.task_page import index_page, task_page
     from evalsuite.options import build
+    from evalsuite.report.task_page import index_page, task_page
 
     index, place = task_index(options["include_paths"]), build(DataPlace, options)
     names, models = _apart(split_commas(choices), index)
@@ -65,7 +65,7 @@ def describe(choices: tuple[str, ...], output: Path | None, **options: Any) -> N
         return
     for task in tasks:
         state = data_state(task, place)
-        here = f"## On this machine\n\n{state.state}{f': {state.missing}' if state.missing else ''}"
+        here = printable(f"## On this machine\n\n{state.state}{f': {state.missing}' if state.missing else ''}")
         say_markdown(f"{task_page(task)}\n{here}\n\n")
 
 

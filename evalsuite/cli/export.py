@@ -153,8 +153,12 @@ def _tasks_of(numbers: Sequence[Number]) -> list[TaskSpec]:
 
 def _numbers(shown: Shown, models: list[str] | None = None) -> list[Number]:
     """Return the numbers that the options select; models: in place of the option."""
+    from evalsuite.report.editions import edition_notes
     from evalsuite.report.export import exported
     from evalsuite.results.library import Library
 
     table, _ = shown.read(Library())
-    return exported(table, **{**shown.filters, **({"models": models} if models else {})})
+    numbers = exported(table, **{**shown.filters, **({"models": models} if models else {})})
+    for note in edition_notes(number for number in numbers if number.is_main):
+        say(f"warning: {note}", err=True)
+    return numbers

@@ -47,13 +47,16 @@ def merge(folders: tuple[Path, ...], to: Path, dry_run: bool) -> int:
 
     results, features = plan_results(sources, to), plan_features(sources, to)
     _refuse([*results.contradictions, *features.contradictions])
-    for text in results.unreadable:
+    left_out = [*results.unreadable, *features.unreadable]
+    for text in left_out:
         say(f"left out: {text}", err=True)
     rows = sum(pool.rows for pool in features.pools)
     amount = f"{counted(len(results.copies), 'record')} and {counted(rows, 'row')} of features"
     if dry_run:
         for source, target in results.copies.items():
             say(f"{source} -> {target}")
+        for path in results.outdated:
+            say(f"{path} is removed: its job has a value")
         for pool in features.pools:
             say(f"{counted(pool.rows, 'row')} -> {pool.target}")
         say(f"{amount} to merge into {to}. Nothing was done (--dry-run).")
@@ -61,7 +64,7 @@ def merge(folders: tuple[Path, ...], to: Path, dry_run: bool) -> int:
         check_writable(to, "--to")
         _carry_out(results, features, rows)
         say(f"{amount} merged into {to}.")
-    return 1 if results.unreadable else 0
+    return 1 if left_out else 0
 
 
 def _refuse(contradictions: Sequence[str]) -> None:
@@ -75,9 +78,11 @@ def _refuse(contradictions: Sequence[str]) -> None:
 
 
 def _carry_out(results: ResultPlan, features: FeaturePlan, rows: int) -> None:
+    from evalsuite import atomic
     from evalsuite.cli.progress import make_reporter
-    from evalsuite.features.merging import copy_file, merge_pool
+    from evalsuite.features.merging import merge_pool
     from evalsuite.results.merging import copy_record
+    from evalsuite.results.store import remove_record
 
     done = 0
     with make_reporter() as reporter:
@@ -88,9 +93,11 @@ def _carry_out(results: ResultPlan, features: FeaturePlan, rows: int) -> None:
             reporter.progress("features", done, rows, "rows")
 
         # Features first: a record without them is computed again where one of its images has changed.
-        for source, target in features.files.items():
-            copy_file(source, target)
+        for target, source in features.files.items():
+            atomic.write_bytes(target, source.read_bytes())
         for pool in features.pools:
             merge_pool(pool, reporter.note, on_rows)
         for source, target in results.copies.items():
             copy_record(source, target, reporter.note)
+        for path in results.outdated:
+            remove_record(path)

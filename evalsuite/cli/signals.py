@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
@@ -38,10 +39,19 @@ def end_on_signals() -> None:
         # Not by way of sys.stderr, which may be in the middle of a write.
         os.write(2, b"\nWhat is done is being stored. Once more ends this at once.\n")
 
+    _let_signals_call(handle)
+
+
+def leave_signals() -> None:
+    """Let a signal end this process at once: nothing is left to store, and nobody to catch a SignalError."""
+    _let_signals_call(signal.SIG_DFL)
+
+
+def _let_signals_call(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for name in ENDING:
         number = getattr(signal, name, None)  # Windows has two of them
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handle)
+            signal.signal(number, handler)
 
 
 def code_of(error: BaseException) -> int:

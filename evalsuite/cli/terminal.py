@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -84,7 +85,14 @@ def log_more() -> None:
 
 
 def prepare_output() -> None:
-    """Let streams take any name of a file, warnings be as harmless as `say`, and libraries draw no bars into a log."""
+    """Let streams take any name of a file, warnings be as harmless as `say`, and libraries draw no bars into a log.
+
+    A size of the terminal that is no number is forgotten: rich would fail on it.
+    """
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch("[0-9]{1,6}", os.environ.get(name, "0")):
+            del os.environ[name]
+    _replace_closed()
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -93,3 +101,14 @@ def prepare_output() -> None:
             stream.reconfigure(errors="backslashreplace")
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Printable())
+
+
+def _replace_closed() -> None:
+    """Let closed streams (`2>&-`) lead nowhere: a file of a store would get their number, and what is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))

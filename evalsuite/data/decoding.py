@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import threading
 import zlib
@@ -46,6 +47,15 @@ ONE_FRAME_CODECS = frozenset({"h264", "mjpeg", "mpeg4"})
 
 SMALLEST_FRAME = 20
 """Bytes of a packet; less may be MPEG-4's mark that nothing is shown, which XviD writes in 7 bytes."""
+
+MOST_SCANS = 100
+"""Scans of a JPEG. Encoders write ten or so; each goes over all pixels, and a thousand fit into 300 kB."""
+
+SCANS_COUNTED_FROM = 10**12
+"""Bytes of a file times its pixels. Below, no number of scans takes ten seconds, and none are counted."""
+
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd8\xff]", re.DOTALL)
+"""The start of a part of a JPEG, which has its length behind it: not a byte of pixels, nor a place to restart."""
 
 _PILLOWS_BOUND = threading.Lock()
 """Held while Pillow's own bound, which is that of the whole process, is another one."""
@@ -108,7 +118,8 @@ def decode_image(content: bytes, sample: str, file: str = "", bounds: Bounds = B
 def check_bounds(content: bytes, sample: str, file: str, bounds: Bounds) -> None:
     """Raise DataError where the head of an image file tells of more than the bounds allow; no pixel is decoded."""
     try:
-        problem = bounds.problem(_opened(content, bounds).size)
+        image = _opened(content, bounds)
+        problem = bounds.problem(image.size) or _too_many_scans(content, image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         problem = str(error)
     except _DECODE_ERRORS:
@@ -141,8 +152,21 @@ def _decoded(content: bytes, bounds: Bounds) -> Image.Image:
     image = _opened(content, bounds)
     if problem := bounds.problem(image.size):
         raise _OutOfBoundsError(problem)
+    if problem := _too_many_scans(content, image):
+        raise ValueError(f"it {problem}")
     image.load()
     return image
+
+
+def _too_many_scans(content: bytes, image: Image.Image) -> str:
+    """Say what is wrong with a JPEG that goes over its pixels again and again; "" for any other image."""
+    if image.format not in ("JPEG", "MPO") or len(content) * image.width * image.height < SCANS_COUNTED_FROM:
+        return ""
+    place, scans = 0, 0
+    while scans <= MOST_SCANS and (found := _MARKER.search(content, place)) and found[0] != b"\xff\xd9":
+        scans += found[0] == b"\xff\xda"
+        place = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
+    return f"has more than {MOST_SCANS} scans, as files do that are made to take hours" if scans > MOST_SCANS else ""
 
 
 def _opened(content: bytes, bounds: Bounds) -> Image.Image:
@@ -207,7 +231,7 @@ def decode_middle_frame(content: bytes, sample: str, file: str = "", bounds: Bou
 
 @dataclass(frozen=True)
 class _Track:
-    """What a video's packets tell without being decoded. size: (width, height) in pixels.
+    """What a video's packets tell without being decoded, empty ones included. size: (width, height) in pixels.
 
     times: when each packet is shown, in units of the track; empty where packets may hold another number of frames
     than one. keys: of these, the packets from which decoding can start. stated: frames in the header; 0: it tells none.
@@ -224,10 +248,10 @@ def _survey(av: Any, content: bytes, container_format: str) -> _Track:
     """Read the packets of a video.
 
     Matroska tells the time when the last of its streams ends instead of a number of frames: there are as many at the
-    rate of those found.
+    rate of those found. AVI counts frames in which nothing has changed; their packets are empty, and passed over.
     """
     shown: list[tuple[int | None, bool, int]] = []
-    end = 0.0
+    end, passed = 0.0, 0
     with av.open(io.BytesIO(content), format=container_format) as container:
         stream = container.streams.video[0]
         for packet in container.demux():
@@ -236,6 +260,8 @@ def _survey(av: Any, content: bytes, container_format: str) -> _Track:
             if packet.size and packet.stream.index == stream.index:
                 whole = not (packet.is_discard or packet.is_corrupt)
                 shown.append((packet.pts if whole else None, packet.is_keyframe, packet.size))
+                if container_format == "avi" and packet.dts is not None:
+                    passed = packet.dts + 1
         stated = stream.frames
         if not stated and container.duration and end:
             stated = round(len(shown) * container.duration / av.time_base / end)
@@ -243,7 +269,7 @@ def _survey(av: Any, content: bytes, container_format: str) -> _Track:
         plain = stream.codec_context.name in ONE_FRAME_CODECS and len(times) == len(shown)
         keys = [time for time, is_key, _ in shown if is_key and time is not None]
         size = (max(stream.width, 1), max(stream.height, 1))
-        return _Track(len(shown), stated, sorted(times) if plain else [], keys, size)
+        return _Track(max(len(shown), passed), stated, sorted(times) if plain else [], keys, size)
 
 
 def _middle_by_time(av: Any, content: bytes, container_format: str, track: _Track) -> Any:
@@ -288,7 +314,7 @@ def _frames(av: Any, content: bytes, container_format: str, start: int | None = 
 def image_extensions() -> frozenset[str]:
     """Return the endings of the names of images, such as .jfif, also of some kinds that are not decoded."""
     own = {extension for extension, name in Image.registered_extensions().items() if name in FORMATS}
-    return frozenset(own | {".heic", ".heif", ".jxl"})
+    return frozenset(own | {".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".dcm", ".dng", ".cr2", ".nef", ".arw"})
 
 
 def _known_formats() -> list[str]:

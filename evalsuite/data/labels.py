@@ -50,7 +50,7 @@ def map_labels(
     if task.multilabel or any_is_right:
         matrix = np.zeros((len(raw), len(task.class_keys)), np.int8)
         labelled = [label if isinstance(label, MultiLabel) else MultiLabel((str(label),)) for label in raw]
-        for row, several in enumerate(_without_vectors(labelled, classes)):
+        for row, several in enumerate(_without_vectors(labelled, classes, ids)):
             for names, value in ((several.ignored, IGNORED), (several.present, 1)):
                 for name in names:
                     matrix[row, classes.find(name, ids[row])] = value
@@ -90,49 +90,63 @@ def with_class(task: TaskSpec, source: str, labels: LabelMap, raw: RawPool) -> R
 
 
 def check_names(task: TaskSpec, source: str, labels: LabelMap, names: Sequence[str]) -> None:
-    """Hold the order of `by_index` against what the data call their labels; names that are nobody's say nothing.
+    """Hold `by_index`, or numbers in `by_code`, against what the data call their labels; names of nobody say nothing.
 
     Raises DataError where a label is called like another class than the map says.
     """
-    if not isinstance(labels, ByIndex):
+    if isinstance(labels, ByIndex):
+        rule, order = "by_index", task.class_keys if labels.by_index == "classes" else labels.by_index
+        mapped = {str(number): key for number, key in enumerate(order)}
+    elif isinstance(labels, ByCode) and not wants_names(labels, names):
+        rule, mapped = "by_code", labels.by_code
+    else:
         return
-    order = task.class_keys if labels.by_index == "classes" else labels.by_index
     called: dict[str, set[str]] = {}
     for item in task.class_list:
         for name in (item.key, *item.names):
             called.setdefault(plain_form(name), set()).add(item.key)
-    wrong = [
-        (number, name, key)
-        for number, (name, key) in enumerate(zip(names, order, strict=False))
-        if key not in called.get(plain_form(name), {key})
-    ]
+    known = [(number, name, mapped[str(number)]) for number, name in enumerate(names) if str(number) in mapped]
+    wrong = [(number, name, key) for number, name, key in known if key not in called.get(plain_form(name), {key})]
     if wrong:
         number, name, key = wrong[0]
         raise DataError(
-            f"Task {task.name!r}, source {source}: the data call the label {number} {name!r}, `by_index` calls it "
-            f"{key!r} ({counted(len(wrong), 'label')} of {len(order)} differ so). The order is not that of the data: "
+            f"Task {task.name!r}, source {source}: the data call the label {number} {name!r}, `{rule}` calls it "
+            f"{key!r} ({counted(len(wrong), 'label')} of {len(mapped)} differ so). The order is not that of the data: "
             "correct it, or use `labels: by_name`."
         )
 
 
-def _without_vectors(labels: Sequence[MultiLabel], classes: _ClassMap) -> Sequence[MultiLabel]:
+def _without_vectors(labels: Sequence[MultiLabel], classes: _ClassMap, ids: Sequence[str]) -> Sequence[MultiLabel]:
     """Return the labels; of samples that all have a vector of 0 and 1, a place per class, the numbers of the ones.
 
-    DataError where such a vector has another length, or may be read in two ways.
+    DataError where such a vector has another length, may be read in two ways, or has other values.
     """
-    lengths = {len(label.present) for label in labels}
-    if len(lengths) != 1 or any(label.ignored or not set(label.present) <= {"0", "1"} for label in labels):
+    values = {part for label in labels for part in label.present}
+    numbers = {part: str(int(match[1])) for part in values if (match := _WHOLE.fullmatch(part))}
+    if any(label.ignored for label in labels) or len(numbers) < len(values):
         return labels
-    (length,), count = lengths, len(set(classes.index.values()))
-    if not (length > 2 or length == count == 2):
-        return labels
-    if classes.rule != "by_index" or length != count or count == 2:
-        raise DataError(
-            f"{classes.place}: each sample has {length} labels, all of them 0 or 1. If they are vectors, each needs a "
-            f"place for each of the {counted(count, 'class')}, more than two, and `labels: {{by_index: [...]}}`, the "
-            "classes in their order; else give the numbers of the classes that are there."
-        )
-    return [MultiLabel(tuple(str(k) for k, part in enumerate(label.present) if part == "1")) for label in labels]
+    lengths, count = {len(label.present) for label in labels}, len(set(classes.index.values()))
+    length, one_length = max(lengths, default=0), len(lengths - {0}) == 1
+    if len(lengths) == 1 and {*numbers.values()} <= {"0", "1"} and (length > 2 or length == count == 2):
+        if classes.rule != "by_index" or length != count or count == 2:
+            raise DataError(
+                f"{classes.place}: each sample has {length} labels, all of them 0 or 1. If they are vectors, each "
+                f"needs a place for each of the {counted(count, 'class')}, more than two, and "
+                "`labels: {by_index: [...]}`, the classes in their order; else give the numbers of the classes that "
+                "are there."
+            )
+        ones = {part for part, number in numbers.items() if number == "1"}
+        return [MultiLabel(tuple(str(k) for k, part in enumerate(label.present) if part in ones)) for label in labels]
+    # Classes that are there are not named twice: these numbers are places of a vector that nobody can read.
+    if count > 2 and one_length and (length == count or len({*numbers.values()}) <= 2):
+        twice = next((row for row, label in enumerate(labels) if len({*label.present}) < len(label.present)), None)
+        if twice is not None:
+            raise DataError(
+                f"{classes.place}: the sample {ids[twice]!r} has a label twice: "
+                f"{shortened(labels[twice].present, 5)}. Numbers of classes are not named twice, and a vector has a 0 "
+                f"or a 1 for each of the {counted(count, 'class')}, in every sample."
+            )
+    return labels
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from evalsuite.tasks.loading import load_other_task
 from evalsuite.tasks.sources import SourceSpec
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import SampledSplits
+from evalsuite.text import is_unicode
 
 _LOG = logging.getLogger(__name__)
 _LOOK = "Look at the rights of that file or folder, at its disk, and at the encoding of a text, which must be UTF-8."
@@ -191,11 +192,8 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool, rule
     if len(set(raw.ids)) != count:
         twice = Counter(raw.ids).most_common(1)[0][0]
         raise DataError(f"{place}: the sample {twice!r} is there more than once.")
-    try:
-        "".join(raw.ids).encode()
-    except UnicodeEncodeError:
-        strange = next(sample for sample in raw.ids if not _is_unicode(sample))
-        raise DataError(f"{place}: the name of the sample {strange!r} is no UTF-8. Rename the file.") from None
+    if strange := [] if is_unicode("".join(raw.ids)) else [name for name in raw.ids if not is_unicode(name)]:
+        raise DataError(f"{place}: the name of the sample {strange[0]!r} is no UTF-8. Rename the file.")
     check_names(task, source.title, rule, raw.names)
     raw = replace(raw, read=bounded(raw.read, Bounds(task.max_pixels, task.max_aspect)))
     if source.spec.others == "left_out":
@@ -221,11 +219,3 @@ def _finished(task: TaskSpec, source: Source[Any], name: str, raw: RawPool, rule
 
 def _as_text(options: Mapping[str, Any]) -> str:
     return json.dumps(options, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

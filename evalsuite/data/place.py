@@ -14,7 +14,7 @@ from evalsuite.progress import Progress
 class DataPlace:
     """Where datasets are looked for and what is allowed; `progress` is told how downloads go on.
 
-    HF_HUB_OFFLINE counts as `offline`.
+    HF_HUB_OFFLINE counts as `offline`. Paths become absolute: code of models may change the working directory.
     """
 
     data_root: Path = option(
@@ -32,6 +32,6 @@ class DataPlace:
     progress: Progress = field(default_factory=Progress, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data_root", self.data_root.expanduser())
-        object.__setattr__(self, "cache_dir", self.cache_dir.expanduser())
+        object.__setattr__(self, "data_root", config.expanded(self.data_root).absolute())
+        object.__setattr__(self, "cache_dir", config.expanded(self.cache_dir).absolute())
         object.__setattr__(self, "offline", config.is_offline(self.offline))

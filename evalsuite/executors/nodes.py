@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
+from typing import ParamSpec, TypeVar
 
 import torch
 
 from evalsuite.code_files import Portable
 from evalsuite.data.base import Pool, PoolAddress
 from evalsuite.data.opening import open_at
-from evalsuite.errors import DataError, DataMissingError, JobError, ModelError
+from evalsuite.errors import DataError, DataMissingError, JobError, ModelError, sendable
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.features.batches import Batch, read_batches, worker_count
 from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, MapBatches, Precision
@@ -25,6 +27,9 @@ from evalsuite.features.freshness import samples_digest
 from evalsuite.features.lanes import pinned
 from evalsuite.features.samples import Unreadable
 from evalsuite.models.base import ImageModel, Preprocess, move
+
+P = ParamSpec("P")
+Content = TypeVar("Content")
 
 PACKAGES = ("evalsuite", "torch", "torchvision", "pillow", "av", "open_clip_torch", "timm", "transformers")
 """Packages whose version can change a feature: every node must have those of the driver."""
@@ -74,6 +79,10 @@ class _Loaded:
     map_batches: MapBatches
 
 
+class NotLoadedError(Exception):
+    """The process was started again since the model was loaded, and the driver has not heard of that yet."""
+
+
 class NodeEncoder:
     """Encodes rows with the model that it was given last. Two calls at a time: one decodes while the other encodes.
 
@@ -105,10 +114,13 @@ class NodeEncoder:
                 self._model = _Loaded(key, model.preprocess, executor.mapping(model, precision))
 
     def encode(self, key: str, work: Work) -> Encoded:
-        """Decode and encode rows. Raises what that raises, and DataError for a pool that is not the driver's."""
+        """Decode and encode rows. Raises what that raises, and DataError for a pool that is not the driver's.
+
+        NotLoadedError where the model of this key is not here.
+        """
         model, options = self._model, self._options
         if model is None or model.key != key:
-            raise RuntimeError("A node was asked to encode with a model that it does not have.")
+            raise NotLoadedError(f"The process {os.getpid()} on {socket.gethostname()} was lost and started again.")
         unreadable: list[Unreadable] = []
         workers = worker_count(options.workers, work.total, options.device)
         with ExitStack() as stack:
@@ -136,6 +148,31 @@ class NodeEncoder:
             return self._pool[1]
 
 
+class NodeActor:
+    """What Ray keeps on a node: a `NodeEncoder` whose errors are answers.
+
+    Ray cannot send every error, and prints those of work that nobody waits for any more.
+    """
+
+    def __init__(self, options: PassOptions, processors: int, compile: bool) -> None:
+        self._encoder = NodeEncoder(options, processors, compile)
+
+    def load(self, key: str, content: bytes, precision: Precision, needed: Mapping[str, str]) -> Exception | None:
+        """Do what `NodeEncoder.load` does."""
+        return _answer(self._encoder.load, key, content, precision, needed)
+
+    def encode(self, key: str, work: Work) -> Encoded | Exception:
+        """Do what `NodeEncoder.encode` does."""
+        return _answer(self._encoder.encode, key, work)
+
+
+def _answer(method: Callable[P, Content], *arguments: P.args, **named: P.kwargs) -> Content | Exception:
+    try:
+        return method(*arguments, **named)
+    except BaseException as error:  # noqa: BLE001 - the driver raises it
+        return sendable(error, f"the node {socket.gethostname()}")
+
+
 def versions() -> dict[str, str]:
     """Return the versions of those `PACKAGES` that are installed."""
     found = {}
@@ -160,7 +197,7 @@ def _check_versions(needed: Mapping[str, str]) -> None:
 def _unpickled(content: bytes) -> ImageModel:
     try:
         portable: Portable[ImageModel] = pickle.loads(content)
-    except Exception as error:  # unpickling runs code of the model, which raises what it likes
+    except (Exception, SystemExit) as error:  # unpickling runs code of the model, which raises what it likes
         raise ModelError(
             f"The model cannot be loaded on the node {socket.gethostname()} ({type(error).__name__}: {error}). "
             "Every node needs the packages and Python files that it is made of."

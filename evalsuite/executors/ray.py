@@ -27,7 +27,7 @@ from evalsuite.code_files import Portable
 from evalsuite.data.base import Pool
 from evalsuite.errors import JobError, ModelError, UsageError
 from evalsuite.executors.devices import choose_precisions, parse_devices
-from evalsuite.executors.nodes import Encoded, NodeEncoder, PoolMark, Work, versions
+from evalsuite.executors.nodes import Encoded, NodeActor, NotLoadedError, PoolMark, Work, versions
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, MapBatches, Precision
 from evalsuite.features.extraction import PassOptions
 from evalsuite.features.samples import Unreadable
@@ -37,8 +37,8 @@ from evalsuite.runner.passes import BATCH_SIZES
 
 _LOG = logging.getLogger(__name__)
 
-Waiting = dict[Any, tuple[Any, int | None]]
-"""What was asked for -> the actor, and the number of the piece of work; None where it loads the model."""
+Waiting = dict[Any, tuple[int, int | None]]
+"""What was asked for -> the numbers of the actor and of the piece of work; None where it loads the model."""
 
 ADDRESS = "RAY_ADDRESS"
 SET_BY_RAY = ("RAY_", "PYTHONBREAKPOINT")
@@ -89,7 +89,9 @@ class RayExecutor:
         self._lost = (errors.RayActorError, errors.NodeDiedError, errors.ObjectLostError, errors.OutOfMemoryError)
         self._note, self._told = note, set[str]()
         self._sent: _Sent | None = None
+        self._compile = options.compile
         self._actors: list[Any] = []
+        self._worn, self._left_out = set[int](), set[int]()
         self._connection = _connect(self._ray)
         try:
             places = places_on(self._ray.nodes(), options.device)
@@ -99,7 +101,8 @@ class RayExecutor:
             self._reading = PassOptions(
                 options.batch_size or BATCH_SIZES[kind], options.workers, kind, decoder=options.decoder
             )
-            self._actors = [self._start(place, options.compile) for place in places]
+            self._places = places
+            self._actors = [self._start(place) for place in places]
         except BaseException:
             self.close()
             raise
@@ -141,6 +144,7 @@ class RayExecutor:
         ModelError for a model that cannot be sent, and JobError where too much of the cluster is lost.
         """
         mark = PoolMark.of(pool)
+        self._renew()
         step = self._reading.batch_size * self._batches_of_a_piece(len(rows))
         work = [Work(mark, list(rows[start : start + step]), len(rows)) for start in range(0, len(rows), step)]
         unreadable: dict[int, list[Unreadable]] = {}
@@ -164,35 +168,47 @@ class RayExecutor:
         soon as Ray finds a place to start it again; its work goes to the others.
         """
         todo, begun, left = deque(range(len(work))), Counter[int](), len(work)
-        idle: list[Any] = []
-        waiting: Waiting = {self._load(actor, sent): (actor, None) for actor in self._actors * AHEAD}
+        idle: list[int] = []
+        waiting: Waiting = {self._load(actor, sent): (actor, None) for actor in [*range(len(self._actors))] * AHEAD}
         while left:
             while todo and idle:
                 actor, piece = idle.pop(), todo.popleft()
-                waiting[actor.encode.remote(sent.key, work[piece])] = actor, piece
+                waiting[self._actors[actor].encode.remote(sent.key, work[piece])] = actor, piece
                 begun[piece] += 1
             done = self._first_of(waiting)
             actor, number = waiting.pop(done)
-            try:
-                answer = self._ray.get(done)
-            except self._lost as error:
+            answer = self._answer(done)
+            if isinstance(answer, (*self._lost, NotLoadedError)):
+                self._worn.add(actor)
+                places = 1 + idle.count(actor)
+                idle[:] = [other for other in idle if other != actor]
                 if number is None:
-                    self._leave_out(actor, error)
+                    self._leave_out(actor, answer)
                     continue
                 if begun[number] > RESTARTS:
-                    raise JobError(_given_up(begun[number], error)) from error
+                    raise JobError(_given_up(begun[number], answer)) from answer
                 todo.appendleft(number)
-                waiting[self._load(actor, sent)] = actor, None
-                continue
-            except self._ray.exceptions.RayTaskError as error:
-                raise error.cause from error
-            idle.append(actor)
-            if number is not None:
-                left -= 1
-                yield number, answer
+                waiting |= {self._load(actor, sent): (actor, None) for _ in range(places)}
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                idle.append(actor)
+                if number is not None:
+                    left -= 1
+                    yield number, answer
 
-    def _load(self, actor: Any, sent: _Sent) -> Any:
-        return actor.load.options(max_task_retries=-1).remote(sent.key, sent.content, sent.precision, versions())
+    def _answer(self, done: Any) -> Any:
+        """Return what an actor answers: what it was asked for or an error, also that it was lost."""
+        try:
+            return self._ray.get(done)
+        except self._lost as error:
+            return error
+        except self._ray.exceptions.RayTaskError as error:  # Ray cannot hand over what the actor was asked for
+            return error.cause
+
+    def _load(self, actor: int, sent: _Sent) -> Any:
+        load = self._actors[actor].load.options(max_task_retries=-1)
+        return load.remote(sent.key, sent.content, sent.precision, versions())
 
     def _first_of(self, waiting: Waiting) -> Any:
         """Wait for one of several answers; say so where no actor has a place yet."""
@@ -204,18 +220,24 @@ class RayExecutor:
                 _LOG.warning("No node of the Ray cluster has loaded the model yet; `ray status` says what it waits for")
         return ready[0]
 
-    def _leave_out(self, actor: Any, error: Exception) -> None:
+    def _leave_out(self, actor: int, error: Exception) -> None:
         """Go on without an actor that Ray cannot start (again); JobError where it is the last one."""
-        if actor not in self._actors:
+        if actor in self._left_out:
             return  # it had been asked for more than one thing
-        if len(self._actors) == 1:  # and stays, so that the next task is told the same
+        self._left_out.add(actor)
+        if len(self._left_out) == len(self._actors):
             raise JobError(f"No node of the Ray cluster is left:\n{_last_line(error)}") from error
-        self._actors.remove(actor)
         _LOG.warning("A node of the Ray cluster is left out: %s", _last_line(error))
 
-    def _start(self, place: Mapping[str, Any], compile: bool) -> Any:
-        remote = self._ray.remote(NodeEncoder).options(max_restarts=RESTARTS, max_concurrency=AHEAD, **place)
-        return remote.remote(self._reading, place["num_cpus"], compile)
+    def _renew(self) -> None:
+        """Make lost actors anew: how often Ray starts one again is limited, and what it was lost by may be over."""
+        for actor in self._worn:
+            self._actors[actor] = self._start(self._places[actor])
+        self._worn, self._left_out = set(), set()
+
+    def _start(self, place: Mapping[str, Any]) -> Any:
+        remote = self._ray.remote(NodeActor).options(max_restarts=RESTARTS, max_concurrency=AHEAD, **place)
+        return remote.remote(self._reading, place["num_cpus"], self._compile)
 
     def _send(self, model: ImageModel, precision: Precision) -> _Sent:
         """Put a model into Ray's store, once."""
@@ -290,13 +312,17 @@ def _check_answers(address: str) -> None:
 
 @contextmanager
 def _sigterm_as_it_is() -> Iterator[None]:
-    """Keep the handler of SIGTERM: Ray puts its own in the place of the program's."""
+    """Keep the handler of SIGTERM: Ray puts its own in the place of the program's, which exit by codes of their own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit:
+        if callable(before):
+            before(signal.SIGTERM, None)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

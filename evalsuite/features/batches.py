@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from evalsuite.data.base import Pool
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.features.arena import FEWEST_SLOTS, Form, Layout, aligned, fitting
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.samples import Sample, Samples, Unreadable, stamps_with
-from evalsuite.features.workers import CHUNK, LAST_CHUNK, SEEN_FIRST, Filled, Workers, packed, start_method
+from evalsuite.features.workers import CHUNK, LAST_CHUNK, SEEN_FIRST, Filled, Workers, handed_over
 from evalsuite.models.base import Preprocess
 from evalsuite.models.preprocessing import Finish, understood
 from evalsuite.options import DecoderName
@@ -48,7 +48,7 @@ class Batch:
 
     images: (n, channels, height, width) on the CPU, float32 or uint8; it may be a view of memory that is used again
     after `release`, which the consumer calls once, from any thread, when the images have been copied away.
-    finish: what makes float32 of uint8 images, to be called on the device.
+    finish: what makes float32 of uint8 images, to be called on the device; None: they are as the model reads them.
     seconds: what reading, decoding and preprocessing took; of samples with several preprocessings, once.
     """
 
@@ -59,10 +59,9 @@ class Batch:
     release: Callable[[], None] = _nothing
     seconds: float = 0.0
 
-    def on(self, device: torch.device) -> torch.Tensor:
-        """Return the float32 images on a device."""
-        images = self.images.to(device, non_blocking=True)
-        return images if self.finish is None else self.finish(images)
+
+def _raised(number: int, fault: EvalsuiteError) -> None:
+    raise fault
 
 
 def read_batches(
@@ -76,28 +75,29 @@ def read_batches(
     ahead: int = 2,
     decoder: DecoderName = "pillow",
     register: Callable[[torch.Tensor], object] = lambda memory: None,
+    on_fault: Callable[[int, EvalsuiteError], object] = _raised,
 ) -> Iterator[tuple[list[Batch], ...]]:
     """Yield the samples at `rows` in order, `batch_size` at a time, decoded once and preprocessed in each way.
 
     What is yielded has one list of batches per preprocessing: one batch, or one per shape where images of several
     shapes come out of it (only models without a fixed input size see them); none where no sample could be read.
     ahead: batches that the consumer holds at a time before it releases one; where it holds more, they are copies.
-    register: is given the memory that all batches are views of, before the first.
+    register: is given the memory that all batches are views of, before the first. on_fault: told the number of a
+    preprocessing that fails, which gives no batch there, and how; by default, that is raised.
     Raises JobError where a worker dies, or where there is no memory for two batches.
     """
     samples = Samples(pool, preprocesses, decoder)
     finishes = [recipe.finish if recipe else None for recipe in map(understood, preprocesses)]
-    forked = start_method() == "fork"
-    content = packed(samples) if workers and not forked else None
-    if not workers or (content is None and not forked):
+    given = handed_over(samples) if workers else None
+    if given is None:
         threads = Threads(min(torch.get_num_threads(), MOST_WORKERS))
         for start in range(0, len(rows), batch_size):
-            yield _read_here(samples, rows[start : start + batch_size], finishes, on_unreadable, threads)
+            yield _read_here(samples, rows[start : start + batch_size], finishes, on_unreadable, on_fault, threads)
         return
     count = min(workers, -(-len(rows) // CHUNK))
-    processes = Workers(samples, content, count)
+    processes = Workers(pool.name, given, count)
     try:
-        prefetch = _Prefetch(samples, processes, rows, batch_size, finishes, on_unreadable, register)
+        prefetch = _Prefetch(samples, processes, rows, batch_size, finishes, on_unreadable, on_fault, register)
         yield from prefetch.batches(count, ahead)
     finally:
         processes.close()
@@ -108,6 +108,7 @@ def _read_here(
     rows: Sequence[int],
     finishes: Sequence[Finish | None],
     on_unreadable: Callable[[Unreadable], None],
+    on_fault: Callable[[int, EvalsuiteError], object],
     threads: Threads,
 ) -> tuple[list[Batch], ...]:
     found: list[tuple[int, Sample]] = []
@@ -120,10 +121,14 @@ def _read_here(
             found.append((row, sample))
     stamps = stamps_with(samples.pool, [row for row, _ in found], [sample.digest.hex() for _, sample in found])
     zipped = list(zip(found, stamps, strict=True))
-    parts = tuple(
-        _by_shape([_Image(row, stamp, _tensor(sample.images[number])) for (row, sample), stamp in zipped], finish)
-        for number, finish in enumerate(finishes)
-    )
+    parts: list[list[Batch]] = []
+    for number, finish in enumerate(finishes):
+        try:
+            images = [_Image(row, stamp, _tensor(sample.image(number))) for (row, sample), stamp in zipped]
+        except EvalsuiteError as error:
+            on_fault(number, error)
+            images = []
+        parts.append(_by_shape(images, finish))
     return _timed(parts, time.perf_counter() - since)
 
 
@@ -132,11 +137,12 @@ def _tensor(image: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.array(image, order="C"))
 
 
-def _timed(parts: tuple[list[Batch], ...], seconds: float) -> tuple[list[Batch], ...]:
+def _timed(parts: Sequence[list[Batch]], seconds: float) -> tuple[list[Batch], ...]:
     """Note in the first batch what all of them took."""
-    if parts[0]:
-        parts[0][0] = replace(parts[0][0], seconds=seconds)
-    return parts
+    batches = next(filter(None, parts), None)
+    if batches is not None:
+        batches[0] = replace(batches[0], seconds=seconds)
+    return tuple(parts)
 
 
 @dataclass(frozen=True)
@@ -220,6 +226,7 @@ class _Prefetch:
     batch_size: int
     finishes: Sequence[Finish | None]
     on_unreadable: Callable[[Unreadable], None]
+    on_fault: Callable[[int, EvalsuiteError], object]
     register: Callable[[torch.Tensor], object]
 
     def batches(self, workers: int, ahead: int) -> Iterator[tuple[list[Batch], ...]]:
@@ -246,7 +253,7 @@ class _Prefetch:
         """Choose how many batches are read ahead: two chunks per process, and what the consumer holds."""
         step = max(1, len(self.rows) // (SEEN_FIRST * workers))
         seen = self.processes.look([int(row) for row in self.rows[::step]][: SEEN_FIRST * workers])
-        forms = [_common(forms) for forms in zip(*seen, strict=True)] or [Form((), "|u1", 1) for _ in self.finishes]
+        forms = [_common([looked[number] for looked in seen]) for number in range(len(self.finishes))]
         rows = min(self.batch_size, len(self.rows))
         wanted = max(FEWEST_SLOTS, min(-(-2 * workers * CHUNK // rows) + 1 + ahead, -(-len(self.rows) // rows)))
         layout = fitting(Layout(tuple(forms), rows), wanted)
@@ -280,11 +287,16 @@ class _Prefetch:
         odd = {(start + at, k): form for start, chunk in filled.items() for (at, k), form in chunk.forms.items()}
         for place in sorted(unreadable):
             self.on_unreadable(unreadable[place])
+        faults = {number: fault for chunk in reversed(filled.values()) for number, fault in chunk.faults.items()}
         readable = [place for place in range(len(flight.rows)) if place not in unreadable]
         rows = [flight.rows[place] for place in readable]
         stamps = stamps_with(self.samples.pool, rows, [digests[place] for place in readable])
         parts: list[list[Batch]] = []
         for number, finish in enumerate(self.finishes):
+            if number in faults:
+                self.on_fault(number, faults[number])
+                parts.append([])
+                continue
             if unreadable or any(k == number for _, k in odd):
                 images = [
                     _Image(row, stamp, self._image(layout, memory, flight, place, number, odd))
@@ -299,7 +311,7 @@ class _Prefetch:
                 parts.append([Batch(own, rows, stamps, finish)])
             else:
                 parts.append([Batch(block, rows, stamps, finish, slot.hold())])
-        return _timed(tuple(parts), math.fsum(chunk.seconds for chunk in filled.values()))
+        return _timed(parts, math.fsum(chunk.seconds for chunk in filled.values()))
 
     def _image(
         self,
@@ -317,12 +329,12 @@ class _Prefetch:
         sample = self.samples.read(flight.rows[place])
         if isinstance(sample, Unreadable):
             raise DataError(sample.problem)
-        return _tensor(sample.images[number])
+        return _tensor(sample.image(number))
 
 
-def _common(forms: Sequence[Form]) -> Form:
+def _common(forms: Sequence[Form | None]) -> Form:
     """Return the form that most samples have, with room for the largest; twice that where they differ."""
-    counts = Counter(forms)
+    counts = Counter(form for form in forms if form is not None) or Counter([Form((), "|u1", 1)])
     form, most = counts.most_common(1)[0]
     largest = max(item.room for item in counts)
     return Form(form.shape, form.dtype, largest if most == len(forms) else aligned(2 * largest))

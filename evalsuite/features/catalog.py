@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from evalsuite import atomic
 from evalsuite.data.base import Pool
 from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.features.descriptions import forget_description
+from evalsuite.listing import matching, walk
 from evalsuite.locks import HeldError, Lock
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def remove(entry: Entry, tell: Callable[[str], None] | None = None) -> None:
     model = entry.folder.parent
     with Lock(entry.folder / LOCK_FILE, tell), ExitStack() as others:
         used = any(
-            _has_features(pool) or ((pool / LOCK_FILE).exists() and not _held(Lock(pool / LOCK_FILE), others))
+            has_features(pool) or ((pool / LOCK_FILE).exists() and not _held(Lock(pool / LOCK_FILE), others))
             for pool in _subfolders(model)
             if pool != entry.folder
         )
@@ -125,13 +125,13 @@ def _folders(cache_dir: Path) -> Iterator[Path]:
             pools = _subfolders(model)
         except OSError:
             pools = [model]
-        yield from (pool for pool in pools if pool == model or _has_features(pool))
+        yield from (pool for pool in pools if pool == model or has_features(pool))
 
 
-def _has_features(pool: Path) -> bool:
+def has_features(pool: Path) -> bool:
     """Tell whether anything was stored in a folder, or may have been."""
     try:
-        return (pool / ENTRY_FILE).is_file() or (pool / SHARDS).is_dir() or any(pool.glob("compacted-[0-9]*"))
+        return (pool / ENTRY_FILE).is_file() or (pool / SHARDS).is_dir() or bool(matching(pool, "compacted-[0-9]*"))
     except PermissionError:
         return True
 
@@ -147,16 +147,11 @@ def _subfolders(folder: Path) -> Sequence[Path]:
 def _size(folder: Path) -> int:
     """Return the bytes of the files in a folder; what a run removes meanwhile does not count."""
     total = 0
-    for place, _, names in os.walk(folder, onerror=_raise_unless_gone):
+    for place, _, names in walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
                 total += (Path(place) / name).stat().st_size
     return total
-
-
-def _raise_unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
 
 
 def _by_name(folder: Path) -> Origin:

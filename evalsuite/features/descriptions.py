@@ -37,6 +37,11 @@ def read_description(folder: Path) -> bytes | None:
     return content
 
 
+def description_files(folder: Path) -> tuple[Path, Path]:
+    """Return where what a model is, and the checksum of that, are stored; they belong together."""
+    return folder / DESCRIPTION, _digest_file(folder)
+
+
 def forget_description(folder: Path) -> None:
     """Remove the checksum of a model whose folder is removed."""
     atomic.remove(_digest_file(folder))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from evalsuite.data.base import Pool
-from evalsuite.errors import DataError, ModelError, NotFiniteError
+from evalsuite.errors import DataError, EvalsuiteError, ModelError, NotFiniteError
 from evalsuite.features.batches import read_batches, worker_count
 from evalsuite.features.blocks import Block, Stamp
 from evalsuite.features.encoding import BATCHES_AHEAD, EncodedBatch, EncodeRows, MapBatches, first_not_finite
@@ -88,16 +88,18 @@ def ensure_features(
     max_unreadable: int = 0,
     on_images: Callable[[int, int], None] = lambda done, total: None,
     on_bytes: OnBytes = lambda done, total: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> PassReport:
     """Compute and store what is missing of `rows`; a second call finds everything and does nothing.
 
     prepare, on_bytes: see `Member`. on_images: told (done, total) images that were encoded. Where another process adds
-    to the store, it waits. Raises DataError if more than `max_unreadable` images cannot be read, NotFiniteError at the
-    first batch with a NaN or an infinity. Ctrl-C and errors keep the whole batches encoded so far.
+    to the store, it waits; tell: see `Lock`. Raises DataError if more than `max_unreadable` images cannot be read,
+    NotFiniteError at the first batch with a NaN or an infinity. Ctrl-C and errors keep the whole batches that are
+    encoded.
     """
     members = [Member(store, prepare, on_bytes)]
     (report,) = ensure_together(
-        pool, rows, members, options, max_unreadable=max_unreadable, on_images=on_images, wait=True
+        pool, rows, members, options, max_unreadable=max_unreadable, on_images=on_images, tell=tell
     )
     if isinstance(report, Exception):
         raise report
@@ -112,18 +114,18 @@ def ensure_together(
     *,
     max_unreadable: int = 0,
     on_images: Callable[[int, int], None] = lambda done, total: None,
-    wait: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> list[PassReport | Exception]:
     """Do what `ensure_features` does for several models; each image is decoded once for all that lack it.
 
     Returns a report for each, or what went wrong with it, which does not stop the others; HeldError where another
-    process adds to its store. wait: for the end of that.
+    process adds to its store. tell: the end of that is waited for, see `Lock`.
     """
     shares = [_Share(pool, member) for member in members]
     with ExitStack() as locks:
         for share in shares:
             with share.guarded():
-                share.begin(rows, options.verify, locks, wait)
+                share.begin(rows, options.verify, locks, tell)
         _encode(pool, [share for share in shares if share.missing and share.failure is None], options, on_images)
         for share in shares:
             with share.guarded():
@@ -157,7 +159,7 @@ class _Share:
         except Exception as error:  # noqa: BLE001 - it is the result of this model
             self.failure = self.failure or error
 
-    def begin(self, rows: Sequence[int], verify: bool, locks: ExitStack, wait: bool) -> None:
+    def begin(self, rows: Sequence[int], verify: bool, locks: ExitStack, tell: Callable[[str], None] | None) -> None:
         """Find out what is missing, and hold the store's lock if anything is."""
         store = self.store
         store.leave_out_damaged(self._pool.ids[row] for row in rows)
@@ -166,8 +168,8 @@ class _Share:
         if not self.missing:
             settle(store, self._touched)
             return
-        lock = store.lock()
-        lock.acquire(None if wait else 0)
+        lock = store.lock(tell)
+        lock.acquire(0 if tell is None else None)
         locks.callback(lock.release)
         self._locked = True
         store.reload()  # another run may have done it while this one waited
@@ -278,6 +280,7 @@ def _streams(
     if shares[0].encode_rows is not None:
         return {0: shares[0].encode_rows(pool, rows, unreadable.append)}, Feed(iter(()), [0])
     preprocesses, places = distinct([share.preprocess for share in shares])
+    faults: dict[int, EvalsuiteError] = {}
     source = read_batches(
         pool,
         rows,
@@ -288,8 +291,9 @@ def _streams(
         decoder=options.decoder,
         ahead=BATCHES_AHEAD * options.devices,
         register=lambda memory: stack.enter_context(pinned(memory, options.device)),
+        on_fault=faults.setdefault,
     )
-    feed = Feed(source, places)
+    feed = Feed(source, places, faults)
     return {number: share.map_batches(feed.of(number)) for number, share in enumerate(shares)}, feed
 
 

@@ -13,11 +13,13 @@ import torch
 from evalsuite.data.base import Pool
 from evalsuite.errors import ModelError
 from evalsuite.features.catalog import read_origin
+from evalsuite.features.descriptions import read_description
 from evalsuite.features.encoding import EncodedBatch, EncodeRows, first_not_finite
 from evalsuite.features.samples import Unreadable, stamps_with
 from evalsuite.features.store import PoolFeatures
+from evalsuite.listing import matching
 from evalsuite.models.base import EMBEDDING, PENULTIMATE
-from evalsuite.models.feature_folders import POOL_FILE, FeatureFolder, Vectors, vectors
+from evalsuite.models.feature_folders import MODEL_FILE, POOL_FILE, FeatureFolder, Vectors, vectors
 from evalsuite.text import counted, shortened
 
 ROWS_AT_A_TIME = 4_096
@@ -48,13 +50,25 @@ def reading(folder: FeatureFolder, task: str) -> EncodeRows:
 
 
 def _own(folder: FeatureFolder, task: str, pool: Pool) -> Vectors:
-    return vectors(folder.path / task, pool.name, folder.path)
+    found = vectors(folder.path / task, pool.name, folder.path)
+    known = folder.layers()
+    for name, values in found.layers.items():
+        if (dim := values.shape[1]) != known.get(name, dim):
+            raise ModelError(
+                f"{found.place}: {name} has {counted(dim, 'number')} per sample, in other files {known[name]}."
+            )
+    return found
 
 
 def _stored(folder: FeatureFolder, task: str, pool: Pool) -> tuple[Vectors, dict[str, str]]:
     """Return what the store of another machine has of a pool, and the sha256 of each image that it was computed of."""
     place = _pool_folder(folder.path, task, pool)
     features = PoolFeatures(place)
+    if problem := _damage(folder.path, features):
+        raise ModelError(
+            f"{place}: {problem}. Nothing here can compute it again: let the machine that it is of do so, and copy "
+            "the folder anew, under the name that it has there."
+        )
     ids = features.ids()
     sizes = dict(zip(pool.ids, pool.sizes.tolist(), strict=True))
     other = [name for name in ids if name in sizes and features.stamp(name).size != sizes[name]]
@@ -67,9 +81,18 @@ def _stored(folder: FeatureFolder, task: str, pool: Pool) -> tuple[Vectors, dict
     return Vectors(place, ids, layers), {name: features.stamp(name).sha256 for name in ids}
 
 
+def _damage(model: Path, features: PoolFeatures) -> str:
+    """Say what is wrong with the stored features of a pool of a model; "" where nothing is."""
+    try:
+        read_description(model)
+    except ValueError as error:
+        return f"{MODEL_FILE}: {error}"
+    return shortened(features.damaged(), 1)
+
+
 def _pool_folder(root: Path, task: str, pool: Pool) -> Path:
     found = {}
-    for file in sorted(root.glob(f"*/{POOL_FILE}")):
+    for file in matching(root, f"*/{POOL_FILE}"):
         origin = read_origin(file.parent)
         if origin is not None and (origin.task, origin.pool) == (task, pool.name):
             found[origin.fingerprint] = file.parent
@@ -102,8 +125,8 @@ def _places(found: Vectors, pool: Pool, rows: Sequence[int], task: str) -> dict[
 
 
 def _finite(values: Any, found: Vectors, where: Sequence[int], layer: str) -> torch.Tensor:
-    made = torch.from_numpy(np.ascontiguousarray(values))
-    made = made.float() if made.dtype not in (torch.float16, torch.bfloat16) else made
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes an infinity, which is refused below
+        made = torch.from_numpy(np.ascontiguousarray(values, np.float16 if values.dtype == np.float16 else np.float32))
     row = first_not_finite(made)
     if row is not None:
         raise ModelError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evalsuite.code_files import Portable
 from evalsuite.data.base import Pool
-from evalsuite.errors import DataError, EvalsuiteError, ModelError
+from evalsuite.errors import INTERRUPTIONS, DataError, EvalsuiteError, ModelError, said
 from evalsuite.features.blocks import Stamp
 from evalsuite.features.decoders import DECODERS, Opened
 from evalsuite.models.base import Preprocess
@@ -34,11 +34,19 @@ class Unreadable:
 class Sample:
     """One sample: the sha256 of its bytes, and (channels, height, width) of each preprocessing.
 
-    Images are uint8 where the preprocessing is understood: the device does the rest.
+    Images are uint8 where the preprocessing is understood: the device does the rest. In the place of one whose
+    preprocessing fails there is what went wrong.
     """
 
     digest: bytes
-    images: Sequence[NDArray[Any]]
+    images: Sequence[NDArray[Any] | EvalsuiteError]
+
+    def image(self, number: int) -> NDArray[Any]:
+        """Return the image of a preprocessing; what went wrong with it is raised."""
+        found = self.images[number]
+        if isinstance(found, EvalsuiteError):
+            raise found
+        return found
 
 
 class Samples:
@@ -50,7 +58,7 @@ class Samples:
         self._preprocesses = Portable(tuple((one, understood(one)) for one in preprocesses))
 
     def read(self, row: int) -> Sample | Unreadable:
-        """Read one sample; ModelError where a preprocessing fails on it."""
+        """Read one sample."""
         return self._preprocessed(row, self._opened(row))
 
     def read_each(self, rows: Sequence[int], threads: Threads) -> Iterator[Sample | Unreadable]:
@@ -82,17 +90,21 @@ class Samples:
         digest = hashlib.sha256(opened.content).digest()
         return Sample(digest, [self._pixels(opened, *way, row) for way in self._preprocesses.content])
 
-    def _pixels(self, opened: Opened, preprocess: Preprocess, recipe: Recipe | None, row: int) -> NDArray[Any]:
+    def _pixels(
+        self, opened: Opened, preprocess: Preprocess, recipe: Recipe | None, row: int
+    ) -> NDArray[Any] | EvalsuiteError:
         try:
             return DECODERS[self._decoder].pixels(opened, preprocess, recipe)
-        except EvalsuiteError:
+        except EvalsuiteError as error:
+            return error
+        except INTERRUPTIONS:
             raise
-        except (Exception, SystemExit) as error:  # a worker process would end
+        except BaseException as error:  # noqa: BLE001 - it is the result; a worker process would end
             last, image = traceback.extract_tb(error.__traceback__)[-1], opened.shown()
-            raise ModelError(
+            return ModelError(
                 f"The preprocessing of the model fails on {self.pool.ids[row]!r} ({image.mode}, {image.width} x "
-                f"{image.height}): {type(error).__name__}: {error} (at {last.filename}, line {last.lineno})."
-            ) from error
+                f"{image.height}): {type(error).__name__}: {said(error)} (at {last.filename}, line {last.lineno})."
+            )
 
 
 def stamp_of(pool: Pool, row: int, content: bytes) -> Stamp:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from threading import Lock
+from types import MappingProxyType
 
 from evalsuite.features.batches import Batch
 from evalsuite.models.base import Preprocess
@@ -42,12 +43,19 @@ def close(stream: Iterator[object]) -> None:
 class Feed:
     """Hands the batches of one reading to several takers, which are about as fast as each other.
 
-    source: yields a list of batches for each distinct preprocessing. places: of each taker's among them.
+    source: yields a list of batches for each distinct preprocessing. places: of each taker's among them. faults: of
+    those that failed, by their place, as soon as the source knows.
     """
 
-    def __init__(self, source: Iterator[tuple[list[Batch], ...]], places: Sequence[int]) -> None:
+    def __init__(
+        self,
+        source: Iterator[tuple[list[Batch], ...]],
+        places: Sequence[int],
+        faults: Mapping[int, Exception] = MappingProxyType({}),
+    ) -> None:
         self._source = source
         self._places = dict(enumerate(places))
+        self._faults = faults
         self._waiting: dict[int, deque[Batch]] = {taker: deque() for taker in self._places}
         self._held: dict[int, tuple[Batch, set[int]]] = {}
         self._lock = Lock()  # batches are released by any thread
@@ -55,11 +63,13 @@ class Feed:
         self._numbers = count()
 
     def of(self, taker: int) -> Iterator[Batch]:
-        """Yield the batches of one taker."""
-        waiting = self._waiting[taker]
-        while waiting or self._advance():
+        """Yield the batches of one taker, then raise what went wrong with its preprocessing."""
+        waiting, place = self._waiting[taker], self._places[taker]
+        while waiting or (place not in self._faults and self._advance()):
             if waiting:
                 yield waiting.popleft()
+        if place in self._faults:
+            raise self._faults[place]
 
     def drop(self, taker: int) -> None:
         """Forget a taker that has failed: it needs the memory of its batches no more."""
@@ -84,6 +94,9 @@ class Feed:
         for place, batches in enumerate(parts or ()):
             takers = {taker for taker, own in self._places.items() if own == place}
             for batch in batches:
+                if not takers:
+                    batch.release()
+                    continue
                 number = next(self._numbers)
                 self._held[number] = (batch, set(takers))
                 for taker in takers:

@@ -8,15 +8,19 @@ from pathlib import Path
 from evalsuite.features.catalog import FEATURES
 from evalsuite.features.descriptions import DESCRIPTION, DIGESTS, read_description
 from evalsuite.features.texts import TEXTS, DamagedTextsError, read_texts
-from evalsuite.seals import read_sealed
+from evalsuite.listing import matching
+from evalsuite.seals import read_named, read_sealed
 
 AGAIN = "it is made again when it is needed"
 
 
 def verify_model(folder: Path) -> tuple[int, int, list[str]]:
     """Return how many files of text embeddings a model has, how many without a checksum, and what is wrong with it."""
-    files = sorted((folder / TEXTS).glob("[!.]*.safetensors"))
-    unsealed, problems = 0, []
+    files, unsealed, problems = list[Path](), 0, list[str]()
+    try:
+        files = matching(folder / TEXTS, "[!.]*.safetensors")
+    except OSError as error:
+        problems.append(f"{TEXTS} cannot be looked at ({error})")
     for path in files:
         try:
             unsealed += not read_texts(path)[1]
@@ -46,6 +50,6 @@ def damaged_notes(cache_dir: Path) -> Iterator[str]:
 def _damaged(notes: Iterable[Path]) -> Iterator[str]:
     for path in sorted(notes):
         try:
-            read_sealed(path, always=path.parent.name == DIGESTS)
+            read_sealed(path, always=True) if path.parent.name == DIGESTS else read_named(path)
         except (OSError, ValueError) as error:
             yield f"{path} is damaged ({error}); {AGAIN}"

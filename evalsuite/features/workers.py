@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.errors import JobError
+from evalsuite.errors import EvalsuiteError, JobError, UsageError
 from evalsuite.features.arena import SHAREABLE, Arena, Form, Layout
 from evalsuite.features.samples import Samples, Unreadable
 
@@ -42,12 +42,14 @@ class Filled:
     """What a process did with a chunk: under 4,096 bytes, which a pipe takes whole or not at all, whoever dies.
 
     digests: the sha256 of each sample. forms: of images that are not as the layout says, by place in the chunk and
-    preprocessing; None: there is no room for it, and the memory was not written. seconds: that it took.
+    preprocessing; None: there is no room for it, and the memory was not written. faults: of preprocessings that failed,
+    the first of each. seconds: that it took.
     """
 
     digests: Sequence[bytes]
     unreadable: dict[int, Unreadable]
     forms: dict[tuple[int, int], Form | None]
+    faults: dict[int, EvalsuiteError]
     seconds: float
 
 
@@ -70,24 +72,27 @@ class _Context:
 class Workers:
     """Processes that read samples of one pool into one arena."""
 
-    def __init__(self, samples: Samples, packed: bytes | None, count: int) -> None:
-        self.arena = Arena()
-        self._pool_name = samples.pool.name
+    def __init__(self, pool: str, given: Samples | bytes, count: int) -> None:
+        self._pool = pool
         context: Any = _Context(multiprocessing.get_context(start_method()))
         self._started: list[Any] = context.started
-        # A forked process has what this one has; for others it is pickled once, and not once per process.
-        given = samples if packed is None else packed
-        self._executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(given, self.arena))
+        with ExitStack() as stack, self._starting():
+            self.arena = Arena()
+            stack.callback(self.arena.close)
+            sent = given if isinstance(given, Samples) else _sent(given, stack)
+            self._executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(sent, self.arena))
+            self._memory = stack.pop_all()
 
-    def look(self, rows: Sequence[int]) -> list[tuple[Form, ...]]:
-        """Return the forms of samples, of each preprocessing; of those that cannot be read none."""
+    def look(self, rows: Sequence[int]) -> list[tuple[Form | None, ...]]:
+        """Return the forms of samples, of each preprocessing that does not fail; of those that cannot be read none."""
         with self._failures():
-            found = list(self._executor.map(_look, rows, chunksize=SEEN_FIRST))
-        return [forms for forms in found if forms is not None]
+            with self._starting():
+                looks = self._executor.map(_look, rows, chunksize=SEEN_FIRST)
+            return [forms for forms in looks if forms is not None]
 
     def fill(self, layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Future[Filled]:
         """Begin to read a chunk into a slot, from its sample `start` on."""
-        with self._failures():
+        with self._failures(), self._starting():
             return self._executor.submit(_fill, layout, slot, start, rows)
 
     def result(self, future: Future[Filled]) -> Filled:
@@ -98,8 +103,26 @@ class Workers:
     def close(self) -> None:
         """End the processes; each finishes the sample that it is at."""
         self.arena.stop()
-        self._executor.shutdown(wait=True, cancel_futures=True)
-        self.arena.close()
+        with suppress(RuntimeError):  # the executor's own thread was not started
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        for process in self._started:
+            if process.is_alive():  # so it is one of those that were started before one could not be
+                process.kill()
+                process.join()
+        self._memory.close()
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Say what to do where the system gives no more processes, threads, descriptors or semaphores."""
+        try:
+            yield
+        except BrokenProcessPool:
+            raise
+        except (OSError, EOFError, RuntimeError) as error:  # at the end of its file: the server that forks
+            raise JobError(
+                f"Processes that decode images of the pool {self._pool!r} cannot be started ({error}): use fewer "
+                "--workers, or --workers 0, which decodes in this process."
+            ) from error
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -107,10 +130,10 @@ class Workers:
             yield
         except BrokenProcessPool as error:
             self._executor.shutdown(wait=True)
-            codes = [process.exitcode for process in self._started]
             # The others were told to end when the first had died.
-            code = next((code for code in codes if code not in (None, 0, -signal.SIGTERM)), -signal.SIGTERM)
-            raise JobError(f"A process that decoded images of the pool {self._pool_name!r} {_death(code)}") from error
+            codes = {process.exitcode for process in self._started} - {None}
+            code = next(iter(codes - {0, -signal.SIGTERM}), 0 if 0 in codes else -signal.SIGTERM)
+            raise JobError(f"A process that decoded images of the pool {self._pool!r} {_death(code)}") from error
 
 
 def start_method() -> str:
@@ -118,18 +141,45 @@ def start_method() -> str:
     return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
 
 
-def packed(samples: Samples) -> bytes | None:
-    """Return the samples for a process that is not forked, or None where they, or the memory, cannot be sent.
+def check_guarded() -> None:
+    """Raise UsageError in a process that has yet to begin: it runs the script of the one that has started it.
 
-    A preprocessing with a lambda, or one that was typed in a notebook, is no fault: this process decodes then.
+    That one holds what a second run of the script would wait for.
     """
-    if not SHAREABLE:
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            "Each process that decodes images begins by running this script again. Put what the script does under "
+            '`if __name__ == "__main__":`, or give workers=0, which decodes in this process.'
+        )
+
+
+def handed_over(samples: Samples) -> Samples | bytes | None:
+    """Return what processes are given: the samples where they are forked, else pickled once for all of them.
+
+    None where they cannot be sent (a preprocessing with a lambda, or one that was typed in a notebook), nor the memory,
+    or where this process may start no others. That is no fault: this process decodes then.
+    """
+    if not SHAREABLE or multiprocessing.current_process().daemon:
         return None
+    if start_method() == "fork":
+        return samples
     try:
         content = pickle.dumps(samples)
     except (pickle.PicklingError, AttributeError, TypeError):
         return None
     return content if hasattr(sys.modules["__main__"], "__file__") or b"__main__" not in content else None
+
+
+def _sent(content: bytes, stack: ExitStack) -> Arena:
+    """Return memory that holds what processes are given.
+
+    It does not go through a pipe of multiprocessing, which would wait for ever for a process that dies as it starts.
+    """
+    memory = Arena()
+    stack.callback(memory.close)
+    memory.reserve(len(content))
+    memory.memory()[:] = content
+    return memory
 
 
 def _death(code: int) -> str:
@@ -156,7 +206,7 @@ class _Here:
 _HERE: list[_Here] = []
 
 
-def _begin(given: Samples | bytes, arena: Arena) -> None:
+def _begin(given: Samples | Arena, arena: Arena) -> None:
     """Make this process ready; it ends with the one that started it, however that ends."""
     for name in IGNORED:
         if hasattr(signal, name):
@@ -167,7 +217,7 @@ def _begin(given: Samples | bytes, arena: Arena) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _HERE[:] = [_Here(pickle.loads(given) if isinstance(given, bytes) else given, arena)]
+    _HERE[:] = [_Here(pickle.loads(given.memory()) if isinstance(given, Arena) else given, arena)]
 
 
 def _end_with_parent() -> None:
@@ -177,9 +227,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _look(row: int) -> tuple[Form, ...] | None:
+def _look(row: int) -> tuple[Form | None, ...] | None:
     sample = _HERE[0].samples.read(row)
-    return None if isinstance(sample, Unreadable) else tuple(Form.of(image) for image in sample.images)
+    if isinstance(sample, Unreadable):
+        return None
+    return tuple(None if isinstance(image, EvalsuiteError) else Form.of(image) for image in sample.images)
 
 
 def _fill(layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Filled:
@@ -188,6 +240,7 @@ def _fill(layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Filled:
     digests: list[bytes] = []
     unreadable: dict[int, Unreadable] = {}
     forms: dict[tuple[int, int], Form | None] = {}
+    faults: dict[int, EvalsuiteError] = {}
     for place, row in enumerate(rows):
         if memory[0]:
             break
@@ -198,11 +251,14 @@ def _fill(layout: Layout, slot: int, start: int, rows: Sequence[int]) -> Filled:
             continue
         digests.append(sample.digest)
         for number, image in enumerate(sample.images):
+            if isinstance(image, EvalsuiteError):
+                faults.setdefault(number, image)
+                continue
             offset = layout.start(slot, number, start + place)
             form = _write(image, memory, offset, layout.forms[number].room)
             if form != layout.forms[number]:
                 forms[place, number] = form
-    return Filled(digests, unreadable, forms, time.perf_counter() - since)
+    return Filled(digests, unreadable, forms, faults, time.perf_counter() - since)
 
 
 def _write(image: NDArray[Any], memory: Any, offset: int, room: int) -> Form | None:

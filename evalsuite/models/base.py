@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from evalsuite.errors import ModelError
+from evalsuite.errors import INTERRUPTIONS, ModelError
 from evalsuite.records import ModelInfo as ModelInfo  # part of what a model must offer
 
 if TYPE_CHECKING:
@@ -78,12 +78,15 @@ class ImageTextModel(ImageModel, Protocol):
 
 @contextmanager
 def not_exiting(what: str) -> Iterator[None]:
-    """Let somebody's code that calls sys.exit fail alone: ModelError in its place. what: whose code it is."""
+    """Let somebody's code that ends a program fail alone: ModelError in place of sys.exit. what: whose code it is."""
     try:
         yield
-    except SystemExit as error:
+    except (Exception, *INTERRUPTIONS):
+        raise
+    except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        raise ModelError(f"{what} calls sys.exit, at {last.filename}, line {last.lineno}.") from error
+        does = "calls sys.exit" if isinstance(error, SystemExit) else f"raises {type(error).__name__}"
+        raise ModelError(f"{what} {does}, at {last.filename}, line {last.lineno}.") from error
 
 
 def move(model: object, device: torch.device | str) -> None:

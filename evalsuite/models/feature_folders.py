@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from evalsuite.errors import ModelError
 from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.listing import matching
 from evalsuite.models.base import EMBEDDING, PENULTIMATE, Logits, ModelInfo
 from evalsuite.models.identity import fingerprint
 from evalsuite.models.names import ResolvedModel
@@ -78,7 +79,7 @@ class FeatureFolder:
             stated = Stated.model_validate(content)
         except ValidationError as error:
             raise ModelError(f"{path / MODEL_FILE}: {first_problem(error)}.") from error
-        models = sorted(file.parent.name for file in path.glob(f"*/{MODEL_FILE}"))
+        models = [file.parent.name for file in matching(path, f"*/{MODEL_FILE}")]
         if models:
             raise ModelError(f"{path} holds the features of {shortened(models, 5)}: name one of these folders.")
         found = cls(path, stated, None)
@@ -91,9 +92,9 @@ class FeatureFolder:
     def files(self, task: str | None = None) -> list[Path]:
         """Return the files with features, sorted; of one task or of all."""
         if self.of is not None:
-            folders = (file.parent for file in self.path.glob(f"{task or '*'}.*/{POOL_FILE}"))
-            return sorted(file for folder in folders for file in folder.rglob("*") if file.suffix in _STORED)
-        return sorted(file for file in self.path.glob(f"{task or '*'}/*") if file.suffix in SUFFIXES)
+            folders = (file.parent for file in matching(self.path, f"{task or '*'}.*/{POOL_FILE}"))
+            return sorted(file for folder in folders for file in matching(folder, "**/*") if file.suffix in _STORED)
+        return [file for file in matching(self.path, f"{task or '*'}/*") if file.suffix in SUFFIXES]
 
     def digest(self, cache_dir: Path | None, task: str | None = None) -> str:
         """Return a digest of the names and bytes of the files of one task, or of all."""
@@ -113,7 +114,7 @@ class FeatureFolder:
     @property
     def has_text(self) -> bool:
         """Whether prompts are embedded too."""
-        stored = self.of is not None and any((self.path / STORED_TEXTS).glob("*.safetensors"))
+        stored = self.of is not None and bool(matching(self.path / STORED_TEXTS, "*.safetensors"))
         return stored or (self._texts.is_file() and EMBEDDING in self.layers())
 
     def layers(self) -> dict[str, int]:
@@ -130,10 +131,8 @@ class FeatureFolder:
         """Return text -> row of `texts.parquet`; None where there is none."""
         if not self._texts.is_file():
             return None
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(self._texts, columns=["text"])
-        return {str(text): row for row, text in enumerate(table["text"].to_pylist())}
+        texts = _column(_table(self._texts), "text", self._texts).to_pylist()
+        return {str(text): row for row, text in enumerate(texts)}
 
     @property
     def _texts(self) -> Path:
@@ -155,6 +154,10 @@ class Vectors:
 def vectors(folder: Path, pool: str, root: Path) -> Vectors:
     """Read the features of a pool of a task; ModelError says what is wrong with the files."""
     table = folder / f"{pool}.parquet"
+    forms = [table, *(folder / f"{pool}.{end}" for end in ("npy", f"{PENULTIMATE}.npy"))]
+    for several in (forms, [folder / f"{pool}.ids.{end}" for end in ("txt", "npy")]):
+        if len(found := [path.name for path in several if path.is_file()]) > 1:
+            raise ModelError(f"{folder} has {pool} in several forms: keep one of {shortened(found)}.")
     return _of_parquet(table) if table.is_file() else _of_arrays(folder, pool, root)
 
 
@@ -170,24 +173,31 @@ def _holds_ids(file: Path) -> bool:
 
 
 def _of_parquet(path: Path) -> Vectors:
+    table = _table(path)
+    ids = [_id(value) for value in _column(table, "id", path).to_pylist()]
+    columns = [field.name for field in table.schema if _holds_vectors(field.type)]
+    layers = {layer: _matrix(table[column], path, column) for layer, column in _named(columns, path).items()}
+    return Vectors(path, ids, layers)
+
+
+def _table(path: Path) -> Any:
+    """Return a parquet file; ModelError where it cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
         raise ModelError(f"{path}: cannot be read: {str(error).partition(chr(10))[0]}") from error
-    if "id" not in table.column_names:
-        raise ModelError(f"{path}: has no column `id`; its columns: {shortened(table.column_names, 5)}.")
-    columns = [field.name for field in table.schema if _is_list(field.type)]
-    return Vectors(path, [_id(value) for value in table["id"].to_pylist()], {
-        layer: _matrix(table[column], path, column) for layer, column in _named(columns, path).items()
-    })  # fmt: skip
+
+
+def _column(table: Any, name: str, path: Path) -> Any:
+    if name not in table.column_names:
+        raise ModelError(f"{path}: has no column `{name}`; its columns: {shortened(table.column_names, 5)}.")
+    return table[name]
 
 
 def _of_arrays(folder: Path, pool: str, root: Path) -> Vectors:
-    import numpy as np
-
     text, array = folder / f"{pool}.ids.txt", folder / f"{pool}.ids.npy"
     files = {layer: folder / f"{pool}.{layer}.npy" for layer in LAYERS} | {"": folder / f"{pool}.npy"}
     found = {layer: path for layer, path in files.items() if path.is_file()}
@@ -197,14 +207,24 @@ def _of_arrays(folder: Path, pool: str, root: Path) -> Vectors:
             f"{folder.name}/{pool}.npy with {pool}.ids.txt."
         )
     try:
-        ids = text.read_text("utf-8").splitlines() if text.is_file() else [_id(i) for i in np.load(array).tolist()]
-        made = {layer or PENULTIMATE: np.load(path, mmap_mode="r") for layer, path in found.items()}
-    except (ValueError, OSError, UnicodeError) as error:  # ValueError: an array of Python objects
+        named = text.read_text("utf-8").splitlines() if text.is_file() else _array(array, "iuU").tolist()
+        made = {layer or PENULTIMATE: _array(path, "fiub") for layer, path in found.items()}
+    except (ValueError, TypeError, OSError) as error:  # ValueError: an array of Python objects
         raise ModelError(f"{folder}: the arrays of {pool} cannot be read: {error}.") from error
     for layer, values in made.items():
-        if values.ndim != 2 or len(values) != len(ids):
-            raise ModelError(f"{folder}: {pool} has {len(ids)} ids and {layer} of the shape {tuple(values.shape)}.")
-    return Vectors(folder / f"{pool}.npy", ids, made)
+        if values.ndim != 2 or len(values) != len(named):
+            raise ModelError(f"{folder}: {pool} has {len(named)} ids and {layer} of the shape {tuple(values.shape)}.")
+    return Vectors(folder / f"{pool}.npy", [_id(value) for value in named], made)
+
+
+def _array(path: Path, kinds: str) -> Any:
+    """Return the array of a .npy file, mapped; ValueError for another file, or values of none of these kinds."""
+    import numpy as np
+
+    values = np.lib.format.open_memmap(path, mode="r")
+    if values.dtype.kind not in kinds:
+        raise ValueError(f"{path.name} holds values of the type {values.dtype}")
+    return np.atleast_1d(values)
 
 
 def _named(columns: Sequence[str], path: Path) -> dict[str, str]:
@@ -213,14 +233,17 @@ def _named(columns: Sequence[str], path: Path) -> dict[str, str]:
     if not known and len(columns) == 1:
         return {PENULTIMATE: columns[0]}
     if not known:
-        raise ModelError(f"{path}: needs a column of vectors called {' or '.join(LAYERS)}; {len(columns)} have lists.")
+        raise ModelError(
+            f"{path}: needs a column of vectors called {' or '.join(LAYERS)}; {len(columns)} have lists of numbers."
+        )
     return known
 
 
-def _is_list(kind: Any) -> bool:
-    import pyarrow as pa
+def _holds_vectors(kind: Any) -> bool:
+    import pyarrow.types as pt
 
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+    is_list = pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)
+    return bool(is_list and (pt.is_floating(kind.value_type) or pt.is_integer(kind.value_type)))
 
 
 def _matrix(column: Any, path: Path, name: str) -> Any:
@@ -263,7 +286,6 @@ class FeaturesTextModel(FeaturesModel):
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the (n, dim) float32 embeddings of texts; ModelError where one is not there."""
-        import pyarrow.parquet as pq
         import torch
 
         rows = self.folder.texts() or {}  # a store's own are looked up by the runner, by all prompts of a task
@@ -274,7 +296,9 @@ class FeaturesTextModel(FeaturesModel):
                 f"{shortened([repr(text) for text in missing], 2)}."
             )
         path = self.folder.path / TEXTS_FILE
-        column = pq.read_table(path, columns=[EMBEDDING])[EMBEDDING]
+        column = _column(_table(path), EMBEDDING, path)
+        if not _holds_vectors(column.type):
+            raise ModelError(f"{path}: the column `{EMBEDDING}` holds {column.type}, not lists of numbers.")
         return torch.from_numpy(_matrix(column, path, EMBEDDING)[[rows[text] for text in texts]])
 
 
@@ -339,7 +363,7 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 def _precision(path: Path) -> Any:
     """Return the precision that a store's features were computed at, as the folders of its pools say."""
-    found = sorted({str(_json(file).get("precision", "fp32")) for file in path.glob(f"*/{POOL_FILE}")})
+    found = sorted({str(_json(file).get("precision", "fp32")) for file in matching(path, f"*/{POOL_FILE}")})
     if len(found) > 1:
         raise ModelError(f"{path}: has features of {' and '.join(found)}; one precision is needed.")
     return found[0] if found else "fp32"

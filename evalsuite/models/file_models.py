@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from torch import nn
 
 from evalsuite.code_files import CodeFile, without_compiled_code
 from evalsuite.code_identity import identify
-from evalsuite.errors import ModelError, UsageError
+from evalsuite.errors import INTERRUPTIONS, EvalsuiteError, ModelError, UsageError, said
 from evalsuite.models.base import ImageModel, ImageTextModel, ModelInfo, Preprocess, move
 from evalsuite.models.identity import fingerprint
 from evalsuite.models.modules import wrap_module
@@ -82,8 +83,7 @@ def _load(resolved: ResolvedModel) -> ImageModel:
         code = file.sha256
         factory = _factory(_run_file(file, resolved), attribute, resolved)
     with _blaming(f"{resolved.name} failed"):
-        made = factory()
-    return from_factory(made, resolved, code)
+        return from_factory(factory(), resolved, code)
 
 
 def weights_fingerprint(resolved: ResolvedModel, *, cache_dir: Path | None) -> None:
@@ -95,12 +95,12 @@ def _blaming(what: str) -> Iterator[None]:
     """Turn what somebody's code raises into a ModelError that names its line; it may not end the run, either."""
     try:
         yield
-    except ModelError:
+    except (EvalsuiteError, *INTERRUPTIONS):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f" at {last.filename}, line {last.lineno}" if Path(last.filename).is_file() else ""
-        raise ModelError(f"{what}{where}: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{what}{where}: {type(error).__name__}: {said(error)}") from error
 
 
 def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageModel:
@@ -138,7 +138,7 @@ def from_factory(made: object, resolved: ResolvedModel, source: str) -> ImageMod
 
 def _run_file(file: CodeFile, resolved: ResolvedModel) -> ModuleType:
     with _blaming(f"{file.path}: fails on import"):
-        module = file.run(f"evalsuite_model_{hashlib.sha256(str(file.path).encode()).hexdigest()[:12]}")
+        module = file.run(f"evalsuite_model_{hashlib.sha256(os.fsencode(file.path)).hexdigest()[:12]}")
     if module is None:
         raise UsageError(f"The model {resolved.name!r}: {file.path} cannot be imported.")
     return module

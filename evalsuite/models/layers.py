@@ -22,6 +22,7 @@ from torch import nn
 
 from evalsuite.errors import ModelError
 from evalsuite.models.base import EMBEDDING, PENULTIMATE
+from evalsuite.text import counted
 
 ReadLayers = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 """(n, channels, height, width) -> layer name -> (n, dim)."""
@@ -140,10 +141,28 @@ def unnormalised(encode: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 def layer_sizes(features: Mapping[str, Any], name: str) -> dict[str, int]:
     """Return layer -> dimension of the features of one image; ModelError where they are no (1, dim) tensor."""
     for layer, values in features.items():
-        if not isinstance(values, torch.Tensor) or values.ndim != 2:
-            found = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
-            raise ModelError(f"the model {name!r} must return (n, dim) features for {layer!r}, not {found}.")
+        if not isinstance(values, torch.Tensor):
+            found: object = type(values).__name__
+        elif values.layout != torch.strided or values.is_complex() or values.is_quantized:
+            found = f"values of {values.dtype}, {values.layout}"
+        elif values.ndim != 2 or values.shape[1] == 0:
+            found = tuple(values.shape)
+        else:
+            continue
+        raise ModelError(f"the model {name!r} must return (n, dim) features for {layer!r}, not {found}.")
     return {layer: int(values.shape[1]) for layer, values in features.items()}
+
+
+def embeddings_of(found: object, count: int, name: str, dim: int) -> torch.Tensor:
+    """Return what a model made of `count` texts; ModelError where it is not (count, dim). dim: 0 where unknown."""
+    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else ()
+    if not isinstance(found, torch.Tensor) or len(shape) != 2 or shape != (count, dim or shape[1]):
+        raise ModelError(
+            f"The model {name!r} made {f'a tensor {shape}' if shape else type(found).__name__} of "
+            f"{counted(count, 'text')}; it must be one vector for each, as long as the embeddings of its images"
+            f"{f' ({dim})' if dim else ''}."
+        )
+    return found
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from evalsuite.models.layers import (
     activations,
     chosen_activation,
     convolutional,
+    embeddings_of,
     kind_of_tower,
     layer_function,
     layer_sizes,
@@ -98,8 +99,15 @@ class TorchImageTextModel(TorchImageModel):
         chunks: list[torch.Tensor] = []
         with undisturbed(self.module):
             for start in range(0, len(texts), TEXTS_AT_ONCE):
-                tokens = self.tokenizer(list(texts[start : start + TEXTS_AT_ONCE]))
-                chunks.append(encode(tokens.to(device)))
+                part = list(texts[start : start + TEXTS_AT_ONCE])
+                tokens = self.tokenizer(part)
+                if not hasattr(tokens, "to"):
+                    raise ModelError(
+                        f"The tokenizer of the model {self.info.name!r} returned {type(tokens).__name__}; it must "
+                        "return a tensor of tokens, (n, length), as those of open_clip do."
+                    )
+                found = encode(tokens.to(device))
+                chunks.append(embeddings_of(found, len(part), self.info.name, self.info.layers[EMBEDDING]))
         if not chunks:
             return torch.empty((0, self.info.layers[EMBEDDING]), device=device)
         return torch.cat(chunks)

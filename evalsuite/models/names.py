@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal
 
+from evalsuite.config import expanded
 from evalsuite.errors import UsageError
 from evalsuite.models.aliases import Alias, alias_names, alias_of_target, find_alias, rows_without_alias
 from evalsuite.models.repositories import CONFIG, TEXT_TYPES, Repository
@@ -138,7 +139,7 @@ def resolve(name: str) -> ResolvedModel:
     if hub is not None:
         written = (hub[1] or "").rstrip(":")
         return _of_repository(name, name[hub.end() :].rstrip("/"), _HUB_BACKENDS.get(written, "hub"))
-    if Path(name).expanduser().is_dir():
+    if expanded(name).is_dir():
         return _of_folder(name)
     raise UsageError(_unknown(name))
 
@@ -281,10 +282,10 @@ def _of_repository(name: str, text: str, backend: BackendName) -> ResolvedModel:
 
 def _of_folder(name: str) -> ResolvedModel:
     """Return what a folder holds that is given without a prefix, where its configuration says so."""
-    found = Repository.parse(str(Path(name).expanduser().absolute()), name).format
+    found = Repository.parse(str(expanded(name).absolute()), name).format
     if found is None:
         raise UsageError(_unknown(name))
-    return _of_repository(name, str(Path(name).expanduser().absolute()), found)
+    return _of_repository(name, str(expanded(name).absolute()), found)
 
 
 def _resolve_torchvision(name: str, rest: str) -> ResolvedModel:
@@ -302,7 +303,7 @@ def _resolve_torchvision(name: str, rest: str) -> ResolvedModel:
 
 
 def _resolve_features(name: str, rest: str) -> ResolvedModel:
-    folder = Path(rest).expanduser()
+    folder = expanded(rest)
     if not rest or not folder.is_dir():
         raise UsageError(f"The model {name!r} must be features:DIR, and {rest!r} is no folder.")
     folder = folder.absolute()
@@ -310,7 +311,7 @@ def _resolve_features(name: str, rest: str) -> ResolvedModel:
 
 
 def _resolve_file(name: str, path: Path, factory: str) -> ResolvedModel:
-    file = path.expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise UsageError(f"The model {name!r} names the file {str(file)!r}, which is not there.")
     return ResolvedModel(name, slugify(f"file/{file.stem}-{factory}"), "file", f"{file.resolve()}:{factory}")
@@ -332,7 +333,7 @@ def _is_path(weights: str) -> bool:
 
 
 def _existing(path: str, name: str) -> Path:
-    checkpoint = Path(path).expanduser()
+    checkpoint = expanded(path)
     if not checkpoint.is_file():
         raise UsageError(f"The model {name!r} names the checkpoint {str(checkpoint)!r}, which is not a file.")
     return checkpoint.absolute()

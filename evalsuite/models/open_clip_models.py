@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from evalsuite.config import expanded
 from evalsuite.errors import MissingExtraError, ModelError, UsageError
 from evalsuite.models.base import EMBEDDING, PENULTIMATE, Logits
 from evalsuite.models.checkpoints import Checkpoint, first_line, read_checkpoint
@@ -205,7 +206,7 @@ def _published(resolved: ResolvedModel, tag_config: Mapping[str, Any]) -> Weight
         repository, _, filename = str(entry).rpartition("/")
         return HubFile(repository, hub_candidates(filename or DEFAULT_FILE))
     url = tag_config.get("url")
-    return UrlFile(url, URL_FOLDER.expanduser() / url.rpartition("/")[2]) if url else None
+    return UrlFile(url, expanded(URL_FOLDER) / url.rpartition("/")[2]) if url else None
 
 
 def _build(plan: Plan, path: Path) -> tuple[Any, Checkpoint | None, Fit]:

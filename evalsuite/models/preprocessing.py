@@ -188,13 +188,17 @@ class Recipe:
         return Resizing(rgb, size, interpolation, crop, rounds_down) if known else None
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8] | None:
-        """Return the (channels, height, width) uint8 pixels of an image; None where the steps give no 8-bit image."""
+        """Return the (channels, height, width) uint8 pixels of an image.
+
+        None where the steps give no 8-bit image, or one of other channels than can be normalised.
+        """
         for step in self.steps:
             image = step(image)
         values = np.asarray(image) if isinstance(image, Image.Image) else None
         if values is None or values.dtype != np.uint8:
             return None
-        return values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
+        values = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
+        return values if len(self.finish.mean or ()) in (0, 1, len(values)) else None
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return the whole preprocessing of one image, (channels, height, width) float32."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from evalsuite.config import expanded
 from evalsuite.errors import ModelError, UsageError
 from evalsuite.reading import parse_json, read_bytes
 
@@ -43,7 +44,7 @@ class Repository:
 
         Raises UsageError for what is neither.
         """
-        folder = Path(text).expanduser()
+        folder = expanded(text)
         if text[:1] in ("/", ".", "~") or folder.is_dir():
             if not folder.is_dir():
                 raise UsageError(f"The model {name!r} names the folder {str(folder)!r}, which is not there.")

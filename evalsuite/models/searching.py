@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 
-from evalsuite import atomic
+from evalsuite.seals import read_named, write_named
 
 FOLDER = "model-names"
 """Folder of the cache with the lists."""
@@ -50,12 +49,12 @@ def _kept(cache_dir: Path, starting: Callable[[], None]) -> list[Published]:
     versions = "-".join(version(package) for package in PACKAGES)
     file = cache_dir / FOLDER / f"{versions}.json"
     try:
-        return [Published(**row) for row in json.loads(file.read_text("utf-8"))["weights"]]
+        return [Published(**row) for row in read_named(file)["weights"]]
     except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged: it is made again
         starting()
     found = list(_all())
     with suppress(OSError):  # a cache that cannot be written: it is made again each time
-        atomic.write_json(file, {"weights": [asdict(weights) for weights in found]})
+        write_named(file, {"weights": [asdict(weights) for weights in found]})
     return found
 
 

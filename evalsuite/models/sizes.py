@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalsuite import atomic
 from evalsuite.errors import EvalsuiteError
 from evalsuite.models.loading import skeleton
 from evalsuite.models.names import ResolvedModel
+from evalsuite.seals import read_named, write_named
 
 if TYPE_CHECKING:
     from evalsuite.models.skeletons import Skeleton
@@ -52,7 +52,7 @@ def model_size(resolved: ResolvedModel, cache_dir: Path | None = None) -> Size |
     found = None if bones is None else _counted(bones)
     file = _remembered_at(resolved, cache_dir)
     if found is not None and file is not None:
-        atomic.write_json(file, asdict(found))
+        write_named(file, asdict(found))
     return found
 
 
@@ -63,7 +63,7 @@ def counted_before(resolved: ResolvedModel, cache_dir: Path | None) -> Size | No
         return Size(alias.input_size, alias.parameters, alias.gflops)
     file = _remembered_at(resolved, cache_dir)
     try:
-        return None if file is None else Size(**json.loads(file.read_text("utf-8")))
+        return None if file is None else Size(**read_named(file))
     except (OSError, ValueError, TypeError):  # not there, or damaged: it is counted again
         return None
 

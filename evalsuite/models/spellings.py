@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from evalsuite.config import expanded
 from evalsuite.errors import UsageError
 from evalsuite.models.aliases import find_alias
 
@@ -111,14 +112,14 @@ def instead(name: str, weights: Collection[str], *, guess: bool) -> str | None:
         )
     if path.suffix.casefold() in weights:
         return f"Say of which architecture the file is: open_clip:ARCH/TAG@{path} or timm:NAME@{path}."
-    if Path(name).expanduser().is_dir():
+    if expanded(name).is_dir():
         return (
             "It is a folder without a configuration of transformers, open_clip or timm. Name the weights in it, "
             "open_clip:ARCH/FOLDER/FILE or timm:NAME@FOLDER/FILE; for features that are computed, features:FOLDER.\n"
             "If it has images to evaluate on, `evalsuite new task --from-folder` writes a task file of them."
         )
-    if name.startswith(("~", "/", ".")) and not Path(name).expanduser().exists():
-        return f"There is no file or folder {Path(name).expanduser()}."
+    if name.startswith(("~", "/", ".")) and not expanded(name).exists():
+        return f"There is no file or folder {expanded(name)}."
     if guess and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return (
             f"If it is a repository of the hub, say in whose format: hf:{name} (transformers) or hf-hub:{name} "

@@ -110,7 +110,7 @@ def cut_texts(tokenizer: Callable[[list[str]], Any], texts: Sequence[str]) -> li
     context, padding = short.shape[1], short[0, -1]
     long = [number for number, text in enumerate(texts) if len(text.encode()) + ENDS > context]
     tokens = _tokens(tokenizer, [texts[number] for number in long]) if long else None
-    if tokens is None or len(tokens) != len(long):
+    if tokens is None:
         return []
     full = [number for number, row in zip(long, tokens, strict=True) if row[-1] != padding]
     return [number for number in full if _is_cut(tokenizer, texts[number], context, padding)]
@@ -145,7 +145,8 @@ def _tokens(tokenizer: Callable[[list[str]], Any], texts: list[str]) -> torch.Te
         tokens = tokenizer(texts)
     except Exception:  # noqa: BLE001 - OpenAI's refuses long texts, and one of one's own any text it was not made for
         return None
-    return tokens if isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and tokens.shape[1] > 1 else None
+    known = isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and tokens.shape[1] > 1
+    return tokens if known and len(tokens) == len(texts) else None
 
 
 def _trained_context(module: nn.Module) -> int | None:

@@ -17,7 +17,7 @@ from evalsuite.metrics import METRICS
 from evalsuite.models.base import PENULTIMATE
 from evalsuite.options import option
 from evalsuite.protocols.base import FoldScores, ProtocolInput, in_fold
-from evalsuite.protocols.training import FoldResult, Labelled, TrainedProtocol, as_tensor, labelled
+from evalsuite.protocols.training import FoldResult, Labelled, TrainedProtocol, absent_classes, as_tensor, labelled
 from evalsuite.text import counted
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class KNN(TrainedProtocol):
             validation=known.scores(validation.shares(best)),
             details=FoldDetails(k=best, tried=tried),
             sizes=(len(known.fit), len(known.val), len(test.ids)),
-            warnings=warnings,
+            warnings=[*absent_classes(given, known.final_labels, what), *warnings],
         )
 
     def _numbers(self, training: int, what: str) -> tuple[list[int], list[str]]:

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from evalsuite.errors import EvalsuiteError
 from evalsuite.records import Interval, Strict, first_problem
 from evalsuite.report.bias_words import MEANING, TITLES
+from evalsuite.report.editions import edition_notes
 from evalsuite.results.bias_tables import BiasPaper
 from evalsuite.results.naming import select
 from evalsuite.results.numbers import Number, Numbers, model_label, newest, protocol_label, told_apart
@@ -140,6 +141,11 @@ class _Model:
     rates: list[Number] = field(default_factory=list)
     accuracies: dict[str, dict[str, Number]] = field(default_factory=dict)
 
+    @property
+    def numbers(self) -> list[Number]:
+        """All of them."""
+        return [*self.rates, *(number for sets in self.accuracies.values() for number in sets.values())]
+
 
 @dataclass(frozen=True)
 class _Answers:
@@ -164,7 +170,7 @@ def build_bias(table: Numbers, paper: BiasPaper, *, models: Sequence[str] = ()) 
     """
     chosen = select(table, models=models).chosen.numbers if models else table.numbers
     found = _by_model([one for one in newest(chosen) if one.is_measured and one.task in paper.tasks], paper)
-    notes: list[str] = []
+    notes = edition_notes(number for model in found for number in model.numbers)
     tables = [*_accuracy_tables(found, paper, notes), *_rate_tables(found, paper, notes)]
     if any(line.partial for one in tables for line in one.lines):
         notes.append("*: computed from a part of the images.")

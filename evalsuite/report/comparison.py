@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from evalsuite.errors import UsageError
 from evalsuite.records import Interval
 from evalsuite.report.contenders import FAITHFUL, Contender
+from evalsuite.report.editions import of_data
 from evalsuite.report.pairing import NotPairedError, paired_difference
 from evalsuite.results.naming import choose_tasks, resolve_names
 from evalsuite.results.numbers import PARTIAL, Job, Number
@@ -228,16 +229,19 @@ def _methods(rows: Sequence[TaskDifference]) -> Iterable[str]:
 
 def _data_notes(rows: Sequence[TaskDifference]) -> Iterable[str]:
     """Name the tasks on which two measured results did not use the same data, or a part of it."""
-    other_bytes, partial = [], []
+    other_bytes, other_labels, partial = [], [], []
     for row in rows:
         pair = (row.first, row.second)
-        contents = {number.record.data.content for number in pair if number.record and number.record.data}
-        if len(contents - {""}) > 1:
+        if len({of_data(number, "content") for number in pair} - {""}) > 1:
             other_bytes.append(str(row.first.job))
+        if len({of_data(number, "labels") for number in pair} - {""}) > 1:
+            other_labels.append(str(row.first.job))
         if row.mark:
             partial.append(str(row.first.job))
     if other_bytes:
         yield f"Not computed from the same images, training images included: {shortened(other_bytes)}."
+    if other_labels:
+        yield f"Not held against the same labels or classes: {shortened(other_labels)}."
     if partial:
         yield f"{PARTIAL}: partial results, computed from a part of the samples: {shortened(partial)}."
 

@@ -40,8 +40,12 @@ def markdown_cell(text: str) -> str:
 
 
 def markdown_line(text: str) -> str:
-    """Return a sentence of ours, in which names may stand, as one line of Markdown without HTML."""
-    return re.sub(r"<(?=[a-zA-Z/!?])", r"\\<", on_one_line(text))
+    """Return a sentence of ours, in which names may stand, as one line of Markdown without HTML; `<https://...>` stays.
+
+    >>> markdown_line("<b>it</b> is at <https://example.org>")
+    '\\\\<b>it\\\\</b> is at <https://example.org>'
+    """
+    return re.sub(r"<(?!https?://[^\s<>]+>)(?=[a-zA-Z/!?])", r"\\<", on_one_line(text))
 
 
 def latex(text: str) -> str:

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
+from evalsuite.results.details import Shot, shots_of
 from evalsuite.results.numbers import ModelKey, Number, newest
 
 FEW_SHOT, ZERO_SHOT, PROBE = "few_shot", "zero_shot", "linear_probe"
@@ -92,17 +92,16 @@ def matching_notes(numbers: Sequence[Number]) -> list[str]:
     ]
 
 
-def _shots(few: Number) -> list[dict[str, float]]:
-    shots: Any = few.record.details.get("shots") if few.record else None
-    return shots if isinstance(shots, list) else []
+def _shots(few: Number) -> list[Shot]:
+    return shots_of(few.record.details) if few.record else []
 
 
 def _spreads(few: Number) -> tuple[float, ...]:
-    return tuple(float(shot["std"]) for shot in _shots(few))
+    return tuple(shot.std for shot in _shots(few))
 
 
 def _points(few: Number, probe: Number | None) -> tuple[tuple[float, float], ...]:
-    points = [(float(shot["images"]), float(shot["mean"])) for shot in _shots(few)]
+    points = [(float(shot.images), shot.mean) for shot in _shots(few)]
     full = few.record.details.get("full") if few.record else None
     if probe is not None and isinstance(full, float) and points and full > points[-1][0]:
         points.append((full, probe.value))

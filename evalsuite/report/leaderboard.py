@@ -16,7 +16,7 @@ from evalsuite.report.editions import editions
 from evalsuite.report.few_shot import FEW_SHOT, matching_notes
 from evalsuite.report.places import places_note, with_places
 from evalsuite.report.ranking import find_baselines, with_differences, with_groups, with_standings
-from evalsuite.report.table import Leaderboard, Row, Verdict
+from evalsuite.report.table import Leaderboard, Row, Verdict, pivot
 from evalsuite.results.library import Library
 from evalsuite.results.naming import Selection, select
 from evalsuite.results.numbers import (
@@ -24,7 +24,6 @@ from evalsuite.results.numbers import (
     Number,
     Numbers,
     Place,
-    RowKey,
     model_label,
     newest,
     protocol_label,
@@ -153,21 +152,6 @@ def _columns(tasks: Sequence[str], measured: Sequence[Number], printed: Sequence
 
 def _is_measured(number: Number) -> bool:
     return number.is_measured
-
-
-def pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[ModelKey, str]) -> list[Row]:
-    """Return the rows of the numbers on `tasks`, in the order of their first numbers."""
-    cells: dict[RowKey, dict[str, Number]] = defaultdict(dict)
-    for number in numbers:
-        cells[number.row][number.task] = number
-    rows = []
-    for found in cells.values():
-        ordered = {task: found[task] for task in tasks if task in found}
-        if ordered:
-            first = next(iter(ordered.values()))
-            state = states.get(first.model_key, "")
-            rows.append(Row(first.model, first.protocol, first.origin, ordered, state, first.options))
-    return rows
 
 
 def _with_printed(rows: Sequence[Row], library: Library, tasks: Sequence[str]) -> list[Row]:

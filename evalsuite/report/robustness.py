@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalsuite.errors import UsageError
+from evalsuite.report.editions import edition_notes
 from evalsuite.results.naming import select, stands_for
 from evalsuite.results.numbers import Number, Numbers, RowKey, model_label, newest, protocol_label, told_apart
 from evalsuite.results.shift import ShiftTable
@@ -120,7 +121,8 @@ def build_robustness(
     ]
     kept = sorted((row for row in found if row.cells), key=lambda row: (row.is_baseline, row.labels))
     there = {task: one for task, one in chosen.items() if any(task in row.cells for row in kept)}
-    return Robustness(there, tuple(kept), lines, tuple(_notes(there, lines, rows, fitted, kept, printed)))
+    editions = edition_notes(number for row in kept for number in _numbers_of(row))
+    return Robustness(there, tuple(kept), lines, (*_notes(there, lines, rows, fitted, kept, printed), *editions))
 
 
 def _logit(value: float) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.results.numbers import PARTIAL, Number, Origin, model_label, protocol_label
+from evalsuite.results.numbers import PARTIAL, ModelKey, Number, Origin, RowKey, model_label, protocol_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,6 +121,21 @@ class Row:
     def partial_tasks(self) -> list[str]:
         """Return the tasks whose value was computed from a part of the samples."""
         return [task for task, cell in self.cells.items() if cell.partial]
+
+
+def pivot(numbers: Iterable[Number], tasks: Sequence[str], states: Mapping[ModelKey, str]) -> list[Row]:
+    """Return the rows of the numbers on `tasks`, in the order of their first numbers."""
+    cells: dict[RowKey, dict[str, Number]] = defaultdict(dict)
+    for number in numbers:
+        cells[number.row][number.task] = number
+    rows = []
+    for found in cells.values():
+        ordered = {task: found[task] for task in tasks if task in found}
+        if ordered:
+            first = next(iter(ordered.values()))
+            state = states.get(first.model_key, "")
+            rows.append(Row(first.model, first.protocol, first.origin, ordered, state, first.options))
+    return rows
 
 
 @dataclass(frozen=True)

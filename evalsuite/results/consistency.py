@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from evalsuite.records import MetricRecord, Result
+from evalsuite.results.details import shares_in
 
 ROUNDING = 1e-9
 """What the order of additions may change in a value."""
@@ -44,6 +46,8 @@ def _contradictions(result: Result) -> Iterator[str]:
         yield from _of_the_others(metric, result.metrics)
         if result.data is not None and (sizes := result.data.sizes.get("test")) is not None:
             yield from _of_the_sizes(metric, sizes)
+        yield from _no_shares(shares_in(result.details))
+        yield from _of_the_rest(result)
 
 
 def _of_the_metric(metric: MetricRecord) -> Iterator[str]:
@@ -63,9 +67,7 @@ def _of_the_metric(metric: MetricRecord) -> Iterator[str]:
 
 
 def _of_the_others(metric: MetricRecord, others: dict[str, float]) -> Iterator[str]:
-    for name, value in others.items():
-        if math.isfinite(value) and not _is_share(value):
-            yield f"{name} is {value:g}, which is no fraction between 0 and 1"
+    yield from _no_shares(others.items())
     again = others.get(TOP1 if metric.name == "accuracy" else metric.name)
     if again is not None and not _same(metric.value, again):
         yield f"{metric.name} is {metric.value:g} in one place and {again:g} in another"
@@ -82,6 +84,50 @@ def _of_the_sizes(metric: MetricRecord, sizes: int | list[int]) -> Iterator[str]
         fits = metric.n == sum(sizes)
     if not fits:
         yield f"it has {metric.n} test samples in one place and {sizes} in another"
+
+
+def _of_the_rest(result: Result) -> Iterator[str]:
+    info = result.model_info
+    if info is not None and result.model_fingerprint not in ("", info.fingerprint):
+        yield "it is of one model in one place and of another in `model_info`"
+    if result.status == "ok" and result.changed_options.get("limit") is not None:
+        yield f"it is said to be whole, and was measured with --limit {result.changed_options['limit']}"
+
+
+def _no_shares(named: Iterable[tuple[str, float]]) -> Iterator[str]:
+    for name, value in named:
+        if math.isfinite(value) and not _is_share(value):
+            yield f"{name} is {value:g}, which is no fraction between 0 and 1"
+
+
+def disagreement(one: Result, other: Result) -> str:
+    """Say how the values of two records of the same job differ; "" where they do not, or one has none."""
+    if one.metric is None or other.metric is None:
+        return ""
+    if one.metric.name != other.metric.name:
+        return f"one is {one.metric.name}, the other {other.metric.name}"
+    values = {one.metric.name: (one.metric.value, other.metric.value)}
+    values |= {name: (one.metrics[name], other.metrics[name]) for name in one.metrics.keys() & other.metrics.keys()}
+    for name, (first, second) in values.items():
+        if not (math.isclose(first, second, abs_tol=ROUNDING) or (math.isnan(first) and math.isnan(second))):
+            return f"{name} is {first:.6f} and {second:.6f}"
+    return ""
+
+
+def disagreements(results: Iterable[tuple[Path | None, Result]]) -> Iterator[str]:
+    """Say which records answer the very same question of the same images, and differ."""
+    first: dict[tuple[object, ...], tuple[Path | None, Result]] = {}
+    for path, result in results:
+        if not result.fingerprint or result.metric is None:
+            continue
+        content = result.data.content if result.data else ""
+        job = result.run_key, result.task, result.protocol, result.options_hash, result.fingerprint, content
+        before, known = first.setdefault(job, (path, result))
+        if problem := disagreement(known, result):
+            yield (
+                f"{before} and {path} are the same job on the same images, and contradict each other: {problem}. "
+                "The newest counts; run it again with --overwrite and remove the other"
+            )
 
 
 def _is_share(value: float) -> bool:

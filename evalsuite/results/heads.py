@@ -11,8 +11,12 @@ from pydantic import Field, ValidationError
 
 from evalsuite.errors import UsageError
 from evalsuite.protocols.base import Head
-from evalsuite.records import ModelInfo, Strict, first_problem
+from evalsuite.records import ModelInfo, Result, Strict, first_problem
 from evalsuite.results.head_files import HEAD_ENDS, head_paths
+from evalsuite.results.store import UnreadableRecordError, read_result
+from evalsuite.seals import read_sealed, sealed
+
+AGAIN = "save it again by `evalsuite run --save-head`."
 
 
 class HeadClass(Strict):
@@ -57,11 +61,14 @@ def head_files(head: Head, described: HeadDescription) -> tuple[bytes, bytes]:
 
     content = save({"weights": np.ascontiguousarray(head.weights), "intercepts": np.ascontiguousarray(head.intercepts)})
     checked = described.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
-    return content, (checked.model_dump_json(indent=2) + "\n").encode()
+    return content, sealed(checked.model_dump(mode="json"))
 
 
 def read_head(path: Path) -> StoredHead:
-    """Read a head by the name of either of its files, or of its record; UsageError says what is wrong with it."""
+    """Read a head by the name of either of its files, or of its record; UsageError says what is wrong with it.
+
+    Next to a record, it must be of that very result.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -76,12 +83,16 @@ def read_head(path: Path) -> StoredHead:
                 "keeps one."
             )
     try:
-        described = HeadDescription.model_validate_json(description.read_bytes())
+        described = HeadDescription.model_validate(read_sealed(description))
     except ValidationError as error:
         raise UsageError(f"{description} does not describe a head ({first_problem(error)}).") from error
+    except ValueError as error:
+        raise UsageError(f"{description} is damaged ({error}): {AGAIN}") from error
+    if (result := _result_next_to(weights, stem)) is not None and result.fingerprint != described.fingerprint:
+        raise UsageError(f"{description} is of another result than {stem}.json next to it: {AGAIN}")
     content = weights.read_bytes()
     if hashlib.sha256(content).hexdigest() != described.sha256:
-        raise UsageError(f"{weights} is damaged, or of another head than {description.name} describes: save it again.")
+        raise UsageError(f"{weights} is damaged, or of another head than {description.name} describes: {AGAIN}")
     try:
         found = load(content)
         head = Head(found["weights"], found["intercepts"])
@@ -90,6 +101,13 @@ def read_head(path: Path) -> StoredHead:
     if head.weights.shape != (len(described.classes), described.dim):
         raise UsageError(f"{weights} has weights of the shape {head.weights.shape}, not of {description.name}.")
     return StoredHead(weights, head, described)
+
+
+def _result_next_to(weights: Path, stem: str) -> Result | None:
+    try:
+        return read_result(weights.with_name(f"{stem}.json"))
+    except (OSError, UnreadableRecordError):  # a head may be given away alone
+        return None
 
 
 def check_fits(stored: StoredHead, model: ModelInfo, chosen: str) -> None:

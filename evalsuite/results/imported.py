@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from evalsuite import config
 from evalsuite.errors import SpecError, UsageError
+from evalsuite.listing import matching
 from evalsuite.reading import read_bytes
 from evalsuite.records import Strict, first_problem
 from evalsuite.results.numbers import Number, Origin
@@ -109,7 +110,7 @@ def store_imported(table: ImportedTable) -> Path:
 def read_imported() -> tuple[Number, ...]:
     """Return the numbers of every import, by its name; SpecError names the file, row and task that is wrong."""
     numbers: list[Number] = []
-    for path in sorted(config.imported_dir().glob("[!.]*.json")):
+    for path in matching(config.imported_dir(), "[!.]*.json"):
         try:
             content, fits = unseal(read_bytes(path))
             table = ImportedTable.model_validate_json(content)

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import math
-import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalsuite import atomic
+from evalsuite.folders import walk
 from evalsuite.locks import Lock
 from evalsuite.records import Result
-from evalsuite.results.head_files import HEAD_ENDS, head_paths
+from evalsuite.results.head_files import head_paths
 from evalsuite.results.store import (
     LOCK_FILE,
     RANK,
+    StoredResult,
     UnreadableRecordError,
+    error_paths,
+    is_of_a_job,
     log_path,
     misplaced,
     read_result,
     samples_path,
 )
 
-_FOLDER = re.compile(r".+-[0-9a-f]{8}")
-_RECORD = re.compile(r"[^.].*\..+\.json")
-
 SAME_VALUE = 1e-9
 """Difference of two values of a metric, in [0, 1], that the order of additions may make."""
+
+Found = tuple[Path, Result]
 
 
 @dataclass
 class ResultPlan:
-    """What is to be done: records to copy from -> to; contradictions and files that are no record, in words."""
+    """What is to be done: records to copy from -> to, errors to remove that are older than a value of their job.
+
+    contradictions, unreadable: in words; the second are files that are no record.
+    """
 
     copies: dict[Path, Path] = field(default_factory=dict)
+    outdated: list[Path] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
@@ -47,30 +52,47 @@ def plan_results(folders: Sequence[Path], to: Path) -> ResultPlan:
     """
     plan = ResultPlan()
     sources: dict[Path, list[Path]] = {}
-    for root in folders:
-        for path in _records(root):
-            sources.setdefault(path.relative_to(root), []).append(path)
+    for root, others in [(to, folders), *((folder, [to]) for folder in folders)]:
+        for folder, _, names in walk(root, without=others) if root.is_dir() else ():
+            for path in filter(is_of_a_job, (folder / name for name in names)):
+                sources.setdefault(path.relative_to(root), []).append(path)
+    best: dict[Path, Found] = {}
     for relative, paths in sorted(sources.items()):
-        target = to / relative
-        best: tuple[Path, Result] | None = None
-        for path in [*([target] if target.exists() else []), *paths]:
-            try:
-                found = (path, read_result(path))
-            except (OSError, UnreadableRecordError) as error:
-                plan.unreadable.append(f"{path}: {error}")
-                continue
-            if problem := misplaced(path, found[1]):
-                plan.unreadable.append(f"{path} {problem}")
-                continue
-            if best is None:
-                best = found
-            elif problem := _contradiction(best[1], found[1]):
-                plan.contradictions.append(f"{best[0]} and {path}: {problem}")
-            elif _replaces(best[1], found[1]):
-                best = found
-        if best is not None and best[0] != target:
-            plan.copies[best[0]] = target
+        is_alone = paths == [to / relative]  # nothing happens to it, so there is nothing to say of it
+        if found := _best(paths, ResultPlan() if is_alone else plan):
+            best[relative] = found
+    outdated = _outdated(best)
+    plan.outdated = [to / relative for relative in outdated if to / relative in sources[relative]]
+    wanted = {path: to / relative for relative, (path, _) in best.items() if relative not in outdated}
+    plan.copies = {path: target for path, target in wanted.items() if path != target}
     return plan
+
+
+def _best(paths: Sequence[Path], plan: ResultPlan) -> Found | None:
+    """Return the record of a job that counts; what speaks against others goes into the plan."""
+    best: Found | None = None
+    for path in paths:
+        try:
+            found = (path, read_result(path))
+        except (OSError, UnreadableRecordError) as error:
+            plan.unreadable.append(f"{path}: {error}")
+            continue
+        if problem := misplaced(*found):
+            plan.unreadable.append(f"{path} {problem}")
+        elif best is None:
+            best = found
+        elif problem := _contradiction(best[1], found[1]):
+            plan.contradictions.append(f"{best[0]} and {path}: {problem}")
+        elif _replaces(best, found):
+            best = found
+    return best
+
+
+def _outdated(best: dict[Path, Found]) -> set[Path]:
+    """Return the errors among records, by their paths below a root, that are not newer than a value of their job."""
+    values = [(relative.parent.parent, result) for relative, (_, result) in best.items() if result.metric]
+    errors = [(folder / path, result) for folder, result in values for path in error_paths(result)]
+    return {path for path, value in errors if path in best and _created(best[path][1]) <= _created(value)}
 
 
 def copy_record(source: Path, target: Path, tell: Callable[[str], None] | None = None) -> None:
@@ -93,36 +115,36 @@ def _next_to(record: Path) -> tuple[Path, ...]:
     return samples_path(record), log_path(record), *head_paths(record)
 
 
-def _records(root: Path) -> Iterator[Path]:
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        if _FOLDER.fullmatch(Path(folder).name):
-            records = (name for name in sorted(names) if _RECORD.fullmatch(name) and not name.endswith(HEAD_ENDS))
-            yield from (Path(folder) / name for name in records)
-
-
 def _contradiction(one: Result, other: Result) -> str:
     """Say why two records of a job cannot both be right; "" where they can."""
     if one.metric is None or other.metric is None or RANK[one.status] != RANK[other.status]:
         return ""
     if one.fingerprint != other.fingerprint:
         return "they answer different questions (another task file, version, data or options)"
-    if one.data and other.data and one.data.content != other.data.content:
+    if len({result.data.content for result in (one, other) if result.data and result.data.content}) > 1:
         return "they are of other images"
-    values = [(one.metric.value, other.metric.value), *((one.metrics[n], other.metrics.get(n)) for n in one.metrics)]
-    for first, second in values:
-        if second is None or not math.isclose(first, second, abs_tol=SAME_VALUE):
-            return f"{one.metric.name} is {one.metric.value:.6f} and {other.metric.value:.6f}"
+    values = {one.metric.name: (one.metric.value, other.metric.value)}
+    values |= {name: (one.metrics[name], other.metrics[name]) for name in one.metrics.keys() & other.metrics.keys()}
+    for name, (first, second) in values.items():
+        if not math.isclose(first, second, abs_tol=SAME_VALUE):
+            return f"{name} is {first:.6f} and {second:.6f}"
     return ""
 
 
-def _replaces(old: Result, new: Result) -> bool:
+def _replaces(old: Found, new: Found) -> bool:
     """Say whether a record that does not contradict another takes its place."""
-    if RANK[new.status] != RANK[old.status]:
-        return RANK[new.status] > RANK[old.status]
-    if old.metric is not None:
-        return old.samples is None and new.samples is not None
-    return _created(new) > _created(old)
+    (_, before), (_, after) = old, new
+    if RANK[after.status] != RANK[before.status]:
+        return RANK[after.status] > RANK[before.status]
+    if before.metric is not None:
+        return _kept(*new) > _kept(*old)
+    return _created(after) > _created(before)
+
+
+def _kept(path: Path, result: Result) -> int:
+    """Return how much of what a run keeps on request a record has: samples, a head, a calibration."""
+    has_head = all(file.is_file() for file in head_paths(path))
+    return StoredResult(path, result).has_samples + has_head + result.is_calibrated
 
 
 def _created(result: Result) -> str:

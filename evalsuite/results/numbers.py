@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from evalsuite.records import Interval, ModelInfo, Result
+from evalsuite.results.details import calibration_of, shots_of
 from evalsuite.results.store import StoredResult, hash8
 from evalsuite.text import brief
 
@@ -180,10 +181,10 @@ class Number(Place):
 def _in_details(metric: str, details: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers in the details of a record: among others `ece`, `ece_tempered`, `accuracy_4_images`."""
     found: dict[str, float] = {}
-    calibration = details.get("calibration") or {}
-    for key, mark in (("before", ""), ("after", "_tempered")):
-        found |= {f"{name}{mark}": value for name, value in (calibration.get(key) or {}).items()}
-    return found | {f"{metric}_{shot['images']}_images": shot["mean"] for shot in details.get("shots") or []}
+    if (calibration := calibration_of(details)) is not None:
+        for errors, mark in ((calibration.before, ""), (calibration.after, "_tempered")):
+            found |= {f"{name}{mark}": value for name, value in (errors or ())}
+    return found | {f"{metric}_{shot.images}_images": shot.mean for shot in shots_of(details)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,15 +16,17 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from evalsuite.errors import SpecError
-from evalsuite.reading import parse_csv, read_bytes
+from evalsuite.reading import parse_csv, read_bytes, read_text
 from evalsuite.records import Strict, first_problem
 from evalsuite.resources import data_dir
 from evalsuite.results.claims import Claim
 from evalsuite.results.numbers import Number, Origin
 from evalsuite.text import counted, shortened
-from evalsuite.yaml_loading import load_yaml
+from evalsuite.yaml_loading import MOST_BYTES, parse_yaml
 
 _SLUG = re.compile(r"[a-z0-9.-]+/[a-z0-9.-]+")
+
+_DIGEST = re.compile(r"^digest: ([0-9a-f]{64})\n?\Z", re.MULTILINE)
 
 _ROW_COLUMNS = ["slug", "family", "model"]
 
@@ -109,19 +111,42 @@ def read_papers(folder: Path | None = None) -> tuple[Paper, ...]:
     root = folder or data_dir("results/published")
     papers: dict[str, Paper] = {}
     for path in sorted(root.glob("*.yaml")):
-        described = read_description(path, PublishedSet)
+        described, changed = _read(path, PublishedSet)
         if described.name in papers:
             raise SpecError(f"{path}: the set {described.name!r} is described twice.")
         papers[described.name] = _read_paper(described, root)
+        if changed:
+            raise SpecError(changed)
     return tuple(papers.values())
 
 
 def read_description(path: Path, schema: type[Described]) -> Described:
-    """Read a YAML file that describes tables; SpecError names the file and the key that is wrong."""
+    """Read a YAML file that describes tables; SpecError names the file and the key that is wrong.
+
+    Its last line is `digest:` with the sha256 of all before it: a changed digit looks like any other.
+    """
+    described, changed = _read(path, schema)
+    if changed:
+        raise SpecError(changed)
+    return described
+
+
+def _read(path: Path, schema: type[Described]) -> tuple[Described, str]:
+    """Return what a YAML file describes, and what to know where it is not what was checked."""
+    text = read_text(path, most=MOST_BYTES)
+    found = _DIGEST.search(text)
+    body = text[: found.start()] if found else text
     try:
-        return schema.model_validate(load_yaml(path)[0])
+        described = schema.model_validate(parse_yaml(body, path)[0])
     except ValidationError as error:
         raise SpecError(f"{path}: {first_problem(error)}") from error
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    if found and found[1] == digest:
+        return described, ""
+    return described, (
+        f"{path} is not the file that was checked. Restore it, as by installing evalsuite again; if you have corrected "
+        f"it, make its last line\ndigest: {digest}"
+    )
 
 
 def _read_paper(described: PublishedSet, root: Path) -> Paper:

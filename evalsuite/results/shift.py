@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from evalsuite.errors import SpecError
 from evalsuite.records import Strict
 from evalsuite.resources import data_dir
 from evalsuite.results.numbers import Number, Origin
@@ -37,6 +36,12 @@ class ShiftTable(Strict):
     rows: list[ShiftRow]
     caveats: list[str] = Field(default_factory=list)
 
+    @model_validator(mode="after")
+    def _has_a_score_for_each_task(self) -> ShiftTable:
+        if any(len(row.scores) != len(self.tasks) for row in self.rows):
+            raise ValueError(f"each row needs {len(self.tasks)} scores, one for each task")
+        return self
+
     def numbers(self, *, baselines: bool = False) -> Iterator[Number]:
         """Yield the numbers of all rows, or of the baselines alone."""
         for row in self.rows:
@@ -56,10 +61,5 @@ class ShiftTable(Strict):
 
 def read_shift_tables(folder: Path | None = None) -> tuple[ShiftTable, ...]:
     """Read the tables in `folder` (default: those that ship); SpecError names what is wrong in one."""
-    tables = []
-    for path in sorted((folder or data_dir("results/published") / "shift").glob("*.yaml")):
-        table = read_description(path, ShiftTable)
-        if any(len(row.scores) != len(table.tasks) for row in table.rows):
-            raise SpecError(f"{path}: each row needs {len(table.tasks)} scores, one for each task.")
-        tables.append(table)
-    return tuple(tables)
+    paths = sorted((folder or data_dir("results/published") / "shift").glob("*.yaml"))
+    return tuple(read_description(path, ShiftTable) for path in paths)

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,9 @@ from evalsuite.errors import JobError, UsageError
 from evalsuite.locks import HeldError, Lock
 from evalsuite.reading import MOST_BYTES
 from evalsuite.records import SCHEMA_VERSION, Result, Status, first_problem
-from evalsuite.results.consistency import contradiction
+from evalsuite.results.consistency import contradiction, disagreements
 from evalsuite.results.head_files import HEAD_ENDS, head_paths
+from evalsuite.results.record_files import record_files
 from evalsuite.seals import BROKEN, KEY, sha256_of, unseal, write_sealed
 
 RANK: dict[Status, int] = {"ok": 2, "partial": 1, "error": 0, "not_applicable": 0}
@@ -117,9 +117,25 @@ def record_path(model: str, run_key: str, task: str, protocol: str, options_hash
     return Path(f"{file_slug(model)}-{hash8(run_key)}", name)
 
 
+def is_of_a_job(path: Path) -> bool:
+    """Tell whether a file is named as the record of a job is."""
+    named = _MODEL_FOLDER.fullmatch(path.parent.name) and _JOB_FILE.fullmatch(path.name)
+    return bool(named) and not path.name.endswith(HEAD_ENDS)
+
+
+def error_paths(result: Result) -> tuple[Path, ...]:
+    """Return where errors of the job of a value are, below the root of a store.
+
+    They are from before its weights were there, or of a failed `overwrite`.
+    """
+    job = (result.task, result.protocol, result.options_hash)
+    unknown, own = (record_path(result.model, key, *job) for key in ("", result.run_key))
+    return unknown, _siblings(unknown)[1], _siblings(own)[1]
+
+
 def misplaced(path: Path, result: Result) -> str:
     """Say that a record in a folder of a store is not of the job that its file is named after; "" where it is."""
-    if not (_MODEL_FOLDER.fullmatch(path.parent.name) and _JOB_FILE.fullmatch(path.name)):
+    if not is_of_a_job(path):
         return ""
     own = record_path(result.model, result.run_key, result.task, result.protocol, result.options_hash)
     # Before the eight digits stands a name of the model, of which there may be others.
@@ -168,6 +184,11 @@ class StoredResult:
             return None
         path = self.path.with_name(Path(self.result.samples).name)
         return path if path.is_file() else None
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether that table is there, and is the one that was written."""
+        return self.samples is not None and self.result.samples_digest in (None, sha256_of(self.samples))
 
 
 class ResultStore:
@@ -232,15 +253,10 @@ class ResultStore:
             raise JobError(f"Cannot store the result {main}: {error.strerror or error}.") from error
 
     def forget_errors(self, result: Result) -> None:
-        """Remove the errors of a job that has a value: from before its weights were there, or of a failed `overwrite`.
-
-        Where they cannot be removed they stay, and the value is no worse for it.
-        """
-        job = (result.model, result.run_key or "", result.task, result.protocol, result.options_hash)
-        unknown = self.path(result.model, "", *job[2:])
-        for path in (unknown, *_siblings(unknown)[1:], _siblings(self.path(*job))[1]):
+        """Remove the errors of a job that has a value; where that fails they stay, and the value is no worse for it."""
+        for path in error_paths(result):
             with suppress(OSError):
-                remove_record(path)
+                remove_record(self.root / path)
 
     def find(
         self,
@@ -257,7 +273,7 @@ class ResultStore:
         A file that cannot be read, or is of another job, counts as absent: the job is done again and replaces it.
         """
         main = self.path(model, run_key, task, protocol, options_hash)
-        found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path, self._say))]
+        found = [record for path in (main, *_siblings(main)) if (record := _read_or_none(path, self.say_damaged))]
         matching = [record for record in found if fingerprint in (None, record.fingerprint)]
         return max(matching, key=lambda record: RANK[record.status], default=None)
 
@@ -274,18 +290,14 @@ class ResultStore:
 
     def has_samples(self, result: Result) -> bool:
         """Tell whether the table of samples of a stored result is there, and is the one that was written."""
-        if result.samples is None:
-            return False
-        folder = self.path(result.model, result.run_key, result.task, result.protocol).parent
-        path = folder / Path(result.samples).name
-        if not path.is_file():
-            return False
-        if result.samples_digest in (None, sha256_of(path)):
-            return True
-        self._say(f"{path} is damaged, or of another result")
-        return False
+        stored = StoredResult(self.path(result.model, result.run_key, result.task, result.protocol), result)
+        sound = stored.has_samples
+        if stored.samples is not None and not sound:
+            self.say_damaged(f"{stored.samples} is damaged, or of another result")
+        return sound
 
-    def _say(self, problem: str) -> None:
+    def say_damaged(self, problem: str) -> None:
+        """Tell, once, what is wrong with a file of a job that is therefore done again."""
         if self._tell is not None and problem not in self._told:
             self._told.add(problem)
             self._tell(f"Warning: {problem}. The job is done again.")
@@ -294,7 +306,7 @@ class ResultStore:
 def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
     """Read every record under the folders (or files) `paths`; return them and a warning for each file left out.
 
-    Also a warning for a record that lies where that of another job belongs.
+    Also a warning for a record that lies where that of another job belongs, and for two that contradict each other.
 
     Temporary files of stopped runs are no part of the store and are passed over in silence. A path that is
     not there is a UsageError.
@@ -311,33 +323,8 @@ def load_stored(paths: Sequence[Path]) -> tuple[list[StoredResult], list[str]]:
             warnings.append(f"{path} was left out: it cannot be read ({error.strerror or error})")
         except UnreadableRecordError as error:
             warnings.append(f"{path} was left out: {error}")
+    warnings += disagreements((item.path, item.result) for item in stored)
     return stored, warnings
-
-
-def record_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the JSON files under `paths` in the order of their names, each once; hidden ones are no records."""
-    seen: set[str] = set()
-    for root in map(Path, paths):
-        if not root.exists():
-            raise UsageError(f"There is no results folder {root}.")
-        for path in [str(root)] if root.is_file() else sorted(_json_files(root)):
-            resolved = os.path.realpath(path)
-            if resolved not in seen:
-                seen.add(resolved)
-                yield Path(path)
-
-
-def _json_files(root: Path) -> Iterator[str]:
-    """Yield the JSON files below a folder, and the folders that may not be read: whoever opens these is told why."""
-    unreadable: list[str] = []
-    for folder, subfolders, names in os.walk(root, onerror=lambda error: unreadable.append(str(error.filename))):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in names:
-            if name.endswith(".json") and not name.startswith(".") and not name.endswith(HEAD_ENDS):
-                path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands of files takes long
-                if os.path.isfile(path) or os.path.islink(path):  # noqa: PTH113, PTH114 - a pipe would be waited for
-                    yield path
-    yield from unreadable
 
 
 def _write_locked(main: Path, result: Result, samples: Any, log: str, head: tuple[bytes, bytes] | None) -> Path:

@@ -10,11 +10,18 @@ import numpy as np
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.records import Result
+from evalsuite.results.bias_tables import read_bias_paper
 from evalsuite.results.consistency import interval_contradiction
+from evalsuite.results.figures import read_figures, read_retrieval
+from evalsuite.results.head_files import head_paths
+from evalsuite.results.heads import read_head
 from evalsuite.results.imported import read_imported
+from evalsuite.results.layouts import load_layouts
 from evalsuite.results.published import read_papers
+from evalsuite.results.record_files import record_files
 from evalsuite.results.samples import gives_its_value, samples_of, value_of
-from evalsuite.results.store import StoredResult, UnreadableRecordError, misplaced, read_result, record_files
+from evalsuite.results.shift import read_shift_tables
+from evalsuite.results.store import StoredResult, UnreadableRecordError, misplaced, read_result
 from evalsuite.seals import is_sealed
 
 
@@ -47,13 +54,18 @@ def verify_results(folder: Path, wanted: Callable[[Result], bool] = lambda resul
 
 def verify_tables() -> list[Checked]:
     """Look at the tables that ship, and at the imports of this machine."""
-    return [_read("published tables", read_papers), _read("imported tables", read_imported)]
+    return [_read("published tables", _published), _read("imported tables", read_imported)]
+
+
+def _published() -> tuple[object, ...]:
+    words, bias = read_figures(), read_bias_paper()
+    return (*read_papers(), *read_shift_tables(), read_retrieval(), words, bias, *load_layouts().values())
 
 
 def _read(what: str, read: Callable[[], tuple[object, ...]]) -> Checked:
     try:
         return Checked(what, len(read()))
-    except EvalsuiteError as error:
+    except (OSError, EvalsuiteError) as error:
         return Checked(what, 1, problems=(str(error),))
 
 
@@ -62,6 +74,7 @@ def _problems(path: Path, result: Result) -> Iterator[str]:
         yield problem
     if problem := interval_contradiction(result):
         yield f"contradicts itself: {problem}; run it again"
+    yield from _of_the_head(path)
     stored = StoredResult(path, result)
     if result.samples is not None and stored.samples is None:
         yield f"names {result.samples}, which is not there; run it again with --log-samples --overwrite"
@@ -74,3 +87,11 @@ def _problems(path: Path, result: Result) -> Iterator[str]:
             yield "has samples that give another value; log them again with --log-samples --overwrite"
     except EvalsuiteError as error:
         yield f"has samples that cannot be used: {error}"
+
+
+def _of_the_head(record: Path) -> Iterator[str]:
+    if any(file.exists() for file in head_paths(record)):
+        try:
+            read_head(record)
+        except EvalsuiteError as error:
+            yield f"has a head that cannot be used: {error}"

@@ -10,10 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.data.base import Split
-from evalsuite.errors import EvalsuiteError, JobError, NotFiniteError, UsageError, fault_of_the_system
+from evalsuite.errors import (
+    EvalsuiteError,
+    JobError,
+    NotFiniteError,
+    UsageError,
+    fault_of_the_system,
+    place_of,
+    said,
+)
 from evalsuite.features.catalog import Origin, note_origin
 from evalsuite.features.encoding import EncodeRows, MapBatches, first_not_finite
-from evalsuite.features.extraction import Member, PassReport
+from evalsuite.features.extraction import Member, PassReport, Prepare
 from evalsuite.features.freshness import OnBytes, content_digest, content_now, missing_rows, settle
 from evalsuite.features.store import PoolFeatures
 from evalsuite.locks import HeldError, Lock
@@ -26,7 +34,7 @@ from evalsuite.records import ErrorRecord, Result
 from evalsuite.results.store import ResultStore, UnreadableRecordError, log_path, read_result
 from evalsuite.runner.base import Reporter
 from evalsuite.runner.completeness import is_complete
-from evalsuite.runner.doubts import cut_prompts, images_on_both_sides, untested_classes
+from evalsuite.runner.doubts import cut_prompts, doubts_about
 from evalsuite.runner.fingerprints import changed_options, layer_of, options_hash, result_fingerprint
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.recording import Measured, base_result, first_head, measured_result, samples_table
@@ -186,17 +194,10 @@ class ModelTaskJob:
             digests.append(content_digest(stored, features))
         return _joined(digests)
 
-    def _doubts(self, protocol: EvaluationProtocol, outcome: Outcome) -> list[str]:
-        """Return what of the data contradicts itself, although there is a number."""
-        absent = [] if self.options.limit is not None else untested_classes(self.task.task, outcome)
-        if not protocol.needs_training:
-            return absent
-        return absent + images_on_both_sides(self.task.folds(training=True), self._digests)
-
     def _digests(self, split: Split) -> Iterator[str]:
-        """Yield the sha256 of the images of a split, of those that could be read."""
+        """Yield the sha256 of the images of a split, "" where nobody knows it."""
         features, ids = self.features(split.pool), self.task.pool(split.pool).ids
-        return (features.stamp(ids[row]).sha256 for row in split.rows if ids[row] in features)
+        return (features.stamp(ids[row]).sha256 if ids[row] in features else "" for row in split.rows)
 
     def features(self, pool: str) -> PoolFeatures:
         """Return the store of a pool's features under the model of these jobs; its manifest is read once."""
@@ -208,14 +209,7 @@ class ModelTaskJob:
     def member(self, pool: str) -> Member:
         """Return what an image pass over a pool needs of the model."""
         features = self.features(pool)
-
-        def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
-            loaded = self.model.loaded
-            task, name, fingerprint = self.task.stored_as(pool)
-            origin = Origin(self.model.slug, task, name, self.model.precision, fingerprint)
-            note_origin(features.folder, origin)
-            return loaded.encode_rows(self.task.task.name) or (loaded.model.preprocess, loaded.encode_batches)
-
+        prepare = preparing(self.model, self.task.task.name, features, self.task.stored_as(pool))
         return Member(features, prepare, self._checking(pool))
 
     def _checking(self, pool: str) -> OnBytes:
@@ -283,7 +277,8 @@ class ModelTaskJob:
         with exact_products():  # for protocols, too: scores are as exact as the features
             outcome: Outcome = protocol.run(given)
         fit = time.perf_counter() - started - clock["text"]
-        outcome.warnings += [*cut, *self._doubts(protocol, outcome)]
+        limited = self.options.limit is not None
+        outcome.warnings += [*cut, *doubts_about(self.task, protocol, outcome, self._digests, limited=limited)]
         content = self._content(protocol)
         images = sum(report.seconds for report in reports.values())
         sizes = [features.layers()[chosen] for features in self._opened.values() if chosen in features.layers()]
@@ -321,14 +316,14 @@ class ModelTaskJob:
 
     def fail(self, protocols: Sequence[EvaluationProtocol], error: Exception) -> None:
         """Record what went wrong as the result of these protocols."""
-        message = printable(brief(str(error)))
-        log = printable(str(error)) if brief(str(error)) != str(error).strip() else ""
+        text = said(error)
+        message = printable(brief(text))
+        log = printable(text) if brief(text) != text.strip() else ""
         fault = None if isinstance(error, UsageError) else fault_of_the_system(error)
         if fault is not None:
             message, log = printable(brief(fault)), ""
         elif not isinstance(error, EvalsuiteError):  # a bug, of ours or of a model's: its place is what helps
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            message = f"{message}\n({place.name}, {place.filename}, line {place.lineno})".strip()
+            message = f"{message}\n({place_of(error)})".strip()
             log = printable("".join(traceback.format_exception(error)))
         record = ErrorRecord(kind=type(error).__name__, message=message)
         for protocol in protocols:
@@ -374,6 +369,20 @@ class ModelTaskJob:
         except EvalsuiteError:  # the record that is being written says so
             return ""
         return known.run_key if known is not None else ""
+
+
+def preparing(model: ModelSession, task: str, features: PoolFeatures, stored_as: tuple[str, str, str]) -> Prepare:
+    """Return what loads a model when a pass over a pool of a task needs it, and notes what its features are of.
+
+    stored_as: task, pool and fingerprint that the features are stored under.
+    """
+
+    def prepare() -> tuple[Preprocess, MapBatches] | EncodeRows:
+        loaded, (owner, pool, fingerprint) = model.loaded, stored_as
+        note_origin(features.folder, Origin(model.slug, owner, pool, model.precision, fingerprint))
+        return loaded.encode_rows(task) or (loaded.model.preprocess, loaded.encode_batches)
+
+    return prepare
 
 
 def _not_stored(result: Result, error: Exception) -> Result:

@@ -43,7 +43,7 @@ def make_jobs(
     reporter: Reporter,
 ) -> list[ModelTaskJob]:
     """Return the jobs of a run, in the order of their results: a model's tasks after one another."""
-    store = ResultStore(options.output, reporter.note)
+    store = ResultStore(options.output.absolute(), reporter.note)  # models may change the working directory
     sessions = [TaskSession(task, options, place) for task in tasks]
     given = [ModelSession(model, place, executor, variant(options), options.layer, options.cache) for model in models]
     return [ModelTaskJob(session, task, protocols, options, store, reporter) for session in given for task in sessions]

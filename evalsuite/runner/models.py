@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 
 import torch
 
@@ -31,6 +33,7 @@ from evalsuite.models.base import (
     move,
 )
 from evalsuite.models.feature_folders import FeatureFolder, FeaturesModel
+from evalsuite.models.layers import embeddings_of
 from evalsuite.models.loading import known_logits, load_model, skeleton, weights_fingerprint
 from evalsuite.models.modules import TEXTS_AT_ONCE, TorchImageTextModel, device_of_live
 from evalsuite.models.named_layers import with_layer
@@ -88,10 +91,11 @@ class LoadedModel:
         model = self.model
         if not isinstance(model, ImageTextModel):
             raise ModelError(f"The model {model.info.name!r} has no `encode_texts`.")
-        parts = []
+        parts, dim = [], model.info.layers.get(EMBEDDING, 0)
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             with inference(self.executor.devices[0], self.precision):
-                parts.append(model.encode_texts(texts[start : start + TEXTS_AT_ONCE]).float().cpu())
+                part = texts[start : start + TEXTS_AT_ONCE]
+                parts.append(embeddings_of(model.encode_texts(part), len(part), model.info.name, dim).float().cpu())
         found = torch.cat(parts)
         row = first_not_finite(found)
         if row is not None:
@@ -128,6 +132,7 @@ class ModelSession:
         self._is_last = False
         self._came_from: torch.device | None = None
         self._failure: Exception | None = None
+        self._failed_at: TracebackType | None = None
         self._known: KnownModel | None = None
         self._seconds_loading = 0.0
         self._loading = threading.RLock()
@@ -364,13 +369,14 @@ class ModelSession:
 
     def _load_once(self) -> ImageModel:
         if self._failure is not None:
-            raise self._failure.with_traceback(None)  # each raise would add to it
+            raise self._failure.with_traceback(self._failed_at)  # else each raise would add to it
         if self._network is None:
             started = time.perf_counter()
             try:
                 self._network = load_model(self._resolved, offline=self._place.offline, cache_dir=self._place.cache_dir)
             except Exception as error:
-                self._failure = error
+                self._failure, self._failed_at = error, error.__traceback__
+                traceback.clear_frames(error.__traceback__)  # they hold what was loaded so far
                 raise
             self._seconds_loading = time.perf_counter() - started
         return self._network

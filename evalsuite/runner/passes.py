@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from evalsuite.features.extraction import Member, PassOptions, PassReport, ensure_together
+from evalsuite.options import RunOptions
 from evalsuite.protocols import EvaluationProtocol
 from evalsuite.runner.ahead import EndedError
 from evalsuite.runner.job import ModelTaskJob
+from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import rows_by_pool
 from evalsuite.text import counted
 
@@ -17,6 +19,14 @@ BATCH_SIZES = {"cpu": 64, "cuda": 256}
 
 Passes = Mapping[str, PassReport]
 """Pool -> what its pass did."""
+
+
+def reading(options: RunOptions, model: ModelSession) -> PassOptions:
+    """Return how a run reads the images for a model."""
+    kind = model.device.type
+    return PassOptions(
+        options.batch_size or BATCH_SIZES[kind], options.workers, kind, options.verify, options.decoder, model.devices
+    )
 
 
 def make_passes(
@@ -56,7 +66,6 @@ def _one_pass(
     if not jobs:
         return []
     task, options, reporter = jobs[0].task, jobs[0].options, jobs[0].reporter
-    device = jobs[0].model.device.type
     models = jobs[0].model.slug if len(jobs) == 1 else counted(len(jobs), "model")
 
     def on_images(images: int, total: int) -> None:
@@ -68,14 +77,7 @@ def _one_pass(
             task.pool(pool),
             rows,
             members,
-            PassOptions(
-                options.batch_size or BATCH_SIZES[device],
-                options.workers,
-                device,
-                options.verify,
-                options.decoder,
-                jobs[0].model.devices,
-            ),
+            reading(options, jobs[0].model),
             max_unreadable=task.task.max_unreadable,
             on_images=on_images,
         )

@@ -27,7 +27,7 @@ from evalsuite.runner.fingerprints import changed_options, in_json, result_finge
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.tasks import TaskSession
 from evalsuite.tasks.spec import TaskSpec
-from evalsuite.text import printable
+from evalsuite.text import counted, printable, shortened
 
 TOP = 5
 
@@ -86,7 +86,7 @@ def measured_result(
             "metrics": further_metrics(session.task, outcome.folds),
             "details": in_json({**outcome.details, **_calibration(session.task, protocol, outcome)}),
             "warnings": list(map(printable, _warnings(session, protocol, model, measured, info))),
-            "data": _data(session, measured),
+            "data": _data(session, protocol, measured),
             "model_fingerprint": info.fingerprint,
             "model_info": info,
             "timings": Timings(
@@ -121,7 +121,15 @@ def _warnings(
 
 
 def _of_the_data(session: TaskSession, measured: Measured) -> list[str]:
-    return [warning for name in measured.passes for warning in session.pool(name).warnings]
+    found: list[str] = []
+    for name, report in measured.passes.items():
+        found += session.pool(name).warnings
+        if unread := [item.identifier for item in report.unreadable]:
+            found.append(
+                f"{counted(len(unread), 'image')} of the pool {name!r} cannot be read and "
+                f"{'is' if len(unread) == 1 else 'are'} left out, as `max_unreadable` allows: {shortened(unread, 3)}."
+            )
+    return found
 
 
 def _phases(passes: Iterable[PassReport], devices: int) -> PassPhases | None:
@@ -215,7 +223,7 @@ def _one(fold: FoldScores) -> NDArray[Any]:
     return one
 
 
-def _data(session: TaskSession, measured: Measured) -> DataRecord:
+def _data(session: TaskSession, protocol: EvaluationProtocol, measured: Measured) -> DataRecord:
     passes = measured.passes
     return DataRecord(
         source=session.data.source,
@@ -223,11 +231,12 @@ def _data(session: TaskSession, measured: Measured) -> DataRecord:
         pools={name: session.pool(name).fingerprint for name in passes},
         sizes=measured.outcome.sizes,
         content=measured.content,
+        labels=session.labels_digest(protocol),
         unreadable={
             name: [item.identifier for item in report.unreadable]
             for name, report in passes.items()
             if report.unreadable
         },
         split_fidelity=session.data.task.split_fidelity,
-        task_file="" if session.task.path is None or session.task.is_shipped else str(session.task.path),
+        task_file="" if session.task.path is None or session.task.is_shipped else printable(str(session.task.path)),
     )

@@ -68,7 +68,8 @@ def jobs_of(shard: Shard, jobs: Sequence[ModelTaskJob]) -> list[ModelTaskJob]:
     """Return the jobs of one shard, in their order.
 
     A task costs its images once to decode and once per model to encode, so its models stay together, unless that is
-    more than an even share. What is largest is dealt first, always to the shard that is done with it first.
+    more than an even share. What is largest is dealt first, always to the shard that is done with it first. In which
+    order models and tasks were given plays no part.
     """
     images = _images(jobs)
     of_task: dict[str, list[int]] = {}
@@ -78,14 +79,14 @@ def jobs_of(shard: Shard, jobs: Sequence[ModelTaskJob]) -> list[ModelTaskJob]:
     hands = [
         (task, hand)
         for task, members in sorted(of_task.items(), key=lambda item: (-images[item[0]], item[0]))
-        for hand in ([members] if images[task] * (len(members) + 1) <= share else [[index] for index in members])
+        for hand in ([members] if images[task] * (len(members) + 1) <= share else _one_by_one(members, jobs))
     ]
-    loads = [0.0] * shard.count
+    loads = [0.0] * min(shard.count, len(jobs))  # no more of them get anything
     tasks: list[set[str]] = [set() for _ in loads]
     mine: list[int] = []
     for task, hand in hands:
         done = [load + images[task] * (len(hand) + (task not in held)) for load, held in zip(loads, tasks, strict=True)]
-        chosen = min(range(shard.count), key=done.__getitem__)
+        chosen = min(range(len(loads)), key=done.__getitem__)
         loads[chosen] = done[chosen]
         tasks[chosen].add(task)
         if chosen == shard.number - 1:
@@ -93,10 +94,14 @@ def jobs_of(shard: Shard, jobs: Sequence[ModelTaskJob]) -> list[ModelTaskJob]:
     return [jobs[index] for index in sorted(mine)]
 
 
+def _one_by_one(members: Sequence[int], jobs: Sequence[ModelTaskJob]) -> list[list[int]]:
+    return [[index] for index in sorted(members, key=lambda index: (jobs[index].model.slug, jobs[index].model.name))]
+
+
 def _images(jobs: Sequence[ModelTaskJob]) -> dict[str, float]:
     """Return task -> images its jobs read by its file; as many as the other tasks' where the file does not say."""
     known = {job.task.task.name: _declared(job) for job in jobs}
-    usual = fmean([images for images in known.values() if images] or [1])
+    usual = round(fmean([images for images in known.values() if images] or [1]))  # sums of whole numbers are exact
     return {task: float(images or usual) for task, images in known.items()}
 
 

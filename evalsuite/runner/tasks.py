@@ -166,10 +166,23 @@ class TaskSession:
         ids = [pool.ids[row] for row in split.rows]
         digest = hashlib.sha256(pool.fingerprint.encode())
         digest.update(samples_digest(ids, pool.sizes[split.rows].tolist()).encode())
-        digest.update(np.ascontiguousarray(pool.labels[split.rows]).tobytes())
-        if pool.captions is not None:
-            digest.update(json.dumps([pool.captions[row] for row in split.rows]).encode())
+        digest.update(self._answers(split))
         return digest.hexdigest()
+
+    def labels_digest(self, protocol: EvaluationProtocol) -> str:
+        """Return a fingerprint of the classes, and of the labels of the test samples, whatever else they are of."""
+        digest = hashlib.sha256(json.dumps(self.task.class_keys).encode())
+        for fold in self.folds(training=protocol.needs_training):
+            digest.update(self._answers(fold.test))
+        return digest.hexdigest()
+
+    def _answers(self, split: Split) -> bytes:
+        """Return the labels of a split, and its captions where it has some."""
+        pool = self.pool(split.pool)
+        labels = np.ascontiguousarray(pool.labels[split.rows]).tobytes()
+        if pool.captions is None:
+            return labels
+        return labels + json.dumps([pool.captions[row] for row in split.rows]).encode()
 
 
 def rows_by_pool(splits: Iterable[Split]) -> Mapping[str, Sequence[int]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evalsuite.options import RunOptions
+from evalsuite.protocols import EvaluationProtocol
+from evalsuite.protocols.few_shot import FewShot
 from evalsuite.protocols.linear_probe import LinearProbe
 from evalsuite.runner.job import ModelTaskJob
 from evalsuite.runner.models import ModelSession
 from evalsuite.runner.passes import BATCH_SIZES
 from evalsuite.runner.plan import PlannedJob
-from evalsuite.speed.estimate import Reading, Work, expected, fit, prompts
+from evalsuite.speed.estimate import Fit, Reading, Work, expected, fit, prompts
 from evalsuite.speed.record import Speed, find
 
 
@@ -49,9 +51,20 @@ def work_left(job: ModelTaskJob, lines: Sequence[PlannedJob]) -> list[Work | Non
             works.append(None)
             continue
         texts = prompts(protocol.prompted(job.task.task)) if protocol.needs_text else 0
-        folds = job.task.folds(training=True) if isinstance(protocol, LinearProbe) else ()
-        classes, refit = len(job.task.task.class_list), job.task.task.refit
-        fits = tuple(fit(len(it.train), 0 if it.val is None else len(it.val), classes, refit=refit) for it in folds)
-        works.append(Work(max(0, line.images - counted), texts, fits))
+        works.append(Work(max(0, line.images - counted), texts, tuple(_fits(job, protocol))))
         counted = max(counted, line.images)
     return works
+
+
+def _fits(job: ModelTaskJob, protocol: EvaluationProtocol) -> Iterator[Fit]:
+    """Yield the probes that a protocol fits."""
+    if not isinstance(protocol, LinearProbe | FewShot):
+        return
+    classes = len(job.task.task.class_list)
+    for fold in job.task.folds(training=True):
+        if isinstance(protocol, LinearProbe):
+            val = 0 if fold.val is None else len(fold.val)
+            yield fit(len(fold.train), val, classes, refit=job.task.task.refit)
+        else:
+            rows = [min(images * classes, len(fold.train)) for images in protocol.options.images]
+            yield from [Fit(count, count, classes) for count in rows for _ in range(protocol.options.seeds)]

@@ -156,7 +156,7 @@ def prepared(preprocess: Preprocess) -> tuple[torch.Tensor, Finish | None]:
     sample, recipe = Samples(photographs(), [preprocess]).read(0), understood(preprocess)
     if isinstance(sample, Unreadable):
         raise RuntimeError(sample.problem)
-    image = torch.from_numpy(np.array(sample.images[0], order="C"))
+    image = torch.from_numpy(np.array(sample.image(0), order="C"))
     return image, recipe.finish if recipe and image.dtype == torch.uint8 else None
 
 

@@ -13,7 +13,7 @@ from evalsuite.options import DecoderName
 from evalsuite.processors import processors
 from evalsuite.records import Strict
 from evalsuite.runner.models import ModelSession
-from evalsuite.seals import read_sealed, write_sealed
+from evalsuite.seals import read_named, write_named
 
 FOLDER = "speed"
 
@@ -62,21 +62,22 @@ def this_machine(session: ModelSession) -> Machine:
 def keep(speed: Speed, cache_dir: Path) -> Path:
     """Store what was measured, in place of what was measured before, and return the file."""
     path = _path(cache_dir, speed.run_key, speed.machine)
-    write_sealed(path, speed.model_dump(mode="json"))
+    write_named(path, speed.model_dump(mode="json"))
     return path
 
 
 def find(session: ModelSession, cache_dir: Path) -> Speed | None:
     """Return what was measured of a model on this machine.
 
-    None where nothing was, where the model is not known yet, or where the file is damaged or of another version.
+    None where nothing was, where the model is not known yet, or where the file is damaged, that of another model or
+    machine, or of another version.
     """
     known = session.known()
     if known is None:
         return None
     path = _path(cache_dir, known.run_key, this_machine(session))
     try:
-        return Speed.model_validate(read_sealed(path)) if path.is_file() else None
+        return Speed.model_validate(read_named(path)) if path.is_file() else None
     except (ValueError, ValidationError):
         return None
 

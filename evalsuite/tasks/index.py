@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from evalsuite import resources
+from evalsuite.config import expanded
 from evalsuite.errors import SpecError, UsageError
 from evalsuite.reading import read_text
 from evalsuite.registry import did_you_mean
@@ -87,7 +88,7 @@ class TaskIndex:
         """Return the task called `name`, or read the task file at that path."""
         path = self.files.get(name)
         if path is None:
-            path = Path(name).expanduser()
+            path = expanded(name)
             if path.suffix not in {".yaml", ".yml"}:
                 known = [*self.files, *self.groups]
                 if path.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,6 +148,7 @@ def apply_prompts(task: TaskSpec, chosen: PromptChoice) -> TaskSpec:
         _check_prompts(prompted, Path(choice))
         return prompted
     keys = [item.key for item in prompts.classes]
+    _check_keys(keys, Path(choice))
     if set(keys) != set(task.class_keys):
         missing, strange = sorted(set(task.class_keys) - set(keys)), sorted(set(keys) - set(task.class_keys))
         raise SpecError(
@@ -207,12 +209,17 @@ def _check_sets(task: TaskSpec, path: Path) -> None:
         raise SpecError(f"{path}: the sets of `bias` must be made of all classes; differing: {', '.join(wrong[:5])}.")
 
 
+def _check_keys(keys: Sequence[str], path: Path) -> None:
+    """Refuse a key that two classes have."""
+    for key, count in Counter(keys).most_common(1):
+        if count > 1:
+            raise SpecError(f"{path}: the class key {key!r} is listed {count} times.")
+
+
 def _check_classes(task: TaskSpec, path: Path) -> None:
     keys = task.class_keys
     if len(keys) < 2:
         raise SpecError(f"{path}: a classification task needs two classes or more, this one has {len(keys)}.")
-    twice = [key for key, count in Counter(keys).items() if count > 1]
-    if twice:
-        raise SpecError(f"{path}: the class key {twice[0]!r} is listed {Counter(keys)[twice[0]]} times.")
+    _check_keys(keys, path)
     for number, source in enumerate(task.sources, 1):
         check_label_map(source.labels, keys, f"{path}, source {number} ({source.kind})")

@@ -76,8 +76,24 @@ def _checkpoints() -> dict[str, bytes]:
 
 def _model_cases() -> Iterator[Case]:
     for where in ("import", "factory", "preprocess", "encode", "texts", "tokenizer"):
-        for what in ("sys.exit(3)", "sys.exit()", "raise SystemExit('bye')", "1 / 0"):
+        for what in ("sys.exit(3)", "sys.exit()", "raise SystemExit('bye')", "1 / 0", "raise BaseException('no')"):
             yield Case(f"model: {what} in {where}", _model(where, what), (1,), said="pixels")
+    for where, values in ODD.items():
+        for what in values:
+            yield Case(f"model: {what} from {where}", _model(where, f"return {what}"), EITHER)
+
+
+ODD = {
+    "factory": ("None", "()", "(Net(),)", "(Net(), None)", "[Net(), prepare]", "lambda: 1", "3"),
+    "preprocess": ("None", "image", "[1]", "torch.ones(0)", "torch.ones(3, 0, 0)", "torch.ones(3, 8, 8) / 0"),
+    "encode": (
+        "None", "[]", "{}", "x.sum()", "x.flatten(1)[:1]", "x.flatten(1)[:, :0]", "x.flatten(1).to_sparse()",
+        "x.flatten(1) * 1j", "x.flatten(1).numpy()", "x.flatten(1) * float('nan')",
+    ),
+    "texts": ("None", "[]", "{}", "torch.ones(1, 192)", "torch.ones(len(t), 7)", "torch.ones(len(t), 192, 1)"),
+    "tokenizer": ("None", "[[1]]", "{'input_ids': [[1]]}", "torch.ones(1)", "torch.ones(len(texts) + 1, 4)"),
+}  # fmt: skip
+"""What the functions of a model should not return."""
 
 
 def _model(where: str, what: str) -> Build:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -32,6 +33,9 @@ Attack = Callable[[], tuple[int, str]]
 """Returns an exit code and what was printed."""
 
 WELL = b"."
+
+PLACE_IN_THE_CODE = re.compile(r"^\(\S+, \S+(?<!/m)\.p(?:y|yx|xi), line \d+\)$", re.MULTILINE)
+"""How a job ends that met what nobody thought of: its message is for programmers, unless it is of the model `m.py`."""
 
 MOST_LINES = 6
 MOST_LETTERS = 1_100
@@ -200,6 +204,8 @@ def judged(printed: str) -> str:
     """Say what is wrong with what was printed; "" if nothing is."""
     if "Traceback (most recent call last)" in printed:
         return printed[-2_000:]
+    if found := PLACE_IN_THE_CODE.search(printed):
+        return f"an error that nobody thought of: {printed[max(found.start() - 500, 0) : found.end()]}"
     control = next((c for c in printed if (ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0), "")
     if control:
         return f"printed the control character {control!r}"

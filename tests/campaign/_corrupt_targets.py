@@ -7,28 +7,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 
 from evalsuite import evaluate
 from evalsuite.cli.verifying import others
 from evalsuite.data.place import DataPlace
+from evalsuite.errors import UsageError
 from evalsuite.features import sums
 from evalsuite.features.catalog import entries, verify
 from evalsuite.features.encoding import encode_batches
 from evalsuite.features.extraction import PassOptions, ensure_features
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import EmbeddedTexts, text_embeddings
+from evalsuite.features.verifying import damaged_notes
 from evalsuite.hashing import file_sha256
+from evalsuite.protocols.base import Head
 from evalsuite.records import Interval, MetricRecord, Result
 from evalsuite.resources import data_dir
+from evalsuite.results.bias_tables import read_bias_paper
+from evalsuite.results.figures import FiguresFile, RetrievalTable
+from evalsuite.results.heads import HeadClass, HeadDescription, head_files, read_head
 from evalsuite.results.imported import ImportedRow, ImportedTable, ImportedTask, read_imported, store_imported
+from evalsuite.results.layouts import Layout
 from evalsuite.results.library import Library
+from evalsuite.results.published import read_description
 from evalsuite.results.samples import gives_its_value, samples_of, value_of
+from evalsuite.results.shift import read_shift_tables
 from evalsuite.results.store import ResultStore, load_stored
+from evalsuite.results.verifying import verify_results
 from evalsuite.runner.known_models import KnownModel
+from evalsuite.speed.record import Speed, find, keep, this_machine
 from tests.datasets import write_folder_task
 from tests.models_for_tests import CountingModel, array_pool
 
@@ -195,7 +208,72 @@ def _write_published(store: Path) -> None:
 
 
 def _use_published(store: Path) -> Any:
-    return [(item.model, item.protocol, item.task, item.value, item.n) for item in Library(store).printed]
+    layouts = [read_description(path, Layout) for path in (store / "layouts").glob("*.yaml")]
+    described = [
+        *(paper.described for paper in Library(store).papers),
+        *read_shift_tables(store / "shift"),
+        read_bias_paper(store / "bias"),
+        read_description(store / "figures" / "clip_paper.yaml", FiguresFile),
+        read_description(store / "retrieval" / "clip_paper.yaml", RetrievalTable),
+    ]
+    printed = [(item.model, item.protocol, item.task, item.value, item.n) for item in Library(store).printed]
+    return [*printed, *(item.model_dump() for item in [*layouts, *described])]
+
+
+def _among(truth: Any, found: Any) -> str:
+    return "" if all(item in truth for item in found) else "silent: other numbers"
+
+
+def _write_heads(store: Path) -> None:
+    for number, task in enumerate(("mnist", "dtd")):
+        random = np.random.default_rng(number)
+        keys = [HeadClass(key=f"c{place}", names=[f"class {place}"]) for place in range(3)]
+        described = HeadDescription(
+            task=task, protocol="zero_shot", classes=keys, multilabel=False, layer="penultimate", dim=4, model="clip/a",
+            model_name="A", model_fingerprint="m", preprocessing="p", precision="fp32", fingerprint=task,
+        )  # fmt: skip
+        head = head_files(Head(random.normal(size=(3, 4)), random.normal(size=3)), described)
+        result = _result("clip/a", task, 50 + number).model_copy(update={"fingerprint": task})
+        ResultStore(store).write(result, "weights of clip/a", head=head)
+
+
+def _use_heads(store: Path) -> Any:
+    found = []
+    for task in ("mnist", "dtd"):
+        try:
+            (record,) = store.glob(f"*/{task}.zero_shot.json")
+            head = read_head(record)
+            found.append((task, head.head.weights.tolist(), head.head.intercepts.tolist(), head.described.model_dump()))
+        except (UsageError, ValueError):  # ValueError: the record was removed
+            continue
+    return found, verify_results(store).problems
+
+
+def _heads_differ(truth: Any, found: Any) -> str:
+    (before, _), (after, problems) = truth, found
+    return _among(before, after) or ("" if after == before or problems else UNSEEN)
+
+
+def _machine(key: str) -> Any:
+    known = SimpleNamespace(run_key=key)
+    return SimpleNamespace(known=lambda: known, device=torch.device("cpu"), devices=1)
+
+
+def _write_speeds(store: Path) -> None:
+    for number, key in enumerate(("one", "other"), 3):
+        keep(
+            Speed(
+                model="m", run_key=key, precision="fp32", machine=this_machine(_machine(key)),
+                decode={"pillow": 100.0 * number}, encode={16: 300.0 * number}, copied=None, texts=1.0, probe=1e6,
+                dim=9,
+            ),
+            store,
+        )  # fmt: skip
+
+
+def _use_speeds(store: Path) -> Any:
+    found = [find(_machine(key), store) for key in ("one", "other")]
+    return [speed.model_dump() for speed in found if speed], list(damaged_notes(store))
 
 
 def _write_known(store: Path) -> None:
@@ -278,6 +356,7 @@ def _run(store: Path) -> Any:
         cache_dir=store / "cache",
         data_root=store.parent / "images",
         log_samples=True,
+        save_head=True,
     )
     left_out = {"timings", "provenance"}
     return [result.model_dump(exclude=left_out) for result in found]
@@ -298,7 +377,9 @@ TARGETS: Sequence[Target] = (
     Target("records", _write_records, _use_records, weight=4, differs=_records_differ),
     Target("samples", _write_samples, _use_samples, weight=3, differs=_samples_differ, pattern="**/*.parquet"),
     Target("imports", _write_imports, _use_imports, weight=2, differs=_imports_differ),
-    Target("published", _write_published, _use_published, weight=0.5, pattern="*.csv"),
+    Target("published", _write_published, _use_published, weight=0.5, differs=_among, pattern="**/*.[cy]*"),
+    Target("heads", _write_heads, _use_heads, weight=1, differs=_heads_differ),
+    Target("speeds", _write_speeds, _use_speeds, weight=1, differs=_heads_differ),
     Target("checksums", _write_known, _use_known, heals=True, weight=1, pattern="*.json"),
     Target("descriptions", _write_descriptions, _use_descriptions, heals=True, weight=1),
     Target("runs", _write_run, _use_run, heals=True, weight=1.5, differs=_run_differs),

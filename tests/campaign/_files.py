@@ -21,7 +21,7 @@ import yaml
 from PIL import Image, PngImagePlugin
 
 from tests.archives import tar_entry, tar_of, zip_of
-from tests.datasets import write_folder_task
+from tests.datasets import jpeg_of_scans, write_folder_task
 
 Build = Callable[[Path], Sequence[Any]]
 """Writes files into a folder and returns the arguments of the command line that meets them."""
@@ -89,7 +89,7 @@ def _in_place_of_one(replace: Callable[[Path], object]) -> Build:
 def _images() -> dict[str, Content]:
     return {
         "13,300 x 13,300": lambda: _png(13_300, 13_300), "100,000 x 100,000": lambda: _png(100_000, 100_000),
-        "1 x 60,000": lambda: _png(1, 60_000),
+        "1 x 60,000": lambda: _png(1, 60_000), "a thousand scans": lambda: jpeg_of_scans(8_000, 1_000),
         "60,000 x 1": lambda: _png(60_000, 1), "8,000 x 8,400": lambda: _png(8_000, 8_400),
         "bmp of 30,000": _bmp(30_000, 30_000),
         "empty": b"", "text": b"no image at all", "html": b"<html><body>404</body></html>",
@@ -301,7 +301,8 @@ def _source_cases() -> Iterator[Case]:
     }  # fmt: skip
     for name, source in refused.items():
         yield Case(f"source: {name}", _validating(source))
-    for command in (["describe"], ["download", "--dry-run"], ["download"], ["validate"], ["ls", "tasks"]):
+    written = ["describe", "--output", "pages"]
+    for command in (["describe"], written, ["download", "--dry-run"], ["download"], ["validate"], ["ls", "tasks"]):
         yield Case(f"source: a password, {command}", _secret(secret, command), EITHER, unsaid="secret")
     for name, expression in {
         "nested": "((a*)*)*$",

@@ -59,7 +59,7 @@ SLOW_IMPORTS = (
     "evalsuite.runner.loop", "evalsuite.cli.run", "evalsuite.cli.validate", "evalsuite.cli.report",
     "evalsuite.cli.compare", "evalsuite.cli.export", "evalsuite.cli.describe", "evalsuite.cli.ls",
     "evalsuite.cli.leaderboard", "evalsuite.cli.importing", "evalsuite.cli.merge", "evalsuite.cli.download",
-    "evalsuite.data.validation", "evalsuite.data.opening", "evalsuite.data.task_page",
+    "evalsuite.data.validation", "evalsuite.data.opening", "evalsuite.report.task_page",
     "evalsuite.report.html.page", "evalsuite.report.export", "evalsuite.report.comparison_formats",
     "evalsuite.report.reproduction", "evalsuite.speed.forecast",
 )  # fmt: skip

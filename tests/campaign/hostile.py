@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.campaign import _code, _files
+from tests.campaign import _code, _features, _files
 from tests.campaign._contained import command, contained
 from tests.campaign._files import Case
 from tests.campaign._names import NAMES, commands, write_records, wrong
@@ -19,7 +19,7 @@ from tests.campaign.fuzz import import_everything
 def rounds(folder: Path, random: random.Random) -> Iterator[Finding | None]:
     """Meet each hostile file once, in an order of chance."""
     import_everything()
-    found: list[Case | tuple[str, str]] = [*_files.cases(), *_code.cases()]
+    found: list[Case | tuple[str, str]] = [*_files.cases(), *_code.cases(), *_features.cases()]
     found += [(name, shown) for name in NAMES for shown in commands(folder)]
     random.shuffle(found)
     for number, case in enumerate(found):

@@ -285,9 +285,13 @@ def test_a_truncated_image_is_counted_where_the_task_allows_it(
 ) -> None:
     truncate(shapes.parent / "test" / "red" / "000.png")
     path = changed(shapes, "sizes:", "max_unreadable: 1\nsizes:")
-    assert cli("run", "-m", colours, "-t", path, "--protocol", "zero_shot", *STORES).returncode == 0
+    finished = cli("run", "-m", colours, "-t", path, "--protocol", "zero_shot", *STORES)
+    assert finished.returncode == 0
     (record,) = records(tmp_path / "out")
     assert (record["status"], record["metric"]["n"]) == ("ok", 8)
+    said = "1 image of the pool 'test' cannot be read and is left out, as `max_unreadable` allows: red/000.jpg."
+    assert said in record["warnings"]
+    assert said in " ".join((finished.stdout + finished.stderr).split())
     assert record["data"]["unreadable"] == {"test": ["red/000.jpg"]}
 
 

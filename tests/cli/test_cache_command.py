@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from evalsuite.cli import evalsuite
 from tests.cli.conftest import (
     STORES,
     contents,
@@ -18,8 +21,10 @@ def test_cache_ls_and_rm(cli: WarmCli, work: Path) -> None:
     assert "2 pools" in listed.stdout
     results = contents(work / "out")
     assert "Nothing matches" in cli("cache", "rm", "-t", "mnist", "--cache-dir", "cache", cwd=work).stdout
-    # Nobody answers the question on a closed stdin: nothing is removed.
-    assert cli("cache", "rm", "--all", "--cache-dir", "cache", cwd=work).returncode != 0
+    unanswered = cli("cache", "rm", "--all", "--cache-dir", "cache", cwd=work)
+    assert unanswered.returncode == 2 and "--yes" in unanswered.stderr and "Interrupted" not in unanswered.stderr
+    refused = CliRunner().invoke(evalsuite, ["cache", "rm", "--all", "--cache-dir", str(work / "cache")], input="n\n")
+    assert "Nothing was removed" in refused.output
     assert "2 pools" in cli("cache", "ls", "--cache-dir", "cache", cwd=work).stdout
     assert "Removed 2 pools" in cli("cache", "rm", "-m", "file/*", "--yes", "--cache-dir", "cache", cwd=work).stdout
     assert "0 pools" in cli("cache", "ls", "--cache-dir", "cache", cwd=work).stdout

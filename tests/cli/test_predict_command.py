@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.processes import WarmCli
+from evalsuite.atomic import remove_folder
+from evalsuite.locks import Lock
+from evalsuite.seals import read_sealed, write_sealed
+from tests.processes import WarmCli, Zygote
 
 STORES = ("-o", "out", "--cache-dir", "cache")
 
@@ -62,6 +67,62 @@ def test_a_result_without_its_head_is_computed_again_where_one_is_asked_for(
     assert "stored" in cli(*common, "--save-head").stderr
 
 
+def _other_classes(heads: Path) -> None:
+    heads.write_text(
+        heads.read_text().replace('"green"', '"tmp"').replace('"red"', '"green"').replace('"tmp"', '"red"')
+    )
+
+
+def _other_weights(heads: Path) -> None:
+    weights = heads.with_name(heads.name.replace(".head.json", ".head.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\1\0")
+
+
+def _other_result(heads: Path) -> None:
+    write_sealed(heads, read_sealed(heads) | {"fingerprint": "0" * 64})
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_other_classes, "its `digest` does not fit"),
+        (_other_weights, "or of another head"),
+        (_other_result, "is of another result than"),
+        (lambda heads: heads.write_text("{"), "is damaged"),
+    ],
+)
+def test_a_head_that_is_damaged_is_named_and_saved_again(
+    cli: WarmCli, shapes: Path, colours: str, heads: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    whole = heads.read_bytes()
+    damage(heads)
+    done = cli("predict", "-m", colours, shapes.parent / "test", "--head", heads, "--cache-dir", "cache")
+    assert done.returncode == 2 and said in done.output and "--save-head" in done.output, done.output
+    found = cli("cache", "verify", *STORES)
+    assert found.returncode == 1 and said in found.output and str(heads.name) in found.output, found.output
+    again = cli("run", "-m", colours, "-t", shapes, "--protocol", "linear_probe", "--save-head", *STORES)
+    assert again.returncode == 0 and said in again.output and "The job is done again" in again.output, again.output
+    assert heads.read_bytes() == whole and cli("cache", "verify", *STORES).returncode == 0
+
+
+def test_who_waits_for_another_process_is_told_for_whom(
+    zygote: Zygote, shapes: Path, colours: str, tmp_path: Path
+) -> None:
+    command = ["predict", "-m", colours, str(shapes.parent / "test"), "--classes", "red,blue", "--cache-dir", "cache"]
+    env = zygote.environment(tmp_path)
+    assert zygote.run(command, env, tmp_path).returncode == 0
+    (features,) = (tmp_path / "cache" / "features").glob("*/images.*")
+    remove_folder(*features.glob("compacted-*"))
+    with Lock(features / "lock"):
+        waiting = zygote.start(command, env, tmp_path, code="import evalsuite.locks\n"
+            "evalsuite.locks.TELL_AFTER = 0\nfrom evalsuite.cli import main\nmain()")  # fmt: skip
+        while not (waiting.stderr.exists() and "Waiting" in waiting.stderr.read_text()):
+            assert Path(f"/proc/{waiting.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            os.sched_yield()
+    done = waiting.finish()
+    assert done.returncode == 0 and f"is held by process {os.getpid()}" in done.stderr, done.stderr
+
+
 def test_words_classify_without_a_probe(cli: WarmCli, shapes: Path, colours: str) -> None:
     folder = shapes.parent / "test"
     by_words = cli(
@@ -81,7 +142,7 @@ def test_words_classify_without_a_probe(cli: WarmCli, shapes: Path, colours: str
 def test_a_head_of_another_model_layer_or_preprocessing_is_refused(
     cli: WarmCli, shapes: Path, colours: str, heads: Path, tmp_path: Path, wrong: str
 ) -> None:
-    described, model = json.loads(heads.read_text()), colours
+    described, model = read_sealed(heads), colours
     if wrong == "weights":
         described["model_fingerprint"] = "0" * 64
     if wrong == "layer":

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from evalsuite.locks import Lock
-from tests.processes import Started, Zygote
+from tests.processes import Started, Zygote, cli_environment
 
 STUBBORN = """
 import time
@@ -46,6 +48,17 @@ def test_signal_that_is_ignored_from_the_start_stays_ignored(zygote: Zygote, tmp
     )
     done = zygote.run([], zygote.environment(tmp_path), tmp_path, code=script)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_python_ends_is_no_traceback(tmp_path: Path, number: signal.Signals) -> None:
+    script = (
+        f"import atexit, os, sys\natexit.register(lambda: os.kill(os.getpid(), {number:d}))\n"
+        "sys.argv = ['evalsuite', '-V']\nfrom evalsuite.cli import main\nmain()\n"
+    )
+    command, env = [sys.executable, "-c", script], cli_environment(tmp_path)
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-number, "") and done.stdout.startswith("evalsuite")
 
 
 def told(process: Started) -> str:

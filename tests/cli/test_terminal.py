@@ -137,6 +137,15 @@ def test_a_reader_that_goes_ends_it_in_silence(zygote: Zygote, tmp_path: Path, a
     assert started.stderr.read_text() == ""
 
 
+@pytest.mark.parametrize(("closed", "arguments", "code"), [("2>&-", "ls modles", 2), ("<&- >&- 2>&-", "ls groups", 0)])
+def test_closed_streams_are_no_error(tmp_path: Path, closed: str, arguments: str, code: int) -> None:
+    line = f"{sys.executable} -m evalsuite {arguments} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", line], env=cli_environment(tmp_path), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 # --- completion ---
 
 
@@ -222,3 +231,9 @@ def test_a_run_says_something_before_it_imports_torch(run_cli: RunCli, tmp_path:
     (tmp_path / "sitecustomize.py").write_text(REFUSE_TORCH)
     done = run_cli("run", "pocket", "digits", env={"PYTHONPATH": str(tmp_path)})
     assert "loading torch" in done.stderr.partition("torch was imported")[0]
+
+
+@pytest.mark.parametrize("columns", ["²", "-5", "wide", "9" * 5_000])
+def test_a_width_that_is_no_number_is_forgotten(columns: str, cli: WarmCli) -> None:
+    found = cli("ls", "tasks", env={"COLUMNS": columns})
+    assert (found.returncode, found.stderr) == (0, "") and "digits" in found.stdout

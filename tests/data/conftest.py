@@ -62,9 +62,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def video() -> Callable[..., bytes]:
-    """Encode a video of uniform grey frames: frame i is 10 * i (up to 250), with a sound as long as so many frames."""
+    """Encode a video of uniform grey frames: frame i is 10 * i (up to 250), with a sound as long as so many frames.
 
-    def build(frames: int, suffix: str = "avi", sound: int = 0) -> bytes:
+    shown: how many frames' time each of them is shown.
+    """
+
+    def build(frames: int, suffix: str = "avi", sound: int = 0, shown: int = 1) -> bytes:
         av = pytest.importorskip("av")
         buffer = io.BytesIO()
         with av.open(buffer, "w", format=suffix) as container:
@@ -73,7 +76,9 @@ def video() -> Callable[..., bytes]:
             stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
             for index in range(frames):
                 pixels = np.full((32, 32, 3), min(10 * index, 250), np.uint8)
-                for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame.pts = index * shown
+                for packet in stream.encode(frame):
                     container.mux(packet)
             for packet in stream.encode():
                 container.mux(packet)

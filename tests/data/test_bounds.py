@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from evalsuite.data import open_task
-from evalsuite.data.decoding import Bounds, decode_image
+from evalsuite.data.decoding import Bounds, check_bounds, decode_image
 from evalsuite.data.download import unpacking
 from evalsuite.data.download.unpacking import unpack
 from evalsuite.data.patterns import first_groups
@@ -24,7 +24,7 @@ from evalsuite.errors import DataError, DataMissingError, SpecError
 from evalsuite.tasks.index import TaskIndex
 from evalsuite.tasks.spec import TaskSpec
 from tests.archives import tar_of, zip_of
-from tests.datasets import write_folder_task
+from tests.datasets import jpeg_of_scans, write_folder_task
 
 
 def png(width: int, height: int) -> bytes:
@@ -44,6 +44,17 @@ def png(width: int, height: int) -> bytes:
 def test_too_many_pixels(size: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=r"'a' has [\d,]+ x [\d,]+ pixels, more than `max_pixels`: 67,108,864"):
         decode_image(png(*size), "a")
+
+
+def test_a_jpeg_that_goes_over_its_pixels_again_and_again() -> None:
+    content = jpeg_of_scans(4_000, 2_000)
+    with pytest.raises(DataError, match=r"'a' cannot be decoded \(it has more than 100 scans"):
+        decode_image(content, "a")
+    with pytest.raises(DataError, match="'a' has more than 100 scans"):
+        check_bounds(content, "a", "", Bounds())
+    behind = jpeg_of_scans(4_000, 0) + b"\xff\xda" * 500_000  # behind the end, where cameras put films
+    assert decode_image(behind, "a").size == (4_000, 4_000)
+    assert decode_image(jpeg_of_scans(100, 2_000), "a").size == (100, 100)
 
 
 @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (10, 1_001)])

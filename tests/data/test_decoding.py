@@ -138,6 +138,15 @@ def test_a_video_that_was_cut_off_is_refused(video, container, suffix, left):
         decode_middle_frame(content[: place_of_packet(content, left)[0]], f"a/b.{suffix}")
 
 
+def test_an_avi_whose_frames_are_shown_for_long_is_whole(video):
+    content = video(24, shown=3)
+    assert abs(float(np.asarray(decode_middle_frame(content, "a/b.avi")).mean()) - 120) < 3
+    start, end = (place_of_packet(content, number)[0] for number in (8, 16))
+    for damaged in (content[:start], content[:start] + b"\0" * (end - start) + content[end:]):
+        with pytest.raises(DataError, match=r"cut off: it has \d+ of the 70 frames"):
+            decode_middle_frame(damaged, "a/b.avi")
+
+
 @pytest.mark.parametrize("frames", [1, 2, 9, 60])
 def test_a_whole_video_with_sound_that_goes_on_is_read(video, frames):
     image = decode_middle_frame(video(frames, "matroska", sound=2 * frames), "a/b.mkv")

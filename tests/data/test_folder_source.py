@@ -55,6 +55,14 @@ def test_labels_may_be_found_in_the_path(tmp_path, make_task, encode):
         open_task(make_task({**source, "label": "^x"}), DataPlace(tmp_path)).open_pool("all")
 
 
+def test_names_choose_by_the_name_of_the_file_alone(root, make_task, encode):
+    (root / "pets/train/dog/cat_1.png").write_bytes(encode(9))
+    source = {**SOURCE, "pools": {"train": "train", "test": "train"}, "names": {"train": "[0-9]*", "test": "cat*"}}
+    data = open_task(make_task(source), DataPlace(root))
+    assert data.open_pool("train").ids == ("cat/10.png", "cat/2.png", "dog/0.png", "dog/deep/er/1.png")
+    assert data.open_pool("test").ids == ("dog/cat_1.png",)
+
+
 def test_pools_open_once_and_only_when_asked(root, make_task):
     shutil.rmtree(root / "pets/test")
     (root / "pets/test").mkdir()
@@ -213,6 +221,30 @@ def test_images_outside_of_class_folders_are_passed_over_with_a_warning(root, ma
     shutil.copy(root / "pets/train/cat/2.png", root / "pets/train/2.png")
     (warning,) = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").warnings
     assert "1 image directly in it" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (".2.png", "1 image hidden, passed over"),
+        ("2", "1 x without extension"),
+        ("2.png.part", "1 x .png.part"),
+        ("2.dcm", "1 x .dcm"),
+        ("._2.png", ""),
+        ("2.png.txt", ""),
+    ],
+)
+def test_images_that_are_passed_over_for_their_name_are_a_warning(root, make_task, name, said):
+    (root / "pets/train/cat/2.png").rename(root / "pets/train/cat" / name)
+    warnings = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").warnings
+    assert said in warnings[0] if said else warnings == ()
+
+
+def test_names_in_other_case_are_passed_over_with_a_warning(root, make_task):
+    (root / "pets/train/cat/2.png").rename(root / "pets/train/cat/X2.png")
+    (root / "pets/train/cat/10.png").rename(root / "pets/train/cat/x10.png")
+    pool = open_task(make_task({**SOURCE, "names": {"train": "x*"}}), DataPlace(root)).open_pool("train")
+    assert pool.ids == ("cat/x10.png",) and "1 image that `names` has in other case" in pool.warnings[0]
 
 
 def test_a_folder_that_may_not_be_read_is_named(root, make_task, monkeypatch):

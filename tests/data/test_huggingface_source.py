@@ -94,6 +94,38 @@ def test_an_order_that_the_names_in_the_data_contradict(tmp_path, make_task, enc
         open_task(task, DataPlace(tmp_path, cache_dir=tmp_path / "c")).open_pool("train")
 
 
+def test_columns_of_a_vector_are_called_like_its_classes(tmp_path, make_task, encode):
+    for split in ("train", "test"):
+        plain_parquet(tmp_path / f"pets/{split}.parquet", encode, [0, 0], cat=[1, 0], dog=[0, 1], cow=[0, 0])
+    task = {"classes": ["dog", "cat", "cow"], "multilabel": True, "metric": "map_11_point"}
+    source, place = {**SOURCE, "label": ["cat", "dog", "cow"]}, DataPlace(tmp_path, cache_dir=tmp_path / "c")
+    with pytest.raises(DataError, match="call the label 0 'cat', `by_index` calls it 'dog'"):
+        open_task(make_task(source, **task), place).open_pool("train")
+    source["labels"] = {"by_index": ["cat", "dog", "cow"]}
+    assert open_task(make_task(source, **task), place).open_pool("train").labels.tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["train.parquet", "data/train-00000-of-00001.parquet", "train/a.parquet", "train-00000-of-00002-b.parquet"],
+)
+def test_files_of_a_split_in_two_forms(root, tmp_path, make_task, encode, more):
+    plain_parquet(tmp_path / "pets" / more, encode, [0, 1], seed=50)
+    with pytest.raises(DataMissingError, match="files of several uploads"):
+        open_task(make_task(SOURCE), DataPlace(tmp_path, cache_dir=tmp_path / "c"))
+
+
+def test_parts_that_are_not_there_or_there_twice(tmp_path, make_task, encode):
+    place = DataPlace(tmp_path, cache_dir=tmp_path / "c")
+    for number, name in enumerate(("train-00000", "train-00002", "test")):
+        plain_parquet(tmp_path / f"pets/{name}.parquet", encode, [0, 1], seed=10 * number)
+    (warning,) = open_task(make_task(SOURCE), place).open_pool("train").warnings
+    assert "numbered from 0 to 2, 1 number is not there, such as 1" in warning
+    shutil.copy(tmp_path / "pets/train-00000.parquet", tmp_path / "pets/train-00001.parquet")
+    with pytest.raises(DataError, match=r"train-00001\.parquet is a copy of train-00000\.parquet"):
+        open_task(make_task(SOURCE), place).open_pool("train")
+
+
 @pytest.mark.parametrize("more", ["train-00002-of-00004.parquet", "train-new.parquet"])
 def test_shards_of_two_uploads(tmp_path, make_task, encode, more):
     folder = tmp_path / "pets/train"  # in the folder of a split, files have any name

@@ -184,6 +184,29 @@ def test_vectors_that_may_be_numbers_are_refused(make_task, classes, rule, label
         mapped(make_task(SOURCE, classes=classes, **SEVERAL), rule, several(*labels))
 
 
+@pytest.mark.parametrize("form", ["1.0 0.0", "01 00", "1.0 0"])
+def test_vectors_may_be_written_in_other_ways(make_task, form):
+    one, zero = form.split()
+    vectors = [[one if part == "1" else zero for part in vector] for vector in VECTORS]
+    task, order = make_task(SOURCE, classes=KEYS, **SEVERAL), ByIndex(by_index="classes")
+    assert mapped(task, order, several(*vectors)).tolist() == mapped(task, order, several(*VECTORS)).tolist()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [("2", "1", "1"), ("1", "2", "1")],
+        [("0", "2", "0"), ("2", "0", "0")],
+        [("0", "1", "2"), ("0", "0", "1")],
+        [("2", "1", "1", "1"), ("1", "2", "1", "1")],
+        [("0", "0", "1"), ()],
+    ],
+)
+def test_vectors_of_other_values_are_no_numbers_of_classes(make_task, labels):
+    with pytest.raises(DataError, match="has a label twice"):
+        mapped(make_task(SOURCE, classes=KEYS, **SEVERAL), ByIndex(by_index="classes"), several(*labels))
+
+
 @pytest.mark.parametrize("rule", ["by_key", "by_name", ByCode(by_code={"caf\u00e9": "caf\u00e9", "2": "o\u0308l"})])
 def test_accents_may_be_written_apart(make_task, rule):
     task = make_task(SOURCE, classes=["cafe\u0301", "\u00f6l"])
@@ -193,13 +216,15 @@ def test_accents_may_be_written_apart(make_task, rule):
 
 def test_names_that_the_data_carry_are_held_against_the_order(make_task):
     task, order = make_task(SOURCE, classes=KEYS), ByIndex(by_index=["bird", "cat", "dog"])
-    for labels in (order, "by_key", "by_name", ByCode(by_code={"0": "dog", "1": "cat", "2": "bird"})):
+    for labels in (order, "by_key", "by_name", ByCode(by_code={"0": "bird", "1": "cat", "2": "dog"})):
         check_names(task, "folder x", labels, ["Bird", "cat", "somebody's"])  # which says nothing
         check_names(task, "folder x", labels, [])
     with pytest.raises(DataError, match=r"label 1 'dog', `by_index` calls it 'cat' \(2 labels of 3 differ"):
         check_names(task, "folder x", order, ["bird", "dog", "cat"])
     with pytest.raises(DataError, match="label 0 'bird', `by_index` calls it 'dog'"):
         check_names(task, "folder x", ByIndex(by_index="classes"), ["bird", "cat", "dog"])
+    with pytest.raises(DataError, match="label 0 'bird', `by_code` calls it 'dog'"):
+        check_names(task, "folder x", ByCode(by_code={"0": "dog", "1": "cat", "2": "bird"}), ["bird", "cat", "dog"])
     check_names(task, "folder x", "by_key", ["bird", "cat", "dog"])
 
 

@@ -119,6 +119,15 @@ def test_a_host_that_does_not_answer_is_asked_once(
     assert asked == ["http://one.invalid/0", "http://two.invalid/0"]
 
 
+def test_a_password_in_a_link_is_not_told(make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: Any, **__: Any) -> None:
+        raise urllib.error.URLError("timed out")
+
+    monkeypatch.setattr(prober, "open_url", silent)
+    ((_, text),) = checked(make_task(source("pets", "http://me:mine@one.invalid:81/a.zip")), tmp_path)
+    assert "one.invalid:81 cannot be reached" in text and "mine" not in text
+
+
 def test_each_repository_is_named_where_the_hub_does_not_answer(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

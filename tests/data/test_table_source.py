@@ -58,7 +58,8 @@ def test_jsonl_keeps_integers(root, make_task):
 
 
 def test_where_picks_rows_and_groups_follow(root, make_task):
-    write(root, "all.csv", "image,label,Usage,who\na/0.png,cat,x,p\na/1.png,dog,y,q\na/2.png,dog, x ,r\n")
+    rows = "a/0.png,cat,x,p\na/1.png,dog,y,q\na/2.png,dog, x ,r\na/3.png,dog,xx,s\n"
+    write(root, "all.csv", f"image,label,Usage,who\n{rows}")
     source = {"pools": {"all": {"file": "all.csv", "where": {"Usage": "x"}}}, "group": "who"}
     pool = opened(make_task, root, source)
     assert pool.ids == ("a/0.png", "a/2.png")
@@ -206,3 +207,55 @@ def test_images_that_may_be_missing_are_a_warning(root, make_task):
     write(root, "all.csv", "image,label\na/0.png,cat\na/gone.png,dog\n")
     pool = opened(make_task, root, max_unreadable=1)
     assert len(pool) == 1 and "1 of 2 images are not under" in pool.warnings[0]
+
+
+def test_columns_of_a_vector_are_called_like_its_classes(root, make_task):
+    write(root, "all.csv", "image,c,b,a\na/0.png,1,0,0\na/1.png,0,0,1\n")
+    task = {"classes": ["a", "b", "c"], "multilabel": True, "metric": "map_11_point"}
+    source = {"label": ["c", "b", "a"], "labels": {"by_index": ["c", "b", "a"]}}
+    assert opened(make_task, root, source, **task).labels.tolist() == [[0, 0, 1], [1, 0, 0]]
+    with pytest.raises(DataError, match="the data call the label 0 'c', `by_index` calls it 'a'"):
+        opened(make_task, root, {**source, "labels": {"by_index": "classes"}}, **task)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("all.csv", "label,image\ncat,dog,a/0.png\ncat,dog,a/1.png\n", "rows have more cells than its header"),
+        ("all.csv", "image,label\na/0.png,cat,\n", "rows have more cells than its header"),
+        ("all.csv", "image,label,label\na/0.png,cat,dog\n", "several columns 'label'"),
+        ("all.csv", "image,label, label \na/0.png,cat,dog\n", "several columns 'label'"),
+        ("all.jsonl", '{"image": "a/0.png", "label": "cat", "label": "dog"}', "several values of 'label'"),
+    ],
+)
+def test_a_row_with_two_labels_is_refused(root, make_task, name, text, said):
+    write(root, name, text)
+    with pytest.raises(DataError, match=said):
+        opened(make_task, root, {"pools": {"all": name}})
+
+
+def test_columns_of_one_name_that_nobody_reads_do_no_harm(root, make_task):
+    write(root, "all.csv", "image,x,x,label\na/0.png,1,2,cat\n")
+    assert opened(make_task, root).labels.tolist() == [0]
+
+
+def test_rows_that_are_passed_over_for_their_spelling_are_a_warning(root, make_task):
+    rows = ["a/0.png,cat,test", "a/1.png,dog,Test", "a/2.png,dog,", "a/3.png,dog,train"]
+    write(root, "all.csv", "\n".join(["image,label,split", *rows]))
+    pool = opened(make_task, root, {"pools": {"all": {"file": "all.csv", "where": {"split": "test"}}}})
+    assert len(pool) == 1 and "2 rows passed over whose 'split' is 'Test', '', and not 'test'" in pool.warnings[0]
+    train = opened(make_task, root, {"pools": {"all": {"file": "all.csv", "where": {"label": "cat"}}}})
+    assert train.warnings == ()
+
+
+def test_where_every_image_has_a_row_one_without_is_an_error(root, make_task, encode):
+    write(root, "all.csv", "image,label\na/0.png,cat\na/1.png,dog\na/2.png,dog\na/3.png,cat\n")
+    for name in ("a/.4.png", "a/notes.txt", "b/5.png"):  # hidden, no image, in a folder that no row names
+        (root / "pets/img" / name).parent.mkdir(exist_ok=True)
+        (root / "pets/img" / name).write_bytes(encode(4))
+    assert len(opened(make_task, root, {"every_image": True})) == 4
+    for name in ("a/7.png", "a/6.JPG"):
+        (root / "pets/img" / name).write_bytes(encode(6))
+    assert len(opened(make_task, root)) == 4
+    with pytest.raises(DataError, match=r"2 images of 6 under .* have no row in .*all\.csv \(a/6\.JPG, a/7\.png\)"):
+        opened(make_task, root, {"every_image": True})

@@ -338,11 +338,14 @@ def test_each_class_that_is_read_is_torchvisions():
     assert set(torchvision.datasets.__all__) >= TORCHVISION_CLASSES
 
 
-def test_more_labels_than_images(cifar10, make_task, monkeypatch):
+@pytest.mark.parametrize("name", ["targets", "labels", "_labels"])
+def test_more_labels_than_images(cifar10, make_task, monkeypatch, name):
     class TwoEditions(torchvision.datasets.CIFAR10):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
-            self.targets = [*self.targets, 0]
+            labels = [*self.targets, 0]
+            del self.targets
+            setattr(self, name, labels)
 
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", TwoEditions)
     with pytest.raises(DataError, match=r"has \d+ labels for \d+ images: the files are of two editions"):

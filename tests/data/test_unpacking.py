@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import tarfile
+import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -113,12 +115,30 @@ def test_an_archive_that_leads_out_is_refused(tmp_path: Path, case: str) -> None
         ("a.tar.xz", tar_of(FILES, "w:xz")[:-100]),
         ("a.gz", gzip.compress(b"content" * 1000)[:-9]),
         ("a.gz", b"no gzip"),
+        ("a.zip", zip_of(FILES) + zip_of(FILES)),
+        ("a.tar", tar_of(FILES) + tar_of(FILES)),
+        ("a.tar.gz", tar_of(FILES, "w:gz") + tar_of(FILES, "w:gz")),
         ("a.tar", tar_of({}, extra=[tar_entry("h", tarfile.LNKTYPE, "not/there")])),
     ],
 )
 def test_a_damaged_archive_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(DamagedArchiveError, match=f"{name} cannot be unpacked"):
         unpack(write(tmp_path, name, content), tmp_path / "out")
+
+
+def test_two_members_of_one_name_in_a_zip_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings(action="ignore"):
+        for content in ("first", "second"):
+            archive.writestr("a.txt", content)
+    with pytest.raises(DamagedArchiveError, match="two members of one name"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_what_is_no_archive_may_lie_around_one(tmp_path: Path) -> None:
+    for number, (name, content) in enumerate(
+        {"a.zip": b"#!/bin/sh\n" + zip_of(FILES), "a.tar": tar_of(FILES) + b"x"}.items()
+    ):
+        unpack(write(tmp_path, name, content), tmp_path / f"out{number}")
 
 
 def test_kinds_that_are_not_supported_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import tarfile
 
@@ -51,6 +52,28 @@ def test_ids_labels_and_random_access(root, make_task, encode):
         assert read(row).content == encode(seed, kind="WEBP")
     assert pool.sizes[3] == len(encode(11, kind="WEBP"))
     assert set(data.resolved["files"]["train"]) == {"train/0.tar", "train/1.tar"}
+
+
+def test_shards_in_a_folder_that_may_not_be_listed_are_not_left_out(root, make_task, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("wds/test"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataMissingError, match=r"cannot be looked at: .*Permission denied.*wds/test"):
+        open_task(make_task({**SOURCE, "pools": {"all": "**/*.tar"}}), DataPlace(root)).open_pool("all")
+
+
+def test_samples_of_one_name_in_two_folders_of_a_shard_are_two(tmp_path, make_task, encode):
+    members = [("a/1.cls", b"0"), ("b/1.png", encode(1)), ("b/1.cls", b"1"), ("./a/1.png", encode(0))]
+    for pool in ("train", "test"):
+        write_tar(tmp_path / f"wds/{pool}/0.tar", members)
+    found = open_task(make_task(SOURCE), DataPlace(tmp_path)).open_pool("train")
+    assert found.ids == ("train/0.tar/a/1", "train/0.tar/b/1") and found.labels.tolist() == [1, 0]
+    assert [found.read(row).content for row in (0, 1)] == [encode(0), encode(1)]
 
 
 def test_shards_of_the_webdataset_package(tmp_path, make_task, encode):
@@ -221,3 +244,58 @@ def test_what_is_no_vector_of_0_and_1_is_refused(tmp_path, make_task, encode, ve
     task = make_task({**SOURCE, "pools": {"all": "*.tar"}, "label": "npy"}, multilabel=True, metric="map_11_point")
     with pytest.raises(DataError, match="a vector of 0 and 1 with a place for each of the 2 classes"):
         open_task(task, DataPlace(tmp_path)).open_pool("all")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["0-of-3", "1-of-3"], "2 of 3 files are in"),
+        (["0-of-2", "1-of-2", "0-of-3"], "files of several uploads"),
+        (["0-of-2-abc", "0-of-2-def"], "files of several uploads"),
+        (["0-of-2", "1-of-2", "new"], "files of several uploads"),
+        (["1-of-2", "2-of-2"], ""),
+    ],
+)
+def test_shards_that_say_how_many_they_are(root, make_task, encode, names, said):
+    for old in (root / "wds/test").iterdir():
+        old.unlink()
+    for number, name in enumerate(names):
+        write_tar(root / f"wds/test/{name}.tar", [(f"{number}.cls", b"0"), (f"{number}.webp", encode(50 + number))])
+    state = data_state(make_task(SOURCE), DataPlace(root))
+    assert (state.state == "ready") == (said == "") and said in state.missing
+
+
+def test_a_gap_in_the_numbers_of_shards_is_a_warning(root, make_task):
+    data = open_task(make_task(SOURCE), DataPlace(root))
+    assert data.open_pool("test").warnings == ()
+    (root / "wds/train/nshards.txt").unlink()
+    (root / "wds/train/1.tar").rename(root / "wds/train/3.tar")
+    (warning,) = open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").warnings
+    assert "numbered from 0 to 3, 2 numbers are not there, such as 1" in warning
+    for old, new in (("0", "2007"), ("3", "2012")):  # which are years
+        (root / f"wds/train/{old}.tar").rename(root / f"wds/train/{new}.tar")
+    assert open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").warnings == ()
+
+
+def test_a_copy_of_a_shard_is_refused(root, make_task):
+    (root / "wds/train/nshards.txt").unlink()
+    (root / "wds/train/1 (1).tar").write_bytes((root / "wds/train/1.tar").read_bytes())
+    with pytest.raises(DataError, match=r"1\.tar is a copy of 1 \(1\)\.tar"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+
+
+def test_the_names_next_to_the_shards_are_held_against_the_order(root, make_task):
+    names = root / "wds/classnames.txt"
+    names.write_text("Dog\ncat\n")
+    assert open_task(make_task(SOURCE), DataPlace(root)).open_pool("train").labels.tolist() == [1, 0, 1, 0]
+    names.write_text("cat\ndog\n")
+    with pytest.raises(DataError, match="the data call the label 0 'cat', `by_index` calls it 'dog'"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+
+
+def test_of_several_images_the_task_file_says_which(root, make_task, encode):
+    write_tar(root / "wds/train/0.tar", [("a.cls", b"0"), ("a.jpg", encode(1)), ("a.png", encode(2))])
+    with pytest.raises(DataError, match=r"the sample 'a' has several images \(png, jpg\)"):
+        open_task(make_task(SOURCE), DataPlace(root)).open_pool("train")
+    pool = open_task(make_task({**SOURCE, "image": ["jpg", "webp"]}), DataPlace(root)).open_pool("train")
+    assert pool.read(0).content == encode(1)

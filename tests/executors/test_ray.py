@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ from evalsuite.data.place import DataPlace
 from evalsuite.errors import DataError, DataMissingError, JobError, UsageError
 from evalsuite.executors.local import LocalExecutor
 from evalsuite.executors.nodes import NodeEncoder, PoolMark, Work, versions
-from evalsuite.executors.ray import RayExecutor, places_on
+from evalsuite.executors.ray import RayExecutor, _connect, places_on
 from evalsuite.features.batches import read_batches
 from evalsuite.features.encoding import EncodedBatch
 from evalsuite.features.extraction import PassOptions
@@ -118,9 +118,55 @@ class Locked(CountingModel):
 class Broken(CountingModel):
     """Raises when it encodes."""
 
+    def __init__(self) -> None:
+        super().__init__(fingerprint="broken")
+
     def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Raise."""
         raise ValueError("no weights today")
+
+
+class TwoArgumentsError(Exception):
+    """Pickled as if it were made of its text alone, which fails where it is unpickled."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first}, {second}")
+
+
+class Raising(CountingModel):
+    """Raises what Ray cannot send, or takes for something else."""
+
+    def __init__(self, *arguments: str) -> None:
+        super().__init__(fingerprint=f"raising {arguments}")
+        self.arguments = arguments
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Raise."""
+        raise TwoArgumentsError(*self.arguments) if self.arguments else KeyboardInterrupt("not yours")
+
+
+class Leaving(CountingModel):
+    """Ends the process that unpickles it."""
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        sys.exit("not here")
+
+
+class Dying(CountingModel):
+    """Takes its process with it, once."""
+
+    def __init__(self, once: Path) -> None:
+        super().__init__()
+        self.once = once
+
+    def encode_images(self, batch: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Die or encode."""
+        try:
+            self.once.touch(exist_ok=False)
+        except FileExistsError:
+            return super().encode_images(batch)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("never")
 
 
 class Deadly(CountingModel):
@@ -247,21 +293,37 @@ def test_nodes_give_what_this_machine_gives_though_one_is_lost(cluster: Any, add
 
 @pytest.mark.slow
 def test_faults_of_models_are_recorded_in_a_few_lines(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("evalsuite.executors.ray.RESTARTS", 0)
     task = write_folder_task(tmp_path / "task")
-    models = [Locked(), from_nowhere(), Broken(), Deadly()]
-    locked, nowhere, broken, deadly = run(
-        tmp_path, models, task, protocols="linear_probe", executor="ray", overwrite=True
-    )
+    models = [
+        Locked(),
+        from_nowhere(),
+        Broken(),
+        Raising("one", "two"),
+        Raising(),
+        Leaving(),
+        Deadly(),
+        CountingModel(),
+    ]
+    found = run(tmp_path, models, task, protocols="linear_probe", executor="ray", overwrite=True)
+    locked, nowhere, broken, raising, interrupted, leaving, deadly, well = found
     assert locked.error.kind == "ModelError" and "cannot be sent" in locked.error.message
     assert "_thread.lock" in locked.error.message
     assert nowhere.error.kind == "ModelError" and "cannot be loaded on the node" in nowhere.error.message
     assert "module_from_nowhere" in nowhere.error.message
     assert broken.error.kind == "ValueError" and "no weights today" in broken.error.message
+    assert f"encode_images, {__file__}, line" in broken.error.message
+    logs = [path.read_text() for path in (tmp_path / "results").rglob(broken.error.log)]
+    assert any("ValueError: no weights today" in log and "encode_over" in log for log in logs)
+    assert raising.error.kind == "RuntimeError" and "TwoArgumentsError: one, two" in raising.error.message
+    assert interrupted.error.kind == "RuntimeError" and "KeyboardInterrupt: not yours" in interrupted.error.message
+    assert leaving.error.kind == "ModelError" and "not here" in leaving.error.message
     assert deadly.error.kind == "JobError" and "--batch-size" in deadly.error.message
-    for record in (locked, nowhere, broken, deadly):
+    assert "Unhandled error" not in caplog.text  # what Ray says of a fault that nobody asks for
+    assert well.status == "ok"
+    for record in found[:-1]:
         assert len(record.error.message.splitlines()) <= 6
 
 
@@ -302,6 +364,19 @@ def test_another_model_or_precision_takes_the_place_of_the_last(address: str, tm
 
 
 @pytest.mark.slow
+def test_an_actor_that_was_lost_with_its_only_work_loads_the_model_first(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evalsuite.executors.ray.places_on", lambda *given: places_on(*given)[:1])
+    monkeypatch.setattr("evalsuite.executors.ray.RESTARTS", 1)
+    task = evalsuite.load_task(write_folder_task(tmp_path / "task"))
+    pool = open_task(task, DataPlace(tmp_path, tmp_path / "cache")).open_pool("train")
+    with closing(RayExecutor(RunOptions(batch_size=len(pool)))) as executor:
+        (batch,) = executor.reading(Dying(tmp_path / "once"), "fp32")(pool, range(len(pool)), pytest.fail)
+    assert list(batch.rows) == list(range(len(pool)))
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_and_the_cluster_that_it_started(zygote: Zygote, tmp_path: Path) -> None:
     task = write_folder_task(tmp_path / "task", train=12)
     model = tmp_path / "model.py"
@@ -320,6 +395,27 @@ def test_ctrl_c_ends_a_run_and_the_cluster_that_it_started(zygote: Zygote, tmp_p
     finished = run(tmp_path / "ray", f"{model}:factory", task)
     undisturbed = run(tmp_path / "local", f"{model}:factory", task)
     assert measured(finished, tmp_path / "ray") == measured(undisturbed, tmp_path / "local")
+
+
+def test_sigterm_while_ray_starts_is_that_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def init(**options: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # as Ray does
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: ended.append("shut down"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="15"):
+            _connect(fake)
+        assert signal.getsignal(signal.SIGTERM) is interrupt and ended == ["shut down"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(

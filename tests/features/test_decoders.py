@@ -46,7 +46,7 @@ def through(decoder: str, pool: Pool, row: int = 0, preprocess: object = CLIP) -
     """Return the pixels of one sample, as they reach the arena."""
     found = Samples(pool, [preprocess], decoder).read(row)  # type: ignore[list-item, arg-type]
     assert not isinstance(found, Unreadable), found
-    return found.images[0]
+    return found.image(0)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from evalsuite.data.base import LoadedSample, Pool
-from evalsuite.errors import DataError, NotFiniteError
+from evalsuite.errors import DataError, ModelError, NotFiniteError
 from evalsuite.features.batches import Batch
 from evalsuite.features.encoding import EncodedBatch, Encoder, encode_over
 from evalsuite.features.extraction import Member, PassOptions, PassReport, ensure_together
@@ -91,6 +91,24 @@ def test_model_that_fails_stops_no_other_and_keeps_its_whole_batches(tmp_path: P
     assert set(reader.reads.values()) == {1}
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_preprocessing_that_fails_stops_no_model_of_another(tmp_path: Path, workers: int) -> None:
+    pool, _ = counting_pool(broken={5})
+    models = [CountingModel() for _ in range(3)]
+
+    def fail_in_the_third_batch(image: Image.Image) -> torch.Tensor:
+        if np.array_equal(np.asarray(image), pool.read.images[20]):  # type: ignore[attr-defined]
+            raise KeyError("odd image")
+        return CountingModel().preprocess(image)
+
+    models[1].preprocess = models[2].preprocess = fail_in_the_third_batch  # type: ignore[method-assign,assignment]
+    members = [member(tmp_path / str(number), model) for number, model in enumerate(models)]
+    good, *bad = ensure_together(pool, range(N), members, PassOptions(8, workers), max_unreadable=1)
+    assert isinstance(good, PassReport) and good.encoded == N - 1 and good.decoded > 0
+    assert all(isinstance(fault, ModelError) and "'00000020'" in str(fault) for fault in bad)
+    assert len(PoolFeatures(tmp_path / "0")) == N - 1
+
+
 def test_encoding_of_a_model_that_fails_has_ended_when_the_fault_is_known(tmp_path: Path) -> None:
     """Autocast shares cast weights among threads: the next precision must not meet those of the one that overflowed."""
     pool, _ = counting_pool()
@@ -152,3 +170,12 @@ def test_memory_of_a_batch_is_free_when_nobody_needs_it(lost: bool) -> None:
     assert released == [0]
     next(one).release()
     assert released == ([0, 1] if lost else [0])
+
+
+def test_memory_of_a_batch_that_nobody_takes_is_free_at_once() -> None:
+    released: list[int] = []
+    one, other = (Batch(torch.zeros(1, 3, 2, 2), [0], [], release=partial(released.append, n)) for n in range(2))
+    feed = Feed(iter([([one], [other])]), [0, 1])
+    feed.drop(1)
+    next(feed.of(0))
+    assert released == [1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import faulthandler
 import multiprocessing
 import os
@@ -13,8 +14,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import SemLock
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +32,6 @@ from evalsuite.features.batches import MOST_WORKERS, Batch, read_batches
 from evalsuite.features.samples import Unreadable
 from evalsuite.threads import threads
 from tests.models_for_tests import array_pool
-
-CPU = torch.device("cpu")
 
 NORMALIZED = transforms.Compose(
     [transforms.CenterCrop(8), transforms.ToTensor(), transforms.Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))]
@@ -134,13 +134,17 @@ def read(
     )
 
 
+def finished(batch: Batch) -> torch.Tensor:
+    return batch.images if batch.finish is None else batch.finish(batch.images)
+
+
 def assert_equal(found: list[tuple[list[Batch], ...]], expected: list[tuple[list[Batch], ...]]) -> None:
     assert len(found) == len(expected)
     for parts, wanted in zip(found, expected, strict=True):
         for batches, others in zip(parts, wanted, strict=True):
             assert [(batch.rows, batch.stamps) for batch in batches] == [(item.rows, item.stamps) for item in others]
             for batch, other in zip(batches, others, strict=True):
-                assert torch.equal(batch.on(CPU), other.on(CPU))
+                assert torch.equal(finished(batch), finished(other))
 
 
 @pytest.mark.parametrize("reader", [Reader(), Sizes(), Depths()])
@@ -150,7 +154,7 @@ def test_processes_make_the_batches_that_one_process_makes(reader: Reader) -> No
     expected = read(pool, whole, workers=0, more=(own,))
     assert_equal(read(pool, whole, workers=2, more=(own,)), expected)
     by_hand = [whole(pool.read(row).image) for row in expected[0][0][0].rows]
-    assert torch.equal(expected[0][0][0].on(CPU), torch.stack(by_hand))
+    assert torch.equal(finished(expected[0][0][0]), torch.stack(by_hand))
 
 
 @pytest.mark.parametrize("reader", [Reader(), Sizes(), Depths()])
@@ -239,6 +243,71 @@ def test_a_process_that_dies_is_an_error_that_says_so(reader: Reader, said: str)
     assert not multiprocessing.active_children()
 
 
+def fork_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system refuse a third process."""
+    left, fork = iter(range(2)), os.fork
+
+    def refused() -> int:
+        if next(left, None) is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    monkeypatch.setattr(os, "fork", refused)
+
+
+def no_semaphores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill /dev/shm."""
+    monkeypatch.setattr(SemLock, "__init__", raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+
+
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes have been started, and nothing else."""
+    monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise error
+
+    return refuse
+
+
+FORKS = multiprocessing.get_all_start_methods()[0] == "fork"
+
+
+@pytest.mark.skipif(not FORKS, reason="refuses a fork")
+@pytest.mark.parametrize("refuse", [fork_twice, no_semaphores, no_threads])
+def test_processes_that_cannot_be_started_are_an_error_and_leave_none(
+    monkeypatch: pytest.MonkeyPatch, refuse: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    refuse(monkeypatch)
+    with pytest.raises(JobError, match=r"pool 'train' cannot be started \(.*\): use fewer --workers, or --workers 0"):
+        read(array_pool(200), workers=4)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(not FORKS, reason="the processes must have what is changed here")
+def test_a_process_that_cannot_begin_is_told_by_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalsuite.features.workers.gc.freeze", raising(ImportError("no such module")))
+    with pytest.raises(JobError, match="what it said is above"):
+        read(array_pool(200), workers=2)
+
+
+def test_a_process_that_dies_before_it_is_given_the_samples_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalsuite.features.workers.start_method", lambda: "spawn")
+    dying = [sys.executable, "-S", "-c", "raise SystemExit(3)"]
+    monkeypatch.setattr("multiprocessing.spawn.get_command_line", lambda **keywords: dying)
+    with pytest.raises(JobError, match=r"exit code 3|cannot be started \(.*Broken pipe"):
+        read(array_pool(4000), workers=1)  # more than a pipe holds
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_that_may_have_no_children_decodes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = read(array_pool(60), workers=0)
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    assert_equal(read(array_pool(60), workers=2), expected)
+
+
 def fails(image: Image.Image) -> torch.Tensor:
     raise ZeroDivisionError("of mine")
 
@@ -247,6 +316,14 @@ def fails(image: Image.Image) -> torch.Tensor:
 def test_a_preprocessing_that_fails_is_named_with_the_image_and_the_line(workers: int) -> None:
     with pytest.raises(ModelError, match=rf"'00000000' \(RGB, 8 x 8\): ZeroDivisionError: of mine \(at {__file__}"):
         read(array_pool(5), fails, workers=workers)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_preprocessing_of_other_channels_is_named_with_the_image(workers: int) -> None:
+    of_colours = transforms.Normalize([0.5] * 3, [0.2] * 3)
+    grey = transforms.Compose([transforms.Grayscale(), transforms.ToTensor(), of_colours])
+    with pytest.raises(ModelError, match=r"'00000000' \(RGB, 8 x 8\): RuntimeError: .*shape"):
+        read(array_pool(5), grey, workers=workers)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -283,9 +360,6 @@ def test_random_states_stay() -> None:
     read(array_pool(40), workers=0)
     read(array_pool(40), workers=2)
     assert states() == before
-
-
-FORKS = multiprocessing.get_all_start_methods()[0] == "fork"
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the descriptors in /proc")

@@ -251,10 +251,19 @@ def test_wrappers_of_torch_are_taken_off(wrap: Callable[[nn.Module], nn.Module])
         assert torch.equal(wrapped.encode_images(images)[layer], features)
 
 
-@pytest.mark.parametrize("place", ["import", "factory", "forward", "preprocess"])
-def test_a_model_that_calls_sys_exit_fails_alone(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "what", "said"),
+    [
+        *((place, "sys.exit(3)", "exit") for place in ("import", "factory", "forward", "preprocess")),
+        ("forward", "raise BaseException('no')", "BaseException"),
+        ("preprocess", "raise BaseException('no')", "BaseException"),
+        ("forward", "1 / 0", "line 6: ZeroDivisionError"),
+        ("preprocess", "raise type('Mute', (Exception,), {'__str__': None})", "Mute"),
+    ],
+)
+def test_a_model_that_ends_the_program_fails_alone(tmp_path: Path, place: str, what: str, said: str) -> None:
     """`pixels`, which comes after it, has its result."""
-    code = {name: "sys.exit(3)" if name == place else "pass" for name in ("import", "factory", "forward", "preprocess")}
+    code = {name: what if name == place else "pass" for name in ("import", "factory", "forward", "preprocess")}
     (tmp_path / "ending.py").write_text(
         f"import sys\nimport torch\n{code['import']}\n"
         "class Net(torch.nn.Module):\n"
@@ -266,5 +275,64 @@ def test_a_model_that_calls_sys_exit_fails_alone(tmp_path: Path, place: str) -> 
     stores = {"output": tmp_path / "out", "cache_dir": tmp_path / "cache"}
     models = [f"{tmp_path / 'ending.py'}:make", "pixels"]
     ended, other = evaluate(models, str(task), protocols="linear_probe", **stores)
-    assert ended.error is not None and "exit" in ended.error.message.lower()
+    assert ended.error is not None and said.lower() in ended.error.message.lower()
     assert "ending.py" in ended.error.message and other.status == "ok"
+
+
+def test_stores_stay_where_they_are_when_a_model_changes_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "moving.py").write_text(f"import os\n{SOURCE}\nos.chdir({str(elsewhere)!r})\n")
+    task = write_folder_task(tmp_path / "data", train=3, test=1, size=8)
+    monkeypatch.chdir(tmp_path)
+    (result,) = evaluate("moving.py:pair", task, protocols="linear_probe", output="out", cache_dir="cache")
+    assert result.status == "ok" and not any(elsewhere.iterdir())
+    assert list((tmp_path / "out").rglob("*.json")) and (tmp_path / "cache").is_dir()
+
+
+ONE_TEXT = "torch.ones(1, 48)"
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "encoder", "said"),
+    [
+        ("{'input_ids': [[1]] * len(texts)}", "torch.ones(3, 48)", "returned dict"),
+        ("torch.ones(len(texts), 4)", "None", "made NoneType of 3 texts"),
+        ("torch.ones(len(texts), 4)", ONE_TEXT, "made a tensor (1, 48) of 3 texts"),
+        ("torch.ones(len(texts), 4)", "torch.ones(len(tokens), 7)", "made a tensor (3, 7) of 3 texts"),
+    ],
+)
+def test_texts_of_another_shape_than_the_images_are_told(
+    tokenizer: str, encoder: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def encode_image(self, x):\n        return x.flatten(1)\n"
+        f"    def encode_text(self, tokens):\n        return {encoder}\n"
+        "def make():\n"
+        f"    return Net(), lambda image: torch.ones(3, 4, 4), lambda texts: {tokenizer}\n"
+    )
+    task = write_folder_task(tmp_path / "data", train=3, test=1, size=8)
+    stores = {"output": tmp_path / "out", "cache_dir": tmp_path / "cache"}
+    (result,) = evaluate(f"{tmp_path / 'texts.py'}:make", task, protocols="zero_shot", **stores)
+    assert result.error is not None and said in result.error.message
+
+
+ODD: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sparse": torch.Tensor.to_sparse,
+    "complex": lambda x: x * 1j,
+    "empty": lambda x: x[:, :0],
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_features_that_are_no_plain_numbers_are_refused(kind: str) -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return ODD[kind](x.flatten(1))
+
+    with pytest.raises(ModelError, match=r"must return \(n, dim\) features"):
+        wrap_module(Net(), preprocess=lambda image: torch.ones(3, 4, 4), name="odd")

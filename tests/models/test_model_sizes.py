@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.model_sizes import count, rewrite
+from evalsuite.features.verifying import damaged_notes
 from evalsuite.models import pocket, sizes
 from evalsuite.models.aliases import ALIASES_FILE, aliases, read_aliases
 from evalsuite.models.loading import sized
@@ -85,6 +86,13 @@ def test_other_tags_and_sizes_are_other_entries(tmp_path: Path) -> None:
     own = resolve("timm:test_efficientnet.r160_in1k")
     whole, small = sizes.model_size(own, tmp_path), sizes.model_size(sized(own, 80), tmp_path)
     assert whole is not None and small is not None
+    one, two = (tmp_path / sizes.FOLDER).iterdir()
+    swapped = one.read_text(), two.read_text()
+    for path, text in zip((two, one), swapped, strict=True):
+        path.write_text(text)
+    assert list(damaged_notes(tmp_path)) and sizes.counted_before(own, tmp_path) is None  # not that of the other
+    one.write_text(swapped[0].replace(str(whole.parameters), str(whole.parameters + 1)))
+    assert len(list(damaged_notes(tmp_path))) == 2 and sizes.model_size(own, tmp_path) == whole
     assert whole.parameters == small.parameters
     assert whole.gflops == pytest.approx(4 * small.gflops, rel=0.1)
 

@@ -137,6 +137,14 @@ def test_the_middle_is_that_of_transformers(size) -> None:
     assert np.array_equal(np.asarray(MiddleCut(48, 64)(image)), wanted)
 
 
+@pytest.mark.parametrize("finish", [Finish(), Finish(MEAN, STD)])
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_the_end_on_another_device_has_its_form_and_type(finish, dtype) -> None:
+    pixels = torch.zeros(2, 3, 5, 4, dtype=torch.uint8, device="meta")
+    found = finish(pixels, dtype)
+    assert (found.shape, found.dtype, found.device.type) == (pixels.shape, dtype or torch.float32, "meta")
+
+
 def test_of_16_bits_the_upper_8_are_kept_by_rounding() -> None:
     levels = np.arange(256, dtype=np.uint16)
     for shift, expected in ((0, levels), (-128, levels), (128, levels), (129, levels + 1)):  # 65,535 / 255 = 257

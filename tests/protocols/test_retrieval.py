@@ -77,17 +77,18 @@ def test_a_caption_is_the_mean_of_its_own_templates(tmp_path: Path) -> None:
     task = make_task(tmp_path)
     prompts = task.prompt_spec.model_copy(update={"templates": ["{}", "a photo of {}"]})
     task = task.changed(prompts=prompts)
-    numbers = np.arange(6)
-    pools = {"test": (torch.eye(6)[numbers // 2 * 2] + torch.eye(6)[numbers // 2 * 2 + 1], numbers)}
+    # Each image is near its first caption, and nearer to the second one of the next image than to its own.
+    features = torch.eye(6)[[0, 2, 4]] + 0.4 * torch.eye(6)[[3, 5, 1]]
+    pools = {"test": (features, np.zeros(3, np.int64))}
     captions = [(f"{2 * image}", f"{2 * image + 1}") for image in range(3)]
-    images = Samples(pools["test"][0][::2], np.zeros(3, np.int64), ["a", "b", "c"], captions=captions)
+    images = Samples(features, pools["test"][1], ["a", "b", "c"], captions=captions)
     asked = replace(
         given(task, pools, [Fold(whole("test", pools), None, whole("test", pools))]),
         read=lambda split, layer: images,
         embed_texts=lambda texts: torch.stack([torch.eye(6)[int(text.split()[-1])] for text in texts]),
     )
     outcome = retrieval.Retrieval().run(asked)
-    np.testing.assert_array_equal(outcome.folds[0].scores, np.ones((3, 6)))
+    assert outcome.folds[0].scores.tolist() == [[1, 1, 1, 0.5, 1, 1]] * 3
     assert outcome.details["templates"] == 2 and outcome.sizes == {"test": 3}
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import evalsuite
 from evalsuite.records import DataRecord, MetricRecord, Result
+from evalsuite.report.editions import edition_notes, editions
 from evalsuite.report.html.page import report_page
 from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.report.paper.figures import draw, material_of
+from evalsuite.report.robustness import build_robustness
 from evalsuite.report.table import Leaderboard
+from evalsuite.results.library import Library
 from evalsuite.results.numbers import Number, Numbers, Origin
+from tests.datasets import write_folder_task
+from tests.models_for_tests import CountingModel
+from tests.report.conftest import info_of
 
 OTHER_IMAGES = "the rows are not of the same images"
 
@@ -78,8 +87,60 @@ def test_where_nothing_is_known_to_differ_nothing_is_said(other: Result) -> None
     assert notes_of(make("m/a"), other) == []
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (make("m/b", data=DataRecord(source="s", content="a" * 64, labels="2" * 64)), "the same labels"),
+        (make("m/b", metric=MetricRecord(name="roc_auc", value=0.5, n=24)), "the same metric"),
+        (make("m/b", 12, data=DataRecord(source="s", labels="2" * 64)), "the same images and labels"),
+    ],
+)
+def test_other_labels_and_metrics_are_noticed_wherever_numbers_stand_next_to_each_other(
+    other: Result, said: str
+) -> None:
+    own = make("m/a", data=DataRecord(source="s", content="a" * 64, labels="1" * 64))
+    (note,) = (note for note in board_of(own, other).notes if said in note)
+    assert "m/a (linear_probe, measured)" in note and "m/b (linear_probe, measured)" in note
+    numbers = Numbers.of([own, other]).numbers
+    assert edition_notes(numbers) == [note]
+    material = material_of(numbers, ["birds"])
+    assert [editions(material.rows, task) for task in material.tasks] == [note]
+
+
+def test_a_figure_and_a_table_of_robustness_say_so() -> None:
+    known = [make(m, n, model_info=info_of(m, gflops=1.0)) for m, n in (("m/a", 9), ("m/b", 8))]
+    drawn = draw("20", material_of(Numbers.of(known).numbers, ["birds"]), Library())
+    assert any(OTHER_IMAGES in note for note in drawn.notes)
+    shifted = Numbers.of([make(m, n, task=t) for m, n in (("m/a", 9), ("m/b", 8)) for t in ("imagenet", "imagenet_v2")])
+    notes = build_robustness(shifted, (), baselines=["m/a"]).notes
+    assert sum(OTHER_IMAGES in note for note in notes) == 2
+
+
 def test_published_numbers_have_notes_of_their_own() -> None:
     origin = Origin("published", "s", "paper")
     where: dict[str, Any] = {"model": "p/row", "name": "p", "protocol": "linear_probe", "origin": origin}
     number = Number(**where, task="birds", value=0.5, metric="accuracy", n=30)
     assert OTHER_IMAGES not in " ".join(build_leaderboard(Numbers.of([make("m/a")], [number])).notes)
+
+
+def test_runs_on_the_same_images_with_other_labels_are_told_apart(tmp_path: Path) -> None:
+    task = write_folder_task(tmp_path / "data", test=2)
+    images = sorted(path.relative_to(tmp_path / "data").as_posix() for path in tmp_path.rglob("test/*/*.png"))
+    task.write_text(
+        "title: shapes\nclasses: [red, green, blue]\nprompts: {templates: ['{}']}\nsizes: {train: 6, test: 6}\n"
+        "sources: [{kind: table, path: ., pools: {train: test.csv, test: test.csv}}]\n"
+        "split_fidelity: {level: convention, why: For a test.}\n"
+    )
+    found: list[Result] = []
+    for number, turned in enumerate((False, False, True)):
+        labels = [image.split("/")[1] for image in images]
+        labels[:2] = labels[4:] if turned else labels[:2]
+        rows = (f"{image},{label}" for image, label in zip(images, labels, strict=True))
+        (tmp_path / "data" / "test.csv").write_text("\n".join(["image,label", *rows]) + "\n")
+        model = CountingModel(fingerprint=f"model {number}")
+        places = {"output": tmp_path / "out", "cache_dir": tmp_path / "cache"}
+        found += evalsuite.evaluate([model], str(task), "zero_shot", **places)
+    assert [result.status for result in found] == ["ok"] * 3
+    assert len({result.data.content for result in found if result.data}) == 1
+    (note,) = edition_notes(Numbers.of(found).numbers)
+    assert "not of the same labels" in note and note.count("labels ") == 2

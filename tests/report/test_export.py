@@ -211,14 +211,15 @@ def test_evaluation_results_are_of_one_model_one_protocol_and_known_repositories
 
 
 def test_every_number_says_what_it_is_counted_in() -> None:
-    calibration = {"before": {"ece": 0.1, "nll": 2.5, "brier": 0.7}, "after": {"nll": 2.0}}
+    calibration = {"before": {"ece": 0.1, "nll": 2.5, "brier": 0.7}, "after": {"ece": 0.1, "nll": 2.0, "brier": 0.7}}
     frame = to_frame(listed([make("clip/mine", "mnist", 0.5, details={"calibration": calibration})]))
     units = dict(zip(frame["metric"], frame["unit"], strict=True))
-    assert units.pop("brier") is pd.NA
+    assert units.pop("brier") is units.pop("brier_tempered") is pd.NA
     assert units == {
         "accuracy": "fraction",
         "top5": "fraction",
         "ece": "fraction",
         "nll": "nats",
+        "ece_tempered": "fraction",
         "nll_tempered": "nats",
     }

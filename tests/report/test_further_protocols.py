@@ -62,9 +62,8 @@ def test_a_curve_has_the_draws_the_probe_on_all_images_and_zero_shot() -> None:
         result("zero_shot", 0.6),
         result("linear_probe", 0.9),
     )
-    others = [
-        one.model_copy(update={"options_hash": "01234567", "changed_options": {"seed": 1}}) for one in (zero, full)
-    ]
+    changed = {"options_hash": "01234567", "changed_options": {"seed": 1}}
+    others = [result(name, 0.1).model_copy(update=changed) for name in ("zero_shot", "linear_probe")]
     ((curve,),) = curves(Numbers.of([few, zero, full, *others]).numbers).values()
     assert curve == Curve("digits", ((1, 0.5), (4, 0.7), (64, 0.9)), 0.6, (0.01, 0.01))
     ((alone,),) = curves(Numbers.of([few]).numbers).values()

@@ -13,10 +13,15 @@ import pytest
 
 from evalsuite.errors import EvalsuiteError
 from evalsuite.records import DataRecord, Interval, MetricRecord, Result
+from evalsuite.report.export import exported
+from evalsuite.report.html.page import report_page
+from evalsuite.report.leaderboard import build_leaderboard
+from evalsuite.results.numbers import Numbers
 from evalsuite.results.samples import samples_of
 from evalsuite.results.store import ResultStore, load_stored, read_result, samples_path
 from evalsuite.results.verifying import verify_results
 from evalsuite.stats import clopper_pearson
+from tests.report.conftest import info_of
 
 N = 200
 
@@ -114,6 +119,10 @@ def changed(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (changed(metrics__top5=0.5), "top1 is above top5"),
         (changed(metrics__top5=1.5), "no fraction"),
         (changed(data__sizes__test=[100, 99]), "200 test samples"),
+        (changed(changed_options={"limit": 200}), "said to be whole"),
+        (changed(model_fingerprint="a" * 64, model_info=info_of("clip/a").model_dump()), "of one model in one place"),
+        (changed(details={"calibration": {"before": {"ece": 3.5, "nll": 1, "brier": 0.1}}}), "ece is 3.5"),
+        (changed(details={"shots": [{"images": 4, "mean": 71.0}]}), "with 4 images per class is 71"),
     ],
 )
 def test_an_old_record_that_contradicts_itself_is_left_out(
@@ -125,6 +134,40 @@ def test_an_old_record_that_contradicts_itself_is_left_out(
     path.write_text(json.dumps(content))
     found, (warning,) = load_stored([tmp_path])
     assert found == [] and message in warning and "run it again" in warning and str(path) in warning
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"calibration": "good"},
+        {"calibration": {"before": [0.1]}},
+        {"calibration": {"before": {"ece": "low"}, "after": 3}},
+        {"shots": 5},
+        {"shots": [{"images": "many"}]},
+        {"logit_scale": "x"},
+    ],
+)
+def test_details_of_another_shape_count_as_not_there(tmp_path: Path, details: dict[str, Any]) -> None:
+    (path,) = store(tmp_path, result(protocol="few_shot", details=details))
+    numbers = exported(Numbers.of(load_stored([path])[0]))
+    assert [number.metric for number in numbers] == ["accuracy", "top1", "top5"]
+    assert report_page(build_leaderboard(Numbers.of(load_stored([path])[0])))
+
+
+def test_two_records_of_one_job_that_contradict_each_other_are_named(tmp_path: Path) -> None:
+    one, other, same, elsewhere = (
+        store(tmp_path / name, item)[0]
+        for name, item in (
+            ("a", result(right=150)),
+            ("b", result(right=151)),
+            ("c", result(right=150, warnings=["as it was"])),
+            ("d", result(right=140, data=DataRecord(source="s", content="of other images"))),
+        )
+    )
+    assert load_stored([one, same, elsewhere])[1] == []
+    (warning,) = load_stored([one, other, same])[1]
+    assert f"{one} and {other}" in warning and "accuracy is 0.750000 and 0.755000" in warning
+    assert "--overwrite" in warning
 
 
 def test_folds_sizes_and_bootstraps_that_agree_are_read(tmp_path: Path) -> None:

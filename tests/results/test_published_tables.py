@@ -15,9 +15,15 @@ import pytest
 
 from evalsuite.errors import SpecError, UsageError
 from evalsuite.metrics import METRICS
+from evalsuite.records import Strict
 from evalsuite.resources import data_dir
+from evalsuite.results.bias_tables import BiasPaper
+from evalsuite.results.figures import FiguresFile, RetrievalTable
+from evalsuite.results.layouts import Layout
 from evalsuite.results.library import Library
 from evalsuite.results.numbers import Number
+from evalsuite.results.published import read_description
+from evalsuite.results.shift import ShiftTable
 
 PROBE_FILE = "clip_paper_linear_probe.csv"
 LIBRARY = Library()
@@ -225,6 +231,36 @@ def test_wrong_tables_are_refused(tmp_path: Path, change: Callable[[Path], None]
     change(folder)
     with pytest.raises(SpecError, match=message):
         Library(folder).printed  # noqa: B018 - reading is what fails
+
+
+def read(folder: Path, file: str, schema: type[Strict] | None) -> object:
+    return Library(folder).papers if schema is None else read_description(folder / file, schema)
+
+
+@pytest.mark.parametrize(
+    ("file", "schema", "old", "new"),
+    [
+        ("clip_paper.yaml", None, "figure: 16", "figure: 17"),
+        ("clip_paper.yaml", None, "logit_scale: 100", "logit_scale: 101"),
+        ("bias/clip_paper.yaml", BiasPaper, "0-2: 2.3", "0-2: 2.8"),
+        ("figures/clip_paper.yaml", FiguresFile, "name: won_other,", "name: other,"),
+        ("retrieval/clip_paper.yaml", RetrievalTable, "[88.0,", "[83.0,"),
+        ("shift/clip_paper.yaml", ShiftTable, "[88.3", "[83.3"),
+        ("layouts/open_clip.yaml", Layout, "test_size: 50000", "test_size: 5000"),
+        ("shift/clip_paper.yaml", ShiftTable, "digest: ", "# "),
+    ],
+)
+def test_a_digit_of_a_description_that_was_changed_is_noticed(
+    tmp_path: Path, file: str, schema: type[Strict] | None, old: str, new: str
+) -> None:
+    folder = shutil.copytree(data_dir("results/published"), tmp_path / "published")
+    edit(file, old, new)(folder)
+    with pytest.raises(SpecError, match=f"{file} is not the file that was checked") as said:
+        read(folder, file, schema)
+    # what the message says makes a correction good
+    lines = [line for line in (folder / file).read_text().splitlines() if not line.startswith("digest: ")]
+    (folder / file).write_text("\n".join([*lines, str(said.value).splitlines()[-1]]) + "\n")
+    read(folder, file, schema)
 
 
 def test_reading_the_tables_imports_neither_torch_nor_pandas() -> None:

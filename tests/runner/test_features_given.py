@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import evalsuite
-from evalsuite.features.blocks import Block
+from evalsuite.features.blocks import Block, origin_digest
 from evalsuite.features.catalog import entries, note_origin
 from evalsuite.features.samples import Samples
 from evalsuite.features.store import PoolFeatures
+from evalsuite.features.sums import read_sums, write_sums
 from tests.datasets import write_folder_task
 from tests.processes import Zygote
 
@@ -88,6 +89,34 @@ def test_the_store_of_another_machine(stored: Path, tmp_path: Path) -> None:
     assert [result.provenance.created for result in again] == [result.provenance.created for result in results]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("*.test-*/*/embedding.npy", "embedding.npy: its bytes are not what was written"),
+        ("*.test-*/*/manifest.parquet", "manifest.parquet is damaged"),
+        ("*.test-*/pool.json", "pool.json: its bytes"),
+        ("model.json", "model.json: its bytes"),
+        ("", "is of another model or pool"),
+    ],
+)
+def test_a_damaged_store_of_another_machine_is_named(pattern: str, said: str, stored: Path, tmp_path: Path) -> None:
+    shutil.copytree(stored / "cache", tmp_path / "theirs")
+    folder = next(iter(entries(tmp_path / "theirs"))).folder.parent
+    if pattern:
+        (path,) = folder.glob(pattern)
+        path.write_bytes(path.read_bytes().replace(b"pocket", b"Pocket") if path.suffix == ".json" else _flipped(path))
+    else:
+        folder = folder.rename(folder.with_name("mine"))
+    (found,) = evalsuite.evaluate(f"features:{folder}", "digits", "zero_shot", **places(tmp_path))
+    assert found.error and said in found.error.message and "copy the folder anew" in found.error.message
+
+
+def _flipped(path: Path) -> bytes:
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    return bytes(content)
+
+
 @pytest.mark.usefixtures("no_images")
 @pytest.mark.parametrize("right", [True, False])
 def test_of_several_editions_of_a_pool_the_one_that_is_here_counts(stored: Path, tmp_path: Path, right: bool) -> None:
@@ -105,7 +134,10 @@ def test_of_several_editions_of_a_pool_the_one_that_is_here_counts(stored: Path,
                     other.add_shard(Block(ids, [features.stamp(identifier) for identifier in ids], layers))
         else:  # the only one of this pool is another edition
             note = asdict(replace(entry.origin, fingerprint=f"of another machine's {entry.origin.pool}"))
-            (folder / entry.folder.name / "pool.json").write_text(json.dumps(note))
+            place = folder / entry.folder.name
+            (place / "pool.json").write_text(json.dumps(note))
+            for compacted in place.glob("compacted-*"):
+                write_sums(compacted, replace(read_sums(compacted), origin=origin_digest(place)))
     results = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
     assert values(results) == {"linear_probe": before(stored)["linear_probe"]}
 
@@ -118,6 +150,7 @@ def test_vectors_of_one_s_own(form: str, stored: Path, tmp_path: Path) -> None:
     assert results[0].status == "not_applicable"  # no texts
     assert results[1].metric.value == before(stored)["linear_probe"]
     assert results[1].model == "features/mine"
+    assert not [text for text in results[1].warnings if "byte for byte" in text]  # nobody knows their bytes
 
 
 @pytest.mark.usefixtures("no_images")
@@ -166,12 +199,77 @@ def test_what_does_not_fit_is_one_short_error(fault: str, said: str, stored: Pat
     elif fault == "column":
         frame = frame.rename(columns={"id": "name"})
     frame.to_parquet(path)
+    train = pq.read_table(path.with_name("train.parquet")).to_pandas()[["id", "penultimate"]]
+    train["penultimate"] = [vector[:16] for vector in train["penultimate"]]
+    train.to_parquet(path.with_name("train.parquet"))
     if fault == "absent":
         path.unlink()
     (result,) = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
     assert result.status == "error"
     assert said in result.error.message
     assert len(result.error.message.splitlines()) <= 3
+
+
+@pytest.mark.parametrize("more", ["test.npy", "test.parquet", "test.ids.npy"])
+def test_features_in_two_forms_are_refused(more: str, stored: Path, tmp_path: Path) -> None:
+    folder = exported(stored, tmp_path / "mine", "npy")
+    (folder / "digits" / more).write_bytes((folder / "digits/test.penultimate.npy").read_bytes())
+    (result,) = evalsuite.evaluate(f"features:{folder}", "digits", "linear_probe", **places(tmp_path))
+    assert "has test in several forms: keep one of" in result.error.message
+
+
+ROWS = np.arange(36, dtype=np.float32).reshape(9, 4)
+
+NOT_FEATURES: dict[str, tuple[object, str]] = {
+    "strings": (np.full((9, 4), "x"), "type <U1"),
+    "complex numbers": (ROWS + 1j, "type complex"),
+    "dates": (np.zeros((9, 4), "M8[s]"), "type datetime64"),
+    "records": (np.zeros((9, 4), [("a", "f4")]), "type ["),
+    "another width": (ROWS[:, :2], "2 numbers per sample, in other files 4"),
+    "texts in lists": (pa.table({"id": [""] * 9, "penultimate": [["a"]] * 9}), "0 have lists of numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_FEATURES)
+def test_what_is_no_features_is_told(kind: str, tmp_path: Path) -> None:
+    values, said = NOT_FEATURES[kind]
+    task = features_of_shapes(tmp_path)
+    if isinstance(values, pa.Table):
+        (tmp_path / "mine/shapes/train.npy").unlink()
+        pq.write_table(values, tmp_path / "mine/shapes/train.parquet")
+    else:
+        np.save(tmp_path / "mine/shapes/train.npy", values)  # type: ignore[arg-type]
+    (result,) = evalsuite.evaluate(f"features:{tmp_path / 'mine'}", task, "linear_probe", **places(tmp_path))
+    assert result.error.kind == "ModelError" and said in result.error.message
+
+
+def test_an_archive_of_arrays_is_told(tmp_path: Path) -> None:
+    task = features_of_shapes(tmp_path)
+    with (tmp_path / "mine/shapes/train.npy").open("wb") as file:
+        np.savez(file, penultimate=ROWS)
+    (result,) = evalsuite.evaluate(f"features:{tmp_path / 'mine'}", task, "linear_probe", **places(tmp_path))
+    assert result.error.kind == "ModelError" and "the arrays of train cannot be read" in result.error.message
+
+
+def test_numbers_of_any_byte_order_and_width_are_features(tmp_path: Path) -> None:
+    task = features_of_shapes(tmp_path)
+    found = []
+    for kind in ("<f4", ">f8", "<i8"):
+        np.save(tmp_path / "mine/shapes/train.npy", ROWS.astype(kind))
+        (result,) = evalsuite.evaluate(f"features:{tmp_path / 'mine'}", task, "linear_probe", **places(tmp_path))
+        found.append(result.metric.value)
+    assert len(set(found)) == 1
+
+
+def features_of_shapes(folder: Path) -> str:
+    """Write a task of nine images to train on and three to test, with features in `mine`; return the task."""
+    task = write_folder_task(folder, train=3, test=1, size=8)
+    (folder / "mine/shapes").mkdir(parents=True)
+    for pool, count in (("train", 3), ("test", 1)):
+        ids = [f"{key}/{number:03d}.png" for key in ("red", "green", "blue") for number in range(count)]
+        (folder / "mine/shapes" / f"{pool}.ids.txt").write_text("\n".join(ids))
+        np.save(folder / "mine/shapes" / f"{pool}.npy", ROWS[: len(ids)])
+    return str(task)
 
 
 def test_changed_files_are_noticed(stored: Path, tmp_path: Path) -> None:

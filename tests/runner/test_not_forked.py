@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import evalsuite
+from evalsuite.errors import UsageError
 from tests.datasets import write_folder_task
 
 MODEL = """
@@ -68,3 +71,11 @@ def test_models_from_files_are_evaluated_where_workers_are_not_forked(tmp_path: 
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"file/mine-of_a_{name} ok 1.0" for name in names]
+
+
+def test_a_script_that_every_process_runs_again_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # As a process is in which multiprocessing runs the script of its parent: the parent would wait for it, and it for
+    # the job that the parent holds.
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(UsageError, match=r"__main__.*workers=0"):
+        evalsuite.evaluate("pocket", "digits", output=tmp_path / "out", cache_dir=tmp_path / "cache")

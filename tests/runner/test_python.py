@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,29 @@ def test_a_torch_module_is_wrapped_where_its_preprocessing_is_given(tmp_path: Pa
     assert (found.model, found.metric.value) == ("colours", 1.0)
     (named,) = evalsuite.evaluate(Colours(), task, "linear_probe", preprocess=shrink, name="mine", **stores(tmp_path))
     assert named.model == "mine"
+
+
+SEEDING = """
+import random
+import numpy as np
+import torch
+from torch import nn
+
+def network():
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(3)
+    return nn.Flatten(), lambda image: torch.rand(3, 8, 8)
+"""
+
+
+def test_code_of_a_model_leaves_the_random_states_of_the_process(tmp_path: Path, task: str) -> None:
+    def states() -> tuple[object, ...]:
+        return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
+
+    (tmp_path / "mine.py").write_text(SEEDING)
+    before = states()
+    evalsuite.evaluate(f"{tmp_path}/mine.py:network", task, "knn", **stores(tmp_path)).raise_for_errors()
+    assert states() == before
 
 
 def test_a_network_is_left_on_its_device(tmp_path: Path, task: str) -> None:

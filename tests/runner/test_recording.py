@@ -1,7 +1,9 @@
-"""What is recorded of each sample, and doubts about the data, without a run."""
+"""What is recorded of a run and of each sample, and doubts about the data."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import evalsuite
 from evalsuite.data.base import Fold, Split
 from evalsuite.protocols.base import FoldScores, Outcome
+from evalsuite.protocols.linear_probe import ProbeOptions
+from evalsuite.results.heads import HeadClass, HeadDescription, read_head
 from evalsuite.results.samples import read_samples
 from evalsuite.runner.doubts import images_on_both_sides, untested_classes
+from evalsuite.runner.fingerprints import in_json
 from evalsuite.runner.recording import samples_table
 from evalsuite.tasks import TaskSpec
+from tests.datasets import write_folder_task
 from tests.problems import make_task
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
@@ -89,3 +96,39 @@ def test_classes_of_which_no_test_sample_is_are_named(
 ) -> None:
     folds = [FoldScores(np.zeros((len(one), 3), np.float32), one, ["x"] * len(one)) for one in labels]
     assert untested_classes(make_task(tmp_path), Outcome(folds, {})) == absent
+
+
+def test_a_record_says_all_that_was_asked_for_and_found(tmp_path: Path) -> None:
+    path = write_folder_task(tmp_path / "data")
+    path.write_text(path.read_text() + "max_unreadable: 1\n")
+    (tmp_path / "data/train/red/000.png").write_bytes(b"no image")
+    stores = {"output": tmp_path / "out", "cache_dir": tmp_path / "cache"}
+    (result,) = evalsuite.evaluate("pixels", str(path), "linear_probe", seed=3, save_head=True, device="cpu", **stores)
+    assert (result.status, result.model, result.task, result.protocol) == ("ok", "pixels", "shapes", "linear_probe")
+    assert result.options == {**in_json(asdict(ProbeOptions())), "seed": 3} and result.changed_options == {"seed": 3}
+
+    assert result.metric.n == 9 and "top1" in result.metrics
+    data, info = result.data, result.model_info
+    assert data.pools.keys() == {"train", "test"} and len({*data.pools.values(), data.content}) == 3
+    assert data.unreadable == {"train": ["red/000.png"]} and data.task_file == str(path)
+    assert (data.sizes["train"] + data.sizes["val"], data.sizes["test"]) == (17, 9)
+    assert (data.source, data.split_fidelity.level, data.resolved["source"]) == ("folder", "convention", "folder")
+
+    assert (info.slug, info.backend, result.model_fingerprint) == ("pixels", "pixels", info.fingerprint)
+    assert result.run_key and result.fingerprint and result.details["calibration"]["validation"] == data.sizes["val"]
+    made, taken = result.provenance, result.timings
+    assert (made.seed, made.precision, made.device) == (3, "fp32", "cpu")
+    assert made.packages["torch"] == version("torch") and made.evalsuite == evalsuite.__version__
+    assert taken.images_encoded == 26 and taken.images_per_second == taken.images_encoded / taken.image_pass.total
+    assert taken.total == pytest.approx(taken.load + taken.images + taken.text + taken.fit)
+
+    record = min((tmp_path / "out").rglob("shapes.linear_probe*.json"), key=lambda path: len(path.name))
+    stored = read_head(record)
+    assert stored.head.weights.shape == (3, 3 * 32 * 32)
+    assert stored.described == HeadDescription(
+        task="shapes", protocol="linear_probe",
+        classes=[HeadClass(key=key, names=[key]) for key in ("red", "green", "blue")],
+        multilabel=False, layer="penultimate", dim=3 * 32 * 32, model="pixels", model_name="pixels",
+        model_fingerprint=info.fingerprint, preprocessing=info.preprocessing, precision="fp32", folds=1,
+        fingerprint=result.fingerprint, sha256=stored.described.sha256,
+    )  # fmt: skip

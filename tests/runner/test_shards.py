@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
@@ -42,6 +44,27 @@ def test_every_job_is_in_one_shard_in_its_order(jobs: list[ModelTaskJob], count:
     assert Counter(name for shard in shards for name in names(shard)) == Counter(names(jobs))
     for shard in shards:
         assert shard == [job for job in jobs if job in shard]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(data=st.data())
+def test_shards_of_any_run_are_disjoint_and_all_of_it_in_whatever_order_it_is_given(
+    jobs: list[ModelTaskJob], data: st.DataObject
+) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(jobs), unique_by=id, min_size=1))
+    count = data.draw(st.integers(1, 40))
+    shards = [jobs_of(Shard(number, count), chosen) for number in range(1, count + 1)]
+    assert Counter(name for shard in shards for name in names(shard)) == Counter(names(chosen))
+    other = data.draw(st.permutations(chosen))
+    assert [set(names(jobs_of(Shard(number, count), other))) for number in range(1, count + 1)] == [
+        set(names(shard)) for shard in shards
+    ]
+
+
+def test_more_shards_than_memory_has_room_for_leave_most_of_them_empty(jobs: list[ModelTaskJob]) -> None:
+    most = 999_999_999
+    few = [jobs_of(Shard(number, most), jobs) for number in (*range(1, len(jobs) + 1), most)]
+    assert Counter(name for shard in few for name in names(shard)) == Counter(names(jobs)) and few[-1] == []
 
 
 def test_shards_cost_about_the_same_and_keep_tasks_together(jobs: list[ModelTaskJob]) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
+import evalsuite
+from evalsuite.cli.merge import merge
 from tests.datasets import write_folder_task
+from tests.models_for_tests import CountingModel
 from tests.processes import Started, Zygote
 from tests.runner.test_kill import measured
 
@@ -170,3 +178,71 @@ def test_runs_next_to_removals_and_reports_give_what_one_process_gives(setting: 
         for out in ("crowd", "one-process")
     ]
     assert records[0] == records[1]
+
+
+MODELS = ("a", "b", "c")
+TASKS = {"one": ("red", "green"), "two": ("blue", "white", "black"), "three": ("red", "blue")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three tasks, and what one run gives of three models on all of them."""
+    folder = tmp_path_factory.mktemp("whole")
+    for size, (name, classes) in enumerate(TASKS.items(), 2):
+        write_folder_task(folder / name, name=name, classes=classes, train=size, test=size, size=8)
+    evaluate(folder, "one run", MODELS, TASKS, None)
+    return folder
+
+
+def evaluate(folder: Path, machine: str, models: Sequence[str], tasks: Iterable[str], shard: str | None) -> None:
+    """Do a run, or a part of one, on a machine of its own."""
+    given = [CountingModel(fingerprint=model) for model in models]
+    for model in given:
+        model.info = model.info.model_copy(update={"slug": model.info.fingerprint})
+    evalsuite.evaluate(
+        given,
+        [folder / task / f"{task}.yaml" for task in tasks],
+        output=folder / machine / "results",
+        cache_dir=folder / machine / "cache",
+        batch_size=4,
+        reporter="none",
+        shard=shard,
+        log_samples=True,
+    )
+
+
+def contents(folder: Path, models: Sequence[str], tasks: Iterable[str]) -> dict[str, object]:
+    """Return records without times, and the bytes of samples and features, of these models on these tasks."""
+    found: dict[str, object] = {}
+    for path in sorted((folder / "results").rglob("[!.]*.json")):
+        record = json.loads(path.read_text())
+        if record["model_fingerprint"] in models and record["task"] in tasks:
+            name = f"{path.parent.name}/{path.name}"
+            record["provenance"].pop("created")
+            found[name] = {key: value for key, value in record.items() if key not in ("timings", "digest")}
+            found[f"samples of {name}"] = path.with_name(record["samples"]).read_bytes()
+    for path in sorted((folder / "cache").rglob("*.npy")):
+        _, pool, model = path.parents[:3]
+        described = json.loads((model / "model.json").read_text())
+        if described["info"]["fingerprint"] in models and pool.name.partition(".")[0] in tasks:
+            found[f"{model.name}/{pool.name}/{path.name}"] = path.read_bytes()
+    return found
+
+
+@settings(max_examples=6, phases=[Phase.generate])
+@given(data=st.data())
+def test_any_run_in_shards_merges_to_what_one_run_gives(whole: Path, data: st.DataObject) -> None:
+    models = data.draw(st.lists(st.sampled_from(MODELS), unique=True, min_size=1))
+    tasks = data.draw(st.lists(st.sampled_from(list(TASKS)), unique=True, min_size=1))
+    count = data.draw(st.integers(1, 4))
+    shards = data.draw(st.permutations([*range(1, count + 1), data.draw(st.integers(1, count))]))  # one of them twice
+    with TemporaryDirectory(dir=whole) as place:
+        machines = [f"{Path(place).name}/{number}" for number in range(len(shards))]
+        for machine, shard in zip(machines, shards, strict=True):
+            ordered = data.draw(st.permutations(models)), data.draw(st.permutations(tasks))
+            evaluate(whole, machine, *ordered, f"{shard}/{count}")
+        cut = data.draw(st.integers(0, len(machines)))
+        for part in (machines[:cut], machines[cut:], machines):
+            folders = [str(whole / machine) for machine in part if (whole / machine).is_dir()]
+            assert not folders or merge.main([*folders, "--to", f"{place}/all"], standalone_mode=False) == 0
+        assert contents(Path(place) / "all", models, tasks) == contents(whole / "one run", models, tasks)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import platform
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from evalsuite.cli import evalsuite
+from evalsuite.features.verifying import damaged_notes
 from evalsuite.speed import measure
 from evalsuite.speed.estimate import Expected, Fit, Reading, Work, bottleneck, expected, work_of
-from evalsuite.speed.record import Machine, Speed
+from evalsuite.speed.record import Machine, Speed, find, keep, this_machine
 from evalsuite.tasks import TaskIndex
 
 
@@ -37,6 +40,21 @@ def test_a_gpu_overlaps_what_a_cpu_does_one_after_the_other() -> None:
     assert bottleneck(slow_copies, Reading(256)).startswith("copies to the device: 9 images/s")
     more = speed(decode=100.0, encode=300.0, copied=5_000.0, processors=processors)
     assert bottleneck(more, Reading(256)).startswith("the model: 300 images/s")
+
+
+def test_a_speed_is_that_of_its_model_and_machine_and_as_it_was_written(tmp_path: Path) -> None:
+    session = SimpleNamespace(
+        known=lambda: SimpleNamespace(run_key="k"), device=torch.device("cpu"), devices=1, name="m"
+    )
+    here = this_machine(session)  # type: ignore[arg-type]
+    mine = speed(decode=100.0, encode=300.0, copied=None).model_copy(update={"machine": here})
+    path = keep(mine, tmp_path)
+    other = keep(mine.model_copy(update={"run_key": "other", "probe": 7.0}), tmp_path)
+    assert find(session, tmp_path) == mine and not list(damaged_notes(tmp_path))  # type: ignore[arg-type]
+    whole = path.read_text()
+    for damaged in (other.read_text(), whole.replace("300", "900"), whole[:-60]):
+        path.write_text(damaged)
+        assert find(session, tmp_path) is None and len(list(damaged_notes(tmp_path))) == 1  # type: ignore[arg-type]
 
 
 def test_texts_and_fits_take_their_time() -> None:
@@ -67,10 +85,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(measure, name, value)
 
 
-def plan(tmp_path: Path, model: str = "pixels") -> str:
+def plan(tmp_path: Path, model: str = "pixels", *more: str) -> str:
     """Return what a dry run of a model on the digits prints."""
     stores = ["--cache-dir", str(tmp_path / "cache"), "-o", str(tmp_path / "out")]
-    done = CliRunner().invoke(evalsuite, ["run", "-m", model, "-t", "digits", "--dry-run", *stores])
+    done = CliRunner().invoke(evalsuite, ["run", "-m", model, "-t", "digits", "--dry-run", *stores, *more])
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -88,6 +106,9 @@ def test_a_dry_run_shows_the_estimate_of_what_was_measured(
     (row,) = [line for line in done.output.splitlines() if line.startswith("digits")]
     whole = re.split(r"  +", row)[-1]
     assert f"; expected: {whole}." in plan(tmp_path, model)
+    lines = plan(tmp_path, model, "--protocol", "knn,few_shot").splitlines()
+    (few_shot,) = [re.split(r"  +", line.strip())[-1] for line in lines if "few_shot" in line]
+    assert few_shot.endswith(" s") and few_shot != "0.0 s"  # fits alone: the images are of the line before
     with monkeypatch.context() as patch:
         patch.setattr(platform, "node", lambda: "another machine")
         assert "; expected" not in plan(tmp_path, model)

@@ -43,7 +43,7 @@ class Prober:
 
     def ask_url(self, url: str) -> Answer:
         """Ask for the headers of a file; for its first byte where the server refuses to tell headers alone."""
-        return self._ask_once(url, urlsplit(url).netloc, lambda: self._ask_file(url))
+        return self._ask_once(url, _host(url), lambda: self._ask_file(url))
 
     def ask_repo(self, repository: Repository) -> Answer:
         """Ask the hub for a dataset repository and whether this user may read it."""
@@ -85,7 +85,7 @@ class Prober:
             return Answer("unknown", f"{url} answers {error.code} {error.reason}")
         except (OSError, http.client.HTTPException) as error:
             reason = str(getattr(error, "reason", "") or error or type(error).__name__)
-            raise _SilenceError(f"{urlsplit(url).netloc} cannot be reached ({reason})") from error
+            raise _SilenceError(f"{_host(url)} cannot be reached ({reason})") from error
 
     def _ask_hub(self, repository: Repository) -> Answer:
         try:
@@ -102,6 +102,11 @@ class Prober:
 
 class _SilenceError(Exception):
     """A server that does not answer at all."""
+
+
+def _host(url: str) -> str:
+    """Return the server of a URL, and its port, without a password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _size(response: http.client.HTTPResponse) -> int | None:

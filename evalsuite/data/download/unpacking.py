@@ -30,6 +30,12 @@ _DAMAGE = (
 """What the standard library raises for an archive that is cut off, damaged, encrypted, packed in a newer way, ..."""
 
 
+_MAGIC, _MAGIC_AT = b"ustar", 257
+"""What a member of a tar file has in its header, and where (POSIX.1-2017, pax, "ustar Interchange Format")."""
+
+_ZIP_MEMBER = b"PK\x03\x04"
+"""What a member of a zip begins with (APPNOTE.TXT, 4.3.7); other programs may be put in front of an archive."""
+
 MOST_TIMES = 100
 """How many times its size an archive may make; text and drawings become a tenth, and gzip packs 1,000 times at most."""
 
@@ -114,15 +120,17 @@ def check_end(archive: tarfile.TarFile, *, alone: bool) -> None:
 
     The standard library takes the end of the file, and a damaged header, for the end of the archive, which is a block
     of zeros (POSIX.1-2017, pax, "ustar Interchange Format"), and reads only the first of several archives in one file.
-    alone: nothing but zeros may follow.
+    alone: nothing but zeros may follow; else no other archive.
     """
     file: IO[bytes] = archive.fileobj  # type: ignore[assignment]
     file.seek(archive.offset)
     block = file.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE or any(block):
         raise tarfile.ReadError(f"it is cut off or damaged at byte {archive.offset:,}: there is no member, and no end")
-    while alone and (block := file.read(1 << 20)):
-        if any(block):
+    while block := file.read(1 << 20):
+        begin = len(block) - len(block.lstrip(b"\0"))
+        begin -= begin % tarfile.BLOCKSIZE
+        if block[begin + _MAGIC_AT :].startswith(_MAGIC) or (alone and any(block)):
             raise tarfile.ReadError(f"it goes on after its end at byte {archive.offset:,}, as two archives in one file")
 
 
@@ -153,7 +161,12 @@ def _extract(archive: Path, shown: str, folder: Path, room: _Room) -> None:
 
 def _extract_zip(archive: Path, shown: str, folder: Path, room: _Room) -> None:
     with zipfile.ZipFile(archive) as opened:
-        for member in opened.infolist():
+        members = opened.infolist()
+        if len({member.filename for member in members}) < len({(member.filename, member.CRC) for member in members}):
+            raise zipfile.BadZipFile("it has two members of one name")
+        if members and min(member.header_offset for member in members) > 0 and _begins_with(archive, _ZIP_MEMBER):
+            raise zipfile.BadZipFile("it begins with members that its directory does not have, as two archives in one")
+        for member in members:
             checked_name(member.filename, shown)
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -162,6 +175,11 @@ def _extract_zip(archive: Path, shown: str, folder: Path, room: _Room) -> None:
                 raise DamagedArchiveError(f"{shown}: {member.filename!r} is packed in a rare way; unpack it by hand.")
             room.take(member.file_size, shown)
             opened.extract(member, folder)
+
+
+def _begins_with(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def _extract_tar(archive: Path, shown: str, folder: Path, room: _Room) -> None:

@@ -172,6 +172,12 @@ class Source(ABC, Generic[S_co]):
         folders = [self.folder] if self.task.path is None else [self.folder, self.task.path.parent]
         return expand_lists(self.spec.lists, folders, by_name=self.spec.labels == "by_name")
 
+    @property
+    def named_columns(self) -> tuple[str, ...]:
+        """What labels that have a column for each class are called: the columns; () for other labels."""
+        columns = getattr(self.spec, "label", "")
+        return tuple(columns) if isinstance(columns, list) and len(columns) == len(self.task.class_list) else ()
+
     def found_in_paths(self, key: str, expression: str, ids: Sequence[str]) -> list[str]:
         """Return the first group of a regular expression, the value of `key`, in the path of each sample."""
         return first_groups(expression, ids, self.title, key)

@@ -8,6 +8,7 @@ from pathlib import Path
 from evalsuite import atomic
 from evalsuite.data.place import DataPlace
 from evalsuite.hashing import files_sha256
+from evalsuite.listing import matching
 from evalsuite.seals import read_sealed, write_sealed
 
 COPIES = "datasets"
@@ -47,8 +48,14 @@ def files_of(dataset: object, folder: Path) -> list[Path]:
 
 def damaged_copies(cache_dir: Path) -> tuple[int, list[str]]:
     """Return how many copies with checksums are in a cache, and which are damaged; every byte is read."""
-    found = sorted((cache_dir / COPIES).glob(f"*/{SUMS}"))
-    problems = [f"{path.parent} is damaged; it is made again when it is needed" for path in found if not _fits(path)]
+    found = matching(cache_dir / COPIES, f"*/{SUMS}")
+    problems = []
+    for path in found:
+        try:
+            if not _fits(path):
+                problems.append(f"{path.parent} is damaged; it is made again when it is needed")
+        except OSError as error:
+            problems.append(f"{path.parent} cannot be read ({error})")
     return len(found), problems
 
 

@@ -18,6 +18,19 @@ from evalsuite.errors import DataError, DataMissingError
 from evalsuite.tasks.sources import FolderSpec
 from evalsuite.text import counted
 
+_NO_EXTENSION = "without extension"
+
+_LOOSE, _HIDDEN, _OTHER_CASE = "directly in it, in no class folder", "hidden", "that `names` has in other case"
+"""Why an image is no sample."""
+
+_OF_MAC_OS = "._"
+"""Begins the names of files in which macOS keeps what other file systems have no place for."""
+
+_UNFINISHED = frozenset({".part", ".partial", ".crdownload", ".download", ".tmp"})
+"""Endings that downloads have while they are not whole."""
+
+_VIDEOS = frozenset({*VIDEO_FORMATS, ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv", ".ts"})
+
 
 class FolderSource(Source[FolderSpec]):
     """Files in class folders; the raw label is the first part of the path, or what `label` finds in it."""
@@ -44,41 +57,44 @@ class FolderSource(Source[FolderSpec]):
     def open(self, pool: str) -> RawPool:
         """Index the files of a pool: sorted paths relative to the pool's folder.
 
-        Hidden files and empty class folders are passed over, and what is no image by its name; of other images that are
+        Hidden folders and empty class folders are passed over, and what is no image by its name; of images that are
         passed over the pool warns. DataError when no image is left.
         """
         spec, root = self.spec, self.folder / self.spec.pools[pool]
         if not root.is_dir():
             raise DataMissingError(f"{self.title}: the folder of the pool {pool!r} is missing: {root}.")
         wanted, named = {extension.lower() for extension in spec.extensions}, spec.names.get(pool, "*")
-        ids, loose, others = [], 0, Counter[str]()
+        ids, passed, others = list[str](), Counter[str](), Counter[str]()
         for path in _walk(root, "", {os.path.realpath(root)}):
-            extension = os.path.splitext(path)[1].lower()  # noqa: PTH122 -- a million plain strings
-            if extension not in wanted:
-                others[extension or "(none)"] += 1
+            extension, name = _extension(path), path.rpartition("/")[2]
+            if name.startswith("."):
+                passed[_HIDDEN] += extension in wanted and not name.startswith(_OF_MAC_OS)
+            elif extension not in wanted:
+                others[extension] += 1
             elif "/" not in path:
-                loose += 1
-            elif fnmatchcase(path.rpartition("/")[2], named):
+                passed[_LOOSE] += 1
+            elif fnmatchcase(name, named):
                 ids.append(path)
+            else:
+                passed[_OTHER_CASE] += fnmatchcase(name.lower(), named.lower())
         if not ids:
-            raise DataError(self._nothing_found(root, named, loose, others))
+            raise DataError(self._nothing_found(root, named, passed[_LOOSE], others))
         ids.sort()
         labels = (
             self.found_in_paths("label", spec.label, ids) if spec.label else [path.split("/", 1)[0] for path in ids]
         )
         groups = self.found_in_paths("group", spec.group, ids) if spec.group else None
         raw = raw_pool_from_files(root, ids, labels, groups, spec.frame, spec.border)
-        return replace(raw, warnings=self._passed_over(root, loose, others))
+        return replace(raw, warnings=self._warnings(root, passed, others))
 
-    def _passed_over(self, root: Path, loose: int, others: Counter[str]) -> tuple[str, ...]:
+    def _warnings(self, root: Path, passed: Counter[str], others: Counter[str]) -> tuple[str, ...]:
         """Return warnings of images that are no samples, though their names are those of images (or videos)."""
-        alike = image_extensions() if self.spec.frame is None else VIDEO_FORMATS.keys()
+        alike = {_NO_EXTENSION, *(image_extensions() if self.spec.frame is None else _VIDEOS)}
+        alike |= {f"{extension}{ending}" for extension in self.spec.extensions for ending in _UNFINISHED}
         kinds = ", ".join(f"{count} x {extension}" for extension, count in sorted(others.items()) if extension in alike)
-        warnings = []
+        warnings = [f"{root}: {counted(count, 'image')} {why}, passed over." for why, count in passed.items() if count]
         if kinds:
             warnings.append(f"{root}: files are passed over that seem to be images ({kinds}); `extensions` has others.")
-        if loose:
-            warnings.append(f"{root}: {counted(loose, 'image')} directly in it, in no class folder, passed over.")
         return tuple(warnings)
 
     def _nothing_found(self, root: Path, named: str, loose: int, others: Counter[str]) -> str:
@@ -93,17 +109,25 @@ class FolderSource(Source[FolderSpec]):
         return text + f" Known extensions: {', '.join(self.spec.extensions)}."
 
 
+def _extension(path: str) -> str:
+    """Return the ending of a name, in lower case; of a download that is not whole, with what comes before."""
+    stem, extension = os.path.splitext(path.lower())  # noqa: PTH122 -- a million plain strings
+    if extension in _UNFINISHED:
+        return os.path.splitext(stem)[1] + extension  # noqa: PTH122
+    return extension or (_NO_EXTENSION if "/" in path else "(none)")
+
+
 def _walk(root: Path, prefix: str, parents: set[str]) -> Iterator[str]:
-    """Yield the files below a folder, links followed, hidden ones left out.
+    """Yield the files below a folder, links followed, hidden folders left out.
 
     parents: the real paths of the folders above, so that a link to one of them ends instead of looping.
     """
     with os.scandir(root / prefix) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
             path = f"{prefix}{entry.name}"
             if entry.is_dir():
+                if entry.name.startswith("."):
+                    continue
                 real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                 if real not in parents:
                     yield from _walk(root, f"{path}/", parents | {real})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalsuite import atomic
 from evalsuite.data.base import PoolOrigin
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.place import DataPlace
@@ -56,7 +56,7 @@ class HubSplits:
             folder = Path(entry["arrow"][0]).parent
             self.place.progress.note(f"Warning: the copy of the split {split!r} in {folder} is damaged.")
             if not self.place.offline:
-                shutil.rmtree(folder)  # else it would be taken again
+                atomic.remove_folder(folder)  # else it would be taken again
             entry = None
         if entry is not None:
             dataset = datasets.concatenate_datasets([datasets.Dataset.from_file(file) for file in entry["arrow"]])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,15 @@ from evalsuite.data.decoding import BOUNDS, Bounds, decode_image
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.labels import wants_names
 from evalsuite.data.readers import row_id
+from evalsuite.data.shards import check_copies, gaps, shortage
 from evalsuite.data.sources.base import Planned, Source
 from evalsuite.data.sources.copies import files_of, leave_only_intact, note_sums
 from evalsuite.data.sources.hub_splits import HubSplits
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.listing import matching
 from evalsuite.tasks.sources import HuggingFaceSpec
 
-_SHARD_COUNT = re.compile(r"-of-(\d+)")
 _EXTENSIONS = ("parquet", "arrow")
 
 
@@ -101,9 +101,10 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
         if not files:
             dataset, content, origin = self._hub.open(self.spec.pools[pool])
             return self._indexed(pool, dataset, content, origin)
-        for part, shortage in _short(found).items():
-            raise DataMissingError(f"{self.title}: the split {part!r} is incomplete: {shortage}.")
+        for part, problem in _short(found).items():
+            raise DataMissingError(f"{self.title}: the split {part!r} is incomplete: {problem}.")
         digests = files_sha256(files, self.place.cache_dir, self.place.progress)
+        check_copies(files, digests)
         origin = PoolOrigin({path.name: digest for path, digest in zip(files, digests, strict=True)})
         content = combined_sha256(digests)
         # What `datasets` makes of parquet files it knows again by path and time: other bytes go to another folder.
@@ -111,7 +112,7 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
         leave_only_intact(copy, self.place)
         dataset = _open_local(files, str(copy))
         note_sums(copy, files_of(dataset, copy), self.place)
-        return self._indexed(pool, dataset, content, origin)
+        return replace(self._indexed(pool, dataset, content, origin), warnings=gaps(files))
 
     @property
     def _splits(self) -> list[str]:
@@ -126,16 +127,15 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
         """
         base, name = self.folder, glob.escape(split)
         folders = [base, base / "data", *([base / self.spec.config] if self.spec.config else [])]
-        for extension in _EXTENSIONS:
-            patterns = [
-                (folder, pattern)
-                for folder in folders
-                for pattern in (f"{name}-[0-9]*.{extension}", f"{name}.{extension}")
-            ]
-            for folder, pattern in [*patterns, (base / split, f"*.{extension}")]:
-                if files := sorted(path for path in folder.glob(pattern) if not path.name.startswith(".")):
-                    return files
-        return []
+        stems = (f"{name}-[0-9]*", name)
+        patterns = [(folder, stem) for folder in folders for stem in stems] + [(base / split, "*")]
+        found = (
+            path
+            for extension in _EXTENSIONS
+            for folder, stem in patterns
+            for path in matching(folder, f"{stem}.{extension}")
+        )
+        return sorted({path for path in found if not path.name.startswith(".")})
 
     def _where_to_put(self) -> str:
         text = f"Put {', '.join(f'{split}-*.parquet' for split in self._splits)} into {self.folder}"
@@ -167,7 +167,7 @@ class HuggingFaceSource(Source[HuggingFaceSpec]):
         if isinstance(self.spec.label, str):
             return self._column_of_labels(dataset, self.spec.label, place)
         columns = [self._column_of_labels(dataset, column, place)[0] for column in self.spec.label]
-        return [MultiLabel(tuple(map(str, cells))) for cells in zip(*columns, strict=True)], ()
+        return [MultiLabel(tuple(map(str, cells))) for cells in zip(*columns, strict=True)], self.named_columns
 
     def _column_of_labels(self, dataset: Any, column: str, place: str) -> tuple[list[RawLabel], tuple[str, ...]]:
         import datasets
@@ -214,20 +214,7 @@ class ColumnReader:
 
 def _short(found: Mapping[str, Sequence[Path]]) -> dict[str, str]:
     """Return what is missing of the splits that are not complete."""
-    return {split: text for split, files in found.items() if (text := _shortage(files))}
-
-
-def _shortage(files: Sequence[Path]) -> str:
-    """Say what does not fit where the names of files tell how many there should be: some missing, or two uploads."""
-    if not files:
-        return "no file"
-    totals = sorted({int(match[1]) for path in files if (match := _SHARD_COUNT.search(path.stem))})
-    named = sum(_SHARD_COUNT.search(path.stem) is not None for path in files)
-    if len(totals) > 1 or 0 < named < len(files):
-        counts = ", ".join(map(str, totals))
-        return f"files of several uploads (of {counts} files and others) are in {files[0].parent}: remove one of them"
-    expected = totals[0] if totals else len(files)
-    return f"{len(files)} of {expected} files are in {files[0].parent}" if len(files) != expected else ""
+    return {split: text for split, files in found.items() if (text := shortage(files, split))}
 
 
 def _open_local(files: Sequence[Path], cache: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from evalsuite.data.base import DataState, LoadedSample, RawPool, content_of, en
 from evalsuite.data.decoding import Bounds
 from evalsuite.data.readers import bounded
 from evalsuite.data.sources.base import Source
-from evalsuite.errors import DataError, EvalsuiteError, SpecError, UsageError
+from evalsuite.errors import INTERRUPTIONS, DataError, EvalsuiteError, SpecError, UsageError, said
 from evalsuite.hashing import combined_sha256
 from evalsuite.tasks.sources import PythonSpec
 
@@ -116,10 +117,12 @@ def call_adapter(code: CodeFile, function: str, root: Path | None, pool: str) ->
 def _opened(opener: _Opener, file: Path, root: Path | None, pool: str) -> RawPool:
     try:
         raw = opener(root, pool)
-    except EvalsuiteError:
+    except (EvalsuiteError, *INTERRUPTIONS):
         raise
-    except (Exception, SystemExit) as error:
-        raise DataError(f"The adapter {file} failed on the pool {pool!r}: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        raise DataError(
+            f"The adapter {file} failed on the pool {pool!r}: {type(error).__name__}: {said(error)}"
+        ) from error
     if not isinstance(raw, RawPool):
         raise DataError(
             f"The adapter {file} returned {type(raw).__name__} for the pool {pool!r}; "
@@ -165,13 +168,13 @@ class AdapterReader:
         raw = self.open()
         try:
             yield
-        except EvalsuiteError:
+        except (EvalsuiteError, *INTERRUPTIONS):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             code, _, _, pool = self._arguments
             raise DataError(
                 f"The adapter {code.path} cannot read the sample {raw.ids[row]!r} of the pool {pool!r}: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {said(error)}"
             ) from error
 
     def __getstate__(self) -> dict[str, Any]:
@@ -185,12 +188,14 @@ def _load_function(code: CodeFile, function: str) -> _Opener:
     It is run for every pool: a module that it imports may have been loaded again since.
     """
     file = code.path
-    digest = hashlib.sha256(str(file.resolve()).encode() + b"\0" + code.content).hexdigest()
+    digest = hashlib.sha256(os.fsencode(file.resolve()) + b"\0" + code.content).hexdigest()
     try:
         with without_compiled_code():
             module = code.run(f"{_PREFIX}{digest[:16]}")
-    except (Exception, SystemExit) as error:
-        raise DataError(f"The adapter {file} cannot be imported: {type(error).__name__}: {error}") from error
+    except INTERRUPTIONS:
+        raise
+    except BaseException as error:
+        raise DataError(f"The adapter {file} cannot be imported: {type(error).__name__}: {said(error)}") from error
     if module is None:
         raise SpecError(f"The adapter {file} is not a Python file: its name must end in .py.")
     opener = getattr(module, function, None)

@@ -53,6 +53,11 @@ class RelabelledSource(Source[RelabelledSpec]):
         beyond = [sample for sample, number in zip(images.ids, numbers, strict=True) if not 0 <= number < len(labels)]
         if beyond:
             raise DataError(f"{file} has labels for {len(labels)} images, and none for {beyond[0]!r}.")
+        if len(set(numbers)) != len(labels) or len(numbers) != len(labels):
+            raise DataError(
+                f"{file} has labels for {len(labels)} images, and the pool {spec.of.pool!r} of {other.name} has "
+                f"{len(numbers)}, of {len(set(numbers))} numbers: one of them is not whole, or of another edition."
+            )
         raw = images_of(other.name, images, [labels[number] for number in numbers])
         rows = np.array([row for row, number in enumerate(numbers) if labels[number].present], np.int64)
         origin = PoolOrigin(files={spec.file: file_sha256(file, self.place.cache_dir)})

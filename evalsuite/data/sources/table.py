@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 
 from evalsuite.data.base import DataState, MultiLabel, PoolOrigin, RawLabel, RawPool
 from evalsuite.data.decoding import image_extensions
+from evalsuite.data.labels import plain_form
 from evalsuite.data.readers import ArrayReader, raw_pool_from_files, report_missing, row_id
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 
 PIECE_ROWS = 4096
 """Rows that are in memory as text at a time."""
+
+_NO_VALUE = ("", "nan", "None")
+"""Cells of rows that do not say anything, as text."""
 
 MOST_COLUMNS = 10_000
 """Columns of a table; a frame has a place for each in every row."""
@@ -74,7 +81,9 @@ class TableSource(Source[TableSpec]):
             chosen = ", ".join(f"{column} = {value}" for column, value in rows.where.items())
             raise DataError(f"{path} has no row{f' with {chosen}' if chosen else ''}.")
         raw = self._open_files(table) if self.spec.pixels is None else self._open_pixels(table, self.spec.pixels)
-        return replace(raw, origin=PoolOrigin(files={rows.file: file_sha256(path, self.place.cache_dir)}))
+        warnings = (*raw.warnings, *_spelled_alike(_Table(path, self._tables[path]), rows.where))
+        origin = PoolOrigin(files={rows.file: file_sha256(path, self.place.cache_dir)})
+        return replace(raw, origin=origin, names=self.named_columns, warnings=warnings)
 
     @cached_property
     def _tables(self) -> dict[Path, pd.DataFrame]:
@@ -190,6 +199,8 @@ class _Table:
             raise DataError(
                 f"{self.path} has no column {column!r}.{did_you_mean(column, known)} Its columns: {', '.join(known)}."
             )
+        if list(self.frame.columns).count(column) > 1:
+            raise DataError(f"{self.path} has several columns {column!r}: rename all but one.")
         cells: list[Any] = self.frame[column].tolist()
         return cells
 
@@ -198,6 +209,20 @@ class _Table:
 
     def where(self, kept: list[bool]) -> _Table:
         return replace(self, frame=self.frame[np.array(kept, bool)])
+
+
+def _spelled_alike(table: _Table, where: Mapping[str, str]) -> Iterator[str]:
+    """Warn of rows that were passed over, although they differ from those that are wanted in spelling alone."""
+    for column, value in where.items():
+        cells = Counter(str(cell).strip() for cell in table.cells(column))
+        form = plain_form(value) or value
+        alike = [cell for cell in cells if cell != value.strip() and (cell in _NO_VALUE or plain_form(cell) == form)]
+        if alike:
+            count = sum(cells[cell] for cell in alike)
+            yield (
+                f"{table.path}: {counted(count, 'row')} passed over whose {column!r} is "
+                f"{shortened(list(map(repr, alike)), 3)}, and not {value!r}."
+            )
 
 
 def _grey_values(cell: Any) -> NDArray[np.uint8]:
@@ -232,20 +257,30 @@ def _read_table(path: Path, pixels: str | None = None) -> pd.DataFrame:
             table = pd.DataFrame(_json_rows(path), dtype=object)
         else:
             separator = "\t" if suffix in {".tsv", ".tab"} else ","
-            _check_width(path, separator)
+            header = _header(path, separator)
             options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
             table = pd.concat(map(compact, pd.read_csv(path, sep=separator, chunksize=PIECE_ROWS, **options)))
+            # pandas takes cells that are too many for names of the rows, and renames columns of one name.
+            if not pd.api.types.is_integer_dtype(table.index.dtype):
+                raise ValueError("its rows have more cells than its header")
+            if len(header) == len(table.columns):
+                table.columns = pd.Index(header)
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path} cannot be read as a {suffix.lstrip('.') or 'csv'} table: {error}.") from error
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     return table
 
 
-def _check_width(path: Path, separator: str) -> None:
-    """Raise ValueError for a table of more columns than anybody has; pandas would make an object of each."""
+def _header(path: Path, separator: str) -> list[str]:
+    """Return the cells of the first line.
+
+    Raises ValueError for a table of more columns than anybody has; pandas would make an object of each.
+    """
     with path.open("rb") as file:
-        if file.readline(MOST_COLUMNS * 100).count(separator.encode()) >= MOST_COLUMNS:
-            raise ValueError(f"it has more than {MOST_COLUMNS:,} columns")
+        line = file.readline(MOST_COLUMNS * 100)
+    if line.count(separator.encode()) >= MOST_COLUMNS:
+        raise ValueError(f"it has more than {MOST_COLUMNS:,} columns")
+    return next(csv.reader([line.decode("utf-8-sig", "replace")], delimiter=separator), [])
 
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:
@@ -255,7 +290,7 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_each_key_once)
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is no JSON object")
             columns.update(row)
@@ -263,6 +298,14 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
                 raise ValueError(f"it has more than {MOST_COLUMNS:,} columns up to line {number}")
             rows.append(row)
     return rows
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; ValueError where it has a key twice, of which `json` takes the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"an object has several values of {Counter(key for key, _ in pairs).most_common(1)[0][0]!r}")
+    return found
 
 
 def _is_whole(value: Any) -> bool:

@@ -259,7 +259,7 @@ def _targets(dataset: Any) -> list[int] | None:
         found = _integers(getattr(dataset, name, None))
         if found is not None and len(found) == len(dataset):
             return found
-        if found and name == "targets":
+        if found:
             raise DataError(
                 f"torchvision {type(dataset).__name__} has {len(found):,} labels for {len(dataset):,} images: the "
                 "files are of two editions, or one is cut off. Fetch them again."
@@ -281,8 +281,8 @@ def _integers(values: Any) -> list[int] | None:
 
 
 def _class_names(dataset: Any) -> list[str] | None:
-    """Return `classes`; where these are lists of synonyms, the `wnids` that name the folders."""
-    for name in ("classes", "wnids"):
+    """Return `classes` or `categories`; where they are lists of synonyms, the `wnids` that name the folders."""
+    for name in ("classes", "categories", "wnids"):
         names = getattr(dataset, name, None)
         if isinstance(names, list | tuple) and names and all(isinstance(entry, str) for entry in names):
             return [str(entry) for entry in names]

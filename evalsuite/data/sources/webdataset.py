@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -15,14 +15,20 @@ from evalsuite.data.base import DataState, LoadedSample, MultiLabel, PoolOrigin,
 from evalsuite.data.decoding import BOUNDS, Bounds, decode_image
 from evalsuite.data.download.hub import Repository
 from evalsuite.data.download.unpacking import check_end
+from evalsuite.data.shards import check_copies, gaps, shortage
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import combined_sha256, files_sha256
+from evalsuite.listing import matching
+from evalsuite.reading import read_text
 from evalsuite.tasks.parts import leads_out
 from evalsuite.tasks.sources import WebDatasetSpec
 from evalsuite.text import counted
 
 _COUNT_FILE = "nshards.txt"
+
+_NAMES_FILE = "classnames.txt"
+"""Names of the labels 0, 1 ..., one per line: next to the shards of CLIP_benchmark's repositories."""
 
 MOST_LABEL_BYTES = 1 << 20
 """Bytes of a label; a vector of 21,841 numbers of 8 bytes has 175,000."""
@@ -47,6 +53,9 @@ class WebDatasetSource(Source[WebDatasetSpec]):
                 mixed = "" if len(found) < expected else " They may be of two uploads: remove those of the other one."
                 missing = f"the pool {pool!r} has {len(found)} of {expected} shards in {folder}.{mixed}{self._url()}"
                 return DataState("partial", missing)
+            for parent in {path.parent for path in found}:
+                if missing := shortage([path for path in found if path.parent == parent]):
+                    return DataState("partial", f"the pool {pool!r}: {missing}.{self._url()}")
         return DataState("ready")
 
     def image_options(self, pool: str) -> dict[str, Any]:
@@ -67,7 +76,7 @@ class WebDatasetSource(Source[WebDatasetSpec]):
             with shard.open("rb") as file:
                 for key, fields in _index(shard).items():
                     place = f"{shard}: the sample {key!r}"
-                    members.append((number, *_one_of(fields, "image", self.spec.image, place)))
+                    members.append((number, *self._image(fields, place)))
                     offset, size = _one_of(fields, "label", [self.spec.label], place)
                     if size > MOST_LABEL_BYTES:
                         raise DataError(f"{place} has a label of {size:,} bytes.")
@@ -77,11 +86,11 @@ class WebDatasetSource(Source[WebDatasetSpec]):
         if not ids:
             raise DataError(f"{self.title}: the shards of the pool {pool!r} hold no sample.")
         digests = files_sha256(shards, self.place.cache_dir, self.place.progress)
+        check_copies(shards, digests)
         reader = ShardReader(tuple(map(str, shards)), np.array(members, np.int64), tuple(ids))
         origin = PoolOrigin(dict(zip(names, digests, strict=True)))
-        return RawPool(
-            ids, labels, reader, reader.members[:, 2].copy(), content=combined_sha256(digests), origin=origin
-        )
+        sizes, content, called = reader.members[:, 2].copy(), combined_sha256(digests), self._names()
+        return RawPool(ids, labels, reader, sizes, None, content, None, origin, warnings=gaps(shards), names=called)
 
     @property
     def repository(self) -> Repository | None:
@@ -108,8 +117,23 @@ class WebDatasetSource(Source[WebDatasetSpec]):
     def _shards(self, pool: str) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        found = self.folder.glob(self.spec.pools[pool])
-        return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+        found = matching(self.folder, self.spec.pools[pool])
+        return [path for path in found if path.is_file() and not path.name.startswith(".")]
+
+    def _names(self) -> tuple[str, ...]:
+        """Return what the labels are called, where a file next to the shards says it."""
+        path = self.folder / _NAMES_FILE
+        return tuple(read_text(path, error=DataError).split("\n")) if path.is_file() else ()
+
+    def _image(self, fields: Mapping[str, _Member], place: str) -> _Member:
+        """Return the image of a sample; of several, the one that the task file has first, if it says anything."""
+        several = [name for name in self.spec.image if name in fields]
+        if len(several) > 1 and "image" not in self.spec.model_fields_set:
+            raise DataError(
+                f"{place} has several images ({', '.join(several)}): say with `image: [...]` in the task file which "
+                "one it is."
+            )
+        return _one_of(fields, "image", self.spec.image, place)
 
     def _label(self, content: bytes, place: str) -> RawLabel:
         """Return text, or of a vector of 0 and 1, a place per class, the places of the ones.
@@ -213,7 +237,7 @@ def _split_name(name: str) -> tuple[str, str]:
     return str(path.with_name(stem)) if stem else str(path), field.lower()
 
 
-def _one_of(fields: dict[str, _Member], what: str, names: Sequence[str], place: str) -> _Member:
+def _one_of(fields: Mapping[str, _Member], what: str, names: Sequence[str], place: str) -> _Member:
     """Return the first of these fields that there is."""
     for name in names:
         if name in fields:

@@ -20,6 +20,7 @@ from evalsuite.report.html.plots import Bar, reliability_diagram, share_bars
 from evalsuite.report.html.tables import SHADES
 from evalsuite.report.ranking import rows_called
 from evalsuite.report.table import Leaderboard, Row
+from evalsuite.results.details import Calibration, calibration_of
 from evalsuite.results.numbers import Number
 from evalsuite.results.samples import LoggedSamples, gives_its_value, samples_of, value_of
 from evalsuite.tasks.spec import TaskSpec
@@ -217,7 +218,7 @@ def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) 
         drawn = reliability_diagram(found, "Reliability: how often it is right when it is this sure")
         scale = details.get("logit_scale")
         said = f"{scale:.2f}" if isinstance(scale, float) else ""
-        tempered = _tempered(details.get("calibration"))
+        tempered = _tempered(calibration_of(details))
         detail = replace(detail, reliability=drawn, calibration_error=found.error, logit_scale=said, tempered=tempered)
     mistakes: dict[str, Mistake] = {}
     wrong = np.flatnonzero(~right)
@@ -232,16 +233,16 @@ def _with_mistakes(detail: Detail, logged: LoggedSamples, names: Sequence[str]) 
     return replace(detail, mistakes=tuple(mistakes.values()), flawless=len(wrong) == 0)
 
 
-def _tempered(calibration: object) -> str:
+def _tempered(calibration: Calibration | None) -> str:
     """Say what a temperature changes, from the calibration in a record; nothing where none was fitted."""
-    if not isinstance(calibration, dict) or not isinstance(calibration.get("after"), dict):
+    if calibration is None or calibration.after is None:
         return ""
-    before, after = calibration["before"], calibration["after"]
-    temperatures = ", ".join(f"{one:.3g}" for one in calibration["temperatures"])
+    before, after = calibration.before, calibration.after
+    temperatures = ", ".join(f"{one:.3g}" for one in calibration.temperatures)
     return (
-        f"With a temperature fitted on {counted(calibration['validation'], 'validation image')} ({temperatures}): "
-        f"ECE {100 * before['ece']:.1f} to {100 * after['ece']:.1f}, negative log-likelihood {before['nll']:.3f} to "
-        f"{after['nll']:.3f}, Brier score {before['brier']:.3f} to {after['brier']:.3f}."
+        f"With a temperature fitted on {counted(calibration.validation, 'validation image')} ({temperatures}): "
+        f"ECE {100 * before.ece:.1f} to {100 * after.ece:.1f}, negative log-likelihood {before.nll:.3f} to "
+        f"{after.nll:.3f}, Brier score {before.brier:.3f} to {after.brier:.3f}."
     )
 
 

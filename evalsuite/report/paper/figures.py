@@ -9,6 +9,7 @@ from functools import partial
 
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
+from evalsuite.report.editions import editions
 from evalsuite.report.paper import few_shot, probes, prompts, shift, zero_shot
 from evalsuite.report.paper.figure import CannotDrawError, Drawing, Found, PaperFigure
 from evalsuite.report.paper.material import Material
@@ -84,7 +85,7 @@ def draw(number: str, material: Material, library: Library, *, training: bool = 
         raise CannotDrawError(f"{error}{_elsewhere(material)}") from error
     shipped = published_numbers(library)
     words = [] if training else verdicts(f"figure {number}", _shipped(recipe, shipped), _own(drawing))
-    notes = (*words, *drawing.notes)
+    notes = (*words, *drawing.notes, *filter(None, (editions(material.rows, task) for task in material.tasks)))
     return PaperFigure(number, recipe.title, drawing, notes)
 
 

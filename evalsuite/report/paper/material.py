@@ -10,10 +10,9 @@ from functools import cached_property
 from evalsuite.errors import UsageError
 from evalsuite.registry import did_you_mean
 from evalsuite.report.costs import gflops_of
-from evalsuite.report.leaderboard import pivot
 from evalsuite.report.paper.figure import CannotDrawError, Point
 from evalsuite.report.ranking import rows_called
-from evalsuite.report.table import Row
+from evalsuite.report.table import Row, pivot
 from evalsuite.results.numbers import Number, family, newest, told_apart
 
 BEST = "clip/vit-l-14-336px"

@@ -6,13 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from evalsuite.report.grid import MISSING
 from evalsuite.report.html.section_plots import Change, change_plot
 from evalsuite.report.html.sections.base import Section, rendered
+from evalsuite.results.details import calibration_of
 from evalsuite.results.numbers import ModelKey, Number, Numbers, RowKey, model_label, newest, protocol_label, told_apart
 from evalsuite.tasks import TaskIndex
 
@@ -61,11 +61,10 @@ SECTION = Section("calibration", "Calibration", content)
 
 
 def _calibrated(number: Number) -> Calibrated | None:
-    found: Any = number.record.details.get("calibration") if number.record else None
-    if not isinstance(found, dict) or not isinstance(found.get("before"), dict):
+    found = calibration_of(number.record.details) if number.record else None
+    if found is None:
         return None
-    after = found.get("after")
-    return Calibrated(number, float(found["before"]["ece"]), float(after["ece"]) if isinstance(after, dict) else None)
+    return Calibrated(number, found.before.ece, found.after.ece if found.after else None)
 
 
 def _means(cells: Sequence[Calibrated]) -> tuple[float, float | None]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from evalsuite.data.task_page import index_page, task_page
+from evalsuite.report.task_page import index_page, task_page
 from evalsuite.tasks import TaskIndex
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "datasets"
@@ -40,3 +42,21 @@ def test_a_page_says_what_a_reader_needs() -> None:
         assert part in page
     by_hand = task_page(TaskIndex().load("fer2013"))
     assert "cannot be downloaded" in by_hand and "Kaggle" in by_hand
+
+
+def test_names_end_no_row_and_are_no_html(tmp_path: Path) -> None:
+    bad = "a|b <script>x</script>\nend\x1b[2J http://me:secret@example.org/"
+    files = [{"url": "http://me:secret@example.org/a.zip", "unpack": True}]
+    pools = {"train": "train", "test": "test"}
+    task = {
+        "title": bad, "licence": bad, "homepage": bad, "citation": bad, "notes": bad, "tags": [bad],
+        "classes": [{"key": "a", "names": [bad]}, {"key": "b", "names": ["b"]}],
+        "prompts": {"templates": [f"{bad} {{}}"], "source": bad}, "split_fidelity": {"level": "exact", "why": bad},
+        "sources": [{"kind": "folder", "path": ".", "pools": pools, "note": bad, "files": files}],
+    }  # fmt: skip
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(task))
+    page = task_page(TaskIndex().load(str(tmp_path / "bad.yaml")))
+    assert "secret" not in page and "\x1b" not in page and not re.search(r"(?<!\\)</?script", page)
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(rows) == 10 and {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+    assert "<http://***@example.org/a.zip>" in page

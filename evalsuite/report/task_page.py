@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
 from evalsuite.data.place import DataPlace
 from evalsuite.data.sources import sources_of
 from evalsuite.metrics import METRICS
+from evalsuite.report.escaping import markdown_cell, markdown_line
 from evalsuite.tasks.spec import TaskSpec
 from evalsuite.tasks.split_rules import Sizes
 from evalsuite.text import counted
@@ -20,14 +21,14 @@ SHOWN_CLASSES = 12
 def task_page(task: TaskSpec) -> str:
     """Return the page of a task, in Markdown."""
     parts = [
-        f"# {task.title}",
+        f"# {markdown_line(task.title)}",
         _facts(task),
         "## Splits\n\n" + _splits(task),
         "## Where the images come from\n\n" + _sources(task),
         "## Classes and prompts\n\n" + _prompts(task),
     ]
     if task.notes:
-        parts.append(f"## To know\n\n{task.notes.strip()}")
+        parts.append("## To know\n\n" + _escaped(task.notes.strip().splitlines()))
     return "\n\n".join(parts) + "\n"
 
 
@@ -36,7 +37,7 @@ def index_page(tasks: Sequence[TaskSpec]) -> str:
     rows = []
     for task in tasks:
         sizes = [_size(task.sizes, name) for name in ("train", "val", "test")]
-        names = [f"[{task.title}]({task.name}.md)", f"`{task.name}`"]
+        names = [f"[{markdown_cell(task.title)}]({task.name}.md)", f"`{task.name}`"]
         rows.append([*names, len(task.class_list), *sizes, task.metric, task.split_fidelity.level])
     headers = ["dataset", "task", "classes", "train", "val", "test", "metric", "splits"]
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=("left",) * 2 + ("right",) * 4)
@@ -47,17 +48,22 @@ def index_page(tasks: Sequence[TaskSpec]) -> str:
     )
 
 
+def _escaped(lines: Iterable[str]) -> str:
+    """Return lines of ours, in which names may stand that end no line and are no HTML."""
+    return "\n".join(map(markdown_line, lines))
+
+
 def _facts(task: TaskSpec) -> str:
     metric = METRICS.get(task.metric)
     rows = [
         ["task", f"`{task.name}`"],
         ["classes", _classes(task)],
         ["metric", f"`{task.metric}` ({metric.title})"],
-        ["splits", f"{task.split_fidelity.level}: {task.split_fidelity.why}"],
-        ["tags", ", ".join(task.tags)],
-        ["licence", task.licence or "see the homepage"],
-        ["homepage", f"<{task.homepage}>" if task.homepage else ""],
-        ["citation", task.citation],
+        ["splits", f"{task.split_fidelity.level}: {markdown_cell(task.split_fidelity.why)}"],
+        ["tags", markdown_cell(", ".join(task.tags))],
+        ["licence", markdown_cell(task.licence) or "see the homepage"],
+        ["homepage", markdown_cell(f"<{task.homepage}>" if task.homepage else "")],
+        ["citation", markdown_cell(task.citation)],
     ]
     return tabulate([row for row in rows if row[1]], ["", ""], tablefmt="pipe", disable_numparse=True)
 
@@ -85,7 +91,7 @@ def _splits(task: TaskSpec) -> str:
         lines.append(
             f"Up to {task.max_unreadable:,} images per pool may be missing or unreadable; a result names them."
         )
-    return "\n".join(lines)
+    return _escaped(lines)
 
 
 def _size(sizes: Sizes, name: str) -> str:
@@ -105,7 +111,7 @@ def _sources(task: TaskSpec) -> str:
         lines += ["", f"`evalsuite download {task.name}` fetches it."]
     else:
         lines += ["", "It cannot be downloaded by `evalsuite download`; see above how to get it."]
-    return "\n".join(lines)
+    return _escaped(lines)
 
 
 def _prompts(task: TaskSpec) -> str:
@@ -125,4 +131,4 @@ def _prompts(task: TaskSpec) -> str:
         lines += ["", f"In label order: {separator.join(named)}{rest}."]
     if isinstance(task.prompts, str):
         lines.append(f"All of them are in [prompts/{task.prompts}.yaml](../../prompts/{task.prompts}.yaml).")
-    return "\n".join(lines)
+    return _escaped(lines)
