@@ -18,6 +18,27 @@ def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     return os.walk(root, onerror=_raise_unless_gone)
 
 
+def walk_links(root: Path, *, without: Sequence[Path] = ()) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield each folder below `root` with the names of its folders, which may be cleared, and files, sorted.
+
+    Links are followed: somebody may have put a folder elsewhere and left one. No folder comes twice, hidden ones and
+    those of `without` do not come. Raises OSError for a folder that cannot be listed.
+    """
+    seen = {os.path.realpath(folder) for folder in (root, *without)}
+
+    def is_new(path: Path) -> bool:
+        before = len(seen)
+        seen.add(os.path.realpath(path))
+        return len(seen) > before
+
+    for name, subfolders, names in os.walk(root, onerror=_raise_unless_gone, followlinks=True):
+        folder = Path(name)
+        shown = sorted(item for item in subfolders if not item.startswith("."))
+        shown.sort(key=lambda item: (folder / item).is_symlink())  # a folder is where it is, not where a link is
+        subfolders[:] = [item for item in shown if is_new(folder / item)]
+        yield folder, subfolders, sorted(names)
+
+
 def matching(folder: Path, pattern: str) -> list[Path]:
     """Return what matches a pattern below a folder, sorted: `*`, `?` and `[]` in a name, `**` any folders.
 

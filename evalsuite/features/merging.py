@@ -17,7 +17,7 @@ from evalsuite.features.catalog import ENTRY_FILE, Origin, has_features, note_or
 from evalsuite.features.descriptions import DESCRIPTION, description_files, read_description
 from evalsuite.features.store import PoolFeatures
 from evalsuite.features.texts import TEXTS, DamagedTextsError, read_texts
-from evalsuite.folders import walk
+from evalsuite.listing import walk_links
 from evalsuite.text import counted
 
 NOTES = (DESCRIPTION, "overflow.json", "text_test.json")
@@ -108,7 +108,7 @@ def merge_pool(plan: PoolPlan, tell: Callable[[str], None], on_rows: Callable[[i
 
 def _stored(root: Path, to: Path) -> Iterator[Path]:
     """Yield what is stored below a folder, without what is below `to`: folders of pools, texts, notes on models."""
-    for folder, subfolders, names in walk(root, without=[to]):
+    for folder, subfolders, names in walk_links(root, without=[to]):
         is_of_model = _MODEL_FOLDER.fullmatch(folder.name)
         in_model = _MODEL_FOLDER.fullmatch(folder.parent.name)
         if ENTRY_FILE in names or (in_model and has_features(folder)):

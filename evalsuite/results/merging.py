@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalsuite import atomic
-from evalsuite.folders import walk
+from evalsuite.listing import walk_links
 from evalsuite.locks import Lock
 from evalsuite.records import Result
 from evalsuite.results.head_files import head_paths
@@ -53,7 +53,7 @@ def plan_results(folders: Sequence[Path], to: Path) -> ResultPlan:
     plan = ResultPlan()
     sources: dict[Path, list[Path]] = {}
     for root, others in [(to, folders), *((folder, [to]) for folder in folders)]:
-        for folder, _, names in walk(root, without=others) if root.is_dir() else ():
+        for folder, _, names in walk_links(root, without=others) if root.is_dir() else ():
             for path in filter(is_of_a_job, (folder / name for name in names)):
                 sources.setdefault(path.relative_to(root), []).append(path)
     best: dict[Path, Found] = {}
