@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Any, TypeVar
 
+import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from evalsuite.errors import DataError, MissingExtraError
@@ -184,10 +185,12 @@ def _opened(content: bytes, bounds: Bounds) -> Image.Image:
 def _without_white(image: Image.Image) -> str:
     """Say what values a 32-bit image has where these tell neither 8 nor 16 bits; "" for any other image.
 
-    A PNG of 16 bits is opened with 32; no other 32-bit file says how many of them count.
+    A PNG or PGM of 16 bits is opened with 32; no other 32-bit file says how many of them count.
     """
-    if image.mode not in ("I", "F") or image.format in ("PNG", "PPM"):
+    if image.mode not in ("I", "F") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return ""
+    if not np.isfinite(np.asarray(image)).all():
+        return "32-bit values that are no numbers or infinite"
     low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
     known = low >= 0 and (1 < high <= 255 if image.mode == "F" else 255 < high <= 65_535)
     return "" if known else f"32-bit values from {low:g} to {high:g}"

@@ -80,20 +80,24 @@ def test_a_task_file_may_raise_the_bounds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "refused"),
+    ("values", "form", "refused"),
     [
-        (np.array([[0.0, 1.0]], np.float32), "from 0 to 1"),
-        (np.array([[0.0, np.nan]], np.float32), "32-bit values"),
-        (np.array([[0.0, 255.0]], np.float32), ""),
-        (np.array([[-1.0, 9.0]], np.float32), "from -1 to 9"),
-        (np.array([[0, 255]], np.int32), "from 0 to 255"),
-        (np.array([[0, 1 << 20]], np.int32), "from 0 to 1.04858e"),
-        (np.array([[0, 40_000]], np.int32), ""),
+        (np.array([[0.0, 1.0]], np.float32), "TIFF", "from 0 to 1"),
+        (np.array([[0.0, 1.0]], np.float32), "PPM", "from 0 to 1"),
+        (np.array([[0.0, np.nan]], np.float32), "TIFF", "no numbers"),
+        (np.array([[0.0, 200.0, np.nan, 100.0]], np.float32), "TIFF", "no numbers"),
+        (np.array([[0.0, 255.0]], np.float32), "TIFF", ""),
+        (np.array([[0.0, 255.0]], np.float32), "PPM", ""),
+        (np.array([[-1.0, 9.0]], np.float32), "TIFF", "from -1 to 9"),
+        (np.array([[0, 255]], np.int32), "TIFF", "from 0 to 255"),
+        (np.array([[0, 1 << 20]], np.int32), "TIFF", "from 0 to 1.04858e"),
+        (np.array([[0, 40_000]], np.int32), "TIFF", ""),
+        (np.array([[0, 1]], np.int32), "PPM", ""),
     ],
 )
-def test_32_bit_images_that_would_turn_black(values: np.ndarray, refused: str) -> None:
+def test_32_bit_images_that_would_turn_black(values: np.ndarray, form: str, refused: str) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(np.repeat(values, 2, 0)).save(buffer, "TIFF")
+    Image.fromarray(np.repeat(values, 2, 0)).save(buffer, form)
     if refused:
         with pytest.raises(DataError, match=f"{refused}.*would turn black"):
             decode_image(buffer.getvalue(), "a")
