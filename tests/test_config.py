@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from evalsuite import config
+from evalsuite.data.place import DataPlace
 from evalsuite.errors import UsageError
 
 
@@ -30,3 +32,9 @@ def test_a_home_folder_of_nobody_is_told(name: str, read: Callable[[], Path], mo
     monkeypatch.setenv(f"EVALSUITE_{name}", "~nobody-is-called-so/data")
     with pytest.raises(UsageError, match="~nobody-is-called-so/data: nobody here"):
         read()
+
+
+def test_a_cache_whose_name_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/c\xff"))
+    with pytest.raises(UsageError, match=r"is no UTF-8\. Name another --cache-dir"):
+        DataPlace(cache_dir=strange)

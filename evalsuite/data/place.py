@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalsuite import config
+from evalsuite.errors import UsageError
 from evalsuite.options import option
 from evalsuite.progress import Progress
+from evalsuite.text import is_unicode
 
 
 @dataclass(frozen=True)
@@ -34,4 +36,6 @@ class DataPlace:
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_root", config.expanded(self.data_root).absolute())
         object.__setattr__(self, "cache_dir", config.expanded(self.cache_dir).absolute())
+        if not is_unicode(str(self.cache_dir)):  # the libraries that read its files could not open them
+            raise UsageError(f"The name of the folder {str(self.cache_dir)!r} is no UTF-8. Name another --cache-dir.")
         object.__setattr__(self, "offline", config.is_offline(self.offline))
