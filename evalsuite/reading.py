@@ -78,6 +78,14 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return parse_csv(read_bytes(path), path)
 
 
+def cells_of(line: str, separator: str) -> list[str]:
+    """Return the cells of one line of a CSV file; ValueError where it is none."""
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error as fault:
+        raise ValueError(f"it is no CSV ({fault})") from fault
+
+
 def parse_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Do as `read_csv` does, on what was read."""
     reader = csv.reader(io.StringIO(decoded(content, path).removeprefix("\ufeff"), newline=""))

@@ -142,7 +142,7 @@ def printable(text: str) -> str:
 
 
 def is_unicode(name: str) -> bool:
-    """Say whether a name is text: Linux takes any bytes for the name of a file, and few formats do.
+    r"""Say whether a name is text: Linux takes any bytes for the name of a file, and few formats do.
 
     >>> is_unicode("caf\u00e9"), is_unicode("caf\udce9")
     (True, False)

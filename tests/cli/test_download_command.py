@@ -115,8 +115,8 @@ def test_a_plan_fetches_nothing(cli: WarmCli, server: FileServer, write_task: Wr
     by_hand = write_task("by-hand", {"kind": "folder", "path": "x", "pools": POOLS})
     finished = cli("download", *tasks, by_hand, "--data-root", "root", "--dry-run")
     assert finished.returncode == 0, finished.stderr
-    size = f"{len(server.files['shapes.zip']) / 1000:.1f}"
-    assert rows(finished)["shapes"] == ["downloadable", "folder", server.url("shapes.zip"), size, "kB", "root"]
+    size, root = f"{len(server.files['shapes.zip']) / 1000:.1f}", str(tmp_path / "root")
+    assert rows(finished)["shapes"] == ["downloadable", "folder", server.url("shapes.zip"), size, "kB", root]
     assert rows(finished)["pets"][:4] == ["downloadable", "huggingface", "org/pets", "-"]
     assert rows(finished)["by-hand"] == ["absent", "cannot", "be", "fetched"]
     assert [request.method for request in server.requests] == ["HEAD"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import unicodedata
 from collections import Counter
@@ -22,6 +21,7 @@ from evalsuite.data.readers import ArrayReader, raw_pool_from_files, report_miss
 from evalsuite.data.sources.base import Source
 from evalsuite.errors import DataError, DataMissingError
 from evalsuite.hashing import file_sha256
+from evalsuite.reading import cells_of
 from evalsuite.registry import did_you_mean
 from evalsuite.tasks.parts import leads_out
 from evalsuite.tasks.sources import TablePool, TableSpec
@@ -280,7 +280,7 @@ def _header(path: Path, separator: str) -> list[str]:
         line = file.readline(MOST_COLUMNS * 100)
     if line.count(separator.encode()) >= MOST_COLUMNS:
         raise ValueError(f"it has more than {MOST_COLUMNS:,} columns")
-    return next(csv.reader([line.decode("utf-8-sig", "replace")], delimiter=separator), [])
+    return cells_of(line.decode("utf-8-sig", "replace"), separator)
 
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:
