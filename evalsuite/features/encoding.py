@@ -35,7 +35,7 @@ BATCHES_AHEAD = 3
 
 PIECE = 16
 """Images that each thread of a CPU encodes at a time: threads that meet once per batch, and not in each operation, take
-a tenth to a fifth less time, and half of it next to other programs (docs/speed.md). The number does not depend on the
+up to a fifth less time, and a quarter less next to a busy process (docs/speed.md). The number does not depend on the
 machine, and so neither do the last bits of features."""
 
 ROWS_CHECKED = 65_536
