@@ -66,8 +66,8 @@ def _badly_told(failed: Finished, scenario: str, store: Path) -> str:
         return f"it ended with {failed.returncode}"
     if failed.returncode == 1 and scenario in ("new", "added") and f"{JOBS} results" not in failed.stdout:
         return f"jobs are lost: {tail(failed.stdout)}"
-    messages = re.split(r"^(?=\[\d+/\d+\]|\S+ on \w+:|Warning|Error|  failed:)", failed.stderr, flags=re.MULTILINE)
+    messages = re.split(r"^(?=\[\d+/\d+\]|\S+ on \w+:|Warning|Error|  failed:|$)", failed.stderr, flags=re.MULTILINE)
     records = load_stored([store / "results"])[0] if (store / "results").is_dir() else []
     messages += [item.result.error.message for item in records if item.result.error is not None]
-    longest = max(messages, key=lambda text: len(text.splitlines()), default="")
+    longest = max((text.strip() for text in messages), key=lambda text: len(text.splitlines()), default="")
     return f"a long message: {longest}" if len(longest.splitlines()) > MOST_LINES else ""
