@@ -150,15 +150,20 @@ def decode(plan: Plan) -> dict[str, Any]:
                 torch.set_num_threads(1)
                 one = read(model.preprocess, few, 0, BATCH, decoder)
                 torch.set_num_threads(threads)
+                helped = read(model.preprocess, few, 0, BATCH, decoder)
                 whole = run(model, Asked(asked.task, FOLDER, plan.images, keywords))
-            rates = found.setdefault(decoder, {"one_core_per_s": [], "shares": []})
+            rates = found.setdefault(decoder, {"one_core_per_s": [], "helped": [], "shares": []})
             rates["one_core_per_s"].append(one.count / one.seconds)
+            rates["helped"].append(one.seconds / helped.seconds)
             rates["shares"].append(whole.count / whole.images / (rates["one_core_per_s"][-1] * cores))
     for decoder, rates in found.items():
-        rates |= summary("share_of_cores", rates["shares"])
+        rates |= summary("share_of_cores", rates["shares"]) | summary("threads_over_one", rates["helped"])
         one_core = statistics.median(rates["one_core_per_s"])
         reached = shown(rates["shares"])
         plan.say(f"  {decoder}: one core decodes {one_core:.0f} images/s; the pass reaches {reached} x {cores} cores")
+        plan.say(
+            f"  {decoder}: without other processes, {threads} threads decode {shown(rates['helped'])} x as many as one"
+        )
     quick, usual = (found[decoder]["one_core_per_s"] for decoder in ("torchvision", "pillow"))
     ratios = [a / b for a, b in zip(quick, usual, strict=True)]
     plan.say(f"  torchvision decodes {shown(ratios)} x as many as Pillow")
