@@ -118,7 +118,7 @@ def sendable(error: BaseException, place: str) -> Exception:
     """
     at = f"{place_of(error)} on {place}"
     note = f"{place}:\n{''.join(traceback.format_exception(error))}"
-    in_words = RuntimeError(f"{type(error).__name__}: {error}")
+    in_words = RuntimeError(f"{type(error).__name__}: {said(error)}")
     try:
         found = _marked(error if isinstance(error, Exception) else in_words, at, note)
         pickle.loads(pickle.dumps(found))
