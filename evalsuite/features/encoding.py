@@ -35,8 +35,8 @@ BATCHES_AHEAD = 3
 
 PIECE = 16
 """Images that each thread of a CPU encodes at a time: threads that meet once per batch, and not in each operation, take
-up to a fifth less time, and a quarter less next to a busy process (docs/speed.md). The number does not depend on the
-machine, and so neither do the last bits of features."""
+up to a fifth less time, and a quarter less next to a busy process (docs/speed.md). The number is the same on every
+machine, because last bits of features may follow from it."""
 
 ROWS_CHECKED = 65_536
 """Rows of features that are looked at together for values that are not finite."""
