@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from evalsuite import atomic
 from evalsuite.listing import walk_links
 from evalsuite.locks import Lock
 from evalsuite.records import Result
+from evalsuite.results.consistency import disagreement
 from evalsuite.results.head_files import head_paths
 from evalsuite.results.store import (
     LOCK_FILE,
@@ -24,9 +24,6 @@ from evalsuite.results.store import (
     read_result,
     samples_path,
 )
-
-SAME_VALUE = 1e-9
-"""Difference of two values of a metric, in [0, 1], that the order of additions may make."""
 
 Found = tuple[Path, Result]
 
@@ -123,12 +120,7 @@ def _contradiction(one: Result, other: Result) -> str:
         return "they answer different questions (another task file, version, data or options)"
     if len({result.data.content for result in (one, other) if result.data and result.data.content}) > 1:
         return "they are of other images"
-    values = {one.metric.name: (one.metric.value, other.metric.value)}
-    values |= {name: (one.metrics[name], other.metrics[name]) for name in one.metrics.keys() & other.metrics.keys()}
-    for name, (first, second) in values.items():
-        if not math.isclose(first, second, abs_tol=SAME_VALUE):
-            return f"{name} is {first:.6f} and {second:.6f}"
-    return ""
+    return disagreement(one, other)
 
 
 def _replaces(old: Found, new: Found) -> bool:
